@@ -1,0 +1,239 @@
+"""Every option of every stage: validated, filled from YAML, changed by `--set section.key=value`.
+
+Defaults live here and nowhere else; units are in the names or the descriptions. Choices are
+`Literal`s, and a contract test holds them equal to the keys of the registries they name.
+"""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import UsageError
+
+DetectorName = Literal["auto", "yunet", "mtcnn"]
+LandmarksName = Literal["auto", "mesh", "five"]
+EmbedderName = Literal["auto", "none", "mobilefacenet", "facenet", "dlib"]
+CoverageName = Literal["face", "full", "whole", "head"]
+ArchitectureName = Literal["original", "df"]
+ScheduleName = Literal["constant", "cosine"]
+ColorName = Literal["none", "reinhard", "robust_mkl"]
+MaskName = Literal["hull", "learned", "product"]
+CodecName = Literal["h264", "hevc", "prores", "ffv1"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class Section(BaseModel):
+    """Unknown keys are errors; values do not change once made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExtractConfig(Section):
+    """From clips to a face set."""
+
+    detector: DetectorName = "auto"
+    landmarks: LandmarksName = "auto"
+    embedder: EmbedderName = "auto"
+    coverage: CoverageName = Field("full", description="how much of the head the crop shows")
+    size: int = Field(256, ge=32, le=2048, description="side of a stored crop, margin included, px")
+    margin: float = Field(0.15, ge=0, le=0.5, description="extra border a side, in crop sides")
+    sure_score: float = Field(0.9, ge=0, le=1, description="a face this sure stands by itself")
+    weak_score: float = Field(0.6, ge=0, le=1, description="kept when its track is sure somewhere")
+    min_face_px: int = Field(20, ge=8, description="smaller boxes are not looked at")
+    max_side_px: int = Field(1280, ge=64, description="frames are shrunk to this for detection")
+    every: int = Field(1, ge=1, description="take every n-th frame")
+
+    @model_validator(mode="after")
+    def _scores_in_order(self) -> "ExtractConfig":
+        if self.weak_score > self.sure_score:
+            raise ValueError("weak_score must not be above sure_score")
+        return self
+
+
+class ModelConfig(Section):
+    """The network. The field's names in brackets."""
+
+    architecture: ArchitectureName = "df"
+    flags: str = Field("ud", pattern="^[udtc]*$", description="df only: u, d, t, c")
+    size: int = Field(64, ge=32, le=1024, description="side of the model's faces, px")
+    encoder_dims: int = Field(32, ge=4, le=1024, description="[e_dims] df only")
+    inter_dims: int = Field(128, ge=16, le=4096, description="[ae_dims] df only")
+    decoder_dims: int = Field(32, ge=4, le=1024, description="[d_dims] df only")
+    mask_dims: int = Field(12, ge=2, le=512, description="[d_mask_dims] df only")
+    mask_head: bool = Field(True, description="each decoder also paints its face's mask")
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> "ModelConfig":
+        if self.architecture == "original" and self.size != 64:
+            raise ValueError("architecture original is made for size 64")
+        step = 32 if "d" in self.flags or "t" in self.flags else 16
+        if self.size % step:
+            raise ValueError(f"size {self.size} is not a multiple of {step}")
+        return self
+
+
+class TrainingConfig(Section):
+    """Batches, augmentation, losses, schedule, checkpoints."""
+
+    steps: int | None = Field(None, ge=1, description="stop after this many steps in all")
+    minutes: float | None = Field(None, gt=0, description="stop after this much training time")
+    batch: int = Field(8, ge=1, description="faces of each identity in a step")
+    seed: int = 0
+
+    lr: float = Field(1e-3, gt=0)
+    schedule: ScheduleName = "constant"
+    warmup_steps: int = Field(100, ge=0, description="linear rise of the rate")
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    ema_decay: float = Field(0.998, ge=0, lt=1, description="0: no averaging")
+
+    dssim_weight: float = Field(10.0, ge=0)
+    mse_weight: float = Field(10.0, ge=0)
+    mask_weight: float = Field(3.0, ge=0, description="loss of the mask head")
+    features_weight: float = Field(
+        3.0, ge=0, description="extra weight of eyes and mouth in the squared error; 0: off"
+    )
+    background_weight: float = Field(
+        0.1, ge=0, le=1, description="weight of the crop outside the face's mask"
+    )
+
+    rotation_deg: float = Field(10.0, ge=0, le=45, description="drawn from -x to x")
+    zoom: float = Field(0.05, ge=0, lt=0.5, description="factor from 1-x to 1+x")
+    shift: float = Field(0.05, ge=0, lt=0.5, description="from -x to x, in crop sides")
+    flip: float = Field(0.4, ge=0, le=1, description="probability of a mirrored face")
+    warp: float = Field(0.05, ge=0, le=0.2, description="elastic warp's spread, in crop sides")
+    brightness: float = Field(0.05, ge=0, le=0.5, description="additive jitter of both sides")
+    contrast: float = Field(0.05, ge=0, le=0.5, description="multiplicative jitter of both sides")
+
+    heldout_share: float = Field(0.1, gt=0, lt=0.5, description="never trained on, in time blocks")
+    heldout_gap: int = Field(5, ge=0, description="frames dropped beside a held-out block")
+    heldout_every: int = Field(100, ge=1, description="steps between held-out losses")
+    preview_every: int = Field(200, ge=1, description="steps between preview sheets")
+    save_every: int = Field(200, ge=1, description="steps between checkpoints")
+    keep: int = Field(2, ge=1, description="newest checkpoints kept (the best is kept too)")
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Precision = "32-true"
+    threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")
+
+
+class ConvertConfig(Section):
+    """From a clip and a run to the swapped clip."""
+
+    color: ColorName = "robust_mkl"
+    mask: MaskName = "product"
+    erode: float = Field(0.0, ge=-0.3, le=0.3, description="in face sides; below 0: dilate")
+    feather: float = Field(0.06, ge=0, le=0.5, description="soft edge's width, in face sides")
+    batch: int = Field(16, ge=1, description="faces swapped at a time")
+    face: int | None = Field(
+        None, ge=0, description="swap the n-th face from the left, not the target's by likeness"
+    )
+    codec: CodecName = "h264"
+    quality: int = Field(16, ge=0, le=51, description="crf of h264 and hevc: 0 lossless, 51 worst")
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class EvaluateConfig(Section):
+    """Measures on a clip that training never saw."""
+
+    judge: EmbedderName = Field("auto", description="must have had no part in building the sets")
+    every: int = Field(1, ge=1, description="measure every n-th frame")
+    gallery: int = Field(60, ge=5, description="faces of each set that stand for the identity")
+
+
+class RenderConfig(Section):
+    """A clip of a synthetic actor, with its truth."""
+
+    actor: str = Field("ada", description="a name, or random:SEED")
+    twin: str = Field("bruno", description="whose face the twin clips wear")
+    frames: int = Field(240, ge=1)
+    size: int = Field(256, ge=64, le=2048, description="side of the square frame, px")
+    rate: int = Field(25, ge=1, le=240, description="frames a second")
+    seed: int = Field(0, description="of motion, light and background")
+    max_yaw_deg: float = Field(40.0, ge=0, le=80)
+
+
+class Config(Section):
+    """One file for the whole road; each stage reads its own section."""
+
+    extract: ExtractConfig = ExtractConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    convert: ConvertConfig = ConvertConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    render: RenderConfig = RenderConfig()
+
+
+def load_config(source: str | Path | None = None, changes: Sequence[str] = ()) -> Config:
+    """The config of a YAML file, or of a preset's name, with `section.key=value` changes applied.
+
+    Raises: UsageError naming the key, and the nearest right one when it is a typo.
+    """
+    values: dict[str, Any] = {}
+    if source is not None:
+        path = find_config(source)
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"{path}: is not a readable config ({reason})") from error
+        if not isinstance(values, dict):
+            raise UsageError(f"{path}: must hold sections ({', '.join(Config.model_fields)})")
+    for change in changes:
+        values = _with_change(values, change)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        where = f"{source}: " if source is not None else ""
+        raise UsageError(where + _explain(error)) from None
+
+
+def find_config(source: str | Path) -> Path:
+    """The file of a config: a path, or the name of a preset in `configs/`."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    package = Path(__file__).parent
+    # A checkout keeps the presets beside the package, an installed wheel inside it.
+    folders = [package.parent / "configs", package / "configs"]
+    if path.suffix == "" and path.name == str(source):
+        for folder in folders:
+            if (folder / f"{source}.yaml").is_file():
+                return folder / f"{source}.yaml"
+    names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    raise UsageError(f"{source}: no such config file or preset (presets: {', '.join(names)})")
+
+
+def dump_config(config: Config) -> str:
+    """The config as YAML, every option written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
+    name, equals, text = change.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and key):
+        raise UsageError(f"--set {change}: must read section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    old = values.get(section) or {}
+    return {**values, section: {**old, key: value}}
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{where or 'config'}: {first['msg'].removeprefix('Value error, ')}"
+    section: type[BaseModel] = Config
+    for part in first["loc"][:-1]:
+        section = type(getattr(section(), str(part)))
+    near = difflib.get_close_matches(str(first["loc"][-1]), section.model_fields, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(section.model_fields)}"
+    return f"{where}: no such option; {hint}"

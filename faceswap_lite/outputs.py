@@ -1,0 +1,119 @@
+"""Outputs appear whole or not at all, and remember which job made them."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import FaceswapError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to, beside `path`; it becomes `path` only when the block ends well.
+
+    The partial file keeps the suffix (encoders choose their format by it), is flushed to the disk
+    before the rename, and is removed when the block fails.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    try:
+        yield partial
+        _sync(partial)
+        os.replace(partial, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise FaceswapError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder of files: `path` appears complete, or does not appear.
+
+    Raises: FaceswapError when `path` exists already or the disk refuses.
+    """
+    if path.exists():
+        raise FaceswapError(f"{path}: exists already")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        partial.mkdir()
+        yield partial
+        for file in partial.iterdir():
+            _sync(file)
+        os.replace(partial, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise FaceswapError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all. NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises: FaceswapError when it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FaceswapError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise FaceswapError(f"{path}: is not valid JSON ({error})") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def job_id(**facts: Any) -> str:
+    """A short name of a job: the same inputs and settings give the same 16 hex digits."""
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def claim(
+    output: Path, job: str, found: str | None, *, finished: bool, overwrite: bool
+) -> Literal["start", "resume", "done"]:
+    """What to do about `output`, given the job that made what is `found` there (None: not ours).
+
+    Raises: FaceswapError when something else stands there and `overwrite` is off.
+    """
+    if not output.exists():
+        return "start"
+    if found == job and not overwrite:
+        return "done" if finished else "resume"
+    if overwrite:
+        return "start"
+    whose = "of another job or other settings" if found else "not made by this command"
+    raise FaceswapError(
+        f"{output}: exists and is {whose}; choose another name or pass --overwrite"
+    )
