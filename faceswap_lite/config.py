@@ -23,7 +23,8 @@ ScheduleName = Literal["constant", "cosine"]
 ColorName = Literal["none", "reinhard", "robust_mkl"]
 MaskName = Literal["hull", "learned", "product"]
 CodecName = Literal["h264", "hevc", "prores", "ffv1"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PrecisionName = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Section(BaseModel):
@@ -109,16 +110,26 @@ class TrainingConfig(Section):
     brightness: float = Field(0.05, ge=0, le=0.5, description="additive jitter of both sides")
     contrast: float = Field(0.05, ge=0, le=0.5, description="multiplicative jitter of both sides")
 
-    heldout_share: float = Field(0.1, gt=0, lt=0.5, description="never trained on, in time blocks")
+    heldout_by: Literal["block", "clip"] = Field(
+        "block", description="block: the end of every clip; clip: the last whole clip"
+    )
+    heldout_share: float = Field(0.1, gt=0, lt=0.5, description="of each clip, when by block")
     heldout_gap: int = Field(5, ge=0, description="frames dropped beside a held-out block")
+    log_every: int = Field(10, ge=1, description="steps between lines of the log")
     heldout_every: int = Field(100, ge=1, description="steps between held-out losses")
     preview_every: int = Field(200, ge=1, description="steps between preview sheets")
     save_every: int = Field(200, ge=1, description="steps between checkpoints")
-    keep: int = Field(2, ge=1, description="newest checkpoints kept (the best is kept too)")
+    keep: int = Field(2, ge=1, description="newest checkpoints kept")
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Precision = "32-true"
+    device: DeviceName = "auto"
+    precision: PrecisionName = Field("auto", description="auto: bf16 where the hardware has it")
     threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")
+
+    @model_validator(mode="after")
+    def _cosine_has_an_end(self) -> "TrainingConfig":
+        if self.schedule == "cosine" and self.steps is None:
+            raise ValueError("schedule cosine needs training.steps: it ends there")
+        return self
 
 
 class ConvertConfig(Section):
@@ -134,7 +145,7 @@ class ConvertConfig(Section):
     )
     codec: CodecName = "h264"
     quality: int = Field(16, ge=0, le=51, description="crf of h264 and hevc: 0 lossless, 51 worst")
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceName = "auto"
 
 
 class EvaluateConfig(Section):

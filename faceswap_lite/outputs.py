@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +20,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     The partial file keeps the suffix (encoders choose their format by it), is flushed to the disk
     before the rename, and is removed when the block fails.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         _sync(partial)
         os.replace(partial, path)
@@ -30,7 +30,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise FaceswapError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 @contextmanager
@@ -41,10 +42,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise FaceswapError(f"{path}: exists already")
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        partial.mkdir()
+        partial.mkdir(parents=True)
         yield partial
         for file in partial.iterdir():
             _sync(file)

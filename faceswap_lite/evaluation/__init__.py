@@ -1,1 +1,5 @@
+"""Held-out evaluation and the report."""
 
+from .evaluate import evaluate_clip, report_table
+
+__all__ = ["evaluate_clip", "report_table"]

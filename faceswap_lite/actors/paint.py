@@ -1,0 +1,501 @@
+"""The painted surfaces: skin, lips, brows, lashes, hair, irises, teeth, cloth.
+
+A texture has `detail` texels a grid cell. Colours are linear light in the sense of gamma 2 (sRGB
+values squared), which costs a square root where the true curve would cost a power.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from .body import hairline
+from .head import (
+    BROW_X,
+    EYE_HALF_WIDTH,
+    EYE_X,
+    MOUTH_HALF_WIDTH,
+    MOUTH_Y,
+    bump,
+    head_grid,
+    ramp,
+)
+from .identity import ActorIdentity, Rgb
+
+
+class Paint(NamedTuple):
+    """A texture: colour, gloss of a broad and of a tight highlight, share of hair."""
+
+    color: Float[np.ndarray, "h w 3"]
+    gloss: Float[np.ndarray, "h w 2"]
+    hair: Float[np.ndarray, "h w"] | None = None
+
+
+def linear(color: Rgb) -> Float[np.ndarray, "3"]:
+    """An sRGB colour in the linear light of the textures."""
+    return np.square(np.asarray(color, np.float32))
+
+
+def to_texels(values: Float[np.ndarray, "r c *d"], detail: int) -> Float[np.ndarray, "h w *d"]:
+    """Values on grid points, interpolated to the texels between them."""
+    size = (values.shape[1] * detail, values.shape[0] * detail)
+    return cv2.resize(np.ascontiguousarray(values, np.float32), size)
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, int], sigma: tuple[float, float]) -> np.ndarray:
+    """Smooth noise of standard deviation 1; `sigma` in texels, across and down."""
+    raw = rng.standard_normal(shape).astype(np.float32)
+    smooth = cv2.GaussianBlur(raw, (0, 0), sigmaX=max(sigma[0], 0.1), sigmaY=max(sigma[1], 0.1))
+    return smooth / smooth.std()
+
+
+class _Place(NamedTuple):
+    """Where each texel of the head lies on the resting head."""
+
+    x: np.ndarray
+    y: np.ndarray
+    side: np.ndarray
+    angle: np.ndarray
+    upper_lid: np.ndarray
+    upper_lip: np.ndarray
+
+
+@lru_cache(maxsize=4)
+def _place(detail: int) -> _Place:
+    grid = head_grid()
+    x, y = (to_texels(grid.rest[..., k], detail) for k in (0, 1))
+    angle = np.broadcast_to(grid.angle, grid.rest.shape[:2])
+    row = to_texels(np.broadcast_to(np.arange(len(x) // detail)[:, None], angle.shape), detail)
+    return _Place(
+        x, y, np.abs(x), to_texels(angle, detail), row < grid.eye_row + 0.5, row < grid.mouth_row + 0.5
+    )
+
+
+@lru_cache(maxsize=64)
+def paint_face(face: ActorIdentity, skin_of: ActorIdentity, detail: int) -> Paint:
+    """The skin of a whole head with the features of `face` in the skin tone of `skin_of`."""
+    at = _place(detail)
+    rng = np.random.default_rng([face.texture_seed, 11])
+    front = ramp(np.abs(at.angle), 1.75, 1.35)
+    color = np.broadcast_to(linear(skin_of.skin), (*at.x.shape, 3)).copy()
+    dark = 1 - float(np.mean(skin_of.skin))
+    color *= _skin_relief(face, at, front)[..., None]
+    _redden(color, _blush(face, at, front) * (0.9 - 0.5 * dark))
+    texel = detail / 4
+    mottle = 0.55 * _noise(rng, at.x.shape, (1.0 * texel, 1.0 * texel))
+    mottle += _noise(rng, at.x.shape, (5 * texel, 5 * texel))
+    color *= (1 + 0.018 * mottle)[..., None]
+    _freckle(color, face, at, front, rng, texel)
+    _wrinkle(color, face, at, front)
+    _shave(color, face, at, front, rng, texel)
+    gloss = np.stack([_oil(at, front), 0.35 * _oil(at, front)], -1)
+    _paint_lips(color, gloss, face, at, front, rng, texel)
+    _paint_eyes(color, face, at, front)
+    _paint_brows(color, face, at, front, rng, texel)
+    return Paint(color.astype(np.float32), gloss.astype(np.float32))
+
+
+@lru_cache(maxsize=64)
+def paint_head(
+    wearer: ActorIdentity, face_of: ActorIdentity, skin_of: ActorIdentity, detail: int
+) -> tuple[Paint, Float[np.ndarray, "h w"]]:
+    """The texture of a head with another's face in it, and the share of the face in each texel."""
+    own = paint_face(wearer, wearer, detail)
+    share = to_texels(face_weight(wearer), detail)
+    color, gloss = own.color, own.gloss
+    if (face_of, skin_of) != (wearer, wearer):
+        other = paint_face(face_of, skin_of, detail)
+        color = color + share[..., None] * (other.color - color)
+        gloss = gloss + share[..., None] * (other.gloss - gloss)
+    hair, alpha = _hair_on_head(wearer, detail)
+    color = color + alpha[..., None] * (hair - color)
+    gloss = gloss * (1 - alpha)[..., None]
+    support = to_texels(face_support(wearer), detail)
+    return Paint(color, gloss, alpha), np.maximum(share, 0.03 * support)
+
+
+@lru_cache(maxsize=64)
+def face_weight(wearer: ActorIdentity) -> Float[np.ndarray, "r c"]:
+    """Which part of `wearer`'s head a swap exchanges: 1 inside, 0 outside, soft between.
+
+    It ends before the ears, under the hairline and under the chin.
+    """
+    grid = head_grid()
+    x, y = grid.rest[..., 0], grid.rest[..., 1]
+    sides = ramp(np.abs(grid.angle), np.deg2rad(80), np.deg2rad(54))[None, :]
+    top = ramp(np.hypot(x / 1.12, np.maximum(y, -0.2) / 1.0), 1.0, 0.74)
+    line = hairline(wearer, grid.angle)[None, :]
+    hair = ramp(y, line + 0.02, line - 0.13)
+    front = grid.rest[:, len(grid.angle) // 2]
+    throat = np.where(front[:, 1] < -1.5, ramp(front[:, 2], 0.65, 1.0), 1)[:, None]
+    return (sides * np.minimum(np.where(y > -0.2, top, 1), hair) * throat).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def face_support(wearer: ActorIdentity) -> Float[np.ndarray, "r c"]:
+    """1 wherever a swap can change anything: normals reach a little beyond the exchanged points."""
+    touched = (face_weight(wearer) > 0).astype(np.uint8)
+    return cv2.dilate(touched, np.ones((7, 7), np.uint8)).astype(np.float32)
+
+
+def _redden(color: np.ndarray, amount: np.ndarray) -> None:
+    color *= 1 - amount[..., None] * np.array([0.06, 0.42, 0.38], np.float32)
+
+
+def _skin_relief(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarray:
+    """Painted shade where little light gets to: sockets, beside and below the nose, the chin."""
+    x, y, side = at.x, at.y, at.side
+    shade = 0.22 * bump(side, y, (0.235, 0.04), (0.10, 0.13))
+    shade += 0.10 * bump(side, y, (EYE_X, 0.12), (0.30, 0.08))
+    shade += 0.12 * bump(side, y, (0.46, -0.17), (0.22, 0.07))
+    shade += 0.16 * bump(side, y, (0.31, -0.66), (0.06, 0.09))
+    shade += 0.30 * bump(x, y, (0, -0.76), (0.20, 0.05))
+    shade += 0.12 * bump(x, y, (0, -0.90), (0.05, 0.09))
+    shade += 0.24 * bump(x, y, (0, -1.335), (0.24, 0.06))
+    shade += 0.10 * bump(side, y, (0.46, MOUTH_Y - 0.02), (0.05, 0.07))
+    shade += 0.10 * ramp(y, -1.70, -1.86)
+    nostril = bump(side, y, (0.105, -0.705), (0.062 + 0.008 * face.nose_width, 0.026))
+    return (1 - front * shade) * (1 - 0.93 * front * np.clip(1.5 * nostril, 0, 1))
+
+
+def _blush(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarray:
+    x, y, side = at.x, at.y, at.side
+    red = 0.50 * bump(side, y, (0.62, -0.52), (0.30, 0.24))
+    red += 0.35 * bump(x, y, (0, -0.56), (0.22, 0.16)) + 0.15 * bump(x, y, (0, -1.6), (0.3, 0.15))
+    red += 0.20 * bump(side, y, (EYE_X, 0.06), (0.24, 0.06))
+    ears = ramp(np.abs(at.angle), 1.3, 1.5) * ramp(np.abs(at.angle), 2.1, 1.8)
+    return face.blush * (red * front + 0.25 * ears)
+
+
+def _oil(at: _Place, front: np.ndarray) -> np.ndarray:
+    """Gloss of the skin: forehead, nose, cheekbones, chin shine more than the rest."""
+    x, y, side = at.x, at.y, at.side
+    oil = 0.55 + 0.5 * bump(x, y, (0, 0.6), (0.5, 0.35)) + 0.9 * bump(x, y, (0, -0.45), (0.12, 0.3))
+    oil += 0.4 * bump(side, y, (0.66, -0.3), (0.25, 0.2)) + 0.3 * bump(x, y, (0, -1.6), (0.2, 0.15))
+    return oil * (0.4 + 0.6 * front)
+
+
+def _freckle(
+    color: np.ndarray,
+    face: ActorIdentity,
+    at: _Place,
+    front: np.ndarray,
+    rng: np.random.Generator,
+    texel: float,
+) -> None:
+    dots = ramp(_noise(rng, at.x.shape, (1.1 * texel, 1.1 * texel)), 1.3, 2.2)
+    where = bump(at.side, at.y, (0.45, -0.42), (0.40, 0.22)) + 0.6 * bump(
+        at.x, at.y, (0, -0.35), (0.25, 0.2)
+    )
+    amount = face.freckles * front * np.clip(where, 0, 1) * dots
+    color *= 1 - amount[..., None] * np.array([0.30, 0.48, 0.55], np.float32)
+
+
+def _wrinkle(color: np.ndarray, face: ActorIdentity, at: _Place, front: np.ndarray) -> None:
+    x, y, side = at.x, at.y, at.side
+    # The fold from the nose's wing to the mouth's corner: everyone has a hint of it.
+    t = np.clip((-0.60 - y) / 0.52, 0, 1)
+    fold_x = 0.285 + 0.23 * t**1.3
+    fold = np.exp(-(((side - fold_x) / 0.028) ** 2)) * ramp(y, -0.54, -0.68) * ramp(y, -1.2, -1.02)
+    lines = (0.10 + 0.22 * face.wrinkles) * fold
+    for k, height in enumerate((0.60, 0.74, 0.87)):
+        wave = height + 0.02 * np.cos(4 * x + k)
+        lines = lines + 0.12 * face.wrinkles * np.exp(-(((y - wave) / 0.014) ** 2)) * ramp(
+            side, 0.62, 0.2
+        )
+    crow = sum(
+        np.exp(-(((y - 0.02 + 0.35 * k * (side - 0.74)) / 0.012) ** 2)) for k in (-1.0, 0.0, 1.0)
+    ) * bump(side, y, (0.86, 0.0), (0.07, 0.12))
+    lines = lines + 0.16 * face.wrinkles * crow
+    bag = np.exp(-(((y + 0.185 - 0.10 * ((side - EYE_X) / 0.25) ** 2) / 0.02) ** 2))
+    lines = lines + (0.05 + 0.14 * face.wrinkles) * bag * ramp(np.abs(side - EYE_X), 0.28, 0.1)
+    color *= (1 - front * np.clip(lines, 0, 0.8))[..., None]
+
+
+def _shave(
+    color: np.ndarray,
+    face: ActorIdentity,
+    at: _Place,
+    front: np.ndarray,
+    rng: np.random.Generator,
+    texel: float,
+) -> None:
+    if face.stubble <= 0:
+        return
+    x, y, side = at.x, at.y, at.side
+    line = np.interp(side, [0, 0.3, 0.5, 0.75, 0.95, 1.1], [-0.84, -0.88, -0.98, -0.86, -0.45, 0.1])
+    beard = ramp(y, line + 0.06, line - 0.10)
+    beard = beard * (1 - 0.9 * bump(x, y, (0, -1.36), (0.26, 0.05)) * ramp(side, 0.05, 0.15))
+    beard = beard * (1 - bump(side, y, (0.0, -1.08), (0.40, 0.11)))
+    beard = np.clip(beard + 0.8 * bump(x, y, (0, -0.93), (0.36, 0.06)), 0, 1)
+    hairs = 0.75 + 0.22 * _noise(rng, at.x.shape, (0.7 * texel, 1.2 * texel))
+    amount = np.clip(face.stubble * 0.85 * beard * hairs, 0, 0.92) * ramp(np.abs(at.angle), 1.65, 1.35)
+    tone = linear(face.brow_color) * 1.1 + 0.004
+    color += amount[..., None] * (tone - color)
+
+
+def lip_edges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Heights of the upper and the lower border of the lips at rest, at `x`."""
+    s = np.clip(np.abs(x) / MOUTH_HALF_WIDTH, 0, 1)
+    bow = 0.125 * (1 - s**1.9) - 0.022 * np.exp(-((s / 0.13) ** 2)) + 0.012 * np.exp(
+        -(((s - 0.28) / 0.16) ** 2)
+    )
+    full = 0.165 * (1 - s**2.3) ** 0.9
+    return MOUTH_Y + bow, MOUTH_Y - full
+
+
+def _paint_lips(
+    color: np.ndarray,
+    gloss: np.ndarray,
+    face: ActorIdentity,
+    at: _Place,
+    front: np.ndarray,
+    rng: np.random.Generator,
+    texel: float,
+) -> None:
+    x, y = at.x, at.y
+    top, bottom = lip_edges(x)
+    inside = ramp(at.side, MOUTH_HALF_WIDTH + 0.03, MOUTH_HALF_WIDTH - 0.03) * front
+    lips = inside * ramp(y, top + 0.016, top - 0.016) * ramp(y, bottom - 0.02, bottom + 0.02)
+    streaks = 1 + 0.06 * _noise(rng, x.shape, (0.8 * texel, 4 * texel))
+    tone = linear(face.lips) * np.where(at.upper_lip, 0.80, 1.0)[..., None] * streaks[..., None]
+    color += (0.9 * lips)[..., None] * (tone - color)
+    # Between the lips it is dark and moist; the corners go on as a short line.
+    s = np.clip(at.side / MOUTH_HALF_WIDTH, 0, 1.3)
+    between = np.exp(-(((y - MOUTH_Y) / 0.017) ** 2)) * ramp(s, 1.12, 0.94) * front
+    color *= (1 - 0.72 * between)[..., None]
+    shine = lips * (0.5 + 1.2 * bump(x, y, (0, MOUTH_Y - 0.085), (0.22, 0.045)))
+    gloss[..., 0] = gloss[..., 0] * (1 - lips) + 0.8 * shine
+    gloss[..., 1] = gloss[..., 1] * (1 - lips) + (0.9 + 0.6 * face.make_up) * shine
+
+
+def _paint_eyes(color: np.ndarray, face: ActorIdentity, at: _Place, front: np.ndarray) -> None:
+    y, side = at.y, at.side
+    t = (side - EYE_X) / EYE_HALF_WIDTH
+    within = ramp(np.abs(t), 1.12, 0.9) * front
+    up, down = within * at.upper_lid, within * ~at.upper_lid
+    arch = np.clip(1 - np.abs(t) ** 2.2, 0, 1)
+    # The fold over the upper lid.
+    fold_y = 0.055 + (0.05 + 0.05 * face.lid_fold) * arch
+    fold = np.exp(-(((y - fold_y) / 0.016) ** 2)) * ramp(np.abs(t), 1.25, 0.8) * at.upper_lid * front
+    color *= (1 - (0.22 + 0.34 * face.lid_fold) * fold)[..., None]
+    # Make-up and the natural shade of lids.
+    lid = up * ramp(y, fold_y + 0.03, fold_y - 0.02)
+    shadow = np.array([0.30, 0.42, 0.40], np.float32)
+    color *= 1 - ((0.25 + 0.6 * face.make_up) * lid)[..., None] * shadow
+    # Lashes: thick above, thicker outward; a thin pink rim and a few lashes below.
+    outward = 0.75 + 0.35 * np.clip(t, -1, 1)
+    lash = up * ramp(y, (0.030 + 0.012 * face.make_up) * outward, 0.012 * outward)
+    color *= (1 - (0.80 + 0.15 * face.make_up) * np.clip(lash, 0, 1))[..., None]
+    rim = down * ramp(y, -0.030, -0.012)
+    color += (0.6 * rim)[..., None] * (color * np.array([1.05, 0.72, 0.68], np.float32) - color)
+    under = down * np.exp(-(((y + 0.034) / 0.012) ** 2)) * (0.6 + 0.4 * np.clip(t, 0, 1))
+    color *= (1 - (0.28 + 0.3 * face.make_up) * under)[..., None]
+
+
+def brow_curve(face: ActorIdentity, x: np.ndarray) -> np.ndarray:
+    """Height of the brow's middle at rest, at |x|."""
+    s = (np.abs(x) - BROW_X[0]) / (BROW_X[1] - BROW_X[0])
+    arch = 0.065 + 0.05 * face.brow_arch
+    rise = np.where(s < 0.62, np.sin(np.pi / 2 * np.clip(s / 0.62, -0.2, 1)), 1 - 1.9 * (s - 0.62) ** 1.2 / 0.38**1.2 * 0.62)
+    return 0.285 + arch * rise
+
+
+def _paint_brows(
+    color: np.ndarray,
+    face: ActorIdentity,
+    at: _Place,
+    front: np.ndarray,
+    rng: np.random.Generator,
+    texel: float,
+) -> None:
+    s = (at.side - BROW_X[0]) / (BROW_X[1] - BROW_X[0])
+    with np.errstate(invalid="ignore"):
+        middle = np.nan_to_num(brow_curve(face, np.clip(at.side, 0.05, 0.95)))
+    half = (0.048 + 0.022 * face.brow_thickness) * np.interp(
+        s, [-0.1, 0.05, 0.35, 0.7, 1.0, 1.08], [0.3, 0.85, 1.0, 0.75, 0.25, 0.0]
+    )
+    off = np.abs(at.y - middle)
+    hairs = 0.82 + 0.25 * _noise(rng, at.x.shape, (0.7 * texel, 1.6 * texel))
+    inside = ramp(off, half * 1.25 + 0.006, half * 0.45) * ramp(s, -0.09, 0.08) * ramp(s, 1.09, 0.93)
+    amount = np.clip(inside * hairs * (0.80 + 0.12 * face.brow_thickness), 0, 0.96) * front
+    color += amount[..., None] * (linear(face.brow_color) - color)
+
+
+def _hair_on_head(
+    who: ActorIdentity, detail: int
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+    at = _place(detail)
+    rng = np.random.default_rng([who.texture_seed, 12])
+    texel = detail / 4
+    strands = _strands(rng, at.x.shape, texel)
+    line = hairline(who, at.angle)
+    soft = {"fringe": 0.05, "crop": 0.05}.get(who.hair_style, 0.08)
+    ragged = line + 0.035 * _noise(rng, at.x.shape, (1.0 * texel, 6 * texel))
+    alpha = ramp(at.y, ragged - soft, ragged + soft)
+    if who.hair_style == "crop":
+        curls = _noise(rng, at.x.shape, (1.3 * texel, 1.3 * texel))
+        strands = 1 + 0.28 * curls
+        alpha = np.clip(alpha * (0.95 + 0.08 * curls), 0, 1)
+    color = linear(who.hair) * strands[..., None]
+    if who.hair_style == "bob":
+        # A parting beside the middle.
+        part = np.exp(-(((at.x - 0.30) / 0.022) ** 2)) * ramp(at.y, 0.7, 0.95)
+        color = color + (0.55 * part)[..., None] * (0.6 * linear(who.skin) - color)
+    if who.hair_style == "long":
+        part = np.exp(-((at.x / 0.022) ** 2)) * ramp(at.y, 0.8, 1.1)
+        color = color + (0.55 * part)[..., None] * (0.6 * linear(who.skin) - color)
+    # The roots lie in shade.
+    color = color * (0.62 + 0.38 * ramp(at.y, line, line + 0.35))[..., None]
+    return color.astype(np.float32), alpha.astype(np.float32)
+
+
+def _strands(rng: np.random.Generator, shape: tuple[int, int], texel: float) -> np.ndarray:
+    fine = _noise(rng, shape, (0.8 * texel, 14 * texel))
+    locks = _noise(rng, shape, (3.0 * texel, 26 * texel))
+    return np.clip(1 + 0.20 * fine + 0.22 * locks, 0.3, 2)
+
+
+@lru_cache(maxsize=32)
+def paint_curtain(who: ActorIdentity, rows: int, columns: int, detail: int) -> Paint:
+    """Hanging hair."""
+    shape = (rows * detail, columns * detail)
+    rng = np.random.default_rng([who.texture_seed, 13])
+    strands = _strands(rng, shape, detail / 4)
+    color = linear(who.hair) * strands[..., None]
+    down = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None, None]
+    color = color * (1 - 0.25 * down)
+    return Paint(color.astype(np.float32), np.zeros((*shape, 2), np.float32), np.ones(shape, np.float32))
+
+
+@lru_cache(maxsize=32)
+def paint_ear(who: ActorIdentity, rows: int, columns: int, detail: int) -> Paint:
+    """An ear: redder than the face, dark toward its hole. Rows run from the middle outward."""
+    shape = (rows * detail, columns * detail)
+    r = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
+    turn = np.linspace(0, 2 * np.pi, shape[1], dtype=np.float32)[None, :]
+    color = np.broadcast_to(linear(who.skin), (*shape, 3)).copy()
+    _redden(color, np.full(shape, 0.30, np.float32))
+    shade = 0.62 * np.exp(-((r / 0.34) ** 2)) * (0.7 - 0.3 * np.cos(turn))
+    shade = shade + 0.30 * np.exp(-(((r - 0.76) / 0.06) ** 2)) * ramp(np.sin(turn), -0.6, 0.0)
+    color *= (1 - shade)[..., None]
+    gloss = np.full((*shape, 2), (0.5, 0.15), np.float32)
+    return Paint(color.astype(np.float32), gloss)
+
+
+@lru_cache(maxsize=32)
+def paint_neck(who: ActorIdentity, rows: int, columns: int, detail: int) -> Paint:
+    """The neck: in the shade of the chin above, lighter below."""
+    shape = (rows * detail, columns * detail)
+    down = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
+    color = np.broadcast_to(linear(who.skin), (*shape, 3)).copy()
+    _redden(color, np.full(shape, 0.10, np.float32))
+    around = np.abs(np.linspace(-np.pi, np.pi, shape[1], dtype=np.float32))[None, :]
+    light = 0.34 + 0.66 * ramp(down, 0.35, 0.90)
+    light = light * (0.75 + 0.25 * ramp(around, 1.9, 1.2))
+    return Paint((color * light[..., None]).astype(np.float32), np.full((*shape, 2), (0.35, 0.08), np.float32))
+
+
+@lru_cache(maxsize=32)
+def paint_shoulders(who: ActorIdentity, rows: int, columns: int, detail: int) -> Paint:
+    """Cloth with its neckline, skin inside it. Rows run from the neck outward."""
+    shape = (rows * detail, columns * detail)
+    rng = np.random.default_rng([who.texture_seed, 14])
+    out = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
+    around = np.abs(np.linspace(-np.pi, np.pi, shape[1], dtype=np.float32))[None, :]
+    edge = {
+        "crew": 0.075 + 0.035 * ramp(around, 0.9, 0.0),
+        "v": 0.06 + 0.40 * np.clip(1 - around / 0.62, 0, 1) ** 1.1,
+        "shirt": 0.05 + 0.16 * np.clip(1 - around / 0.34, 0, 1) ** 1.3,
+    }[who.collar]
+    cloth = ramp(out, edge - 0.008, edge + 0.008)
+    weave = 1 + 0.05 * _noise(rng, shape, (0.8, 0.8)) + 0.05 * _noise(rng, shape, (4, 12))
+    hem = np.exp(-(((out - edge - 0.055) / 0.008) ** 2))
+    wide = 0.16 if who.collar == "shirt" else 0.05
+    collar = ramp(out, edge + wide + 0.01, edge + wide - 0.01)
+    tone = linear(who.shirt) * (weave * (1 - 0.35 * hem) * (1 - 0.12 * collar))[..., None]
+    shade = 1 - 0.5 * np.exp(-(((out - edge + 0.012) / 0.02) ** 2))
+    skin = linear(who.skin) * (shade * (0.75 + 0.25 * ramp(out, 0, 0.1)))[..., None]
+    color = skin + cloth[..., None] * (tone - skin)
+    gloss = np.zeros((*shape, 2), np.float32)
+    gloss[..., 0] = 0.3 * (1 - cloth)
+    return Paint(color.astype(np.float32), gloss)
+
+
+@lru_cache(maxsize=8)
+def paint_teeth(rows: int, columns: int, detail: int, upper: bool) -> Paint:
+    """A row of teeth with gaps, shaded toward the cheeks and the gums."""
+    shape = (rows * detail, columns * detail)
+    across = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
+    down = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
+    from_gum = down if upper else 1 - down
+    gaps = np.abs(np.sin(across * np.pi * (4.0 if upper else 5.0)))
+    light = 0.86 * (1 - 0.32 * np.exp(-((gaps / 0.10) ** 2))) * (1 - 0.72 * np.abs(across) ** 1.8)
+    light = light * (0.55 + 0.45 * ramp(from_gum, 0.2, 0.8))
+    tone = np.array([0.86, 0.82, 0.74], np.float32) ** 2
+    gum = np.array([0.55, 0.24, 0.24], np.float32) ** 2
+    color = gum + ramp(from_gum, 0.16, 0.30)[..., None] * (tone - gum)
+    return Paint((color * light[..., None]).astype(np.float32), np.full((*shape, 2), (0.15, 0.35), np.float32))
+
+
+@lru_cache(maxsize=8)
+def paint_cave(rows: int, columns: int, detail: int) -> Paint:
+    """The inside of the mouth: dark red, nearly black in its depth."""
+    shape = (rows * detail, columns * detail)
+    across = np.abs(np.linspace(-1, 1, shape[1], dtype=np.float32))[None, :]
+    down = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
+    light = 0.018 + 0.05 * np.clip(np.hypot(across, down) - 0.45, 0, 1)
+    color = light[..., None] * np.array([1.0, 0.34, 0.32], np.float32)
+    return Paint(color.astype(np.float32), np.zeros((*shape, 2), np.float32))
+
+
+@lru_cache(maxsize=8)
+def paint_tongue(rows: int, columns: int, detail: int) -> Paint:
+    """The tongue, lost in the dark toward the throat."""
+    shape = (rows * detail, columns * detail)
+    along = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
+    across = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
+    light = (0.10 + 0.42 * along) * (1 - 0.25 * np.exp(-((across / 0.12) ** 2))) * (1 - 0.4 * across**2)
+    color = light[..., None] * np.array([0.62, 0.30, 0.30], np.float32) ** 1.6
+    return Paint(color.astype(np.float32), np.full((*shape, 2), (0.1, 0.12), np.float32))
+
+
+def paint_eyeball(
+    face: ActorIdentity,
+    directions: Float[np.ndarray, "h w 3"],
+    gaze: tuple[float, float],
+    lid_height: Float[np.ndarray, "h w"],
+    inner_side: int,
+) -> Paint:
+    """White, iris and pupil as seen on an eyeball that looks along `gaze` (degrees right, up).
+
+    `directions` are the texels' unit directions from the eye's middle; `lid_height` is the upper
+    lid's edge above the texel's column, in eye radii; `inner_side` is -1 or 1: where the nose is.
+    """
+    right, up = np.deg2rad(gaze)
+    axis = np.array([np.sin(right) * np.cos(up), np.sin(up), np.cos(right) * np.cos(up)], np.float32)
+    off = np.arccos(np.clip(directions @ axis, -1, 1))
+    iris_edge, pupil_edge = 0.365, 0.150
+    level = directions[..., 1] - axis[1]
+    across = directions[..., 0] - axis[0]
+    turn = np.arctan2(level, across)
+    white = np.array([0.80, 0.765, 0.735], np.float32)
+    corner = ramp(directions[..., 0] * inner_side, 0.58, 0.80)
+    color = white * (1 - 0.25 * ramp(np.abs(directions[..., 0]), 0.25, 0.8))[..., None]
+    color = color + corner[..., None] * (np.array([0.56, 0.27, 0.25], np.float32) - color)
+    inside = ramp(off, iris_edge + 0.025, iris_edge - 0.025)
+    rays = 1 + 0.22 * np.sin(17 * turn + 1.0) * np.sin(9 * turn) + 0.1 * np.sin(31 * turn)
+    ring = 1 - 0.62 * ramp(off, 0.72 * iris_edge, iris_edge)
+    glow = 1 + 0.75 * ramp(level, 0.05, -0.28)
+    lighter = 1 + 0.6 * ramp(off, iris_edge * 0.75, pupil_edge)
+    tone = linear(face.iris) * (1.25 * rays * ring * glow * lighter)[..., None]
+    color = color + inside[..., None] * (tone - color)
+    pupil = ramp(off, pupil_edge + 0.03, pupil_edge - 0.03)
+    color = color * (1 - 0.96 * pupil)[..., None]
+    # The lid and its lashes throw a shade on the ball.
+    color = color * (0.38 + 0.62 * ramp(lid_height - directions[..., 1], 0.0, 0.26))[..., None]
+    gloss = np.zeros((*off.shape, 2), np.float32)
+    gloss[..., 1] = 1.0
+    return Paint(color.astype(np.float32), gloss)

@@ -1,0 +1,233 @@
+"""The door: one command a stage. Heavy imports wait inside the commands, so that --help is quick."""
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .config import Config, load_config
+from .errors import FaceswapError, UsageError
+
+app = typer.Typer(
+    name="faceswap-lite",
+    help="Train face-swap autoencoders, convert clips, and measure the result on unseen frames.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", help="A YAML file, or the name of a preset in configs/.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one option: section.key=value.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an output of another job.")
+]
+RunOption = Annotated[Path, typer.Option("--run", help="The run folder.")]
+
+
+@app.command()
+def extract(
+    clips: Annotated[
+        list[str], typer.Argument(help="Clips, stills, image folders, or quoted patterns.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The face set's folder.")],
+    like: Annotated[
+        Path | None, typer.Option(help="A photo of the one person to keep of several.")
+    ] = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Find the faces of clips and store them as a face set.
+
+    Example: faceswap-lite extract "footage/anna_*.mp4" --out workspace/anna
+    """
+    options = load_config(config, changes or [])
+    from .faces import extract_faces
+    from .media import find_clips
+
+    extract_faces(find_clips(clips), out, options.extract, like=like, overwrite=overwrite)
+
+
+@app.command()
+def train(
+    source: Annotated[Path, typer.Option(help="Face set of the identity to paint.")],
+    target: Annotated[Path, typer.Option(help="Face set of the person in the target clip.")],
+    run: RunOption,
+    steps: Annotated[int | None, typer.Option(help="Stop after so many steps in all.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so much time in all.")] = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Train, or go on training, a run. Ctrl-C saves; the same command resumes.
+
+    On resume these may change: steps, minutes, keep, log_every, save_every, preview_every,
+    heldout_every, device, precision, threads.
+
+    Example: faceswap-lite train --source workspace/anna --target workspace/ben
+    --run workspace/run --minutes 60
+    """
+    changed = list(changes or [])
+    changed += [f"training.steps={steps}"] if steps is not None else []
+    changed += [f"training.minutes={minutes}"] if minutes is not None else []
+    options = load_config(config, changed)
+    from .faces import open_face_set
+    from .training.loop import train as run_training
+
+    summary = run_training(
+        open_face_set(source, minimum=10),
+        open_face_set(target, minimum=10),
+        run,
+        options,
+        overwrite=overwrite,
+    )
+    print(f"{run}: step {summary.step}, {summary.seconds / 60:.1f} minutes ({summary.reason})")
+
+
+@app.command()
+def convert(
+    run: RunOption,
+    clip: Annotated[Path, typer.Option(help="The target's clip, image folder or image.")],
+    out: Annotated[Path, typer.Option(help="The swapped clip: .mp4, .mkv, .mov, a folder, ...")],
+    face: Annotated[
+        int | None, typer.Option(help="Swap the n-th face from the left, whoever it is.")
+    ] = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Paint the source's face into a clip of the target.
+
+    Example: faceswap-lite convert --run workspace/run --clip scene.mp4 --out workspace/swap.mp4
+    """
+    changed = list(changes or []) + ([f"convert.face={face}"] if face is not None else [])
+    options = _options_of_run(run, config, changed)
+    from .conversion import convert_clip
+    from .training import load_run
+
+    summary = convert_clip(load_run(run), clip, out, options.convert, overwrite=overwrite)
+    before = " (already done)" if summary.done_before else ""
+    print(f"{out}: {summary.swapped} of {summary.frames} frames swapped{before}")
+
+
+@app.command()
+def evaluate(
+    run: RunOption,
+    clip: Annotated[Path, typer.Option(help="A clip or face set that training never saw.")],
+    converted: Annotated[
+        Path | None, typer.Option(help="Measure this conversion of the clip, not a fresh one.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The report; default RUN/report.json.")] = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Measure a run on a clip that training never saw.
+
+    Example: faceswap-lite evaluate --run workspace/run --clip unseen.mp4
+    """
+    options = _options_of_run(run, config, list(changes or []))
+    from .evaluation import evaluate_clip, report_table
+    from .training import load_run
+
+    path = out or run / "report.json"
+    report = evaluate_clip(
+        load_run(run),
+        clip,
+        path,
+        options.evaluate,
+        options.convert,
+        converted=converted,
+        overwrite=overwrite,
+    )
+    print(report_table(report))
+    print(f"written to {path}")
+
+
+@app.command()
+def render(
+    out: Annotated[Path, typer.Argument(help="The clip to write; its truth goes beside it.")],
+    actor: Annotated[str | None, typer.Option(help="A name, or random:SEED.")] = None,
+    twin: Annotated[str | None, typer.Option(help="Whose face the twin clips wear.")] = None,
+    frames: Annotated[int | None, typer.Option(help="How many frames.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of motion, light and background.")] = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Render a clip of a synthetic actor, with its exact truth and its twins.
+
+    Example: faceswap-lite render workspace/ada.mp4 --actor ada --twin bruno --frames 250
+    """
+    given = {"actor": actor, "twin": twin, "frames": frames, "seed": seed}
+    changed = [f"render.{name}={value}" for name, value in given.items() if value is not None]
+    options = load_config(config, list(changes or []) + changed)
+    from .actors import render_clip
+
+    render_clip(options.render, out, overwrite=overwrite)
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(help="A face set, a run, a clip or a picture.")],
+) -> None:
+    """Tell what a face set, a run, a clip or a picture is, and whether it is marked synthetic.
+
+    Example: faceswap-lite info workspace/anna
+    """
+    from .about import describe
+
+    print(describe(path))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("workspace/demo"),
+    minutes: Annotated[float | None, typer.Option(help="Training time.")] = None,
+    config: ConfigOption = "demo",
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """The whole road on rendered actors: render, extract, train, convert, evaluate.
+
+    Example: faceswap-lite demo
+    """
+    changed = [f"training.minutes={minutes}"] if minutes is not None else []
+    options = load_config(config, list(changes or []) + changed)
+    from .demo import run_demo
+
+    run_demo(out, options, overwrite=overwrite)
+
+
+def _options_of_run(run: Path, config: str | None, changes: list[str]) -> Config:
+    """The given config, else the one the run was trained with."""
+    own = run / "config.yaml"
+    if config is None and not own.is_file():
+        raise FaceswapError(f"{run}: is not a run folder (config.yaml is missing)")
+    return load_config(config or own, changes)
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 failed, 2 misused, 130 after Ctrl-C."""
+    try:
+        app()
+    except FaceswapError as error:
+        kind = "usage" if isinstance(error, UsageError) else "error"
+        print(f"{kind}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        # What a full or forbidden disk says deep inside a library is still a person's to mend.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,78 @@
+"""The mask of a swap, in the crop: which pixels of the painted face are shown, and how much."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+Mask = Float[np.ndarray, "s s"]
+
+
+def hull_mask(hull: Mask, learned: Mask) -> Float[np.ndarray, "s s"]:
+    """The landmarks' mask alone: steady, blind to hair and hands."""
+    return hull.astype(np.float32)
+
+
+def learned_mask(hull: Mask, learned: Mask) -> Float[np.ndarray, "s s"]:
+    """The model's mask alone: may see hair and hands, may have holes."""
+    return learned.astype(np.float32)
+
+
+def product_mask(hull: Mask, learned: Mask) -> Float[np.ndarray, "s s"]:
+    """Only what both masks show."""
+    return (hull * learned).astype(np.float32)
+
+
+def blend_alpha(
+    hull: Mask, learned: Mask | None, name: str, *, erode: float, feather: float
+) -> Float[np.ndarray, "s s"]:
+    """The alpha of a swap: the mask called `name` in `MASKS`, its edge moved and softened.
+
+    A model without a mask head has no learned mask: then the hull stands for all of them. `erode`
+    and `feather` are those of `soft_alpha`.
+    """
+    mask = hull_mask(hull, hull) if learned is None else MASKS[name](hull, learned)
+    return soft_alpha(mask, erode, feather)
+
+
+def soft_alpha(mask: Mask, erode: float, feather: float) -> Float[np.ndarray, "s s"]:
+    """The mask with its edge moved in and softened, float32 in [0, 1], 0 all along the border.
+
+    `erode` (below 0: dilate) and `feather` are fractions of the crop's side, taken to whole pixels.
+    The soft edge lies inside the mask: what `mask` hides stays hidden, and the crop's own border
+    counts as the mask's edge, so that no square shows when a mask reaches it.
+    """
+    side = mask.shape[0]
+    alpha = np.clip(mask, 0, 1).astype(np.float32)
+    steps = round(abs(erode) * side)
+    if steps:
+        change = cv2.erode if erode > 0 else cv2.dilate
+        # Outside the crop there is nothing: it takes part in an erosion and adds to no dilation.
+        alpha = change(alpha, _disc(steps), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    alpha[[0, -1], :] = 0
+    alpha[:, [0, -1]] = 0
+    width = round(feather * side)
+    if width < 2:
+        return alpha
+    # Erosion by half the edge's width makes the room that two box blurs then fill, and no more.
+    reach = width // 2
+    alpha = cv2.erode(alpha, _disc(reach), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    for radius in (reach - reach // 2, reach // 2):
+        box = (2 * radius + 1, 2 * radius + 1)
+        alpha = cv2.blur(alpha, box, borderType=cv2.BORDER_CONSTANT)
+    # Running sums leave dust where there is nothing.
+    return np.where(alpha < 1e-4, np.float32(0), np.minimum(alpha, 1))
+
+
+def _disc(radius_px: int) -> np.ndarray:
+    side = 2 * radius_px + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+
+
+MaskMaker = Callable[[Mask, Mask], Mask]
+MASKS: dict[str, MaskMaker] = {
+    "hull": hull_mask,
+    "learned": learned_mask,
+    "product": product_mask,
+}

@@ -1,0 +1,81 @@
+"""The whole road on rendered actors: nobody's face is needed to see a swap being made."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__
+from .actors import load_truth, render_clip
+from .config import Config, RenderConfig
+from .conversion import convert_clip
+from .evaluation import evaluate_clip, report_table
+from .faces import extract_faces, open_face_set
+from .media import ClipWriter, SyntheticMark, open_clip
+from .training import load_run
+from .training.loop import train
+
+SOURCE, TARGET = "bruno", "ada"
+
+
+def run_demo(
+    out: Path, config: Config, *, overwrite: bool = False, say: Callable[[str], None] = print
+) -> None:
+    """Render two actors, train a swap, convert a clip that training never saw, measure it.
+
+    Leaves `swap.mp4`, `comparison.mp4` (target | swap | truth), `preview.png` and `report.json`
+    in `out`. Steps that are done already are not done again.
+    """
+    cast = {
+        "source": RenderConfig(actor=SOURCE, twin=TARGET, frames=config.render.frames, seed=1),
+        "target": RenderConfig(actor=TARGET, twin=SOURCE, frames=config.render.frames, seed=2),
+        "unseen": RenderConfig(actor=TARGET, twin=SOURCE, frames=120, seed=3),
+    }
+    say(f"1/5 render: {SOURCE} (source) and {TARGET} (target)")
+    for name, part in cast.items():
+        render_clip(part, out / f"{name}.mp4", overwrite=overwrite)
+
+    say("2/5 extract")
+    for name in ("source", "target"):
+        extract_faces(
+            [out / f"{name}.mp4"], out / f"{name}_faces", config.extract, overwrite=overwrite
+        )
+
+    say("3/5 train")
+    sets = [open_face_set(out / f"{name}_faces", minimum=10) for name in ("source", "target")]
+    train(sets[0], sets[1], out / "run", config, overwrite=overwrite, say=say)
+    shutil.copyfile(out / "run" / "preview.png", out / "preview.png")
+
+    say("4/5 convert a clip that training never saw")
+    run, clip, swap = load_run(out / "run"), out / "unseen.mp4", out / "swap.mp4"
+    convert_clip(run, clip, swap, config.convert, overwrite=overwrite, say=say)
+    truth = load_truth(clip)
+    assert truth is not None, "render_clip wrote it a moment ago"
+    side_by_side([clip, swap, truth.twin_matched], out / "comparison.mp4")
+
+    say("5/5 evaluate")
+    report = evaluate_clip(
+        run, clip, out / "report.json", config.evaluate, config.convert, overwrite=overwrite, say=say
+    )
+    say(report_table(report))
+    say(f"look at {out / 'comparison.mp4'} (target | swap | truth) and {out / 'preview.png'}")
+
+
+def side_by_side(clips: list[Path], out: Path) -> None:
+    """Write clips of the same size and length beside one another, with the first one's timing."""
+    with ExitStack() as stack:
+        readers = [stack.enter_context(open_clip(clip)) for clip in clips]
+        info = readers[0].info
+        writer = stack.enter_context(
+            ClipWriter(
+                out,
+                like=info,
+                width=info.width * len(clips),
+                height=info.height,
+                mark=SyntheticMark(version=__version__, run=None),
+            )
+        )
+        for frames in zip(*readers, strict=True):
+            writer.write(np.concatenate([frame.image for frame in frames], 1), frames[0].pts)

@@ -1,0 +1,74 @@
+"""Who does the face look like? Asked of an embedder that had no part in building the sets."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from ..config import EvaluateConfig
+from ..errors import FaceswapError
+from ..faces import (
+    Embedder,
+    FaceSet,
+    build_embedder,
+    embedding_distance,
+    open_face_set,
+    transform_points,
+)
+from ..media import read_image
+from ..training import IdentityFacts, TrainedRun
+
+# Best judges first; the one that built the sets is passed over.
+JUDGES = ("dlib", "facenet", "mobilefacenet")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An embedder with a gallery of each identity."""
+
+    embedder: Embedder
+    source: Float[np.ndarray, "n d"]
+    target: Float[np.ndarray, "m d"]
+
+    def distances(self, embedding: Float[np.ndarray, " d"]) -> tuple[float, float]:
+        """Mean distance to the source's and to the target's gallery faces."""
+        metric = self.embedder.metric
+        return (
+            float(np.mean([embedding_distance(embedding, face, metric) for face in self.source])),
+            float(np.mean([embedding_distance(embedding, face, metric) for face in self.target])),
+        )
+
+
+def build_judge(run: TrainedRun, config: EvaluateConfig) -> tuple[Judge | None, str]:
+    """The judge, or None and the reason why there is none."""
+    took_part = {run.facts.source.embedder, run.facts.target.embedder}
+    wanted = JUDGES if config.judge == "auto" else (config.judge,)
+    reasons = []
+    for name in wanted:
+        if name == "none":
+            return None, "evaluate.judge is none"
+        if name in took_part:
+            reasons.append(f"{name} built the face sets")
+            continue
+        try:
+            embedder = build_embedder(name)
+            source, target = (
+                _gallery(facts, embedder, config.gallery)
+                for facts in (run.facts.source, run.facts.target)
+            )
+        except FaceswapError as error:
+            reasons.append(str(error))
+            continue
+        return Judge(embedder, source, target), ""
+    return None, "no embedder that had no part in building the sets: " + "; ".join(reasons)
+
+
+def _gallery(facts: IdentityFacts, embedder: Embedder, count: int) -> Float[np.ndarray, "n d"]:
+    faces: FaceSet = open_face_set(facts.path)
+    chosen = np.unique(np.linspace(0, len(faces.faces) - 1, count).round().astype(int))
+    embeddings = []
+    for face in (faces.faces[i] for i in chosen):
+        record = face.record
+        five = transform_points(np.array(record.five), np.array(record.frame_to_crop))
+        embeddings.append(embedder(read_image(face.path), five))
+    return np.stack(embeddings)

@@ -1,0 +1,172 @@
+"""From landmarks to crops: the canonical face, how much of the head a crop shows, the cutting.
+
+The canonical face is upright, its eyes a distance of 1 apart, the origin midway between them, y
+down. Its five points are ArcFace's 112-pixel template (Deng et al. 2019, the reference used by its
+networks) made symmetrical; the mesh points were measured in it: the mean over nine people of
+frontal frames that were fitted by their five points, made symmetrical. So crops cut by `mesh` and
+by `five` agree.
+"""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from .geometry import compose, fit_similarity, invert_similarity, similarity_scale
+
+LandmarksPack = Literal["mesh", "five", "ibug68"]
+
+# Picture-left eye, picture-right eye, nose tip, picture-left and picture-right mouth corner.
+CANONICAL_FIVE: Float[np.ndarray, "5 2"] = np.array(
+    [[-0.5, 0.0], [0.5, 0.0], [0.0, 0.5715], [-0.4141, 1.1546], [0.4141, 1.1546]]
+)
+
+# Mesh points that expressions hardly move (corners of the eyes, bridge and base of the nose, ends
+# of the brows, temples, cheekbones, forehead): x, y, and z away from the viewer.
+MESH_RIGID: dict[int, tuple[float, float, float]] = {
+    33: (-0.731, 0.062, 0.085),
+    263: (0.731, 0.062, 0.085),
+    133: (-0.287, 0.079, 0.000),
+    362: (0.287, 0.079, 0.000),
+    168: (0.000, -0.031, -0.269),
+    6: (0.000, 0.087, -0.345),
+    197: (0.000, 0.198, -0.430),
+    195: (0.000, 0.300, -0.524),
+    9: (0.000, -0.287, -0.287),
+    151: (0.000, -0.565, -0.228),
+    193: (-0.124, -0.008, -0.199),
+    417: (0.124, -0.008, -0.199),
+    55: (-0.200, -0.163, -0.239),
+    285: (0.200, -0.163, -0.239),
+    46: (-0.857, -0.135, 0.020),
+    276: (0.857, -0.135, 0.020),
+    143: (-0.995, 0.161, 0.314),
+    372: (0.995, 0.161, 0.314),
+    156: (-0.959, -0.026, 0.224),
+    383: (0.959, -0.026, 0.224),
+    118: (-0.723, 0.382, -0.018),
+    347: (0.723, 0.382, -0.018),
+    50: (-0.779, 0.605, -0.037),
+    280: (0.779, 0.605, -0.037),
+    101: (-0.555, 0.475, -0.112),
+    330: (0.555, 0.475, -0.112),
+    129: (-0.337, 0.654, -0.193),
+    358: (0.337, 0.654, -0.193),
+    2: (0.000, 0.786, -0.390),
+    98: (-0.274, 0.765, -0.259),
+    327: (0.274, 0.765, -0.259),
+}
+_MESH_RIGID_INDICES = np.array(list(MESH_RIGID))
+_MESH_RIGID_TEMPLATE = np.array(list(MESH_RIGID.values()))[:, :2]
+
+# Rings of mesh points, in order around the opening.
+MESH_LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+MESH_RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+
+# The face between forehead and chin is 2.72 high; this is its middle.
+CROP_CENTRE = np.array([0.0, 0.54])
+
+
+def five_points(
+    landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack
+) -> Float[np.ndarray, "5 2"]:
+    """Picture-left eye, picture-right eye, nose tip, picture-left and picture-right mouth corner."""
+    if pack == "five":
+        return landmarks
+    if pack == "mesh":
+        eyes = [landmarks[list(ring)].mean(0) for ring in (MESH_LEFT_EYE, MESH_RIGHT_EYE)]
+        return np.stack([*eyes, landmarks[1], landmarks[61], landmarks[291]])
+    eyes = [landmarks[36:42].mean(0), landmarks[42:48].mean(0)]
+    return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
+
+
+def frame_to_canonical(
+    landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack
+) -> Float[np.ndarray, "2 3"]:
+    """The similarity from frame pixels to the canonical face."""
+    if pack == "mesh":
+        return fit_similarity(landmarks[_MESH_RIGID_INDICES], _MESH_RIGID_TEMPLATE)
+    return fit_similarity(five_points(landmarks, pack), CANONICAL_FIVE)
+
+
+def align(
+    landmarks: Float[np.ndarray, "n 2"],
+    pack: LandmarksPack,
+    coverage: float | str,
+    size: float,
+) -> Float[np.ndarray, "2 3"]:
+    """frame_to_crop of the upright square crop of `size` px a side that shows `coverage`.
+
+    `coverage` is the crop's side in eye distances of the canonical face, or a name of COVERAGES. A
+    crop with a margin is an aligned crop of a larger coverage: coverage * (1 + 2 * margin).
+    """
+    side = COVERAGES[coverage] if isinstance(coverage, str) else coverage
+    scale = size / side
+    shift = (size - 1) / 2 - scale * CROP_CENTRE
+    canonical_to_crop = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    return compose(frame_to_canonical(landmarks, pack), canonical_to_crop)
+
+
+def inner_view(
+    side: int, margin: float, size: int, wanted_margin: float
+) -> tuple[Float[np.ndarray, "2 3"], int]:
+    """The map from a stored crop to a view of its inner crop at `size` px, and the view's side.
+
+    The stored crop has `side` px and holds `margin` (in inner sides) around its inner crop; the
+    view keeps `wanted_margin` of it. Raises: ValueError when more margin is wanted than stored.
+    """
+    if wanted_margin > margin + 1e-9:
+        raise ValueError(f"a margin of {wanted_margin} is wanted, {margin} is stored")
+    scale = size * (1 + 2 * margin) / side
+    view = round(size * (1 + 2 * wanted_margin))
+    shift = (view - 1) / 2 - scale * (side - 1) / 2
+    return np.array([[scale, 0.0, shift], [0.0, scale, shift]]), view
+
+
+def cut_crop(
+    image: UInt8[np.ndarray, "h w 3"], frame_to_crop: Float[np.ndarray, "2 3"], size: int
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """The crop of `size` px a side; what lies outside the picture repeats its border.
+
+    Shrinking averages areas, so that nothing aliases. Works on the crop's own rectangle only.
+    """
+    region, to_crop = _shrunken_region(image, frame_to_crop, size)
+    return cv2.warpAffine(
+        region, to_crop, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _shrunken_region(
+    image: UInt8[np.ndarray, "h w 3"], frame_to_crop: Float[np.ndarray, "2 3"], size: int
+) -> tuple[UInt8[np.ndarray, "a b 3"], Float[np.ndarray, "2 3"]]:
+    """The part of the picture that the crop shows, area-averaged to about the crop's scale."""
+    height, width = image.shape[:2]
+    square = np.array([[0, 0, 1], [size, 0, 1], [size, size, 1], [0, size, 1]], np.float64) - 0.5
+    square[:, 2] = 1
+    back = invert_similarity(frame_to_crop)
+    corners = square @ back.T
+    # Three pixels more than the crop shows: the reach of the cubic kernel.
+    low = np.floor(corners.min(0) - 3).astype(int)
+    high = np.ceil(corners.max(0) + 4).astype(int)
+    # A crop beside the picture still sees its nearest border.
+    left, top = np.clip(low, 0, [width - 1, height - 1])
+    right, bottom = np.clip(high, [left + 1, top + 1], [width, height])
+    region = image[top:bottom, left:right]
+    region_to_frame = np.array([[1.0, 0.0, left], [0.0, 1.0, top]])
+    scale = similarity_scale(frame_to_crop)
+    if scale < 0.75:
+        old_width, old_height = right - left, bottom - top
+        new = (max(1, round(old_width * scale)), max(1, round(old_height * scale)))
+        region = cv2.resize(region, new, interpolation=cv2.INTER_AREA)
+        # Pixel centres are integers: x_old = (x_new + 1/2) * step - 1/2.
+        step_x, step_y = old_width / new[0], old_height / new[1]
+        small_to_region = np.array(
+            [[step_x, 0.0, step_x / 2 - 0.5], [0.0, step_y, step_y / 2 - 0.5]]
+        )
+        region_to_frame = compose(small_to_region, region_to_frame)
+    return np.ascontiguousarray(region), compose(region_to_frame, frame_to_crop)
+
+
+# Side of the crop in eye distances of the canonical face.
+COVERAGES: dict[str, float] = {"face": 2.7, "full": 3.3, "whole": 4.2, "head": 5.8}

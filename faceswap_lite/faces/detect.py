@@ -1,0 +1,130 @@
+"""Detectors: where the faces of a picture are, with five points each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from .weights import find_weights
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A found face, in pixels of the picture.
+
+    `five`: picture-left eye, picture-right eye, nose tip, picture-left and picture-right mouth
+    corner. `score` is 0 to 1, on the detector's own scale.
+    """
+
+    box_xyxy: Float[np.ndarray, " 4"]
+    score: float
+    five: Float[np.ndarray, "5 2"]
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds the faces of a picture whose score is at least `min_score`, from left to right."""
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "h w 3"], min_score: float
+    ) -> list[Detection]: ...
+
+
+# A face that fills the picture is too large for YuNet; it is looked for once more at this size.
+_CLOSE_UP_SIDE_PX = 320
+_SMALLEST_PICTURE_PX = 16
+
+
+class YuNet:
+    """Wu, Peng, Yu 2023, "YuNet: a tiny millisecond-level face detector"; through OpenCV."""
+
+    def __init__(self, weights: str, min_face_px: int, max_side_px: int) -> None:
+        self._net = cv2.FaceDetectorYN.create(weights, "", (320, 320), 0.5, 0.3, 500)
+        self._min_face_px = min_face_px
+        self._max_side_px = max_side_px
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"], min_score: float) -> list[Detection]:
+        """The faces found in the picture, shrunk to the longest side allowed."""
+        if min(image.shape[:2]) < _SMALLEST_PICTURE_PX:
+            return []
+        found = self._look(image, min_score, self._max_side_px)
+        if not found and max(image.shape[:2]) > _CLOSE_UP_SIDE_PX:
+            found = self._look(image, min_score, _CLOSE_UP_SIDE_PX)
+        return _keep_large(found, self._min_face_px)
+
+    def _look(
+        self, image: UInt8[np.ndarray, "h w 3"], min_score: float, max_side_px: int
+    ) -> list[Detection]:
+        small, scale = shrink(image, max_side_px)
+        self._net.setInputSize((small.shape[1], small.shape[0]))
+        self._net.setScoreThreshold(min_score)
+        _, rows = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        faces = []
+        for row in [] if rows is None else rows.astype(np.float64):
+            # x, y, width, height, five points, score
+            box = np.concatenate([row[:2], row[:2] + row[2:4]]) / scale
+            faces.append(Detection(box, float(row[14]), row[4:14].reshape(5, 2) / scale))
+        return faces
+
+
+class Mtcnn:
+    """Zhang et al. 2016, "Joint face detection and alignment using multitask cascaded networks"."""
+
+    def __init__(self, min_face_px: int, max_side_px: int) -> None:
+        from facenet_pytorch import MTCNN
+
+        self._net = MTCNN(keep_all=True, min_face_size=min_face_px, device="cpu").eval()
+        self._min_face_px = min_face_px
+        self._max_side_px = max_side_px
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"], min_score: float) -> list[Detection]:
+        """The faces found in the picture, shrunk to the longest side allowed."""
+        if min(image.shape[:2]) < max(_SMALLEST_PICTURE_PX, self._min_face_px):
+            return []
+        small, scale = shrink(image, self._max_side_px)
+        self._net.min_face_size = max(12, round(self._min_face_px * scale))
+        boxes, scores, points = self._net.detect(small, landmarks=True)
+        if boxes is None:
+            return []
+        faces = [
+            Detection(np.float64(box) / scale, float(score), np.float64(five) / scale)
+            for box, score, five in zip(boxes, scores, points, strict=True)
+            if score >= min_score
+        ]
+        return _keep_large(faces, self._min_face_px)
+
+
+def shrink(
+    image: UInt8[np.ndarray, "h w 3"], max_side_px: int
+) -> tuple[UInt8[np.ndarray, "a b 3"], float]:
+    """The picture with its longest side at most `max_side_px`, and new size / old size."""
+    height, width = image.shape[:2]
+    if max(height, width) <= max_side_px:
+        return image, 1.0
+    scale = max_side_px / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
+
+
+def _keep_large(faces: list[Detection], min_face_px: int) -> list[Detection]:
+    large = [f for f in faces if max(f.box_xyxy[2:] - f.box_xyxy[:2]) >= min_face_px]
+    return sorted(large, key=lambda face: float(face.box_xyxy[0]))
+
+
+def build_yunet(min_face_px: int, max_side_px: int) -> Detector:
+    """YuNet. Raises: FaceswapError when its weights cannot be had."""
+    return YuNet(str(find_weights("yunet")), min_face_px, max_side_px)
+
+
+def build_mtcnn(min_face_px: int, max_side_px: int) -> Detector:
+    """MTCNN, whose weights travel inside the facenet-pytorch package."""
+    return Mtcnn(min_face_px, max_side_px)
+
+
+DETECTORS: dict[str, Callable[[int, int], Detector]] = {
+    "yunet": build_yunet,
+    "mtcnn": build_mtcnn,
+}

@@ -1,0 +1,133 @@
+"""Weights of the face networks: where they come from, where they are kept, how they are checked."""
+
+import hashlib
+import os
+import threading
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from ..errors import FaceswapError
+from ..outputs import file_sha256, whole_file
+
+WEIGHTS_VARIABLE = "FACESWAP_LITE_WEIGHTS"
+
+CONNECT_TIMEOUT_S = 5.0
+
+# Addresses that could not be reached in this process: asked once, not once a file.
+_unreachable: dict[str, str] = {}
+_checked: set[tuple[str, int, int]] = set()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights. `without` is the option that needs none, for the offline message."""
+
+    name: str
+    file: str
+    address: str
+    sha256: str
+    size: int
+    licence: str
+    without: str
+
+
+def weights_folders() -> list[Path]:
+    """Where weights are looked for, in order: the named folder (if any), then the user's cache."""
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    return ([Path(named).expanduser()] if named else []) + [weights_cache()]
+
+
+def weights_cache() -> Path:
+    """The folder of fetched weights, in the user's cache."""
+    return Path(platformdirs.user_cache_dir("faceswap_lite")) / "weights"
+
+
+def find_weights(name: str) -> Path:
+    """The checked file of the weights `name`, fetched into the cache when it is nowhere.
+
+    Raises: FaceswapError, one line, when it can neither be found nor fetched, naming the file, the
+    folder to put it in and the choice that needs none.
+    """
+    entry = WEIGHTS[name]
+    with _lock:
+        wrong = []
+        for folder in weights_folders():
+            path = folder / entry.file
+            if path.is_file():
+                if _is_right(path, entry):
+                    return path
+                wrong.append(path)
+        path = weights_cache() / entry.file
+        if entry.address not in _unreachable:
+            try:
+                _fetch(entry, path)
+                return path
+            except (OSError, ValueError) as error:
+                # URLError hides the cause one level down.
+                _unreachable[entry.address] = str(getattr(error, "reason", error))
+    found = f"{wrong[0]} is not the right file (sha256); " if wrong else ""
+    raise FaceswapError(
+        f"weights of {name}: {found}{entry.file} could not be fetched from {entry.address} "
+        f"({_unreachable[entry.address]}); put it into {weights_folders()[0]} by hand, or choose "
+        f"{entry.without}, which needs none"
+    )
+
+
+def _is_right(path: Path, entry: Weights) -> bool:
+    stat = path.stat()
+    key = (str(path), stat.st_size, stat.st_mtime_ns)
+    if key not in _checked:
+        if stat.st_size != entry.size or file_sha256(path) != entry.sha256:
+            return False
+        _checked.add(key)
+    return True
+
+
+def _fetch(entry: Weights, path: Path) -> None:
+    with urllib.request.urlopen(entry.address, timeout=CONNECT_TIMEOUT_S) as reply:
+        content = reply.read(entry.size + 1)
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise ValueError("what came back has another sha256")
+    try:
+        with whole_file(path) as partial:
+            partial.write_bytes(content)
+    except FaceswapError as error:
+        raise ValueError(str(error)) from error
+
+
+WEIGHTS: dict[str, Weights] = {
+    "yunet": Weights(
+        name="yunet",
+        file="yunet_n_640_640.onnx",
+        address="https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/"
+        "0047ac24afb1a50a0c6105001c89d1b5b805dbf1/onnx/yunet_n_640_640.onnx",
+        sha256="25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
+        size=317_466,
+        licence="Apache-2.0",
+        without="detector mtcnn",
+    ),
+    "mesh": Weights(
+        name="mesh",
+        file="face_landmark.tflite",
+        address="https://storage.googleapis.com/mediapipe-assets/"
+        "face_landmark.tflite?generation=1676316347980492",
+        sha256="1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+        size=1_242_398,
+        licence="Apache-2.0",
+        without="landmarks five",
+    ),
+    "mobilefacenet": Weights(
+        name="mobilefacenet",
+        file="mobilefacenet.onnx",
+        address="https://raw.githubusercontent.com/foamliu/MobileFaceNet/"
+        "a6cc9032a659b615f477833e1a70b5e7931bcccc/weights/MobileFaceNet.onnx",
+        sha256="b7120c095d60094f28a4a54ba6a8bf51b297a6273fb40ef6350dfec1f63d9507",
+        size=3_998_070,
+        licence="Apache-2.0",
+        without="embedder none (or dlib: pip install 'faceswap_lite[dlib]')",
+    ),
+}

@@ -1,0 +1,97 @@
+"""Measures of one picture against another, inside a mask.
+
+Pictures are RGB: uint8, uint16 or float in [0, 1]. Masks weigh pixels (soft values count in part)
+and follow the same ranges; no mask means every pixel counts once. Where there is nothing to
+measure (an empty mask, a flat reference) the figure is NaN.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8, UInt16
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+Picture = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
+Mask = UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]
+
+# Equal pictures have no error to take a logarithm of, and a JSON report can hold no infinity.
+MAX_PSNR_DB = 100.0
+
+# Wang et al. 2004, section III.B: an 11 px window with sigma 1.5, K1 = .01, K2 = .03.
+SSIM_WINDOW_PX = 11
+SSIM_SIGMA_PX = 1.5
+SSIM_C1 = 0.01**2
+SSIM_C2 = 0.03**2
+
+
+def psnr_db(a: Picture, b: Picture, mask: Mask | None = None) -> float:
+    """Peak signal-to-noise ratio of `a` against `b`, dB, at most `MAX_PSNR_DB`; more is nearer.
+
+    The squared error is averaged with the mask as weights, over the three channels alike.
+    """
+    squared = np.square(as_float(a) - as_float(b)).mean(2)
+    error = _mean_inside(squared, mask)
+    return error if np.isnan(error) else min(MAX_PSNR_DB, -10 * float(np.log10(max(error, 1e-12))))
+
+
+def ssim(a: Picture, b: Picture, mask: Mask | None = None) -> float:
+    """Structural similarity, -1 to 1 (equal): mean over the channels and, weighted, the mask.
+
+    The five pixels at the border, whose windows reach outside, do not count.
+    Source: Wang et al. 2004, "Image quality assessment", eq. 13, with population covariances.
+    Raises: ValueError when a side is shorter than the window.
+    """
+    if min(a.shape[:2]) < SSIM_WINDOW_PX:
+        raise ValueError(f"pictures of {a.shape[:2]} are smaller than the window")
+    x, y = as_float(a), as_float(b)
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    var_x = _window_mean(x * x) - mean_x * mean_x
+    var_y = _window_mean(y * y) - mean_y * mean_y
+    covariance = _window_mean(x * y) - mean_x * mean_y
+    light = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
+    structure = (2 * covariance + SSIM_C2) / (var_x + var_y + SSIM_C2)
+    inner = (slice(SSIM_WINDOW_PX // 2, -(SSIM_WINDOW_PX // 2)),) * 2
+    likeness = (light * structure).mean(2)
+    return _mean_inside(likeness[inner], None if mask is None else mask[inner])
+
+
+def sharpness_ratio(out: Picture, reference: Picture, mask: Mask | None = None) -> float:
+    """Fine detail of `out` over that of `reference`: root mean square of the grey Laplacian.
+
+    1 is as sharp, below 1 softer.
+    """
+    detail, wanted = _laplacian_rms(out, mask), _laplacian_rms(reference, mask)
+    return detail / wanted if wanted > 1e-6 else float("nan")
+
+
+def delta_e(a: Picture, b: Picture, mask: Mask | None = None) -> float:
+    """Mean colour difference, CIEDE2000 (about 1 is the least that an eye sees).
+
+    Source: CIE 142-2001, D65 white, sRGB pictures.
+    """
+    weights = np.ones(a.shape[:2]) if mask is None else as_float(mask)
+    inside = weights > 0
+    x, y = (rgb2lab(as_float(picture)[inside]) for picture in (a, b))
+    return _mean_inside(deltaE_ciede2000(x, y), weights[inside])
+
+
+def as_float(picture: np.ndarray) -> np.ndarray:
+    """A picture or mask as float64 in [0, 1]; integers are divided by their type's largest."""
+    if np.issubdtype(picture.dtype, np.integer):
+        return picture / float(np.iinfo(picture.dtype).max)
+    return picture.astype(np.float64)
+
+
+def _mean_inside(values: np.ndarray, mask: np.ndarray | None) -> float:
+    weights = np.ones(values.shape) if mask is None else as_float(mask)
+    total = weights.sum()
+    return float((values * weights).sum() / total) if total > 0 else float("nan")
+
+
+def _window_mean(picture: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+    window = (SSIM_WINDOW_PX, SSIM_WINDOW_PX)
+    return cv2.GaussianBlur(picture, window, SSIM_SIGMA_PX, borderType=cv2.BORDER_REFLECT)
+
+
+def _laplacian_rms(picture: Picture, mask: Mask | None) -> float:
+    grey = cv2.cvtColor(as_float(picture).astype(np.float32), cv2.COLOR_RGB2GRAY)
+    return float(np.sqrt(_mean_inside(np.square(cv2.Laplacian(grey, cv2.CV_32F)), mask)))

@@ -1,0 +1,140 @@
+"""Checkpoints: one folder a step, safetensors and JSON, hashed, whole or absent. Never pickle."""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import FaceswapError
+from ..outputs import file_sha256, read_json, whole_folder
+
+TENSOR_FILES = ("model", "ema", "optimizer")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    step: int
+    seconds: float
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step lives."""
+    return run / "checkpoints" / f"step_{step:08d}"
+
+
+def save_checkpoint(
+    run: Path,
+    progress: Progress,
+    model: nn.Module,
+    ema: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep: int,
+) -> Path:
+    """Write a checkpoint of this step, then remove all but the newest `keep`."""
+    optimizer_tensors, optimizer_facts = _flatten(optimizer.state_dict())
+    tensors = {
+        "model": model.state_dict(),
+        "ema": ema.state_dict(),
+        "optimizer": optimizer_tensors,
+    }
+    folder = checkpoint_folder(run, progress.step)
+    if folder.exists():
+        return folder
+    with whole_folder(folder) as partial:
+        hashes = {}
+        for name, group in tensors.items():
+            file = partial / f"{name}.safetensors"
+            try:
+                save_file({key: value.contiguous() for key, value in group.items()}, file)
+            except SafetensorError as error:
+                raise FaceswapError(f"{folder}: cannot be written ({error})") from error
+            hashes[file.name] = file_sha256(file)
+        facts = {
+            "step": progress.step,
+            "seconds": progress.seconds,
+            "optimizer": optimizer_facts,
+            "sha256": hashes,
+        }
+        (partial / "state.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    for old in list_checkpoints(run)[:-keep]:
+        shutil.rmtree(checkpoint_folder(run, old))
+    return folder
+
+
+def list_checkpoints(run: Path) -> list[int]:
+    """Steps of the checkpoints in a run folder, oldest first; unfinished ones are not counted."""
+    found = (re.fullmatch(r"step_(\d{8})", p.name) for p in (run / "checkpoints").glob("step_*"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def read_state(run: Path, step: int) -> dict[str, Any]:
+    """A checkpoint's facts, its files' hashes verified.
+
+    Raises: FaceswapError naming the file that is missing or damaged.
+    """
+    folder = checkpoint_folder(run, step)
+    facts = read_json(folder / "state.json")
+    for name, digest in facts["sha256"].items():
+        if not (folder / name).is_file():
+            raise FaceswapError(f"{folder / name}: is missing; remove this checkpoint's folder")
+        if file_sha256(folder / name) != digest:
+            raise FaceswapError(f"{folder / name}: is damaged; remove this checkpoint's folder")
+    return facts
+
+
+def newest_good(run: Path) -> tuple[int | None, list[str]]:
+    """The step of the newest checkpoint that verifies, and a line on each newer one that does not."""
+    problems = []
+    for step in reversed(list_checkpoints(run)):
+        try:
+            read_state(run, step)
+        except FaceswapError as error:
+            problems.append(str(error))
+        else:
+            return step, problems
+    return None, problems
+
+
+def load_weights(run: Path, step: int, name: str) -> dict[str, Tensor]:
+    """The tensors of one file of a checkpoint: "model", "ema" or "optimizer"."""
+    return load_file(checkpoint_folder(run, step) / f"{name}.safetensors")
+
+
+def load_into(module: nn.Module, weights: dict[str, Tensor], where: Path) -> None:
+    """Set a module's weights. Raises: FaceswapError when they are of another architecture."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise FaceswapError(
+            f"{where}: its weights do not fit the architecture in its config "
+            f"({' '.join(str(error).split())[:200]}); start a new run"
+        ) from error
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], facts: dict[str, Any]
+) -> None:
+    """Give an optimiser the state that `save_checkpoint` took from it."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": facts["param_groups"]})
+
+
+def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors = {
+        f"{index}.{name}": value
+        for index, values in state["state"].items()
+        for name, value in values.items()
+    }
+    return tensors, {"param_groups": state["param_groups"]}

@@ -1,0 +1,62 @@
+"""Preview sheets: what the model makes of faces it trains on and of faces it never saw."""
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ..models import SwapAutoencoder
+from .augment import central_views
+from .batches import SideData
+
+COLUMNS = ("source", "rebuilt", "target", "rebuilt", "swap")
+CELL_PX = 128
+BAR_PX = 20
+
+
+@torch.no_grad()
+def preview_sheet(
+    model: SwapAutoencoder, source: SideData, target: SideData, size: int, rows: int = 4
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A sheet of `rows` seen and `rows` held-out faces.
+
+    Columns: source, source rebuilt, target, target rebuilt, and the swap (the target's face painted
+    by the source's decoder).
+    """
+    device = next(model.parameters()).device
+    bands = [_bar(*COLUMNS)]
+    for title in ("seen in training", "held out"):
+        pools = [s.seen if title.startswith("seen") else s.heldout for s in (source, target)]
+        faces = [
+            central_views(pool[_spread(len(pool), rows)].to(device), size, side.side_with_margin)
+            for pool, side in zip(pools, (source, target), strict=True)
+        ]
+        columns = [
+            faces[0].face,
+            model.paint(faces[0].face, "source")[0],
+            faces[1].face,
+            model.paint(faces[1].face, "target")[0],
+            model.paint(faces[1].face, "source")[0],
+        ]
+        bands += [_bar(title), np.concatenate([_strip(column) for column in columns], 1)]
+    return np.concatenate(bands)
+
+
+def _spread(count: int, rows: int) -> Tensor:
+    """`rows` places spread evenly over `count`; repeated when there are fewer."""
+    return torch.linspace(0, count - 1, rows).long()
+
+
+def _strip(faces: Float[Tensor, "b 3 s s"]) -> UInt8[np.ndarray, "h w 3"]:
+    pixels = (faces.float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    cells = [cv2.resize(p, (CELL_PX, CELL_PX), interpolation=cv2.INTER_CUBIC) for p in pixels]
+    return np.concatenate(cells)
+
+
+def _bar(*labels: str) -> UInt8[np.ndarray, "h w 3"]:
+    bar = np.full((BAR_PX, CELL_PX * len(COLUMNS), 3), 32, np.uint8)
+    for place, label in enumerate(labels):
+        where = (6 + place * CELL_PX, BAR_PX - 6)
+        cv2.putText(bar, label, where, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (230,) * 3, 1, cv2.LINE_AA)
+    return bar

@@ -1,0 +1,162 @@
+"""The run folder: what it was made from, and how others load what it learned."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .. import __version__
+from ..config import Config, dump_config, load_config
+from ..errors import FaceswapError
+from ..faces import FaceSet
+from ..models import SwapAutoencoder, build_model
+from ..outputs import file_sha256, job_id, read_json, write_json, write_text
+from .checkpoints import checkpoint_folder, load_into, load_weights, newest_good
+
+FACTS_FILE = "run.json"
+CONFIG_FILE = "config.yaml"
+
+# A resumed run may change these: they say when to stop, look and save, not what is learned.
+# (A cosine schedule ends at `steps`, which is therefore part of the job.)
+FREE_ON_RESUME = (
+    "steps", "minutes", "keep", "log_every", "save_every", "preview_every", "heldout_every",
+    "device", "precision", "threads",
+)  # fmt: skip
+
+
+class IdentityFacts(BaseModel):
+    """One side's face set, as training saw it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    faces: int
+    fingerprint: str
+    clips: list[str]
+    """Fingerprints of the clips that the faces came from."""
+    embedder: str | None
+    centroid: list[float] | None
+
+    @property
+    def center(self) -> Float[np.ndarray, " d"] | None:
+        """The mean embedding of the set's faces, or None when the set has no embeddings."""
+        return None if self.centroid is None else np.array(self.centroid)
+
+
+class RunFacts(BaseModel):
+    """What a run was made from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = 1
+    tool: str = f"faceswap_lite {__version__}"
+    job: str
+    landmarks_pack: str
+    detector: str
+    coverage: str
+    source: IdentityFacts
+    target: IdentityFacts
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run loaded for use: `model` is in eval mode, on the CPU."""
+
+    path: Path
+    model: SwapAutoencoder
+    config: Config
+    facts: RunFacts
+    step: int
+    fingerprint: str
+    """16 hex digits of the loaded weights' sha256."""
+
+
+def describe_identity(faces: FaceSet) -> IdentityFacts:
+    """A face set's facts, with the mean of its embeddings."""
+    records = [face.record for face in faces.faces]
+    places = sorted(f"{r.clip_fingerprint} {r.frame_index} {r.box_xyxy}" for r in records)
+    embedders = {r.embedder for r in records}
+    embeddings = [r.embedding for r in records if r.embedding is not None]
+    embedder = embedders.pop() if len(embedders) == 1 else None
+    usable = embedder is not None and len(embeddings) == len(records)
+    return IdentityFacts(
+        path=str(faces.path.resolve()),
+        faces=len(records),
+        fingerprint=job_id(places=places),
+        clips=sorted({r.clip_fingerprint for r in records}),
+        embedder=embedder if usable else None,
+        centroid=np.mean(embeddings, 0).tolist() if usable else None,
+    )
+
+
+def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
+    """The facts of a run on these sets.
+
+    Raises: FaceswapError when the sets cannot be trained together.
+    """
+    if source.path.resolve() == target.path.resolve():
+        raise FaceswapError(f"{source.path}: is source and target at once; a swap needs two people")
+    for what in ("pack", "coverage"):
+        of_source, of_target = getattr(source, what), getattr(target, what)
+        if of_source != of_target:
+            name = {"pack": "landmarks", "coverage": "coverage"}[what]
+            raise FaceswapError(
+                f"{source.path} was made with {name} {of_source}, {target.path} with {of_target}: "
+                f"their faces are placed differently; extract one of them again"
+            )
+    fixed = config.training.model_dump(exclude=set(FREE_ON_RESUME))
+    if config.training.schedule == "cosine":
+        fixed["steps"] = config.training.steps
+    sides = {"source": describe_identity(source), "target": describe_identity(target)}
+    return RunFacts(
+        job=job_id(
+            source=sides["source"].path,
+            target=sides["target"].path,
+            model=config.model.model_dump(),
+            training=fixed,
+        ),
+        landmarks_pack=source.pack,
+        detector=source.faces[0].record.detector,
+        coverage=source.coverage,
+        source=sides["source"],
+        target=sides["target"],
+    )
+
+
+def write_run(run: Path, facts: RunFacts, config: Config) -> None:
+    """Write what a run is made from into its folder."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_text(run / CONFIG_FILE, dump_config(config))
+    write_json(run / FACTS_FILE, facts.model_dump())
+
+
+def read_facts(run: Path) -> RunFacts:
+    """A run folder's facts. Raises: FaceswapError when it is not one."""
+    if not (run / FACTS_FILE).is_file():
+        raise FaceswapError(f"{run}: is not a run folder ({FACTS_FILE} is missing)")
+    try:
+        return RunFacts.model_validate(read_json(run / FACTS_FILE))
+    except ValidationError as error:
+        raise FaceswapError(
+            f"{run / FACTS_FILE}: was not written by this version ({error.error_count()} faults)"
+        ) from error
+
+
+def load_run(run: Path) -> TrainedRun:
+    """The newest good checkpoint of a run, with averaged weights.
+
+    Raises: FaceswapError when the folder is no run, holds no good checkpoint, or its weights do
+    not fit its config.
+    """
+    facts = read_facts(run)
+    config = load_config(run / CONFIG_FILE)
+    step, problems = newest_good(run)
+    if step is None:
+        reason = problems[0] if problems else "it has no checkpoint yet; train it first"
+        raise FaceswapError(f"{run}: {reason}")
+    model = build_model(config.model)
+    weights = checkpoint_folder(run, step) / "ema.safetensors"
+    load_into(model, load_weights(run, step, "ema"), weights)
+    return TrainedRun(run, model.eval(), config, facts, step, file_sha256(weights)[:16])

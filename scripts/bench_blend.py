@@ -1,0 +1,76 @@
+"""Milliseconds of what conversion does to one face without a network, on one thread.
+
+python scripts/bench_blend.py
+"""
+
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from faceswap_lite.conversion.blend import paste_face
+from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map
+from faceswap_lite.conversion.mask import soft_alpha
+
+FACE_PX = 253
+FRAME_SHAPE = (720, 1280, 3)
+REPEATS = 30
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 256, FRAME_SHAPE, np.uint8)
+    for size in (64, 128, 256, 512):
+        face, reference = (smooth_picture(size, rng) for _ in range(2))
+        mask = disc(size)
+        alpha = soft_alpha(mask, 0.0, 0.06)
+        # The disc fills 0.8 of the crop, so the shown face is FACE_PX wide.
+        frame_to_crop = placed(0.8 * size / FACE_PX, 8, (640, 360), size)
+        times = {
+            "mask": milliseconds(lambda m=mask: soft_alpha(m, 0.0, 0.06)),
+            "paste": milliseconds(
+                lambda f=face, a=alpha, m=frame_to_crop: paste_face(frame, f, a, m)
+            ),
+        }
+        for name, fit in COLOR_MATCHERS.items():
+            times[name] = milliseconds(
+                lambda f=face, r=reference, m=mask, fit=fit: apply_color_map(f, fit(f, r, m))
+            )
+        figures = "  ".join(f"{name} {value:.2f}" for name, value in times.items())
+        print(
+            f"crop {size} px, face {FACE_PX} px in {FRAME_SHAPE[1]}x{FRAME_SHAPE[0]}, ms: {figures}"
+        )
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """The median time of a few runs, after one to warm up."""
+    work()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))
+
+
+def smooth_picture(size: int, rng: np.random.Generator) -> np.ndarray:
+    small = rng.random((8, 8, 3), np.float32)
+    return np.clip(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+def disc(size: int) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    return (np.hypot(x, y) < 0.4 * size).astype(np.float32)
+
+
+def placed(scale: float, turn_deg: float, at: tuple[float, float], size: int) -> np.ndarray:
+    """The frame_to_crop that shows `at` in the crop's middle."""
+    matrix = cv2.getRotationMatrix2D(at, turn_deg, scale)
+    matrix[:, 2] += (size - 1) / 2 - np.array(at)
+    return matrix
+
+
+if __name__ == "__main__":
+    main()

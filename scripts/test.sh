@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# All checks, from nothing: environment, style, types, import order, tests.
+# Options are passed on to pytest: bash scripts/test.sh -k media
+set -euo pipefail
+source "$(dirname "$0")/environment.sh" "dev,dlib"
+"$BIN/ruff" check .
+"$BIN/ruff" format --check .
+"$BIN/mypy"
+"$BIN/lint-imports"
+exec "$BIN/python" -m pytest -m "not slow and not gpu" "$@"

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from faceswap_lite.config import Config, dump_config, load_config
+from faceswap_lite.errors import UsageError
+
+PRESETS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_shipped_config_loads(path: Path) -> None:
+    assert load_config(path) == load_config(path.stem)
+
+
+def test_config_survives_its_own_yaml(tmp_path: Path) -> None:
+    config = load_config("quick64", ["training.lr=3e-4", "render.actor=random:7"])
+    (tmp_path / "all.yaml").write_text(dump_config(config), encoding="utf-8")
+    assert load_config(tmp_path / "all.yaml") == config
+
+
+def test_numbers_without_a_point_are_numbers() -> None:
+    # PyYAML reads 1e-4 as text.
+    assert load_config(None, ["training.lr=1e-4"]).training.lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("training.lrr=1", "training.lrr: no such option; did you mean lr?"),
+        ("trainin.lr=1", "trainin: no such option; did you mean training?"),
+        ("training.lr=fast", "training.lr:"),
+        ("training.lr=-1", "training.lr:"),
+        ("model.size=70", "not a multiple"),
+        ("nonsense", "section.key=value"),
+    ],
+)
+def test_a_typo_gets_one_line(change: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(None, [change])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_config(tmp_path: Path) -> None:
+    for text in ("[1, 2", "- 1\n- 2", "training: 3"):
+        path = tmp_path / "bad.yaml"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(UsageError) as caught:
+            load_config(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="presets: .*quick64"):
+        load_config("quick65")
+
+
+def test_configs_do_not_change_once_made() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().training.lr = 1.0  # type: ignore[misc]

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.outputs import claim, job_id, read_json, whole_file, whole_folder, write_json
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with whole_file(path) as partial:
+        partial.write_text("half")
+        assert not path.exists()
+    assert path.read_text() == "half"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), whole_file(path) as partial:
+        partial.write_text("new")
+        raise RuntimeError("power cut")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), whole_folder(tmp_path / "a") as partial:
+        (partial / "x").write_text("1")
+        raise RuntimeError("power cut")
+    assert list(tmp_path.iterdir()) == []
+    with whole_folder(tmp_path / "a") as partial:
+        (partial / "x").write_text("1")
+    assert (tmp_path / "a" / "x").read_text() == "1"
+    with pytest.raises(FaceswapError, match="exists"), whole_folder(tmp_path / "a"):
+        pass
+
+
+def test_a_disk_that_refuses_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(FaceswapError, match="cannot be written"), whole_file(tmp_path / "file" / "a"):
+        pass
+
+
+def test_json_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", {"psnr": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+    (tmp_path / "b.json").write_text("{")
+    with pytest.raises(FaceswapError, match="not valid JSON"):
+        read_json(tmp_path / "b.json")
+
+
+def test_claim(tmp_path: Path) -> None:
+    out, job = tmp_path / "out", job_id(clip="a", lr=1)
+    assert claim(out, job, None, finished=True, overwrite=False) == "start"
+    out.mkdir()
+    assert claim(out, job, job, finished=True, overwrite=False) == "done"
+    assert claim(out, job, job, finished=False, overwrite=False) == "resume"
+    assert claim(out, job, job, finished=True, overwrite=True) == "start"
+    for found in (None, job_id(clip="b", lr=1)):
+        with pytest.raises(FaceswapError, match="--overwrite"):
+            claim(out, job, found, finished=False, overwrite=False)
+
+
+def test_job_ids_tell_settings_apart() -> None:
+    assert job_id(a=1, b=2) == job_id(b=2, a=1) != job_id(a=1, b=3)
