@@ -5,6 +5,7 @@ python scripts/bench_blend.py
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -29,19 +30,19 @@ def main() -> None:
         # The disc fills 0.8 of the crop, so the shown face is FACE_PX wide.
         frame_to_crop = placed(0.8 * size / FACE_PX, 8, (640, 360), size)
         times = {
-            "mask": milliseconds(lambda m=mask: soft_alpha(m, 0.0, 0.06)),
-            "paste": milliseconds(
-                lambda f=face, a=alpha, m=frame_to_crop: paste_face(frame, f, a, m)
-            ),
+            "mask": milliseconds(partial(soft_alpha, mask, 0.0, 0.06)),
+            "paste": milliseconds(partial(paste_face, frame, face, alpha, frame_to_crop)),
         }
-        for name, fit in COLOR_MATCHERS.items():
-            times[name] = milliseconds(
-                lambda f=face, r=reference, m=mask, fit=fit: apply_color_map(f, fit(f, r, m))
-            )
+        for name in COLOR_MATCHERS:
+            times[name] = milliseconds(partial(match, name, face, reference, mask))
         figures = "  ".join(f"{name} {value:.2f}" for name, value in times.items())
         print(
             f"crop {size} px, face {FACE_PX} px in {FRAME_SHAPE[1]}x{FRAME_SHAPE[0]}, ms: {figures}"
         )
+
+
+def match(name: str, face: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return apply_color_map(face, COLOR_MATCHERS[name](face, reference, mask))
 
 
 def milliseconds(work: Callable[[], object]) -> float:
@@ -67,7 +68,7 @@ def disc(size: int) -> np.ndarray:
 
 def placed(scale: float, turn_deg: float, at: tuple[float, float], size: int) -> np.ndarray:
     """The frame_to_crop that shows `at` in the crop's middle."""
-    matrix = cv2.getRotationMatrix2D(at, turn_deg, scale)
+    matrix = np.array(cv2.getRotationMatrix2D(at, turn_deg, scale), np.float64)
     matrix[:, 2] += (size - 1) / 2 - np.array(at)
     return matrix
 

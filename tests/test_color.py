@@ -7,6 +7,7 @@ from typing import get_args
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.color import rgb2lab
 from skimage.data import astronaut
 
@@ -23,8 +24,8 @@ from faceswap_lite.metrics import delta_e
 
 SIZE = 128
 FRAMES = 8
-# Colours are float32, and OpenCV's Lab is a table.
-SAME_COLOR = 2e-3
+# Half a step of 8 bits and a little: OpenCV's Lab is a table.
+SAME_COLOR = 3e-3
 
 
 def oval(size: int) -> np.ndarray:
@@ -39,7 +40,8 @@ def faces_of_the_astronaut() -> list[np.ndarray]:
     picture = astronaut() / 255.0
     crops = []
     for step in range(FRAMES):
-        matrix = cv2.getRotationMatrix2D((222, 105), 2 * np.sin(step), 1.1)
+        turn = cv2.getRotationMatrix2D((222, 105), 2 * np.sin(step), 1.1)
+        matrix = np.array(turn, np.float64)
         matrix[:, 2] += SIZE / 2 - np.array([222 + step / 3, 105])
         crops.append(np.clip(cv2.warpAffine(picture, matrix, (SIZE, SIZE)), 0, 1))
     return crops
@@ -100,6 +102,18 @@ def statistics(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.nd
     return mean, np.cov(colors.T, aweights=mask.ravel(), ddof=0)
 
 
+def photos(media_dir: Path) -> list[Path]:
+    return sorted(media_dir.glob("stills/identities/*/*.jpg"))
+
+
+def aligned_face(path: Path) -> np.ndarray | None:
+    """The picture in [0, 1], if it is one of the aligned faces of 150 px."""
+    picture = np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
+    if picture.shape != (150, 150, 3):
+        return None
+    return cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+
+
 @pytest.fixture(scope="module")
 def faces() -> list[np.ndarray]:
     return faces_of_the_astronaut()
@@ -133,31 +147,28 @@ def test_robust_mkl_is_not_fooled_by_a_beard(faces: list[np.ndarray]) -> None:
 
 def test_reinhard_takes_most_of_a_cast_off(faces: list[np.ndarray]) -> None:
     error, flicker = benchmark("reinhard", faces)
-    assert error <= 1.6
+    untouched, _ = benchmark("none", faces)
+    assert error < untouched / 3
     assert flicker <= 0.05
 
 
 def test_casts_on_real_faces(media_dir: Path) -> None:
-    faces = []
-    for path in sorted(media_dir.glob("stills/identities/*/*.jpg")):
-        picture = np.fromfile(path, np.uint8)
-        rgb = cv2.imdecode(picture, cv2.IMREAD_COLOR)[..., ::-1] / 255.0
-        if rgb.shape[:2] == (150, 150):  # aligned faces
-            faces.append(cv2.resize(rgb, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
+    faces = [face for path in photos(media_dir) if (face := aligned_face(path)) is not None]
     assert len(faces) >= 5
-    error, _ = benchmark("robust_mkl", faces[:12])
-    untouched, _ = benchmark("none", faces[:12])
+    error, _ = benchmark("robust_mkl", faces[::3])
+    untouched, _ = benchmark("none", faces[::3])
     assert untouched > 3
     assert error <= 0.7
 
 
 @pytest.mark.parametrize("name", sorted(COLOR_MATCHERS))
-def test_only_the_inside_of_the_mask_counts(name: str, faces: list[np.ndarray]) -> None:
-    mask = oval(SIZE)
-    image, reference = Cast(0)(faces[0]), faces[0]
+@pytest.mark.parametrize("size", [64, 128, 300])
+def test_only_the_inside_of_the_mask_counts(name: str, size: int, faces: list[np.ndarray]) -> None:
+    mask = oval(size)
+    image, reference = (cv2.resize(face, (size, size)) for face in (Cast(0)(faces[0]), faces[0]))
     zeroed = [np.where(mask[..., None] > 0, picture, 0) for picture in (image, reference)]
     before = COLOR_MATCHERS[name](image, reference, mask)
-    after = COLOR_MATCHERS[name](*zeroed, mask)
+    after = COLOR_MATCHERS[name](zeroed[0], zeroed[1], mask)
     np.testing.assert_array_equal(before.matrix, after.matrix)
     np.testing.assert_array_equal(before.offset, after.offset)
 
@@ -204,12 +215,8 @@ def test_two_people_are_matched_as_a_whole_not_where_they_happen_to_agree(
     media_dir: Path,
 ) -> None:
     """Mean error in Lab over pairs of people; plain robust weights leave more than 1."""
-    people = [
-        cv2.imread(str(next(folder.glob("*.jpg"))))[..., ::-1] / 255.0
-        for folder in sorted(media_dir.glob("stills/identities/*"))
-        if folder.is_dir()
-    ]
-    people = [cv2.resize(p, (SIZE, SIZE)) for p in people if p.shape[:2] == (150, 150)]
+    first = {path.parent: path for path in reversed(photos(media_dir))}
+    people = [face for path in first.values() if (face := aligned_face(path)) is not None]
     assert len(people) >= 2
     mask = oval(SIZE)
     errors = []

@@ -89,9 +89,7 @@ def test_ssim_equals_scikit_image_and_torchmetrics(picture: np.ndarray, noisy: n
     )
     assert value == pytest.approx(reference, abs=SAME)
     # torchmetrics averages the border in, which Wang's windows do not reach.
-    _, full = torch_ssim(
-        as_torch(noisy), as_torch(picture), data_range=1.0, return_full_image=True
-    )
+    _, full = torch_ssim(as_torch(noisy), as_torch(picture), data_range=1.0, return_full_image=True)
     assert value == pytest.approx(float(full[..., 5:-5, 5:-5].mean()), abs=SAME_FLOAT32)
 
 

@@ -12,6 +12,7 @@ from .head import (
     JAW_PIVOT,
     Eye,
     head_grid,
+    identity_shape,
     jaw_turn,
     ramp,
 )
@@ -19,16 +20,17 @@ from .identity import ActorIdentity, HairStyle
 
 # The hairline: height on the resting head by the angle around it (degrees).
 _HAIRLINES: dict[HairStyle, list[tuple[float, float]]] = {
-    "short": [(0, 1.02), (20, 1.0), (38, 0.93), (50, 0.66), (58, 0.42), (66, 0.12), (72, -0.22)]
-    + [(82, -0.28), (87, 0.12), (96, 0.32), (112, 0.05), (122, -0.55), (140, -0.95), (180, -1.02)],
-    "crop": [(0, 0.96), (25, 0.95), (44, 0.90), (53, 0.62), (60, 0.40), (68, 0.10), (73, -0.12)]
+    "short": [(0, 1.00), (14, 1.03), (30, 1.13), (42, 0.98), (51, 0.66), (58, 0.42), (66, 0.12)]
+    + [(72, -0.25), (82, -0.30), (87, 0.10), (96, 0.32), (112, 0.05), (122, -0.55), (140, -0.95)]
+    + [(180, -1.02)],
+    "crop": [(0, 0.98), (25, 1.0), (42, 0.93), (50, 0.62), (58, 0.40), (67, 0.10), (73, -0.12)]
     + [(82, -0.16), (87, 0.12), (96, 0.32), (112, 0.05), (122, -0.50), (140, -0.90), (180, -0.97)],
     "fringe": [(0, 0.54), (20, 0.55), (38, 0.52), (48, 0.42), (56, 0.20), (66, -0.15), (74, -0.45)]
     + [(86, -0.50), (92, -0.20), (104, -0.2), (116, -0.6), (140, -1.05), (180, -1.10)],
-    "long": [(0, 1.08), (12, 1.02), (30, 0.92), (44, 0.72), (56, 0.35), (66, 0.02), (74, -0.20)]
-    + [(90, -0.50), (120, -0.9), (180, -1.1)],
-    "bob": [(0, 0.86), (10, 0.90), (24, 0.98), (40, 0.76), (54, 0.40), (65, 0.02), (74, -0.30)]
-    + [(90, -0.55), (120, -0.9), (180, -1.1)],
+    "long": [(0, 1.20), (8, 1.10), (22, 0.90), (36, 0.66), (48, 0.36), (57, 0.0), (64, -0.40)]
+    + [(72, -0.75), (90, -1.0), (120, -1.1), (180, -1.2)],
+    "bob": [(0, 1.02), (12, 0.94), (26, 0.80), (40, 0.60), (50, 0.34), (58, 0.0), (65, -0.40)]
+    + [(72, -0.75), (90, -1.0), (120, -1.1), (180, -1.2)],
     "bald": [(0, 2.5), (180, 2.5)],
 }
 # How far the hair stands off the skull: above, at the sides.
@@ -59,7 +61,7 @@ def hair_lift(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"]:
     top, sides = _VOLUMES[identity.hair_style]
     y = grid.rest[..., 1].astype(np.float64)
     line = hairline(identity, grid.angle)[None, :]
-    depth = ramp(y, line - 0.02, line + 0.30)
+    depth = ramp(y, line - 0.02, line + 0.34)
     if identity.hair_style == "fringe":
         depth = ramp(y, line - 0.03, line + 0.10)
     thick = depth * (sides + (top - sides) * ramp(y, 0.3, 1.3))
@@ -71,31 +73,60 @@ def hair_lift(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"]:
     return (thick[..., None] * away).astype(np.float32)
 
 
+@lru_cache(maxsize=64)
 def hair_curtain(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"] | None:
     """The hair that hangs beside and behind the head, or None for short styles."""
     fall = _FALLS.get(identity.hair_style)
     if fall is None:
         return None
-    rows, columns = 22, 33
-    y = np.linspace(1.35, fall, rows)
-    degrees = np.linspace(52, 308, columns)
-    around = np.deg2rad(degrees)[None, :]
-    heights = [-3.0, -2.2, -1.5, -1.0, -0.3, 0.3, 0.8, 1.2, 1.5]
+    rows, columns = 24, 41
     long = identity.hair_style == "long"
-    width = np.interp(y, heights, [1.40, 1.45, 1.44, 1.42, 1.39, 1.34, 1.18, 0.90, 0.6])
-    if not long:
-        width = np.interp(y, heights, [1.3, 1.3, 1.36, 1.52, 1.50, 1.40, 1.20, 0.92, 0.6])
-    back = np.interp(y, heights, [1.15, 1.2, 1.3, 1.5, 1.75, 1.82, 1.66, 1.3, 0.8])
-    front = np.interp(y, heights, [1.25, 1.2, 1.05, 1.0, 1.0, 1.0, 1.0, 0.9, 0.6])
-    wave = 0.025 * np.sin(4.3 * y[:, None] + 5 * around) + 0.012 * np.sin(9 * y[:, None] - 9 * around)
-    stretch = 1 + wave * ramp(y, 0.6, -0.6)[:, None]
-    x = width[:, None] * np.sin(around) * stretch
-    depth = np.where(np.cos(around) > 0, front[:, None], back[:, None])
-    z = -0.10 + depth * np.cos(around) * stretch
+    y = np.linspace(1.30, fall, rows)
+    turn = np.linspace(-1, 1, columns)
+    # Columns are close together at the two front edges.
+    around = np.deg2rad(180 + 130 * np.sin(np.pi / 2 * turn))[None, :]
+    # Above `_FREE_Y` the hair lies on the skull (just inside its lifted surface); below it hangs.
+    radius = _hair_radius(identity, around[0], np.maximum(y, _FREE_Y))
+    below = [-3.0, -2.2, -1.5, -1.0, -0.3, _FREE_Y]
+    sides = [1.06, 1.09, 1.08, 1.08, 1.05, 1.0] if long else [0.95, 0.95, 1.0, 1.14, 1.11, 1.0]
+    behind = [0.66, 0.70, 0.76, 0.86, 0.97, 1.0] if long else [0.7, 0.7, 0.74, 0.88, 1.0, 1.0]
+    side_fall, back_fall = (np.interp(y, below, table)[:, None] for table in (sides, behind))
+    waves = 0.030 * np.sin(3.9 * y[:, None] + 6 * around) + 0.014 * np.sin(9 * y[:, None] - 11 * around)
+    stretch = 1 + waves * ramp(y, 0.4, -0.8)[:, None]
+    # The front edges roll inward, toward the cheeks.
+    stretch = stretch * (1 - 0.17 * ramp(np.abs(turn), 0.80, 1.0) * ramp(y, 1.3, 0.6)[:, None])
+    x = radius * side_fall * np.sin(around) * stretch
+    rear = np.where(np.cos(around) < 0, back_fall, 1.0)
+    z = _SKULL_MIDDLE[1] + radius * rear * np.cos(around) * stretch
     height = np.broadcast_to(y[:, None], x.shape).copy()
-    # The ends are cut round, a little longer behind.
-    height += ramp(y, -0.5, fall)[:, None] * 0.22 * (0.5 + 0.5 * np.cos(around * 3)) * (0.5 if long else 0.3)
+    # The ends are cut uneven; those of a bob turn in.
+    ends = 0.10 * np.sin(7 * around) + 0.05 * np.sin(23 * around) if long else 0.04 * np.sin(19 * around)
+    height += ramp(y, -0.5, fall)[:, None] * ends
     return np.stack([x, height, z], -1).astype(np.float32)
+
+
+# Hanging hair leaves the skull at this height.
+_FREE_Y = 0.25
+# (x, z) about which hair is measured.
+_SKULL_MIDDLE = (0.0, -0.10)
+
+
+def _hair_radius(
+    identity: ActorIdentity, around: np.ndarray, y: np.ndarray
+) -> Float[np.ndarray, "h a"]:
+    """How far from the middle the surface of the hair on the skull lies, at heights x angles."""
+    grid = head_grid()
+    skull = identity_shape(identity) + hair_lift(identity)
+    above = skull[: grid.eye_row + 1]
+    away_x, away_z = above[..., 0] - _SKULL_MIDDLE[0], above[..., 2] - _SKULL_MIDDLE[1]
+    distance, angle = np.hypot(away_x, away_z), np.arctan2(away_x, away_z)
+    wanted = np.arctan2(np.sin(around), np.cos(around))
+    # First around each row, then down each wanted angle.
+    at_angle = np.stack([np.interp(wanted, a, d, period=2 * np.pi) for a, d in zip(angle, distance, strict=True)])
+    heights = above[:, len(grid.angle) // 2, 1]
+    return 0.985 * np.stack(
+        [np.interp(-y, -heights, column) for column in at_angle.T], 1
+    )
 
 
 @lru_cache(maxsize=1)
@@ -116,13 +147,12 @@ def eyeball(eye: Eye) -> Float[np.ndarray, "r c 3"]:
 def mouth_cave(lips: Float[np.ndarray, "3"], mouth: float) -> Float[np.ndarray, "r c 3"]:
     """The dark inside of the mouth: a bowl behind the lips whose floor follows the jaw."""
     across = np.linspace(-1, 1, 11)
-    down = np.linspace(0.22, -0.34, 9)
-    x, y = np.meshgrid(0.66 * across, lips[1] + down)
-    z = lips[2] - 0.17 - 0.62 * x * x - 0.42 * np.cos(np.pi / 2 * across) ** 0.5 * np.cos(
-        np.pi * (down - down.mean()) / np.ptp(down)
-    )[:, None] - 0.0 * y
+    down = np.linspace(0.16, -0.26, 9)
+    x, y = np.meshgrid(0.47 * across, lips[1] + down)
+    bowl = np.cos(np.pi / 2 * across) ** 0.5 * np.cos(np.linspace(-1.5, 1.5, len(down)))[:, None]
+    z = lips[2] - 0.14 - 1.0 * x * x - 0.5 * bowl
     cave = np.stack([x, y, z], -1)
-    share = ramp(down, 0.12, -0.2)[:, None, None]
+    share = ramp(down, 0.08, -0.16)[:, None, None]
     return (cave + share * (_with_jaw(cave, mouth) - cave)).astype(np.float32)
 
 
@@ -130,11 +160,11 @@ def teeth(
     lips: Float[np.ndarray, "3"], mouth: float, upper: bool
 ) -> Float[np.ndarray, "r c 3"]:
     """One row of teeth: a curved band; the upper one is the skull's, the lower one the jaw's."""
-    across = np.linspace(-0.36, 0.36, 17)
-    edge, root = (-0.045, 0.14) if upper else (-0.035, -0.21)
+    across = np.linspace(-0.31, 0.31, 17)
+    edge, root = (-0.075, 0.12) if upper else (-0.055, -0.22)
     down = np.linspace(max(edge, root), min(edge, root), 4)
     x, y = np.meshgrid(across, lips[1] + down)
-    inset = 0.105 if upper else 0.135
+    inset = 0.125 if upper else 0.150
     z = lips[2] - inset - 1.15 * x * x
     row = np.stack([x, y, z], -1)
     return (row if upper else _with_jaw(row, mouth)).astype(np.float32)
@@ -199,7 +229,7 @@ def neck(identity: ActorIdentity, turned: np.ndarray) -> Float[np.ndarray, "r c 
     around = np.linspace(-np.pi, np.pi, 41)[None, :]
     wide = 1 + 0.12 * identity.neck_width
     half = np.interp(-y, [0.95, 1.5, 2.1, 2.4, 2.8], [0.62, 0.62, 0.66, 0.80, 1.15]) * wide
-    deep = np.interp(-y, [0.95, 1.5, 2.1, 2.8], [0.62, 0.60, 0.62, 0.75]) * wide
+    deep = np.interp(-y, [0.95, 1.5, 2.1, 2.8], [0.62, 0.60, 0.60, 0.42]) * wide
     middle = np.interp(-y, [0.95, 1.5, 2.4, 2.8], [-0.22, -0.22, -0.42, -0.45])
     x = half[:, None] * np.sin(around)
     z = middle[:, None] + deep[:, None] * np.cos(around)
@@ -223,7 +253,7 @@ def shoulders(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"]:
     x = (wide + reach * q**0.9) * np.sin(around)
     z = -0.42 + (0.66 + 0.62 * q**0.6) * front
     slope = -2.26 - 0.62 * q**1.1 - 1.6 * np.clip(q - 0.72, 0, 1) ** 1.5 * 3
-    chest = np.where(front > 0, -2.50 - 2.2 * q, -2.2 - 1.7 * q)
+    chest = np.where(front > 0, -2.38 - 2.2 * q, -2.2 - 1.7 * q)
     y = slope + (chest - slope) * (1 - sideways**2.2)
     return np.stack([x, y, z], -1).astype(np.float32)
 

@@ -353,6 +353,7 @@ def _expression_weights() -> dict[str, np.ndarray]:
         "brow": front * ramp(y, 0.08, 0.30) * ramp(y, 1.0, 0.45) * ramp(side, 1.1, 0.7),
         "frown": front * bump(side, y, (0.2, 0.28), (0.16, 0.16)),
         "seal": front * (1 - s**2) * np.exp(-(((y - MOUTH_Y) / 0.12) ** 2)),
+        "upper_lip": opening * upper_lip * np.exp(-(((y - MOUTH_Y) / 0.16) ** 2)),
         "sign": np.sign(x),
     }
 
@@ -365,6 +366,11 @@ def jaw_turn(mouth: float) -> Float[np.ndarray, "3 3"]:
     """The lower jaw's rotation about `JAW_PIVOT` at an opening of 0..1."""
     a = np.deg2rad(JAW_DEG * mouth)
     return np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+
+
+def lid_rise(state: ActorState) -> float:
+    """How high the upper lid's middle stands over the line of the eye's corners."""
+    return 0.112 * (1 - state.blink) * (1 + 0.22 * state.gaze_y + 0.16 * state.brow)
 
 
 def expressed(
@@ -388,11 +394,12 @@ def expressed(
     # The jaw turns about the ears; each point goes its share of the way.
     turned = (posed - JAW_PIVOT) @ jaw_turn(state.mouth).T + JAW_PIVOT
     posed += w["jaw"][..., None] * (turned - posed)
+    posed[..., 1] += 0.030 * state.mouth * w["upper_lip"]
     # Lids: the upper one follows the gaze; a smile lifts the lower one.
     opened = 1 - state.blink
-    rise = 0.155 * opened * (1 + 0.18 * state.gaze_y + 0.12 * state.brow)
+    rise = lid_rise(state)
     size = np.where(w["sign"] < 0, eyes[0].radius, eyes[1].radius) / EYE_RADIUS
-    low = 0.075 - 0.025 * max(state.smile, 0) * opened
+    low = 0.066 - 0.025 * max(state.smile, 0) * opened
     # At rest the lids meet on the straight row; shut, they meet on the lower lid's arch.
     posed[..., 1] += size * (w["lid_up"] * rise - w["lid_down"] * low)
     upper = w["lid_up"] > 0

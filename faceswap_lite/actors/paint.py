@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from .body import hairline
 from .head import (
@@ -26,11 +26,21 @@ from .identity import ActorIdentity, Rgb
 
 
 class Paint(NamedTuple):
-    """A texture: colour, gloss of a broad and of a tight highlight, share of hair."""
+    """A texture: colour, gloss of a broad, of a tight highlight, of the one along hair."""
 
     color: Float[np.ndarray, "h w 3"]
-    gloss: Float[np.ndarray, "h w 2"]
+    broad: Float[np.ndarray, "h w"]
+    tight: Float[np.ndarray, "h w"]
     hair: Float[np.ndarray, "h w"] | None = None
+
+
+def _paint(color: np.ndarray, broad: np.ndarray | float, tight: np.ndarray | float) -> Paint:
+    flat = color.shape[:2]
+    return Paint(
+        np.ascontiguousarray(color, np.float32),
+        np.broadcast_to(np.asarray(broad, np.float32), flat).copy(),
+        np.broadcast_to(np.asarray(tight, np.float32), flat).copy(),
+    )
 
 
 def linear(color: Rgb) -> Float[np.ndarray, "3"]:
@@ -94,26 +104,28 @@ def paint_face(face: ActorIdentity, skin_of: ActorIdentity, detail: int) -> Pain
     _paint_lips(color, gloss, face, at, front, rng, texel)
     _paint_eyes(color, face, at, front)
     _paint_brows(color, face, at, front, rng, texel)
-    return Paint(color.astype(np.float32), gloss.astype(np.float32))
+    return _paint(color, gloss[..., 0], gloss[..., 1])
 
 
 @lru_cache(maxsize=64)
 def paint_head(
     wearer: ActorIdentity, face_of: ActorIdentity, skin_of: ActorIdentity, detail: int
-) -> tuple[Paint, Float[np.ndarray, "h w"]]:
-    """The texture of a head with another's face in it, and the share of the face in each texel."""
+) -> tuple[Paint, UInt8[np.ndarray, "h w"]]:
+    """A head with another's face in it, and the share of the face in each texel, 0..255."""
     own = paint_face(wearer, wearer, detail)
     share = to_texels(face_weight(wearer), detail)
-    color, gloss = own.color, own.gloss
+    color, broad, tight = own.color, own.broad, own.tight
     if (face_of, skin_of) != (wearer, wearer):
         other = paint_face(face_of, skin_of, detail)
         color = color + share[..., None] * (other.color - color)
-        gloss = gloss + share[..., None] * (other.gloss - gloss)
+        broad = broad + share * (other.broad - broad)
+        tight = tight + share * (other.tight - tight)
     hair, alpha = _hair_on_head(wearer, detail)
     color = color + alpha[..., None] * (hair - color)
-    gloss = gloss * (1 - alpha)[..., None]
+    texture = Paint(color, broad * (1 - alpha), tight * (1 - alpha), alpha)
     support = to_texels(face_support(wearer), detail)
-    return Paint(color, gloss, alpha), np.maximum(share, 0.03 * support)
+    levels = np.ceil(255 * np.maximum(share, 0.03 * support)).astype(np.uint8)
+    return texture, levels
 
 
 @lru_cache(maxsize=64)
@@ -151,7 +163,7 @@ def _skin_relief(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarr
     shade += 0.10 * bump(side, y, (EYE_X, 0.12), (0.30, 0.08))
     shade += 0.12 * bump(side, y, (0.46, -0.17), (0.22, 0.07))
     shade += 0.16 * bump(side, y, (0.31, -0.66), (0.06, 0.09))
-    shade += 0.30 * bump(x, y, (0, -0.76), (0.20, 0.05))
+    shade += 0.22 * bump(x, y, (0, -0.76), (0.17, 0.045))
     shade += 0.12 * bump(x, y, (0, -0.90), (0.05, 0.09))
     shade += 0.24 * bump(x, y, (0, -1.335), (0.24, 0.06))
     shade += 0.10 * bump(side, y, (0.46, MOUTH_Y - 0.02), (0.05, 0.07))
@@ -230,9 +242,9 @@ def _shave(
     beard = beard * (1 - 0.9 * bump(x, y, (0, -1.36), (0.26, 0.05)) * ramp(side, 0.05, 0.15))
     beard = beard * (1 - bump(side, y, (0.0, -1.08), (0.40, 0.11)))
     beard = np.clip(beard + 0.8 * bump(x, y, (0, -0.93), (0.36, 0.06)), 0, 1)
-    hairs = 0.75 + 0.22 * _noise(rng, at.x.shape, (0.7 * texel, 1.2 * texel))
-    amount = np.clip(face.stubble * 0.85 * beard * hairs, 0, 0.92) * ramp(np.abs(at.angle), 1.65, 1.35)
-    tone = linear(face.brow_color) * 1.1 + 0.004
+    hairs = 0.85 + 0.16 * _noise(rng, at.x.shape, (0.55 * texel, 0.8 * texel))
+    amount = np.clip(face.stubble * beard * hairs, 0, 0.92) * ramp(np.abs(at.angle), 1.65, 1.35)
+    tone = 0.8 * linear(face.brow_color) + 0.12 * linear(face.skin)
     color += amount[..., None] * (tone - color)
 
 
@@ -287,7 +299,7 @@ def _paint_eyes(color: np.ndarray, face: ActorIdentity, at: _Place, front: np.nd
     color *= 1 - ((0.25 + 0.6 * face.make_up) * lid)[..., None] * shadow
     # Lashes: thick above, thicker outward; a thin pink rim and a few lashes below.
     outward = 0.75 + 0.35 * np.clip(t, -1, 1)
-    lash = up * ramp(y, (0.030 + 0.012 * face.make_up) * outward, 0.012 * outward)
+    lash = up * ramp(y, (0.042 + 0.014 * face.make_up) * outward, 0.018 * outward)
     color *= (1 - (0.80 + 0.15 * face.make_up) * np.clip(lash, 0, 1))[..., None]
     rim = down * ramp(y, -0.030, -0.012)
     color += (0.6 * rim)[..., None] * (color * np.array([1.05, 0.72, 0.68], np.float32) - color)
@@ -299,7 +311,7 @@ def brow_curve(face: ActorIdentity, x: np.ndarray) -> np.ndarray:
     """Height of the brow's middle at rest, at |x|."""
     s = (np.abs(x) - BROW_X[0]) / (BROW_X[1] - BROW_X[0])
     arch = 0.065 + 0.05 * face.brow_arch
-    rise = np.where(s < 0.62, np.sin(np.pi / 2 * np.clip(s / 0.62, -0.2, 1)), 1 - 1.9 * (s - 0.62) ** 1.2 / 0.38**1.2 * 0.62)
+    rise = np.where(s < 0.62, np.sin(np.pi / 2 * np.clip(s / 0.62, -0.2, 1)), 1 - 1.18 * np.clip((s - 0.62) / 0.38, 0, None) ** 1.2)
     return 0.285 + arch * rise
 
 
@@ -312,13 +324,12 @@ def _paint_brows(
     texel: float,
 ) -> None:
     s = (at.side - BROW_X[0]) / (BROW_X[1] - BROW_X[0])
-    with np.errstate(invalid="ignore"):
-        middle = np.nan_to_num(brow_curve(face, np.clip(at.side, 0.05, 0.95)))
+    middle = brow_curve(face, np.clip(at.side, 0.05, 0.95))
     half = (0.048 + 0.022 * face.brow_thickness) * np.interp(
         s, [-0.1, 0.05, 0.35, 0.7, 1.0, 1.08], [0.3, 0.85, 1.0, 0.75, 0.25, 0.0]
     )
     off = np.abs(at.y - middle)
-    hairs = 0.82 + 0.25 * _noise(rng, at.x.shape, (0.7 * texel, 1.6 * texel))
+    hairs = 0.92 + 0.13 * _noise(rng, at.x.shape, (0.6 * texel, 0.9 * texel))
     inside = ramp(off, half * 1.25 + 0.006, half * 0.45) * ramp(s, -0.09, 0.08) * ramp(s, 1.09, 0.93)
     amount = np.clip(inside * hairs * (0.80 + 0.12 * face.brow_thickness), 0, 0.96) * front
     color += amount[..., None] * (linear(face.brow_color) - color)
@@ -332,24 +343,45 @@ def _hair_on_head(
     texel = detail / 4
     strands = _strands(rng, at.x.shape, texel)
     line = hairline(who, at.angle)
-    soft = {"fringe": 0.05, "crop": 0.05}.get(who.hair_style, 0.08)
-    ragged = line + 0.035 * _noise(rng, at.x.shape, (1.0 * texel, 6 * texel))
-    alpha = ramp(at.y, ragged - soft, ragged + soft)
+    shade = 0.70
     if who.hair_style == "crop":
-        curls = _noise(rng, at.x.shape, (1.3 * texel, 1.3 * texel))
-        strands = 1 + 0.28 * curls
-        alpha = np.clip(alpha * (0.95 + 0.08 * curls), 0, 1)
+        curls = _noise(rng, at.x.shape, (1.1 * texel, 1.1 * texel))
+        strands = 1 + 0.30 * curls
+        alpha = ramp(at.y + 0.02 * curls, line - 0.06, line + 0.08)
+        alpha = np.clip(alpha * (0.94 + 0.08 * curls), 0, 1)
+    elif who.hair_style == "fringe":
+        ragged = line + 0.03 * _noise(rng, at.x.shape, (1.0 * texel, 6 * texel))
+        alpha = ramp(at.y, ragged - 0.04, ragged + 0.05)
+    else:
+        # Single hairs grow out of the skin along a broad border.
+        hairs = _noise(rng, at.x.shape, (0.6 * texel, 4 * texel))
+        spread = 0.03 if who.hair_style in ("long", "bob") else 0.05
+        alpha = ramp(at.y + spread * hairs, line - 2 * spread, line + 2.5 * spread)
+        shade = 0.85
     color = linear(who.hair) * strands[..., None]
-    if who.hair_style == "bob":
-        # A parting beside the middle.
-        part = np.exp(-(((at.x - 0.30) / 0.022) ** 2)) * ramp(at.y, 0.7, 0.95)
-        color = color + (0.55 * part)[..., None] * (0.6 * linear(who.skin) - color)
-    if who.hair_style == "long":
-        part = np.exp(-((at.x / 0.022) ** 2)) * ramp(at.y, 0.8, 1.1)
-        color = color + (0.55 * part)[..., None] * (0.6 * linear(who.skin) - color)
+    part_x = {"long": 0.0, "bob": 0.28}.get(who.hair_style)
+    if part_x is not None:
+        combed = _combed(rng, at, part_x)
+        share = ramp(np.abs(at.angle), 1.25, 0.7)[..., None]
+        color = color + share * (linear(who.hair) * combed[..., None] - color)
+        part = np.exp(-(((at.x - part_x) / 0.020) ** 2)) * ramp(at.y, 1.0, 1.2)
+        color = color + (0.5 * part)[..., None] * (0.5 * linear(who.skin) - color)
     # The roots lie in shade.
-    color = color * (0.62 + 0.38 * ramp(at.y, line, line + 0.35))[..., None]
+    color = color * (shade + (1 - shade) * ramp(at.y, line, line + 0.35))[..., None]
     return color.astype(np.float32), alpha.astype(np.float32)
+
+
+def _combed(rng: np.random.Generator, at: _Place, part_x: float) -> np.ndarray:
+    """Strands that leave a parting sideways and fall: brightness by texel."""
+    across = np.abs(at.x - part_x)
+    # A strand is where this is constant.
+    lane = at.y + 0.95 * across**1.5
+    fine, locks = (
+        cv2.GaussianBlur(rng.standard_normal((1, 4096)).astype(np.float32), (0, 0), sigma)[0]
+        for sigma in (5.0, 22.0)
+    )
+    index = np.clip((lane + 3 + np.where(at.x > part_x, 0.37, 0)) * 600, 0, 4095).astype(int)
+    return np.clip(1 + 0.20 * (fine / fine.std())[index] + 0.22 * (locks / locks.std())[index], 0.3, 2)
 
 
 def _strands(rng: np.random.Generator, shape: tuple[int, int], texel: float) -> np.ndarray:
@@ -367,7 +399,7 @@ def paint_curtain(who: ActorIdentity, rows: int, columns: int, detail: int) -> P
     color = linear(who.hair) * strands[..., None]
     down = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None, None]
     color = color * (1 - 0.25 * down)
-    return Paint(color.astype(np.float32), np.zeros((*shape, 2), np.float32), np.ones(shape, np.float32))
+    return _paint(color, 0, 0)._replace(hair=np.ones(shape, np.float32))
 
 
 @lru_cache(maxsize=32)
@@ -381,8 +413,7 @@ def paint_ear(who: ActorIdentity, rows: int, columns: int, detail: int) -> Paint
     shade = 0.62 * np.exp(-((r / 0.34) ** 2)) * (0.7 - 0.3 * np.cos(turn))
     shade = shade + 0.30 * np.exp(-(((r - 0.76) / 0.06) ** 2)) * ramp(np.sin(turn), -0.6, 0.0)
     color *= (1 - shade)[..., None]
-    gloss = np.full((*shape, 2), (0.5, 0.15), np.float32)
-    return Paint(color.astype(np.float32), gloss)
+    return _paint(color, 0.5, 0.15)
 
 
 @lru_cache(maxsize=32)
@@ -395,7 +426,7 @@ def paint_neck(who: ActorIdentity, rows: int, columns: int, detail: int) -> Pain
     around = np.abs(np.linspace(-np.pi, np.pi, shape[1], dtype=np.float32))[None, :]
     light = 0.34 + 0.66 * ramp(down, 0.35, 0.90)
     light = light * (0.75 + 0.25 * ramp(around, 1.9, 1.2))
-    return Paint((color * light[..., None]).astype(np.float32), np.full((*shape, 2), (0.35, 0.08), np.float32))
+    return _paint(color * light[..., None], 0.35, 0.08)
 
 
 @lru_cache(maxsize=32)
@@ -419,9 +450,7 @@ def paint_shoulders(who: ActorIdentity, rows: int, columns: int, detail: int) ->
     shade = 1 - 0.5 * np.exp(-(((out - edge + 0.012) / 0.02) ** 2))
     skin = linear(who.skin) * (shade * (0.75 + 0.25 * ramp(out, 0, 0.1)))[..., None]
     color = skin + cloth[..., None] * (tone - skin)
-    gloss = np.zeros((*shape, 2), np.float32)
-    gloss[..., 0] = 0.3 * (1 - cloth)
-    return Paint(color.astype(np.float32), gloss)
+    return _paint(color, 0.3 * (1 - cloth), 0)
 
 
 @lru_cache(maxsize=8)
@@ -437,7 +466,7 @@ def paint_teeth(rows: int, columns: int, detail: int, upper: bool) -> Paint:
     tone = np.array([0.86, 0.82, 0.74], np.float32) ** 2
     gum = np.array([0.55, 0.24, 0.24], np.float32) ** 2
     color = gum + ramp(from_gum, 0.16, 0.30)[..., None] * (tone - gum)
-    return Paint((color * light[..., None]).astype(np.float32), np.full((*shape, 2), (0.15, 0.35), np.float32))
+    return _paint(color * light[..., None], 0.15, 0.35)
 
 
 @lru_cache(maxsize=8)
@@ -448,7 +477,7 @@ def paint_cave(rows: int, columns: int, detail: int) -> Paint:
     down = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     light = 0.018 + 0.05 * np.clip(np.hypot(across, down) - 0.45, 0, 1)
     color = light[..., None] * np.array([1.0, 0.34, 0.32], np.float32)
-    return Paint(color.astype(np.float32), np.zeros((*shape, 2), np.float32))
+    return _paint(color, 0, 0)
 
 
 @lru_cache(maxsize=8)
@@ -459,7 +488,7 @@ def paint_tongue(rows: int, columns: int, detail: int) -> Paint:
     across = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
     light = (0.10 + 0.42 * along) * (1 - 0.25 * np.exp(-((across / 0.12) ** 2))) * (1 - 0.4 * across**2)
     color = light[..., None] * np.array([0.62, 0.30, 0.30], np.float32) ** 1.6
-    return Paint(color.astype(np.float32), np.full((*shape, 2), (0.1, 0.12), np.float32))
+    return _paint(color, 0.1, 0.12)
 
 
 def paint_eyeball(
@@ -477,11 +506,11 @@ def paint_eyeball(
     right, up = np.deg2rad(gaze)
     axis = np.array([np.sin(right) * np.cos(up), np.sin(up), np.cos(right) * np.cos(up)], np.float32)
     off = np.arccos(np.clip(directions @ axis, -1, 1))
-    iris_edge, pupil_edge = 0.365, 0.150
+    iris_edge, pupil_edge = 0.385, 0.165
     level = directions[..., 1] - axis[1]
     across = directions[..., 0] - axis[0]
     turn = np.arctan2(level, across)
-    white = np.array([0.80, 0.765, 0.735], np.float32)
+    white = np.array([0.72, 0.685, 0.66], np.float32)
     corner = ramp(directions[..., 0] * inner_side, 0.58, 0.80)
     color = white * (1 - 0.25 * ramp(np.abs(directions[..., 0]), 0.25, 0.8))[..., None]
     color = color + corner[..., None] * (np.array([0.56, 0.27, 0.25], np.float32) - color)
@@ -490,12 +519,10 @@ def paint_eyeball(
     ring = 1 - 0.62 * ramp(off, 0.72 * iris_edge, iris_edge)
     glow = 1 + 0.75 * ramp(level, 0.05, -0.28)
     lighter = 1 + 0.6 * ramp(off, iris_edge * 0.75, pupil_edge)
-    tone = linear(face.iris) * (1.25 * rays * ring * glow * lighter)[..., None]
+    tone = linear(face.iris) * (0.95 * rays * ring * glow * lighter)[..., None]
     color = color + inside[..., None] * (tone - color)
     pupil = ramp(off, pupil_edge + 0.03, pupil_edge - 0.03)
     color = color * (1 - 0.96 * pupil)[..., None]
     # The lid and its lashes throw a shade on the ball.
     color = color * (0.38 + 0.62 * ramp(lid_height - directions[..., 1], 0.0, 0.26))[..., None]
-    gloss = np.zeros((*off.shape, 2), np.float32)
-    gloss[..., 1] = 1.0
-    return Paint(color.astype(np.float32), gloss)
+    return _paint(color, 0, 1)

@@ -33,7 +33,7 @@ def paste_face(
         return out
     # A smaller picture needs its finest detail taken out first. The blur grows smoothly from
     # nothing, so that a face whose size crosses 1:1 does not blink.
-    blur_px = 0.5 * np.sqrt(max(0.0, scale**-2 - 1))
+    blur_px = 0.4 * np.sqrt(max(0.0, scale**-2 - 1))
 
     left, top, right, bottom = _shown_box(alpha, margin=int(np.ceil(3 * blur_px)) + REACH_PX)
     face, alpha = face[top:bottom, left:right], alpha[top:bottom, left:right]
@@ -43,7 +43,7 @@ def paste_face(
         return out
     matrix[:, 2] += matrix[:, :2] @ (x0, y0)
 
-    layer = np.dstack([face, np.ones_like(alpha)]).astype(np.float32)  # (h, w, 4)
+    layer: np.ndarray = np.dstack([face, np.ones_like(alpha)]).astype(np.float32)  # (h, w, 4)
     layer *= alpha[..., None]
     if blur_px > 0.2:  # a kernel of less than that is a single 1
         layer = cv2.GaussianBlur(layer, (0, 0), blur_px, borderType=cv2.BORDER_CONSTANT)

@@ -71,7 +71,7 @@ CROP_CENTRE = np.array([0.0, 0.54])
 def five_points(
     landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack
 ) -> Float[np.ndarray, "5 2"]:
-    """Picture-left eye, picture-right eye, nose tip, picture-left and picture-right mouth corner."""
+    """Picture-left eye, picture-right eye, nose tip, picture-left, picture-right mouth corner."""
     if pack == "five":
         return landmarks
     if pack == "mesh":

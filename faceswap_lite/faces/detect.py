@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -28,9 +28,9 @@ class Detection:
 class Detector(Protocol):
     """Finds the faces of a picture whose score is at least `min_score`, from left to right."""
 
-    def __call__(
-        self, image: UInt8[np.ndarray, "h w 3"], min_score: float
-    ) -> list[Detection]: ...
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"], min_score: float) -> list[Detection]:
+        """The faces, in pixels of the picture."""
+        ...
 
 
 # A face that fills the picture is too large for YuNet; it is looked for once more at this size.
@@ -90,7 +90,7 @@ class Mtcnn:
         if boxes is None:
             return []
         faces = [
-            Detection(np.float64(box) / scale, float(score), np.float64(five) / scale)
+            Detection(_float64(box) / scale, float(score), _float64(five) / scale)
             for box, score, five in zip(boxes, scores, points, strict=True)
             if score >= min_score
         ]
@@ -107,6 +107,10 @@ def shrink(
     scale = max_side_px / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
+
+
+def _float64(values: Any) -> Float[np.ndarray, "..."]:
+    return np.asarray(values, np.float64)
 
 
 def _keep_large(faces: list[Detection], min_face_px: int) -> list[Detection]:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 def fit_similarity(
     points: Float[np.ndarray, "n 2"], template: Float[np.ndarray, "n 2"]
 ) -> Float[np.ndarray, "2 3"]:
-    """Least-squares similarity (rotation, uniform scale, shift) that takes `points` onto `template`.
+    """Least-squares similarity (rotation, scale, shift) that takes `points` onto `template`.
 
     Never a reflection. Source: Umeyama 1991, "Least-squares estimation of transformation
     parameters", eqs. 40-43; in the plane, rotation and scale are one complex number.

@@ -1,5 +1,6 @@
 """Landmarkers: the points of a detected face."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -13,7 +14,7 @@ from .weights import find_weights
 
 
 class Landmarks(NamedTuple):
-    """Points in pixels of the picture, and how surely they lie on a face (0 to 1; None: unknown)."""
+    """Points in pixels of the picture; how surely they lie on a face (0 to 1, None: unknown)."""
 
     points: Float[np.ndarray, "n 2"]
     presence: float | None
@@ -23,20 +24,22 @@ class Landmarks(NamedTuple):
 class Landmarker(Protocol):
     """Finds the points of one detected face."""
 
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"], face: Detection) -> Landmarks: ...
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"], face: Detection) -> Landmarks:
+        """The face's points."""
+        ...
 
 
 _MESH_INPUT_PX = 192
 _MESH_POINTS = 468
 _MESH_OUTPUTS = ["conv2d_21", "conv2d_31"]  # points; logit of "this is a face"
 # The net's view in sides of the detected box, then of the first pass's points. Measured on three
-# clips: the second pass takes a quarter off the jitter and two thirds off the dependence on the box.
+# clips: the second pass takes a quarter off the jitter and two thirds off the box's influence.
 _BOX_TO_VIEW = 1.4
 _POINTS_TO_VIEW = 1.35
 
 
 class Mesh:
-    """Kartynnik et al. 2019, "Real-time facial surface geometry from monocular video": 468 points."""
+    """468 points. Kartynnik et al. 2019, "Real-time facial surface geometry from mono video"."""
 
     def __init__(self, weights: str) -> None:
         # OpenCV 5's new engine hands out one output a pass; the classic one (all that OpenCV 4 has)
@@ -64,7 +67,7 @@ class Mesh:
         self._net.setInput(cv2.dnn.blobFromImage(view, 1 / 255))
         points, logit = self._net.forward(_MESH_OUTPUTS)
         in_view = points.reshape(_MESH_POINTS, 3)[:, :2].astype(np.float64)
-        presence = 1 / (1 + np.exp(-float(logit.ravel()[0])))
+        presence = 1 / (1 + math.exp(-float(logit.ravel()[0])))
         return Landmarks(transform_points(in_view, invert_similarity(frame_to_view)), presence)
 
 

@@ -12,14 +12,16 @@ from .align import (
     frame_to_canonical,
 )
 from .geometry import compose, invert_similarity, similarity_scale, transform_points
+from .pose import fit_head
 
 MESH_LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185,
 )  # fmt: skip
 
-# The ellipse that overlaps most with the mean mesh hull (0.94 of the union), canonical units.
-_ELLIPSE_CENTRE = (0.0, 0.5)
-_ELLIPSE_RADII = (1.11, 1.40)
+# The ellipsoid whose outline, seen from the head's pose by five points, overlaps most with the mesh
+# hull: 0.89 of the union on frontal faces, 0.88 at yaws up to 55 degrees. Canonical units.
+_ELLIPSOID_CENTRE = np.array([0.0, 0.52, 0.6])
+_ELLIPSOID_RADII = np.array([1.11, 1.42, 1.0])
 
 # How far the features reach beyond their outlines, and the discs of `five`, canonical units.
 _FEATURE_BORDER = 0.09
@@ -27,6 +29,9 @@ _EYE_RADII = (0.30, 0.19)
 _MOUTH_RADII = (0.52, 0.30)
 
 _SUBPIXEL_BITS = 6
+
+_ANGLES = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 
 
 def face_mask(
@@ -42,11 +47,11 @@ def face_mask(
     """
     if pack == "mesh":
         return _draw([_hull(landmarks)], frame_to_crop, size)
-    outline = _canonical_ellipse(_ELLIPSE_CENTRE, _ELLIPSE_RADII)
-    ellipse = transform_points(outline, invert_similarity(frame_to_canonical(landmarks, pack)))
+    ellipse = _head_ellipse(landmarks, pack)
     if pack == "five":
         return _draw([ellipse], frame_to_crop, size)
-    forehead = ellipse[outline[:, 1] < 0]
+    above_eyes = transform_points(ellipse, frame_to_canonical(landmarks, pack))[:, 1] < 0
+    forehead = ellipse[above_eyes]
     return _draw([_hull(np.concatenate([landmarks, forehead]))], frame_to_crop, size)
 
 
@@ -70,15 +75,22 @@ def features_mask(
     to_frame = invert_similarity(frame_to_canonical(landmarks, pack))
     mouth = (five[3] + five[4]) / 2
     ovals = [(five[0], _EYE_RADII), (five[1], _EYE_RADII), (mouth, _MOUTH_RADII)]
-    outlines = [_canonical_ellipse((0, 0), radii) @ to_frame[:, :2].T + at for at, radii in ovals]
+    outlines = [(_CIRCLE * radii) @ to_frame[:, :2].T + at for at, radii in ovals]
     return _draw(outlines, frame_to_crop, size)
 
 
-def _canonical_ellipse(
-    centre: tuple[float, float], radii: tuple[float, float]
+def _head_ellipse(
+    landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack
 ) -> Float[np.ndarray, "64 2"]:
-    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1) * radii + np.asarray(centre, float)
+    """The outline of the head's ellipsoid, in pixels of the picture.
+
+    The shadow of an ellipsoid x' A^-1 x = 1 on a plane is the ellipse of A's block for that plane.
+    """
+    head = fit_head(landmarks, pack)
+    shape = head.rotation @ np.diag(_ELLIPSOID_RADII**2) @ head.rotation.T
+    squares, axes = np.linalg.eigh(shape[:2, :2])
+    outline = (_CIRCLE * np.sqrt(squares)) @ axes.T + (head.rotation @ _ELLIPSOID_CENTRE)[:2]
+    return head.scale * outline + head.shift
 
 
 def _hull(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "k 2"]:

@@ -1,11 +1,12 @@
 """Head pose and expression from landmarks."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from .align import MESH_LEFT_EYE, MESH_RIGHT_EYE, MESH_RIGID, LandmarksPack, five_points
+from .align import MESH_RIGID, LandmarksPack, five_points
 from .geometry import fit_similarity
 
 # Where the points lie in depth, in eye distances: measured like the canonical face (align.py).
@@ -52,11 +53,28 @@ class Pose:
     pitch_deg: float
     roll_deg: float
 
+    def rounded(self) -> "Pose":
+        """To a hundredth of a degree, for files."""
+        return Pose(round(self.yaw_deg, 2), round(self.pitch_deg, 2), round(self.roll_deg, 2))
+
 
 def estimate_pose(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> Pose:
-    """The head's pose under weak perspective: least squares over rotation, scale and shift.
+    """The head's pose; 0 is the mean frontal face of align.py."""
+    return _angles(fit_head(landmarks, pack).rotation)
 
-    Gauss-Newton from the frontal pose; 0 is the mean frontal face of align.py.
+
+class Head(NamedTuple):
+    """picture = scale * (rotation @ canonical)[:2] + shift; canonical points as in align.py."""
+
+    rotation: Float[np.ndarray, "3 3"]
+    scale: float
+    shift: Float[np.ndarray, " 2"]
+
+
+def fit_head(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> Head:
+    """The weak-perspective view of the mean head that fits the points best (least squares).
+
+    Gauss-Newton from the frontal pose.
     """
     points, model = _pose_points(landmarks, pack)
     flat = fit_similarity(model[:, :2], points)
@@ -76,7 +94,7 @@ def estimate_pose(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> P
         shift = shift + step[4:]
         if np.linalg.norm(step[:3]) < 1e-6:
             break
-    return _angles(rotation)
+    return Head(rotation, scale, shift)
 
 
 def mouth_opening(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> float | None:
@@ -94,7 +112,9 @@ def eye_opening(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> flo
         return None
     eyes = _MESH_LID_PAIRS if pack == "mesh" else _IBUG_LID_PAIRS
     return float(
-        np.mean([_mean_distance(landmarks, e[:-1]) / _mean_distance(landmarks, e[-1:]) for e in eyes])
+        np.mean(
+            [_mean_distance(landmarks, e[:-1]) / _mean_distance(landmarks, e[-1:]) for e in eyes]
+        )
     )
 
 

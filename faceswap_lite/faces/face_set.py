@@ -1,0 +1,440 @@
+"""A face set: a folder of crops that people may delete from, rename in, copy into.
+
+The truth is in the crops. Beside them, in a hidden folder, lie the extraction's own file and an
+index that makes opening quick; both may be lost.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+from pydantic import ValidationError
+
+from ..errors import FaceswapError
+from ..outputs import read_json, whole_file
+from .align import LandmarksPack, cut_crop, inner_view
+from .geometry import compose
+from .mask import face_mask, features_mask
+from .records import CROP_SUFFIXES, FaceRecord, read_record
+
+HIDDEN_FOLDER = ".faceswap_lite"
+JOB_FILE = "extraction.json"
+_INDEX_FILE = "index.npz"
+_INDEX_VERSION = 1
+_NAMED_IN_A_LINE = 3
+_THREADS = 4
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class StoredFace:
+    """A crop's file and what it knows about itself."""
+
+    path: Path
+    record: FaceRecord
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """The faces of a folder in the order of clip, frame, left to right.
+
+    `problems`: one line on each kind of thing that is not as the extraction left it.
+    `embedder`: whose vectors the records hold; None when there are none or not all are of one kind.
+    """
+
+    path: Path
+    faces: list[StoredFace]
+    problems: list[str]
+    pack: LandmarksPack
+    coverage: str
+    embedder: str | None
+
+    def crops(self, size: int, margin: float) -> UInt8[np.ndarray, "n s s 3"]:
+        """The inner crops at `size` px with `margin` (in sides) around, in the order of `faces`.
+
+        Raises: FaceswapError when a crop was stored with less margin, or cannot be read.
+        """
+        side = self._side(size, margin)
+        return self._stack((side, side, 3), lambda face: _view(face, size, margin))
+
+    def masks(self, size: int, margin: float) -> UInt8[np.ndarray, "n s s"]:
+        """The face masks of `crops`, 0 to 255."""
+        return self._drawn(face_mask, size, margin)
+
+    def features(self, size: int, margin: float) -> UInt8[np.ndarray, "n s s"]:
+        """The masks of eyes and mouth of `crops`, 0 to 255."""
+        return self._drawn(features_mask, size, margin)
+
+    def embeddings(self) -> Float[np.ndarray, "n d"] | None:
+        """The vectors of all faces; None when `embedder` is."""
+        if self.embedder is None:
+            return None
+        vectors = [face.record.embedding for face in self.faces]
+        return np.stack([vector for vector in vectors if vector is not None])
+
+    def _side(self, size: int, margin: float) -> int:
+        least = min(self.faces, key=lambda face: face.record.margin)
+        if margin > least.record.margin + 1e-9:
+            raise FaceswapError(
+                f"{self.path}: a margin of {margin} is wanted, {least.path.name} was stored with "
+                f"{least.record.margin}; extract again with --set extract.margin={margin}"
+            )
+        return round(size * (1 + 2 * margin))
+
+    def _drawn(
+        self, draw: Callable[..., np.ndarray], size: int, margin: float
+    ) -> UInt8[np.ndarray, "n s s"]:
+        side = self._side(size, margin)
+
+        def mask(face: StoredFace) -> np.ndarray:
+            to_view, _ = inner_view(face.record.size, face.record.margin, size, margin)
+            frame_to_view = compose(face.record.frame_to_crop, to_view)
+            points = face.record.landmarks.astype(np.float64)
+            drawn = draw(points, face.record.landmarks_pack, frame_to_view, side)
+            return np.round(drawn * 255).astype(np.uint8)
+
+        return self._stack((side, side), mask)
+
+    def _stack(
+        self, shape: tuple[int, ...], make: Callable[[StoredFace], np.ndarray]
+    ) -> UInt8[np.ndarray, "..."]:
+        stack = np.empty((len(self.faces), *shape), np.uint8)
+
+        def fill(index: int) -> None:
+            stack[index] = make(self.faces[index])
+
+        _in_threads(fill, range(len(self.faces)))
+        return stack
+
+
+def open_face_set(path: Path, minimum: int = 1) -> FaceSet:
+    """The face set in a folder.
+
+    Raises: FaceswapError when there is none, when it holds fewer than `minimum` faces, or when it
+    mixes faces that cannot be used together (other landmarks, other coverage).
+    """
+    path = Path(path)
+    if not path.is_dir():
+        what = "is a file, not a folder of crops" if path.exists() else "no such face set"
+        raise FaceswapError(f"{path}: {what}; make one with: faceswap-lite extract CLIP {path}")
+    entries, others = _entries(path)
+    faces, problems = _without_duplicates([e for e in entries if e.record is not None])
+    problems = [*_unusable(entries, others), *problems, *_changes(path, faces)]
+    if len(faces) < max(minimum, 1):
+        count = f"only {len(faces)}" if faces else "no"
+        wanted = f", at least {minimum} are needed" if minimum > 1 else ""
+        seen = f" ({problems[0]})" if problems and not faces else ""
+        raise FaceswapError(f"{path}: holds {count} faces{wanted}{seen}")
+    _refuse_mixture(path, "landmarks", (face.record.landmarks_pack for face in faces))
+    _refuse_mixture(path, "coverage", (face.record.coverage for face in faces))
+    embedders = Counter(face.record.embedder for face in faces)
+    if len(embedders) > 1:
+        kinds = ", ".join(f"{count} {name or 'without'}" for name, count in embedders.items())
+        problems.append(f"embeddings of several kinds are not used ({kinds})")
+    first = faces[0].record
+    return FaceSet(
+        path=path,
+        faces=sorted(faces, key=_order),
+        problems=problems,
+        pack=first.landmarks_pack,
+        coverage=first.coverage,
+        embedder=first.embedder if len(embedders) == 1 else None,
+    )
+
+
+def read_job(path: Path) -> dict[str, Any] | None:
+    """What the extraction that filled this folder left about itself; None when nothing did."""
+    file = path / HIDDEN_FOLDER / JOB_FILE
+    if not file.is_file():
+        return None
+    try:
+        job = read_json(file)
+    except FaceswapError:
+        # The crops are the truth: a broken note beside them only loses what it would have told.
+        return None
+    return job if isinstance(job, dict) and isinstance(job.get("job"), str) else None
+
+
+def delete_crops_of(path: Path, job: str) -> None:
+    """Delete the crops that this extraction wrote into the folder, whatever they are called now."""
+    for entry in _entries(path)[0]:
+        if entry.record is not None and entry.record.job == job:
+            entry.path.unlink(missing_ok=True)
+
+
+class _Entry(NamedTuple):
+    """One picture of the folder: its record, or why it has none that can be used."""
+
+    path: Path
+    stamp: tuple[int, int]  # size in bytes, time of the last change in ns
+    record: FaceRecord | None
+    trouble: str | None  # None beside no record: a picture of other origin
+
+
+def _entries(path: Path) -> tuple[list[_Entry], int]:
+    """The folder's pictures, read through the index where it still holds; the count of others."""
+    known = _read_index(path)
+    kept: list[_Entry] = []
+    new: list[tuple[Path, tuple[int, int]]] = []
+    others = 0
+    for file in sorted(path.iterdir()):
+        if file.name.startswith("."):
+            continue
+        if file.suffix.lower() not in CROP_SUFFIXES or not file.is_file():
+            others += 1
+            continue
+        stat = file.stat()
+        stamp = (stat.st_size, stat.st_mtime_ns)
+        entry = known.get(file.name)
+        if entry is not None and entry.stamp == stamp:
+            kept.append(entry)
+        else:
+            new.append((file, stamp))
+    entries = [*kept, *_in_threads(lambda item: _read_entry(*item), new)]
+    if new or len(kept) != len(known):
+        _write_index(path, entries)
+    return entries, others
+
+
+def _read_entry(path: Path, stamp: tuple[int, int]) -> _Entry:
+    try:
+        return _Entry(path, stamp, read_record(path), None)
+    except FaceswapError as error:
+        return _Entry(path, stamp, None, str(error).removeprefix(f"{path}: "))
+
+
+def _in_threads(work: Callable[[Any], _Result], items: Iterable[Any]) -> list[_Result]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(work, items))
+
+
+# The index: every record but its arrays as one JSON text, the arrays one after the other.
+
+
+def _write_index(path: Path, entries: Sequence[_Entry]) -> None:
+    sound = [e for e in entries if e.trouble is None]
+    rows, landmarks, vectors = [], [], []
+    for entry in sound:
+        row: dict[str, Any] = {"name": entry.path.name, "stamp": entry.stamp, "record": None}
+        if entry.record is not None:
+            row["record"] = entry.record.model_dump(mode="json", exclude={"landmarks", "embedding"})
+            row["points"] = len(entry.record.landmarks)
+            landmarks.append(entry.record.landmarks)
+            if entry.record.embedding is not None:
+                row["dims"] = len(entry.record.embedding)
+                vectors.append(entry.record.embedding)
+        rows.append(row)
+    text = json.dumps({"version": _INDEX_VERSION, "rows": rows})
+    try:
+        with whole_file(path / HIDDEN_FOLDER / _INDEX_FILE) as partial:
+            np.savez(
+                partial,
+                rows=np.frombuffer(text.encode(), np.uint8),
+                landmarks=np.concatenate([np.zeros((0, 2), np.float32), *landmarks]),
+                vectors=np.concatenate([np.zeros(0, np.float32), *vectors]),
+            )
+    except (FaceswapError, OSError):
+        # A folder that cannot be written to is opened more slowly, not refused.
+        return
+
+
+def _read_index(path: Path) -> dict[str, _Entry]:
+    file = path / HIDDEN_FOLDER / _INDEX_FILE
+    if not file.is_file():
+        return {}
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            content = json.loads(arrays["rows"].tobytes())
+            landmarks, vectors = arrays["landmarks"], arrays["vectors"]
+        if content["version"] != _INDEX_VERSION:
+            return {}
+        return _index_entries(path, content["rows"], landmarks, vectors)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, ValidationError):
+        # Never the truth: rebuilt from the crops.
+        return {}
+
+
+def _index_entries(
+    path: Path,
+    rows: list[dict[str, Any]],
+    landmarks: Float[np.ndarray, "n 2"],
+    vectors: Float[np.ndarray, " m"],
+) -> dict[str, _Entry]:
+    entries = {}
+    point = value = 0
+    for row in rows:
+        record = None
+        if row["record"] is not None:
+            points, dims = row["points"], row.get("dims")
+            vector = None if dims is None else vectors[value : value + dims]
+            record = FaceRecord.model_validate(
+                {
+                    **row["record"],
+                    "landmarks": landmarks[point : point + points],
+                    "embedding": vector,
+                }
+            )
+            point += points
+            value += dims or 0
+        size, changed = row["stamp"]
+        entries[row["name"]] = _Entry(path / row["name"], (size, changed), record, None)
+    return entries
+
+
+def _order(face: StoredFace) -> tuple[Any, ...]:
+    record = face.record
+    return (
+        record.clip_name,
+        record.clip_fingerprint,
+        record.frame_index,
+        record.face,
+        float(record.box_xyxy[0]),
+        face.path.name,
+    )
+
+
+def _identity(record: FaceRecord) -> tuple[Any, ...]:
+    """What two copies of one face share, whatever their files are called."""
+    return record.clip_fingerprint, record.frame_index, record.box_xyxy.round(1).tobytes()
+
+
+def _without_duplicates(entries: Sequence[_Entry]) -> tuple[list[StoredFace], list[str]]:
+    faces: dict[tuple[Any, ...], StoredFace] = {}
+    copies = []
+    # Of two copies, the one with the shorter name is the likelier original.
+    for entry in sorted(entries, key=lambda e: (len(e.path.name), e.path.name)):
+        if entry.record is None:
+            continue
+        face = StoredFace(entry.path, entry.record)
+        if faces.setdefault(_identity(entry.record), face) is not face:
+            copies.append(entry.path.name)
+    problems = []
+    if copies:
+        problems.append(_line(copies, "is a copy", "are copies", "of another here and left out"))
+    return list(faces.values()), problems
+
+
+def _unusable(entries: Sequence[_Entry], others: int) -> list[str]:
+    problems = []
+    foreign = [e.path.name for e in entries if e.record is None and e.trouble is None]
+    if foreign:
+        problems.append(
+            _line(foreign, "is no extracted face", "are no extracted faces", "and left out")
+        )
+    broken = [f"{e.path.name}: {e.trouble}" for e in entries if e.trouble is not None]
+    if broken:
+        problems.append(_line(broken, "cannot be read", "cannot be read", "and left out"))
+    if others:
+        problems.append(
+            f"{others} {_plural(others, 'thing that is', 'things that are')} no PNG or "
+            "JPEG file, left alone"
+        )
+    return problems
+
+
+def _changes(path: Path, faces: Sequence[StoredFace]) -> list[str]:
+    """How the folder differs from what its extraction wrote, and whether that has ended."""
+    job = read_job(path)
+    if job is None:
+        return []
+    problems = []
+    own = [face for face in faces if face.record.job == job["job"]]
+    if not job.get("finished"):
+        problems.append("the extraction has not finished: give the same extract command again")
+    strangers = [face.path.name for face in faces if face.record.job != job["job"]]
+    if strangers:
+        problems.append(_line(strangers, "comes from another set", "come from another set", ""))
+    prefixes = {clip["fingerprint"]: clip["prefix"] for clip in job.get("clips", [])}
+    names = [crop_name(prefixes.get(f.record.clip_fingerprint, ""), f.record) for f in own]
+    renamed = [f.path.name for f, name in zip(own, names, strict=True) if f.path.stem != name]
+    if renamed:
+        problems.append(_line(renamed, "has been renamed", "have been renamed", ""))
+    gone = set(job.get("files", [])) - {f"{name}.png" for name in names}
+    if gone:
+        problems.append(f"{len(gone)} of {len(job['files'])} extracted faces have been removed")
+    return problems
+
+
+def crop_name(prefix: str, record: FaceRecord) -> str:
+    """The name, without suffix, that the extraction gave to a crop."""
+    return f"{prefix}_{record.frame_index:06d}_{record.face}"
+
+
+def _refuse_mixture(path: Path, what: str, values: Iterable[str]) -> None:
+    counts = Counter(values)
+    if len(counts) > 1:
+        kinds = ", ".join(f"{count} with {name}" for name, count in counts.most_common())
+        raise FaceswapError(
+            f"{path}: mixes faces of different {what} ({kinds}); keep one kind, or extract the "
+            "others again with the same setting"
+        )
+
+
+def _line(names: Sequence[str], one: str, many: str, rest: str) -> str:
+    shown = ", ".join(sorted(names)[:_NAMED_IN_A_LINE])
+    more = ", ..." if len(names) > _NAMED_IN_A_LINE else ""
+    said = f"{_plural(len(names), one, many)} {rest}".strip()
+    return f"{len(names)} {_plural(len(names), 'picture', 'pictures')} {said} ({shown}{more})"
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
+
+
+def _view(face: StoredFace, size: int, margin: float) -> UInt8[np.ndarray, "s s 3"]:
+    to_view, side = inner_view(face.record.size, face.record.margin, size, margin)
+    try:
+        with Image.open(face.path) as picture:
+            crop = np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise FaceswapError(f"{face.path}: cannot be read ({reason}); delete it") from error
+    return cut_crop(crop, to_view, side)
+
+
+def describe_face_set(path: Path) -> str:
+    """What a face set holds, as lines of text."""
+    faces = open_face_set(path)
+    records = [face.record for face in faces.faces]
+    clips = Counter(record.clip_name for record in records)
+    sizes = sorted({record.size for record in records})
+    packs = Counter(
+        f"{r.detector} + {r.landmarks_pack} + {r.embedder or 'no embedder'}" for r in records
+    )
+    lines = [
+        f"face set {path}: {len(records)} faces from {len(clips)} "
+        f"{_plural(len(clips), 'clip', 'clips')}",
+        f"  crops      {', '.join(f'{size}x{size}' for size in sizes)} px, coverage "
+        f"{faces.coverage}, margin {min(r.margin for r in records)}",
+        *(f"  pack       {pack} ({count})" for pack, count in packs.most_common()),
+    ]
+    poses = [record.pose for record in records if record.pose is not None]
+    if poses:
+        lines.append(_range("yaw", [pose.yaw_deg for pose in poses], "deg", 0))
+        lines.append(_range("pitch", [pose.pitch_deg for pose in poses], "deg", 0))
+    for name in ("mouth_opening", "eye_opening", "sharpness"):
+        values = [v for record in records if (v := getattr(record, name)) is not None]
+        if values:
+            lines.append(_range(name.replace("_opening", ""), values, "", 2))
+        else:
+            reason = records[0].missing.get(name, "not measured")
+            lines.append(f"  {name.replace('_opening', ''):10} none: {reason}")
+    boxes = [float(np.max(r.box_xyxy[2:] - r.box_xyxy[:2])) for r in records]
+    lines.append(_range("face size", boxes, "px in the frame", 0))
+    lines += [f"  clip       {name}: {count}" for name, count in sorted(clips.items())]
+    lines += [f"  note       {problem}" for problem in faces.problems]
+    return "\n".join(lines)
+
+
+def _range(name: str, values: Sequence[float], unit: str, decimals: int) -> str:
+    low, middle, high = np.percentile(values, [2, 50, 98])
+    text = f"{low:.{decimals}f} to {high:.{decimals}f}, median {middle:.{decimals}f} {unit}"
+    return f"  {name:10} {text}".rstrip()

@@ -1,0 +1,161 @@
+"""A pack: the detector, the landmarker and the embedder that find faces together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float, UInt8, UInt16
+
+from ..errors import FaceswapError, UsageError
+from .align import LandmarksPack
+from .detect import DETECTORS, Detection, Detector
+from .embed import EMBEDDERS, Embedder, facenet_file
+from .landmarks import LANDMARKERS, Landmarker
+
+# Below this the mesh does not lie on the face (a full profile, a blur, a dog).
+MIN_PRESENCE = 0.2
+
+DEFAULT_MIN_SCORE = 0.8
+
+_Part = TypeVar("_Part")
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A detection with its landmarks (pixels of the picture) and its embedding.
+
+    `presence`: how surely the landmarks lie on a face, 0 to 1; None when the landmarker cannot say.
+    """
+
+    detection: Detection
+    landmarks: Float[np.ndarray, "n 2"]
+    embedding: Float[np.ndarray, " d"] | None
+    presence: float | None = None
+
+
+@dataclass
+class FacePack:
+    """Finds faces. `notes` says what `auto` took and why. One thread at a time."""
+
+    detector_name: str
+    landmarks_name: LandmarksPack
+    embedder_name: str | None
+    detector: Detector
+    landmarker: Landmarker
+    embedder: Embedder | None
+    notes: list[str] = field(default_factory=list)
+
+    def find(
+        self,
+        image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
+        *,
+        min_score: float | None = None,
+        min_presence: float = MIN_PRESENCE,
+    ) -> list[FoundFace]:
+        """The faces of a picture from left to right."""
+        image = as_uint8(image)
+        score = DEFAULT_MIN_SCORE if min_score is None else min_score
+        faces = []
+        for detection in self.detector(image, score):
+            landmarks = self.landmarker(image, detection)
+            if landmarks.presence is not None and landmarks.presence < min_presence:
+                continue
+            embedding = self.embedder(image, detection.five) if self.embedder else None
+            faces.append(FoundFace(detection, landmarks.points, embedding, landmarks.presence))
+        return faces
+
+
+def as_uint8(
+    image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture with 8 bits a channel; 16-bit values span 0 to 65535."""
+    if image.dtype == np.uint8:
+        return image
+    return ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def build_pack(
+    detector: str = "auto",
+    landmarks: str = "auto",
+    embedder: str = "auto",
+    *,
+    min_face_px: int = 20,
+    max_side_px: int = 1280,
+) -> FacePack:
+    """The pack of these names. `auto` takes what is best and there (or can be fetched).
+
+    Raises: UsageError for an unknown name; FaceswapError for a named part that cannot be had.
+    """
+    notes: list[str] = []
+    detectors = {
+        name: _with_sizes(builder, min_face_px, max_side_px) for name, builder in DETECTORS.items()
+    }
+    detector_name, built_detector = _choose("detector", detector, detectors, _AUTO_DETECTORS, notes)
+    landmarks_name, landmarker = _choose(
+        "landmarks", landmarks, LANDMARKERS, _AUTO_LANDMARKS, notes
+    )
+    embedder_name, built_embedder = (
+        ("none", None) if embedder == "none" else _choose_embedder(embedder, notes)
+    )
+    return FacePack(
+        detector_name=detector_name,
+        landmarks_name="mesh" if landmarks_name == "mesh" else "five",
+        embedder_name=None if built_embedder is None else embedder_name,
+        detector=built_detector,
+        landmarker=landmarker,
+        embedder=built_embedder,
+        notes=notes,
+    )
+
+
+def _with_sizes(
+    builder: Callable[[int, int], Detector], min_face_px: int, max_side_px: int
+) -> Callable[[], Detector]:
+    return lambda: builder(min_face_px, max_side_px)
+
+
+def _choose(
+    kind: str,
+    name: str,
+    builders: dict[str, Callable[[], _Part]],
+    order: tuple[str, ...],
+    notes: list[str],
+) -> tuple[str, _Part]:
+    """The part of that name; for `auto` the first of `order` that can be had, with a note."""
+    if name != "auto":
+        if name not in builders:
+            raise UsageError(f"{kind} {name}: unknown; choose one of auto, {', '.join(builders)}")
+        return name, builders[name]()
+    missing = ""
+    for candidate in order[:-1]:
+        try:
+            part = builders[candidate]()
+        except FaceswapError as error:
+            missing = f" ({error})"
+            continue
+        notes.append(f"{kind}: auto took {candidate}{missing}")
+        return candidate, part
+    notes.append(f"{kind}: auto took {order[-1]}{missing}")
+    return order[-1], builders[order[-1]]()
+
+
+def _choose_embedder(name: str, notes: list[str]) -> tuple[str, Embedder | None]:
+    if name != "auto":
+        return _choose("embedder", name, EMBEDDERS, (), notes)
+    try:
+        part = EMBEDDERS["mobilefacenet"]()
+    except FaceswapError as error:
+        # facenet is a download of 110 MB: taken only when it is there already.
+        if facenet_file().is_file():
+            notes.append(f"embedder: auto took facenet ({error})")
+            return "facenet", EMBEDDERS["facenet"]()
+        notes.append(f"embedder: auto took none ({error})")
+        return "none", None
+    notes.append("embedder: auto took mobilefacenet")
+    return "mobilefacenet", part
+
+
+# Best first; the last needs no weights.
+_AUTO_DETECTORS = ("yunet", "mtcnn")
+_AUTO_LANDMARKS = ("mesh", "five")

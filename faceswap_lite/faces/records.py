@@ -1,0 +1,197 @@
+"""What a crop knows about itself: the record inside its file.
+
+PNG: a compressed iTXt chunk; JPEG: the comment. The text is JSON with a version; nothing that runs
+code when it is opened.
+"""
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+)
+
+from ..errors import FaceswapError
+from ..outputs import whole_file
+from .align import COVERAGES
+from .pose import Pose
+
+RECORD_KEY = "faceswap_lite"
+CROP_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+# Low: the fastest that still shrinks; a higher one costs more time than it saves space.
+_PNG_COMPRESSION = 1
+
+
+def _read_array(dtype: type[np.floating[Any]], *shape: int | None) -> BeforeValidator:
+    """How pydantic reads a finite array of that shape (None: any length)."""
+
+    def read(value: Any) -> np.ndarray:
+        array = np.asarray(value, dtype)
+        fits = array.ndim == len(shape) and all(
+            want is None or want == got for want, got in zip(shape, array.shape, strict=True)
+        )
+        if not fits or not np.isfinite(array).all():
+            raise ValueError(f"must hold finite numbers in the shape {shape}")
+        return array
+
+    return BeforeValidator(read)
+
+
+def _write_array(decimals: int | None) -> PlainSerializer:
+    """How pydantic writes an array; None: every decimal."""
+
+    def write(array: np.ndarray) -> list[Any]:
+        exact = array.astype(np.float64)
+        return (exact if decimals is None else np.round(exact, decimals)).tolist()
+
+    return PlainSerializer(write)
+
+
+_Box = Annotated[np.ndarray, _read_array(np.float64, 4), _write_array(2)]
+_Points = Annotated[np.ndarray, _read_array(np.float32, None, 2), _write_array(2)]
+_Five = Annotated[np.ndarray, _read_array(np.float32, 5, 2), _write_array(2)]
+_Matrix = Annotated[np.ndarray, _read_array(np.float64, 2, 3), _write_array(None)]
+_Vector = Annotated[np.ndarray, _read_array(np.float32, None), _write_array(5)]
+
+
+class FaceRecord(BaseModel):
+    """Where a crop comes from and what is on it. Pixels are the frame's; degrees; see pose.py.
+
+    `frame_to_crop` is that of the stored crop, margin included; `face` counts the faces of the
+    frame from the left; `track` those of the clip over time; `job` names the extraction.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    version: Literal[1] = 1
+    job: str
+    clip_name: str
+    clip_fingerprint: str
+    frame_index: int
+    pts: int
+    time: str
+    frame_width: int
+    frame_height: int
+    face: int
+    track: int
+    box_xyxy: _Box
+    score: float
+    presence: float | None
+    detector: str
+    landmarks_pack: Literal["mesh", "five"]
+    landmarks: _Points
+    five: _Five
+    embedder: str | None
+    embedding: _Vector | None
+    coverage: str
+    margin: float
+    size: int
+    frame_to_crop: _Matrix
+    sharpness: float
+    pose: Pose | None
+    mouth_opening: float | None
+    eye_opening: float | None
+    missing: dict[str, str]
+
+    @field_validator("time")
+    @classmethod
+    def _is_fraction(cls, text: str) -> str:
+        Fraction(text)
+        return text
+
+    @field_validator("coverage")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in COVERAGES:
+            raise ValueError(f"unknown coverage {name}")
+        return name
+
+
+def record_text(record: FaceRecord) -> str:
+    """The record as compact JSON."""
+    return json.dumps(record.model_dump(mode="json"), separators=(",", ":"), ensure_ascii=False)
+
+
+def parse_record(text: str) -> FaceRecord:
+    """The record of its JSON. Raises: ValueError when it is none, or of another version."""
+    try:
+        return FaceRecord.model_validate(json.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}: {first['msg']}") from None
+
+
+def write_crop(path: Path, crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord) -> None:
+    """Write the crop with its record inside, whole or not at all; the suffix chooses the format."""
+    text = record_text(record)
+    options: dict[str, Any]
+    if path.suffix.lower() == ".png":
+        info = PngInfo()
+        info.add_itxt(RECORD_KEY, text, zip=True)
+        options = {"format": "PNG", "pnginfo": info, "compress_level": _PNG_COMPRESSION}
+    else:
+        options = {"format": "JPEG", "comment": text.encode(), "quality": 95, "subsampling": 0}
+    with whole_file(path) as partial:
+        Image.fromarray(crop).save(partial, **options)
+
+
+def read_record(path: Path) -> FaceRecord | None:
+    """The record inside a crop; None when the picture carries none.
+
+    Raises: FaceswapError when the file is no readable picture, its record is broken or of another
+    version, or the picture has another size than its record says.
+    """
+    text, size = _read_picture(path, _text_of_head)
+    if text is None and path.suffix.lower() == ".png":
+        # Some tools move text behind the pixels.
+        text, size = _read_picture(path, _text_of_all)
+    if text is None:
+        return None
+    try:
+        record = parse_record(text)
+    except ValueError as error:
+        raise FaceswapError(f"{path}: its face record cannot be used ({error})") from error
+    if size != (record.size, record.size):
+        raise FaceswapError(
+            f"{path}: is {size[0]}x{size[1]}, its face record says {record.size}x{record.size}"
+        )
+    return record
+
+
+def _text_of_head(picture: Image.Image) -> str | None:
+    text = picture.info.get(RECORD_KEY)
+    if text is None and isinstance(comment := picture.info.get("comment"), bytes):
+        text = comment.decode("utf-8", "replace")
+        # Any tool may have left a comment; ours is an object with a version.
+        text = text if text.startswith('{"version":') else None
+    return None if text is None else str(text)
+
+
+def _text_of_all(picture: Image.Image) -> str | None:
+    picture.load()
+    return _text_of_head(picture)
+
+
+def _read_picture(
+    path: Path, text_of: Callable[[Image.Image], str | None]
+) -> tuple[str | None, tuple[int, int]]:
+    try:
+        with Image.open(path) as picture:
+            return text_of(picture), picture.size
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise FaceswapError(f"{path}: cannot be read as a picture ({reason})") from error

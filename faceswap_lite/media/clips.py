@@ -1,0 +1,114 @@
+"""What a clip is: its frames, what its container says of it, where clips are found."""
+
+import glob
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+from ..errors import FaceswapError
+from ..outputs import file_sha256
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+VIDEO_SUFFIXES = {
+    ".mp4", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".webm", ".m4v", ".mts", ".m2ts", ".ts",
+    ".wmv", ".flv", ".mxf", ".gif", ".ogv", ".3gp",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One upright RGB picture of a clip; `time` is `pts` times the clip's time base, in seconds."""
+
+    index: int
+    pts: int
+    time: Fraction
+    image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
+class ColorTags:
+    """How YUV was made from RGB, in FFmpeg's numbers; 2 is "unspecified" (range: 0)."""
+
+    primaries: int = 2
+    transfer: int = 2
+    matrix: int = 2
+    range: int = 0
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What the container says. `width` and `height` are the upright picture's."""
+
+    path: Path
+    kind: Literal["video", "images", "image"]
+    width: int
+    height: int
+    frame_count: int | None
+    rate: Fraction | None
+    time_base: Fraction
+    codec: str | None
+    pixel_format: str | None
+    bit_depth: int
+    rotation_deg: int = 0
+    color: ColorTags = ColorTags()
+    has_audio: bool = False
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The visible pictures of a folder, numbers in their names in order of size."""
+    files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted((p for p in files if not p.name.startswith(".")), key=_natural)
+
+
+def find_clips(patterns: Sequence[str | Path]) -> list[Path]:
+    """Clips named by paths or patterns: videos, pictures, folders of pictures, folders of videos.
+
+    A folder of pictures is one clip. Raises: FaceswapError when a pattern names nothing.
+    """
+    found: list[Path] = []
+    for pattern in map(str, patterns):
+        # A path that exists is meant literally, brackets and all.
+        paths = [Path(pattern)] if Path(pattern).exists() else map(Path, glob.glob(pattern))
+        clips = [clip for path in sorted(paths, key=_natural) for clip in _clips_of(path)]
+        if not clips:
+            raise FaceswapError(f"{pattern}: no such clip, picture or folder of them")
+        found += [clip for clip in clips if clip not in found]
+    return found
+
+
+def clip_fingerprint(path: Path) -> str:
+    """Hex sha256 of a clip's bytes; of a folder's pictures, of their names and bytes.
+
+    Raises: FaceswapError when it cannot be read.
+    """
+    try:
+        if path.is_dir():
+            digest = hashlib.sha256()
+            for file in list_images(path):
+                digest.update(f"{file.name}\0{file_sha256(file)}\0".encode())
+            return digest.hexdigest()
+        return file_sha256(path)
+    except OSError as error:
+        raise FaceswapError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _clips_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    if list_images(path):
+        return [path]
+    files = (p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+    return sorted((p for p in files if not p.name.startswith(".")), key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]

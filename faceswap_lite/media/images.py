@@ -1,0 +1,78 @@
+"""Single pictures, read upright as RGB and written whole."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from ..errors import FaceswapError
+from ..outputs import whole_file
+from .marks import SyntheticMark
+
+JPEG_QUALITY = 95
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture as 8-bit RGB, turned upright by its EXIF orientation, its alpha dropped.
+
+    Raises: FaceswapError, one line, when it is missing, cut short, damaged or no picture.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I"):
+                # 16-bit grey: Pillow's own conversion would clip it.
+                deep = np.asarray(upright, np.float32)
+                peak = 65535 if deep.max(initial=0) > 255 else 255
+                grey = np.round(deep / peak * 255).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            return np.asarray(upright.convert("RGB"))
+    except FileNotFoundError as error:
+        raise FaceswapError(f"{path}: no such file") from error
+    except UnidentifiedImageError as error:
+        size = path.stat().st_size
+        what = "is empty" if size == 0 else "is not a picture that can be read"
+        raise FaceswapError(f"{path}: {what}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise FaceswapError(f"{path}: is too large ({error})") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FaceswapError(f"{path}: is damaged or cut short ({error})") from error
+
+
+def write_image(
+    path: Path,
+    image: UInt8[np.ndarray, "h w 3"],
+    text: dict[str, str] | None = None,
+    mark: SyntheticMark | None = None,
+    compression: int = 3,
+) -> None:
+    """Write a picture, whole or not at all; the suffix chooses the format.
+
+    `text` goes into a PNG as compressed international text; into a JPEG, whose one comment it is,
+    only its first value. `compression` is zlib's level for PNG.
+    """
+    options: dict[str, object] = {}
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        chunks = PngImagePlugin.PngInfo()
+        for key, value in (text or {}).items():
+            chunks.add_itxt(key, value, zip=True)
+        if mark is not None:
+            chunks.add_itxt("XML:com.adobe.xmp", mark.xmp())
+        options = {"pnginfo": chunks, "compress_level": compression}
+    elif suffix in (".jpg", ".jpeg"):
+        options = {"quality": JPEG_QUALITY, "subsampling": 0}
+        if text:
+            options["comment"] = next(iter(text.values())).encode()
+        if mark is not None:
+            options["xmp"] = mark.xmp().encode()
+    elif suffix == ".webp" and mark is not None:
+        options = {"quality": JPEG_QUALITY, "xmp": mark.xmp().encode()}
+    with whole_file(path) as partial:
+        try:
+            Image.fromarray(image).save(partial, **options)
+        except ValueError as error:
+            raise FaceswapError(f"{path}: no picture format has the suffix {suffix}") from error

@@ -1,0 +1,86 @@
+"""The mark that says, to machines, that a picture or clip is synthetic.
+
+IPTC's digital source type, in a video container's comment and in a picture's XMP packet.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from PIL import Image, UnidentifiedImageError
+
+from .clips import IMAGE_SUFFIXES, list_images
+
+IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+SOURCE_TYPE = "compositeWithTrainedAlgorithmicMedia"
+
+_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+ xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
+ Iptc4xmpExt:DigitalSourceType="{source}" xmp:CreatorTool="{tool} {version}" dc:source="run:{run}"/>
+</rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+
+
+@dataclass(frozen=True)
+class SyntheticMark:
+    """Who made it synthetic: tool, version and the fingerprint of the run."""
+
+    version: str
+    run: str | None
+    tool: str = "faceswap_lite"
+    digital_source_type: str = SOURCE_TYPE
+
+    def comment(self) -> str:
+        """The mark as one line of `key=value` pairs for a container's comment."""
+        return (
+            f"DigitalSourceType={IPTC}{self.digital_source_type}; tool={self.tool}; "
+            f"version={self.version}; run={self.run or 'none'}"
+        )
+
+    def xmp(self) -> str:
+        """The mark as an XMP packet for a picture."""
+        return _XMP.format(
+            source=IPTC + self.digital_source_type,
+            tool=self.tool,
+            version=self.version,
+            run=self.run or "none",
+        )
+
+
+def read_synthetic_mark(path: Path) -> SyntheticMark | None:
+    """The mark of a clip or picture (of a folder: of its first picture), or None."""
+    if path.is_dir():
+        pictures = list_images(path)
+        return read_synthetic_mark(pictures[0]) if pictures else None
+    text = _picture_text(path) if path.suffix.lower() in IMAGE_SUFFIXES else _clip_text(path)
+    source = re.search(r"DigitalSourceType=\"?" + re.escape(IPTC) + r"(\w+)", text)
+    if source is None:
+        return None
+    tool = re.search(r"(?:tool=|CreatorTool=\")(\S+?)(?:; version=| )([^;\"]+)", text)
+    run = re.search(r"run[=:]([0-9a-z]+)", text)
+    return SyntheticMark(
+        tool=tool[1] if tool else "unknown",
+        version=tool[2] if tool else "unknown",
+        run=run[1] if run and run[1] != "none" else None,
+        digital_source_type=source[1],
+    )
+
+
+def _clip_text(path: Path) -> str:
+    try:
+        with av.open(str(path)) as container:
+            return " ".join(f"{key}={value}" for key, value in container.metadata.items())
+    except (av.FFmpegError, OSError):
+        return ""
+
+
+def _picture_text(path: Path) -> str:
+    try:
+        with Image.open(path) as picture:
+            found = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp") or ""
+    except (UnidentifiedImageError, OSError):
+        return ""
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
