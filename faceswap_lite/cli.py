@@ -1,4 +1,4 @@
-"""The door: one command a stage. Heavy imports wait inside the commands, so that --help is quick."""
+"""The door: one command a stage. Heavy imports wait inside the commands: --help is quick."""
 
 import errno
 import sys

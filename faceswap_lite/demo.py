@@ -57,7 +57,13 @@ def run_demo(
 
     say("5/5 evaluate")
     report = evaluate_clip(
-        run, clip, out / "report.json", config.evaluate, config.convert, overwrite=overwrite, say=say
+        run,
+        clip,
+        out / "report.json",
+        config.evaluate,
+        config.convert,
+        overwrite=overwrite,
+        say=say,
     )
     say(report_table(report))
     say(f"look at {out / 'comparison.mp4'} (target | swap | truth) and {out / 'preview.png'}")

@@ -114,6 +114,4 @@ def claim(
     if overwrite:
         return "start"
     whose = "of another job or other settings" if found else "not made by this command"
-    raise FaceswapError(
-        f"{output}: exists and is {whose}; choose another name or pass --overwrite"
-    )
+    raise FaceswapError(f"{output}: exists and is {whose}; choose another name or pass --overwrite")

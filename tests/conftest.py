@@ -1,9 +1,14 @@
 """Where the tests find real media and weights; both are optional and neither is in the repository."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from faceswap_lite.actors import render_clip
+from faceswap_lite.config import Config, RenderConfig, load_config
+from faceswap_lite.faces import extract_faces
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,3 +37,48 @@ def with_weights(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The weights folder, made known to the code under test."""
     monkeypatch.setenv("FACESWAP_LITE_WEIGHTS", str(weights_dir))
     return weights_dir
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Clips and face sets of two actors, and a config small enough to train in seconds."""
+
+    source: Path
+    target: Path
+    source_clip: Path
+    target_clip: Path
+    unseen_clip: Path
+    config: Config
+
+
+# Small enough for seconds, and everything that a real config has.
+TINY = (
+    "model.size=32", "model.encoder_dims=8", "model.inter_dims=16", "model.decoder_dims=6",
+    "model.mask_dims=4", "training.batch=4", "training.log_every=1", "training.heldout_every=10",
+    "training.preview_every=1000", "training.save_every=1000", "training.warmup_steps=5",
+    "training.threads=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def cast(tmp_path_factory: pytest.TempPathFactory) -> Cast:
+    """Two rendered actors, extracted with what pip alone brings (MTCNN and five points)."""
+    folder = tmp_path_factory.mktemp("cast")
+    config = load_config("demo", TINY)
+    parts = {
+        "source": RenderConfig(actor="bruno", twin="ada", frames=40, seed=1),
+        "target": RenderConfig(actor="ada", twin="bruno", frames=40, seed=2),
+        "unseen": RenderConfig(actor="ada", twin="bruno", frames=12, seed=3),
+    }
+    for name, part in parts.items():
+        render_clip(part, folder / f"{name}.mp4")
+    for name in ("source", "target"):
+        extract_faces([folder / f"{name}.mp4"], folder / name, config.extract)
+    return Cast(
+        source=folder / "source",
+        target=folder / "target",
+        source_clip=folder / "source.mp4",
+        target_clip=folder / "target.mp4",
+        unseen_clip=folder / "unseen.mp4",
+        config=config,
+    )

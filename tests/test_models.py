@@ -27,7 +27,7 @@ def test_df_paints_at_its_size_under_every_flag(flags: str) -> None:
     source, target = build_model(config)(torch.rand(2, 3, 64, 64), torch.rand(3, 3, 64, 64))
     assert source[0].shape == (2, 3, 64, 64)
     assert target[1].shape == (3, 1, 64, 64)
-    assert 0 <= source[0].min() and source[0].max() <= 1
+    assert source[0].min() >= 0 and source[0].max() <= 1
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 @lru_cache(maxsize=16)
 def paint_backdrop(seed: int, size: int) -> Float[np.ndarray, "s s 3"]:
-    """An out-of-focus wall with a few things on it. 0..255, read-only; the same seed gives the same."""
+    """An out-of-focus wall with a few things on it, 0..255, read-only; the same for a seed."""
     rng = np.random.default_rng([seed, 0xBAC])
     side = 256
     base = rng.uniform(0.22, 0.62) + rng.uniform(-0.10, 0.10, 3)
@@ -28,11 +28,12 @@ def paint_backdrop(seed: int, size: int) -> Float[np.ndarray, "s s 3"]:
         center = (rng.uniform(0, 1, 2) * side).astype(int).tolist()
         tone = np.clip(base * rng.uniform(0.8, 1.9), 0.05, 0.97).tolist()
         cv2.circle(picture, center, int(rng.uniform(0.03, 0.12) * side), tone, -1)
-    picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(4, 8))
+    blurred = cv2.GaussianBlur(picture, (0, 0), rng.uniform(4, 8))
     grain = rng.standard_normal((side, side, 1)).astype(np.float32)
     plaster = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 2)
-    picture = picture * (1 + 0.012 * grain + 0.06 * plaster[..., None])
-    picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_CUBIC)
-    image = np.clip(picture * 255, 0, 255).astype(np.float32)
+    picture = blurred * (1 + 0.012 * grain + 0.06 * plaster[..., None])
+    how = cv2.INTER_AREA if size < side else cv2.INTER_CUBIC
+    scaled = np.asarray(cv2.resize(picture, (size, size), interpolation=how), np.float32)
+    image = np.clip(scaled * 255, 0, 255)
     image.setflags(write=False)
     return image

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from .head import (
     JAW_PIVOT,
+    MOUTH_HALF_WIDTH,
     Eye,
     head_grid,
     identity_shape,
@@ -20,17 +21,80 @@ from .identity import ActorIdentity, HairStyle
 
 # The hairline: height on the resting head by the angle around it (degrees).
 _HAIRLINES: dict[HairStyle, list[tuple[float, float]]] = {
-    "short": [(0, 1.00), (14, 1.03), (30, 1.13), (42, 0.98), (51, 0.66), (58, 0.42), (66, 0.12)]
-    + [(72, -0.25), (82, -0.30), (87, 0.10), (96, 0.32), (112, 0.05), (122, -0.55), (140, -0.95)]
-    + [(180, -1.02)],
-    "crop": [(0, 0.98), (25, 1.0), (42, 0.93), (50, 0.62), (58, 0.40), (67, 0.10), (73, -0.12)]
-    + [(82, -0.16), (87, 0.12), (96, 0.32), (112, 0.05), (122, -0.50), (140, -0.90), (180, -0.97)],
-    "fringe": [(0, 0.54), (20, 0.55), (38, 0.52), (48, 0.42), (56, 0.20), (66, -0.15), (74, -0.45)]
-    + [(86, -0.50), (92, -0.20), (104, -0.2), (116, -0.6), (140, -1.05), (180, -1.10)],
-    "long": [(0, 1.20), (8, 1.10), (22, 0.90), (36, 0.66), (48, 0.36), (57, 0.0), (64, -0.40)]
-    + [(72, -0.75), (90, -1.0), (120, -1.1), (180, -1.2)],
-    "bob": [(0, 1.02), (12, 0.94), (26, 0.80), (40, 0.60), (50, 0.34), (58, 0.0), (65, -0.40)]
-    + [(72, -0.75), (90, -1.0), (120, -1.1), (180, -1.2)],
+    "short": [
+        (0, 1.00),
+        (14, 1.03),
+        (30, 1.13),
+        (42, 0.98),
+        (51, 0.66),
+        (58, 0.42),
+        (66, 0.12),
+        (72, -0.25),
+        (82, -0.30),
+        (87, 0.10),
+        (96, 0.32),
+        (112, 0.05),
+        (122, -0.55),
+        (140, -0.95),
+        (180, -1.02),
+    ],
+    "crop": [
+        (0.0, 0.98),
+        (25, 1.0),
+        (42, 0.93),
+        (50, 0.62),
+        (58, 0.40),
+        (67, 0.10),
+        (73, -0.12),
+        (82, -0.16),
+        (87, 0.12),
+        (96, 0.32),
+        (112, 0.05),
+        (122, -0.50),
+        (140, -0.90),
+        (180, -0.97),
+    ],
+    "fringe": [
+        (0.0, 0.54),
+        (20, 0.55),
+        (38, 0.52),
+        (48, 0.42),
+        (56, 0.20),
+        (66, -0.15),
+        (74, -0.45),
+        (86, -0.50),
+        (92, -0.20),
+        (104, -0.2),
+        (116, -0.6),
+        (140, -1.05),
+        (180, -1.10),
+    ],
+    "long": [
+        (0, 1.20),
+        (8, 1.10),
+        (22, 0.90),
+        (36, 0.66),
+        (48, 0.36),
+        (57, 0.0),
+        (64, -0.40),
+        (72, -0.75),
+        (90, -1.0),
+        (120, -1.1),
+        (180, -1.2),
+    ],
+    "bob": [
+        (0, 1.02),
+        (12, 0.94),
+        (26, 0.80),
+        (40, 0.60),
+        (50, 0.34),
+        (58, 0.0),
+        (65, -0.40),
+        (72, -0.75),
+        (90, -1.0),
+        (120, -1.1),
+        (180, -1.2),
+    ],
     "bald": [(0, 2.5), (180, 2.5)],
 }
 # How far the hair stands off the skull: above, at the sides.
@@ -87,11 +151,17 @@ def hair_curtain(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"] | None:
     around = np.deg2rad(180 + 130 * np.sin(np.pi / 2 * turn))[None, :]
     # Above `_FREE_Y` the hair lies on the skull (just inside its lifted surface); below it hangs.
     radius = _hair_radius(identity, around[0], np.maximum(y, _FREE_Y))
-    below = [-3.0, -2.2, -1.5, -1.0, -0.3, _FREE_Y]
-    sides = [1.06, 1.09, 1.08, 1.08, 1.05, 1.0] if long else [0.95, 0.95, 1.0, 1.14, 1.11, 1.0]
-    behind = [0.66, 0.70, 0.76, 0.86, 0.97, 1.0] if long else [0.7, 0.7, 0.74, 0.88, 1.0, 1.0]
+    below = [-3.0, -2.2, -1.5, -1.0, -0.4, -0.1, 0.2, _FREE_Y]
+    if long:
+        sides = [1.06, 1.09, 1.09, 1.085, 1.055, 1.03, 1.01, 1.0]
+        behind = [0.66, 0.70, 0.76, 0.86, 0.96, 0.99, 1.0, 1.0]
+    else:
+        sides = [0.92, 0.92, 0.98, 1.12, 1.10, 1.06, 1.02, 1.0]
+        behind = [0.70, 0.70, 0.74, 0.90, 1.0, 1.01, 1.005, 1.0]
     side_fall, back_fall = (np.interp(y, below, table)[:, None] for table in (sides, behind))
-    waves = 0.030 * np.sin(3.9 * y[:, None] + 6 * around) + 0.014 * np.sin(9 * y[:, None] - 11 * around)
+    waves = 0.030 * np.sin(3.9 * y[:, None] + 6 * around) + 0.014 * np.sin(
+        9 * y[:, None] - 11 * around
+    )
     stretch = 1 + waves * ramp(y, 0.4, -0.8)[:, None]
     # The front edges roll inward, toward the cheeks.
     stretch = stretch * (1 - 0.17 * ramp(np.abs(turn), 0.80, 1.0) * ramp(y, 1.3, 0.6)[:, None])
@@ -100,13 +170,18 @@ def hair_curtain(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"] | None:
     z = _SKULL_MIDDLE[1] + radius * rear * np.cos(around) * stretch
     height = np.broadcast_to(y[:, None], x.shape).copy()
     # The ends are cut uneven; those of a bob turn in.
-    ends = 0.10 * np.sin(7 * around) + 0.05 * np.sin(23 * around) if long else 0.04 * np.sin(19 * around)
-    height += ramp(y, -0.5, fall)[:, None] * ends
+    ends = (
+        0.10 * np.sin(7 * around) + 0.05 * np.sin(23 * around)
+        if long
+        else 0.04 * np.sin(19 * around)
+    )
+    tapered = (0.55 if long else 0.12) * ramp(np.abs(turn), 0.72, 1.0)
+    height += ramp(y, -0.5, fall)[:, None] * (ends + tapered)
     return np.stack([x, height, z], -1).astype(np.float32)
 
 
 # Hanging hair leaves the skull at this height.
-_FREE_Y = 0.25
+_FREE_Y = 0.45
 # (x, z) about which hair is measured.
 _SKULL_MIDDLE = (0.0, -0.10)
 
@@ -122,46 +197,57 @@ def _hair_radius(
     distance, angle = np.hypot(away_x, away_z), np.arctan2(away_x, away_z)
     wanted = np.arctan2(np.sin(around), np.cos(around))
     # First around each row, then down each wanted angle.
-    at_angle = np.stack([np.interp(wanted, a, d, period=2 * np.pi) for a, d in zip(angle, distance, strict=True)])
-    heights = above[:, len(grid.angle) // 2, 1]
-    return 0.985 * np.stack(
-        [np.interp(-y, -heights, column) for column in at_angle.T], 1
+    at_angle = np.stack(
+        [np.interp(wanted, a, d, period=2 * np.pi) for a, d in zip(angle, distance, strict=True)]
     )
+    heights = above[:, len(grid.angle) // 2, 1]
+    return 0.992 * np.stack([np.interp(-y, -heights, column) for column in at_angle.T], 1)
 
 
 @lru_cache(maxsize=1)
-def _eye_patch() -> Float[np.ndarray, "r c 3"]:
-    a = np.deg2rad(np.linspace(-78, 78, 13))
-    b = np.deg2rad(np.linspace(70, -70, 11))
+def eye_directions() -> Float[np.ndarray, "r c 3"]:
+    """Unit directions from an eyeball's middle to the points of its grid."""
+    a = np.deg2rad(np.linspace(-72, 72, 13))
+    b = np.deg2rad(np.linspace(66, -66, 11))
     x = np.sin(a)[None, :] * np.cos(b)[:, None]
     y = np.broadcast_to(np.sin(b)[:, None], x.shape)
     z = np.cos(a)[None, :] * np.cos(b)[:, None]
     return np.stack([x, y, z], -1).astype(np.float32)
 
 
-def eyeball(eye: Eye) -> Float[np.ndarray, "r c 3"]:
-    """The visible half of an eyeball; it does not turn, its picture does."""
-    return eye.center + eye.radius * _eye_patch()
+def eyeball(eye: Eye, side: int) -> Float[np.ndarray, "r c 3"]:
+    """The visible half of the eyeball at `side` (-1 or 1); it does not turn, its picture does.
+
+    Its edge toward the nose reaches under the skin, so that nobody looks past it into the head.
+    """
+    points = eye.center + eye.radius * eye_directions()
+    inner = (0, 1) if side > 0 else (-1, -2)
+    points[:, inner[0], 0] = points[:, inner[1], 0] - side * 0.45 * eye.radius
+    points[:, inner[0], 2] = points[:, inner[1], 2] - 0.1 * eye.radius
+    return points
 
 
-def mouth_cave(lips: Float[np.ndarray, "3"], mouth: float) -> Float[np.ndarray, "r c 3"]:
-    """The dark inside of the mouth: a bowl behind the lips whose floor follows the jaw."""
-    across = np.linspace(-1, 1, 11)
-    down = np.linspace(0.16, -0.26, 9)
-    x, y = np.meshgrid(0.47 * across, lips[1] + down)
-    bowl = np.cos(np.pi / 2 * across) ** 0.5 * np.cos(np.linspace(-1.5, 1.5, len(down)))[:, None]
-    z = lips[2] - 0.14 - 1.0 * x * x - 0.5 * bowl
-    cave = np.stack([x, y, z], -1)
-    share = ramp(down, 0.08, -0.16)[:, None, None]
-    return (cave + share * (_with_jaw(cave, mouth) - cave)).astype(np.float32)
+def mouth_cave(posed: Float[np.ndarray, "r c 3"]) -> Float[np.ndarray, "r c 3"]:
+    """The dark inside of the mouth: a bowl whose brim lies just under the skin around the lips."""
+    grid = head_grid()
+    middle = len(grid.angle) // 2
+    wide = int(np.sum(np.abs(grid.rest[grid.mouth_row, middle:, 0]) < MOUTH_HALF_WIDTH + 0.09))
+    columns = slice(middle - wide, middle + wide + 1)
+    inset = np.array([0, 0, 0.05], np.float32)
+    top = posed[grid.mouth_row - 3, columns] - inset
+    bottom = posed[grid.mouth_row + 4, columns] - inset
+    share = np.linspace(0, 1, 9, dtype=np.float32)[:, None, None]
+    cave = top + share * (bottom - top)
+    across = np.linspace(-1, 1, 2 * wide + 1)
+    bowl = np.cos(np.pi / 2 * across) ** 0.5 * np.sin(np.pi * share[:, 0])
+    cave[..., 2] -= 0.6 * bowl
+    return cave.astype(np.float32)
 
 
-def teeth(
-    lips: Float[np.ndarray, "3"], mouth: float, upper: bool
-) -> Float[np.ndarray, "r c 3"]:
+def teeth(lips: Float[np.ndarray, "3"], mouth: float, upper: bool) -> Float[np.ndarray, "r c 3"]:
     """One row of teeth: a curved band; the upper one is the skull's, the lower one the jaw's."""
     across = np.linspace(-0.31, 0.31, 17)
-    edge, root = (-0.075, 0.12) if upper else (-0.055, -0.22)
+    edge, root = (-0.075, 0.12) if upper else (-0.080, -0.24)
     down = np.linspace(max(edge, root), min(edge, root), 4)
     x, y = np.meshgrid(across, lips[1] + down)
     inset = 0.125 if upper else 0.150
@@ -205,8 +291,8 @@ def ear(
     back = np.cos(turn)
     lobe = ramp(np.sin(turn), -0.55, -0.85)
     out = -0.07 * np.exp(-((r / 0.40) ** 2))
-    out = out + 0.035 * np.exp(-(((r - 0.62) / 0.10) ** 2)) * ramp(back, -0.3, 0.5) * (1 - lobe)
-    out = out - 0.02 * np.exp(-(((r - 0.78) / 0.06) ** 2)) * ramp(back, -0.6, 0.0) * (1 - lobe)
+    out = out + 0.05 * np.exp(-(((r - 0.62) / 0.09) ** 2)) * ramp(back, -0.3, 0.5) * (1 - lobe)
+    out = out - 0.035 * np.exp(-(((r - 0.78) / 0.06) ** 2)) * ramp(back, -0.6, 0.0) * (1 - lobe)
     out = out + 0.05 * np.exp(-(((r - 0.93) / 0.08) ** 2)) * ramp(back, -0.9, -0.2)
     out = out - 0.05 * ramp(r, 0.965, 1.0)
     flare = np.deg2rad(27)
@@ -244,14 +330,14 @@ def neck(identity: ActorIdentity, turned: np.ndarray) -> Float[np.ndarray, "r c 
 
 def shoulders(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"]:
     """Shoulders and chest from the neck outward, in the body's frame."""
-    q = np.concatenate([np.linspace(0, 0.2, 6), np.linspace(0.2, 1, 16)[1:]])[:, None]
+    q = np.concatenate([np.linspace(0.0, 0.2, 6), np.linspace(0.2, 1, 16)[1:]])[:, None]
     around = np.linspace(-np.pi, np.pi, 61)[None, :]
     front = np.cos(around)
     sideways = np.abs(np.sin(around))
-    wide = 0.78 * (1 + 0.12 * identity.neck_width)
-    reach = 2.15 + 0.25 * identity.neck_width
+    wide = 0.66 * (1 + 0.12 * identity.neck_width)
+    reach = 2.27 + 0.25 * identity.neck_width
     x = (wide + reach * q**0.9) * np.sin(around)
-    z = -0.42 + (0.66 + 0.62 * q**0.6) * front
+    z = -0.42 + (0.54 + 0.72 * q**0.5) * front
     slope = -2.26 - 0.62 * q**1.1 - 1.6 * np.clip(q - 0.72, 0, 1) ** 1.5 * 3
     chest = np.where(front > 0, -2.38 - 2.2 * q, -2.2 - 1.7 * q)
     y = slope + (chest - slope) * (1 - sideways**2.2)
@@ -262,6 +348,7 @@ def lips_middle(posed_closed: Float[np.ndarray, "r c 3"]) -> Float[np.ndarray, "
     """The middle of the shut lips of a neutral head: where teeth and mouth hang."""
     grid = head_grid()
     middle = len(grid.angle) // 2
-    return np.array([0, posed_closed[grid.mouth_row, middle, 1], posed_closed[grid.mouth_row, middle, 2]], np.float32)
-
-
+    return np.array(
+        [0, posed_closed[grid.mouth_row, middle, 1], posed_closed[grid.mouth_row, middle, 2]],
+        np.float32,
+    )

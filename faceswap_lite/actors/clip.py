@@ -3,16 +3,21 @@
 import json
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
+from .. import __version__
 from ..config import RenderConfig
 from ..errors import FaceswapError, UsageError
+from ..media import ClipWriter, SyntheticMark
 from ..outputs import claim, job_id, whole_file
 from .identity import ActorIdentity, find_actor
 from .performance import ActorState, random_performance
@@ -57,7 +62,9 @@ def truth_path(clip: Path) -> Path:
 
 def twin_paths(clip: Path) -> tuple[Path, Path]:
     """Where the twins of `clip` lie: raw, matched."""
-    raw, matched = (clip.with_name(f"{clip.stem}.twin_{kind}{clip.suffix}") for kind in ("raw", "matched"))
+    raw, matched = (
+        clip.with_name(f"{clip.stem}.twin_{kind}{clip.suffix}") for kind in ("raw", "matched")
+    )
     return raw, matched
 
 
@@ -71,7 +78,9 @@ def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> Ren
     if out.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{out}: the clip's name must end in {', '.join(_SUFFIXES)}")
     actor, twin = find_actor(config.actor), find_actor(config.twin)
-    job = job_id(renderer=_RENDERER, actor=asdict(actor), twin=asdict(twin), **config.model_dump())
+    job = job_id(
+        renderer=_RENDERER, people=(asdict(actor), asdict(twin)), config=config.model_dump()
+    )
     raw_path, matched_path = twin_paths(out)
     outputs = (out, truth_path(out), raw_path, matched_path)
     found = _job_of(truth_path(out))
@@ -79,19 +88,25 @@ def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> Ren
     claims = {claim(path, job, found, finished=whole, overwrite=overwrite) for path in outputs}
     summary = RenderSummary(out, truth_path(out), raw_path, matched_path, config.frames, False)
     if claims == {"done"}:
+        print(f"{out}: already done")
         return RenderSummary(**{**vars(summary), "already_done": True})
-    states = random_performance(config.frames, config.rate, config.seed, config.max_yaw_deg)
+    states = random_performance(config.frames, float(config.rate), config.seed, config.max_yaw_deg)
     landmarks, masks = [], []
-    with _writer(out, config) as clip:
-        with _writer(raw_path, config) as raw, _writer(matched_path, config) as matched:
-            views = _views(actor, twin, states, config)
-            bar = tqdm(views, total=config.frames, unit="frame", desc=f"render {out.name}")
-            for pts, (own, worn, toned) in enumerate(bar):
-                clip.write(own.image, pts)
-                raw.write(worn.image, pts)
-                matched.write(toned.image, pts)
-                landmarks.append(own.landmarks)
-                masks.append(_mask_of(own, worn, toned))
+    # Left in the opposite order: `out` appears last.
+    with (
+        _writer(out, config) as clip,
+        _writer(raw_path, config) as raw,
+        _writer(matched_path, config) as matched,
+    ):
+        views = _views(actor, twin, states, config)
+        bar = tqdm(views, total=config.frames, unit="frame", desc=f"render {out.name}")
+        for pts, (own, worn, toned) in enumerate(bar):
+            clip.write(own.image, pts)
+            raw.write(worn.image, pts)
+            matched.write(toned.image, pts)
+            landmarks.append(own.landmarks)
+            masks.append(_mask_of(own, worn, toned))
+        # First of the four, so that a stop from here on leaves files that know their job.
         _save_truth(truth_path(out), job, actor, twin, states, np.stack(landmarks), np.stack(masks))
     return summary
 
@@ -100,13 +115,17 @@ def _views(
     actor: ActorIdentity, twin: ActorIdentity, states: list[ActorState], config: RenderConfig
 ) -> Iterator[tuple[RenderedActor, RenderedActor, RenderedActor]]:
     """Of each state: the actor, the twin in its own skin, the twin in the actor's skin."""
-    for state in states:
-        own = render_actor(actor, state, config.size, background=config.seed)
-        worn = render_actor(actor, state, config.size, background=config.seed, face_of=twin)
-        toned = render_actor(
-            actor, state, config.size, background=config.seed, face_of=twin, skin_of=actor
-        )
-        yield own, worn, toned
+    wear: list[dict[str, ActorIdentity]] = [
+        {},
+        {"face_of": twin},
+        {"face_of": twin, "skin_of": actor},
+    ]
+    # Most of a view is spent in numpy and OpenCV, which leave the interpreter to others.
+    with ThreadPoolExecutor(len(wear)) as pool:
+        for state in states:
+            draw = partial(render_actor, actor, state, config.size, background=config.seed)
+            own, worn, toned = (job.result() for job in [pool.submit(draw, **w) for w in wear])
+            yield own, worn, toned
 
 
 def _mask_of(*views: RenderedActor) -> UInt8[np.ndarray, "h w"]:
@@ -115,21 +134,18 @@ def _mask_of(*views: RenderedActor) -> UInt8[np.ndarray, "h w"]:
     return np.ceil(widest * 255).astype(np.uint8)
 
 
-def _writer(path: Path, config: RenderConfig) -> "ClipWriter":
-    from ..media import ClipWriter
-
+def _writer(path: Path, config: RenderConfig) -> ClipWriter:
     return ClipWriter(
         path,
-        like=None,
         width=config.size,
         height=config.size,
         rate=Fraction(config.rate),
         time_base=Fraction(1, config.rate),
         codec="h264",
         quality=_QUALITY,
-        audio_from=None,
         metadata={"title": f"rendered actor {config.actor}"},
-        mark=None,
+        # IPTC's word for pictures that come from an algorithm alone.
+        mark=SyntheticMark(__version__, None, digital_source_type="algorithmicMedia"),
     )
 
 
@@ -155,7 +171,9 @@ def load_truth(clip_path: Path) -> ActorTruth | None:
             )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
-        raise FaceswapError(f"{path}: is not a readable truth file ({reason}); render again") from error
+        raise FaceswapError(
+            f"{path}: is not a readable truth file ({reason}); render again"
+        ) from error
 
 
 def _save_truth(
@@ -193,11 +211,17 @@ def _job_of(path: Path) -> str | None:
 def _unpack_states(names: np.ndarray, values: np.ndarray) -> list[ActorState]:
     states = []
     for row in values:
-        state = {str(name): float(value) for name, value in zip(names, row, strict=True)}
-        states.append(ActorState(**{**state, "noise_seed": int(state["noise_seed"])}))  # type: ignore[arg-type]
+        state: dict[str, Any] = {
+            str(name): float(value) for name, value in zip(names, row, strict=True)
+        }
+        states.append(ActorState(**{**state, "noise_seed": int(state["noise_seed"])}))
     return states
 
 
 def _unpack_identity(text: str) -> ActorIdentity:
-    stored = json.loads(text)
-    return ActorIdentity(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+    stored: dict[str, Any] = json.loads(text)
+    # JSON keeps tuples as lists.
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+    }
+    return ActorIdentity(**values)

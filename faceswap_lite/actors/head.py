@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from .identity import ActorIdentity
 from .performance import ActorState
@@ -69,9 +69,7 @@ def head_grid() -> HeadGrid:
     triangles = grid_triangles(*shape)
     gaps = np.isin(triangles[:, 0] // shape[1], (eye_row, mouth_row))
     upper = np.isin(triangles // shape[1], (eye_row + 1, mouth_row + 1)).any(1)
-    return HeadGrid(
-        base.astype(np.float32), angle, eye_row, mouth_row, triangles[~(gaps & upper)]
-    )
+    return HeadGrid(base.astype(np.float32), angle, eye_row, mouth_row, triangles[~(gaps & upper)])
 
 
 def grid_triangles(rows: int, columns: int) -> Int[np.ndarray, "m 3"]:
@@ -147,8 +145,8 @@ def _rows() -> tuple[Float[np.ndarray, "r 5"], int, int]:
 
 
 def _smooth_curve(
-    x: Float[np.ndarray, " k"], y: Float[np.ndarray, " k"], at: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
+    x: Float[np.ndarray, " k"], y: Float[np.ndarray, " k"], at: Float[np.ndarray, "*n"]
+) -> Float[np.ndarray, "*n"]:
     """A cubic through the points whose slopes are those of the neighbours (Catmull-Rom)."""
     slope = np.gradient(y.astype(np.float64), x)
     i = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
@@ -159,9 +157,7 @@ def _smooth_curve(
     return a * y[i] + b * h * slope[i] + c * y[i + 1] + d * h * slope[i + 1]
 
 
-def _ring(
-    row: Float[np.ndarray, " 5"], angle: Float[np.ndarray, " c"]
-) -> Float[np.ndarray, "c 3"]:
+def _ring(row: Float[np.ndarray, " 5"], angle: Float[np.ndarray, " c"]) -> Float[np.ndarray, "c 3"]:
     y_front, y_back, width, front, back = (float(v) for v in row)
     middle = min(0.0, front - 0.2)
     sine, cosine = np.abs(np.sin(angle)), np.abs(np.cos(angle))
@@ -186,7 +182,7 @@ def bump(
     return np.exp(-(((x - at[0]) / spread[0]) ** 2) - ((y - at[1]) / spread[1]) ** 2)
 
 
-def ramp(value: np.ndarray, low: float, high: float) -> np.ndarray:
+def ramp(value: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
     """0 at `low`, 1 at `high` (which may be the smaller one), smooth between."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
@@ -206,7 +202,7 @@ def _relief(who: ActorIdentity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """How far the features of a face stand out in z, at rest positions."""
     side = np.abs(x)
     relief = (0.045 + 0.035 * who.brow_ridge) * bump(side, y, (0.42, 0.29), (0.36, 0.11))
-    relief += (0.02 + 0.02 * who.brow_ridge) * bump(x, y, (0, 0.24), (0.22, 0.11))
+    relief += (0.02 + 0.02 * who.brow_ridge) * bump(x, y, (0.0, 0.24), (0.22, 0.11))
     # Eye sockets, deepest beside the nose.
     relief -= (0.115 + 0.035 * who.eye_depth) * bump(side, y, (0.50, 0.0), (0.30, 0.20))
     relief -= (0.075 + 0.025 * who.eye_depth) * bump(side, y, (0.22, 0.03), (0.11, 0.15))
@@ -234,41 +230,39 @@ def _relief(who: ActorIdentity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     arch = np.clip(1 - (side / 0.44) ** 2, 0, None)
     upper = 0.075 + 0.03 * who.upper_lip
     lower = 0.095 + 0.03 * who.lower_lip
-    muzzle = 0.05 * bump(x, y, (0, -1.08), (0.42, 0.34))
+    muzzle = 0.05 * bump(x, y, (0.0, -1.08), (0.42, 0.34))
     relief += muzzle
     relief += upper * arch * np.exp(-(((y - MOUTH_Y - 0.055) / 0.060) ** 2))
     relief += lower * arch * np.exp(-(((y - MOUTH_Y + 0.075) / 0.070) ** 2))
     relief -= 0.03 * arch**0.5 * np.exp(-(((y - MOUTH_Y) / 0.025) ** 2))
-    relief -= 0.025 * bump(x, y, (0, -0.90), (0.045, 0.09))
+    relief -= 0.025 * bump(x, y, (0.0, -0.90), (0.045, 0.09))
     relief -= 0.02 * bump(side, y, (0.45, MOUTH_Y), (0.06, 0.08))
-    relief -= 0.055 * bump(x, y, (0, -1.34), (0.26, 0.075))
-    relief += (0.075 + 0.06 * who.chin_forward) * bump(x, y, (0, -1.60), (0.27, 0.16))
+    relief -= 0.055 * bump(x, y, (0.0, -1.34), (0.26, 0.075))
+    relief += (0.075 + 0.06 * who.chin_forward) * bump(x, y, (0.0, -1.60), (0.27, 0.16))
     return relief
 
 
-def _proportions(
-    who: ActorIdentity, x: np.ndarray, y: np.ndarray, shape: np.ndarray
-) -> np.ndarray:
+def _proportions(who: ActorIdentity, x: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """`shape` with sizes and distances of its parts as `who` has them; x, y at rest."""
     side, sign = np.abs(x), np.sign(x)
     front = ramp(shape[..., 2], -0.2, 0.5)
     dx, dy, dz = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
     # Eyes: apart, larger, tilted.
     near = bump(side, y, (EYE_X, 0.0), (0.38, 0.34))
-    dx += 0.045 * who.eye_spacing * sign * bump(side, y, (EYE_X, 0), (0.45, 0.45))
+    dx += 0.045 * who.eye_spacing * sign * bump(side, y, (EYE_X, 0.0), (0.45, 0.45))
     grow = 0.12 * who.eye_size
     dx += grow * (side - EYE_X) * sign * near
     dy += grow * y * near + 0.13 * who.eye_tilt * (side - EYE_X) * near
     # Brows.
     dy += 0.05 * who.brow_height * bump(side, y, (0.5, 0.32), (0.5, 0.13))
     # Nose.
-    dy -= 0.075 * who.nose_length * bump(x, y, (0, -0.64), (0.40, 0.30))
-    dx += 0.20 * who.nose_width * x * bump(x, y, (0, -0.58), (0.30, 0.22))
+    dy -= 0.075 * who.nose_length * bump(x, y, (0.0, -0.64), (0.40, 0.30))
+    dx += 0.20 * who.nose_width * x * bump(x, y, (0.0, -0.58), (0.30, 0.22))
     # Mouth and lips.
-    dx += 0.13 * who.mouth_width * x * bump(x, y, (0, MOUTH_Y), (0.7, 0.26))
+    dx += 0.13 * who.mouth_width * x * bump(x, y, (0.0, MOUTH_Y), (0.7, 0.26))
     height = y - MOUTH_Y
     fuller = np.where(height > 0, 0.30 * who.upper_lip, 0.30 * who.lower_lip)
-    dy += fuller * height * bump(x, y, (0, MOUTH_Y), (0.55, 0.19))
+    dy += fuller * height * bump(x, y, (0.0, MOUTH_Y), (0.55, 0.19))
     # Chin, jaw, cheeks, whole face.
     dy -= 0.13 * who.chin_length * ramp(y, -1.15, -1.75) * front
     dx += 0.11 * who.jaw_width * x * ramp(y, -0.35, -1.25) * front
@@ -345,9 +339,9 @@ def _expression_weights() -> dict[str, np.ndarray]:
     return {
         "lid_up": in_eye * above * arch_up * fade_up,
         "lid_down": in_eye * arch_down * np.where(above, fade_up, fade_down),
-        "near_eye": front * bump(side, y, (EYE_X, 0), (0.36, 0.30)),
+        "near_eye": front * bump(side, y, (EYE_X, 0.0), (0.36, 0.30)),
         "jaw": jaw,
-        "lips": front * bump(x, y, (0, MOUTH_Y), (0.55, 0.20)),
+        "lips": front * bump(x, y, (0.0, MOUTH_Y), (0.55, 0.20)),
         "corner": corner,
         "cheek": front * bump(side, y, (0.62, -0.55), (0.25, 0.25)),
         "brow": front * ramp(y, 0.08, 0.30) * ramp(y, 1.0, 0.45) * ramp(side, 1.1, 0.7),
@@ -426,7 +420,9 @@ def _over_eyeballs(
     return lifted
 
 
-def grid_normals(posed: Float[np.ndarray, "r c 3"], seams: tuple[int, ...] = (), *, closed: bool = False) -> Float[np.ndarray, "r c 3"]:
+def grid_normals(
+    posed: Float[np.ndarray, "r c 3"], seams: tuple[int, ...] = (), *, closed: bool = False
+) -> Float[np.ndarray, "r c 3"]:
     """Unit normals of a grid of points, outward where columns run left to right and rows down.
 
     `seams` are rows whose step to the next is a gap, not surface. `closed`: the first and last
@@ -438,7 +434,9 @@ def grid_normals(posed: Float[np.ndarray, "r c 3"], seams: tuple[int, ...] = (),
     first = along[:, -1:] if closed else along[:, :1]
     last = along[:, :1] if closed else along[:, -1:]
     rows = np.concatenate([down[:1], down[:-1] + down[1:], down[-1:]])
-    columns = np.concatenate([first + along[:, :1], along[:, :-1] + along[:, 1:], along[:, -1:] + last], 1)
+    columns = np.concatenate(
+        [first + along[:, :1], along[:, :-1] + along[:, 1:], along[:, -1:] + last], 1
+    )
     a, b = rows, columns
     normal = np.stack(
         [

@@ -2,7 +2,7 @@
 
 import difflib
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -278,18 +278,20 @@ _IRISES: tuple[Rgb, ...] = (
     (0.32, 0.47, 0.62),
     (0.40, 0.43, 0.45),
 )
+# Fields that a random person draws around 0.
 _SHAPES = (
-    "face_width face_length jaw_width chin_length chin_forward cheekbones cheek_fullness "
-    "eye_spacing eye_size eye_tilt eye_depth brow_height brow_arch brow_thickness brow_ridge "
-    "nose_length nose_width nose_projection nose_hump mouth_width upper_lip lower_lip "
-    "ear_size neck_width hairline"
-).split()
+    *("face_width", "face_length", "jaw_width", "chin_length", "chin_forward"),
+    *("cheekbones", "cheek_fullness", "eye_spacing", "eye_size", "eye_tilt", "eye_depth"),
+    *("brow_height", "brow_arch", "brow_thickness", "brow_ridge"),
+    *("nose_length", "nose_width", "nose_projection", "nose_hump"),
+    *("mouth_width", "upper_lip", "lower_lip", "ear_size", "neck_width", "hairline"),
+)
 
 
 def random_actor(seed: int) -> ActorIdentity:
     """A person drawn from plausible ranges; the same seed gives the same person."""
     rng = np.random.default_rng([seed, 0xAC7])
-    shape = {name: float(np.clip(rng.normal(0, 0.5), -1, 1)) for name in _SHAPES}
+    shape: dict[str, Any] = {name: float(np.clip(rng.normal(0, 0.5), -1, 1)) for name in _SHAPES}
     tone = rng.uniform(0, len(_SKINS) - 1)
     skin = _mix(_SKINS[int(tone)], _SKINS[int(tone) + 1], tone % 1)
     dark = tone > 3
@@ -343,6 +345,4 @@ def _jitter(rng: np.random.Generator, color: Rgb, spread: float) -> Rgb:
     return (r, g, b)
 
 
-ACTORS: dict[str, ActorIdentity] = {
-    actor.name: actor for actor in (ADA, BRUNO, CHEN, DARA, EWA)
-}
+ACTORS: dict[str, ActorIdentity] = {actor.name: actor for actor in (ADA, BRUNO, CHEN, DARA, EWA)}

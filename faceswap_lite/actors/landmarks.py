@@ -74,7 +74,10 @@ def _lip_outline() -> list[tuple[float, float]]:
     top = [(x, float(lip_edges(np.array(x))[0])) for x in (-0.25, -0.10, 0.0, 0.10, 0.25)]
     bottom = [(x, float(lip_edges(np.array(x))[1])) for x in (0.25, 0.12, 0.0, -0.12, -0.25)]
     upper, lower = float(grid.mouth_row), float(grid.mouth_row + 1)
-    left, right = (upper, _column(grid.mouth_row, -corner)), (upper, _column(grid.mouth_row, corner))
+    left, right = (
+        (upper, _column(grid.mouth_row, -corner)),
+        (upper, _column(grid.mouth_row, corner)),
+    )
     inner_left, inner_right = (
         (upper, _column(grid.mouth_row, k * (corner - 0.035))) for k in (-1, 1)
     )
@@ -112,5 +115,3 @@ def _place_of(x: float, y: float) -> tuple[float, float]:
         row = float(np.interp(-y, -line[: lowest + 1], np.arange(lowest + 1)))
         column = _column(round(row), x)
     return row, column
-
-

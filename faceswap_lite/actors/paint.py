@@ -54,7 +54,9 @@ def to_texels(values: Float[np.ndarray, "r c *d"], detail: int) -> Float[np.ndar
     return cv2.resize(np.ascontiguousarray(values, np.float32), size)
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, int], sigma: tuple[float, float]) -> np.ndarray:
+def _noise(
+    rng: np.random.Generator, shape: tuple[int, int], sigma: tuple[float, float]
+) -> np.ndarray:
     """Smooth noise of standard deviation 1; `sigma` in texels, across and down."""
     raw = rng.standard_normal(shape).astype(np.float32)
     smooth = cv2.GaussianBlur(raw, (0, 0), sigmaX=max(sigma[0], 0.1), sigmaY=max(sigma[1], 0.1))
@@ -79,7 +81,12 @@ def _place(detail: int) -> _Place:
     angle = np.broadcast_to(grid.angle, grid.rest.shape[:2])
     row = to_texels(np.broadcast_to(np.arange(len(x) // detail)[:, None], angle.shape), detail)
     return _Place(
-        x, y, np.abs(x), to_texels(angle, detail), row < grid.eye_row + 0.5, row < grid.mouth_row + 0.5
+        x,
+        y,
+        np.abs(x),
+        to_texels(angle, detail),
+        row < grid.eye_row + 0.5,
+        row < grid.mouth_row + 0.5,
     )
 
 
@@ -101,7 +108,9 @@ def paint_face(face: ActorIdentity, skin_of: ActorIdentity, detail: int) -> Pain
     _wrinkle(color, face, at, front)
     _shave(color, face, at, front, rng, texel)
     gloss = np.stack([_oil(at, front), 0.35 * _oil(at, front)], -1)
-    _paint_lips(color, gloss, face, at, front, rng, texel)
+    # On another skin the lips are as much darker and redder as on their own.
+    lips = linear(face.lips) * (linear(skin_of.skin) / linear(face.skin)) ** 0.8
+    _paint_lips(color, gloss, face, lips, at, front, rng, texel)
     _paint_eyes(color, face, at, front)
     _paint_brows(color, face, at, front, rng, texel)
     return _paint(color, gloss[..., 0], gloss[..., 1])
@@ -124,7 +133,7 @@ def paint_head(
     color = color + alpha[..., None] * (hair - color)
     texture = Paint(color, broad * (1 - alpha), tight * (1 - alpha), alpha)
     support = to_texels(face_support(wearer), detail)
-    levels = np.ceil(255 * np.maximum(share, 0.03 * support)).astype(np.uint8)
+    levels = np.ceil(255 * np.maximum(share, 0.025 * support)).astype(np.uint8)
     return texture, levels
 
 
@@ -137,19 +146,20 @@ def face_weight(wearer: ActorIdentity) -> Float[np.ndarray, "r c"]:
     grid = head_grid()
     x, y = grid.rest[..., 0], grid.rest[..., 1]
     sides = ramp(np.abs(grid.angle), np.deg2rad(80), np.deg2rad(54))[None, :]
-    top = ramp(np.hypot(x / 1.12, np.maximum(y, -0.2) / 1.0), 1.0, 0.74)
+    # Over the temples the region narrows to a dome.
+    top = ramp(np.hypot(x / 1.12 * ramp(y, -0.45, 0.35), np.maximum(y, 0)), 1.0, 0.74)
     line = hairline(wearer, grid.angle)[None, :]
     hair = ramp(y, line + 0.02, line - 0.13)
     front = grid.rest[:, len(grid.angle) // 2]
     throat = np.where(front[:, 1] < -1.5, ramp(front[:, 2], 0.65, 1.0), 1)[:, None]
-    return (sides * np.minimum(np.where(y > -0.2, top, 1), hair) * throat).astype(np.float32)
+    return (sides * np.minimum(top, hair) * throat).astype(np.float32)
 
 
 @lru_cache(maxsize=64)
 def face_support(wearer: ActorIdentity) -> Float[np.ndarray, "r c"]:
     """1 wherever a swap can change anything: normals reach a little beyond the exchanged points."""
     touched = (face_weight(wearer) > 0).astype(np.uint8)
-    return cv2.dilate(touched, np.ones((7, 7), np.uint8)).astype(np.float32)
+    return cv2.dilate(touched, np.ones((5, 5), np.uint8)).astype(np.float32)
 
 
 def _redden(color: np.ndarray, amount: np.ndarray) -> None:
@@ -163,9 +173,9 @@ def _skin_relief(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarr
     shade += 0.10 * bump(side, y, (EYE_X, 0.12), (0.30, 0.08))
     shade += 0.12 * bump(side, y, (0.46, -0.17), (0.22, 0.07))
     shade += 0.16 * bump(side, y, (0.31, -0.66), (0.06, 0.09))
-    shade += 0.22 * bump(x, y, (0, -0.76), (0.17, 0.045))
-    shade += 0.12 * bump(x, y, (0, -0.90), (0.05, 0.09))
-    shade += 0.24 * bump(x, y, (0, -1.335), (0.24, 0.06))
+    shade += 0.22 * bump(x, y, (0.0, -0.76), (0.17, 0.045))
+    shade += 0.12 * bump(x, y, (0.0, -0.90), (0.05, 0.09))
+    shade += 0.24 * bump(x, y, (0.0, -1.335), (0.24, 0.06))
     shade += 0.10 * bump(side, y, (0.46, MOUTH_Y - 0.02), (0.05, 0.07))
     shade += 0.10 * ramp(y, -1.70, -1.86)
     nostril = bump(side, y, (0.105, -0.705), (0.062 + 0.008 * face.nose_width, 0.026))
@@ -175,7 +185,9 @@ def _skin_relief(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarr
 def _blush(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarray:
     x, y, side = at.x, at.y, at.side
     red = 0.50 * bump(side, y, (0.62, -0.52), (0.30, 0.24))
-    red += 0.35 * bump(x, y, (0, -0.56), (0.22, 0.16)) + 0.15 * bump(x, y, (0, -1.6), (0.3, 0.15))
+    red += 0.35 * bump(x, y, (0.0, -0.56), (0.22, 0.16)) + 0.15 * bump(
+        x, y, (0.0, -1.6), (0.3, 0.15)
+    )
     red += 0.20 * bump(side, y, (EYE_X, 0.06), (0.24, 0.06))
     ears = ramp(np.abs(at.angle), 1.3, 1.5) * ramp(np.abs(at.angle), 2.1, 1.8)
     return face.blush * (red * front + 0.25 * ears)
@@ -184,8 +196,14 @@ def _blush(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarray:
 def _oil(at: _Place, front: np.ndarray) -> np.ndarray:
     """Gloss of the skin: forehead, nose, cheekbones, chin shine more than the rest."""
     x, y, side = at.x, at.y, at.side
-    oil = 0.55 + 0.5 * bump(x, y, (0, 0.6), (0.5, 0.35)) + 0.9 * bump(x, y, (0, -0.45), (0.12, 0.3))
-    oil += 0.4 * bump(side, y, (0.66, -0.3), (0.25, 0.2)) + 0.3 * bump(x, y, (0, -1.6), (0.2, 0.15))
+    oil = (
+        0.55
+        + 0.5 * bump(x, y, (0.0, 0.6), (0.5, 0.35))
+        + 0.9 * bump(x, y, (0.0, -0.45), (0.12, 0.3))
+    )
+    oil += 0.4 * bump(side, y, (0.66, -0.3), (0.25, 0.2)) + 0.3 * bump(
+        x, y, (0.0, -1.6), (0.2, 0.15)
+    )
     return oil * (0.4 + 0.6 * front)
 
 
@@ -199,7 +217,7 @@ def _freckle(
 ) -> None:
     dots = ramp(_noise(rng, at.x.shape, (1.1 * texel, 1.1 * texel)), 1.3, 2.2)
     where = bump(at.side, at.y, (0.45, -0.42), (0.40, 0.22)) + 0.6 * bump(
-        at.x, at.y, (0, -0.35), (0.25, 0.2)
+        at.x, at.y, (0.0, -0.35), (0.25, 0.2)
     )
     amount = face.freckles * front * np.clip(where, 0, 1) * dots
     color *= 1 - amount[..., None] * np.array([0.30, 0.48, 0.55], np.float32)
@@ -239,9 +257,9 @@ def _shave(
     x, y, side = at.x, at.y, at.side
     line = np.interp(side, [0, 0.3, 0.5, 0.75, 0.95, 1.1], [-0.84, -0.88, -0.98, -0.86, -0.45, 0.1])
     beard = ramp(y, line + 0.06, line - 0.10)
-    beard = beard * (1 - 0.9 * bump(x, y, (0, -1.36), (0.26, 0.05)) * ramp(side, 0.05, 0.15))
+    beard = beard * (1 - 0.9 * bump(x, y, (0.0, -1.36), (0.26, 0.05)) * ramp(side, 0.05, 0.15))
     beard = beard * (1 - bump(side, y, (0.0, -1.08), (0.40, 0.11)))
-    beard = np.clip(beard + 0.8 * bump(x, y, (0, -0.93), (0.36, 0.06)), 0, 1)
+    beard = np.clip(beard + 0.8 * bump(x, y, (0.0, -0.93), (0.36, 0.06)), 0, 1)
     hairs = 0.85 + 0.16 * _noise(rng, at.x.shape, (0.55 * texel, 0.8 * texel))
     amount = np.clip(face.stubble * beard * hairs, 0, 0.92) * ramp(np.abs(at.angle), 1.65, 1.35)
     tone = 0.8 * linear(face.brow_color) + 0.12 * linear(face.skin)
@@ -251,8 +269,10 @@ def _shave(
 def lip_edges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Heights of the upper and the lower border of the lips at rest, at `x`."""
     s = np.clip(np.abs(x) / MOUTH_HALF_WIDTH, 0, 1)
-    bow = 0.125 * (1 - s**1.9) - 0.022 * np.exp(-((s / 0.13) ** 2)) + 0.012 * np.exp(
-        -(((s - 0.28) / 0.16) ** 2)
+    bow = (
+        0.125 * (1 - s**1.9)
+        - 0.022 * np.exp(-((s / 0.13) ** 2))
+        + 0.012 * np.exp(-(((s - 0.28) / 0.16) ** 2))
     )
     full = 0.165 * (1 - s**2.3) ** 0.9
     return MOUTH_Y + bow, MOUTH_Y - full
@@ -262,6 +282,7 @@ def _paint_lips(
     color: np.ndarray,
     gloss: np.ndarray,
     face: ActorIdentity,
+    tone: Float[np.ndarray, "3"],
     at: _Place,
     front: np.ndarray,
     rng: np.random.Generator,
@@ -272,13 +293,13 @@ def _paint_lips(
     inside = ramp(at.side, MOUTH_HALF_WIDTH + 0.03, MOUTH_HALF_WIDTH - 0.03) * front
     lips = inside * ramp(y, top + 0.016, top - 0.016) * ramp(y, bottom - 0.02, bottom + 0.02)
     streaks = 1 + 0.06 * _noise(rng, x.shape, (0.8 * texel, 4 * texel))
-    tone = linear(face.lips) * np.where(at.upper_lip, 0.80, 1.0)[..., None] * streaks[..., None]
-    color += (0.9 * lips)[..., None] * (tone - color)
+    paint = tone * np.where(at.upper_lip, 0.80, 1.0)[..., None] * streaks[..., None]
+    color += (0.9 * lips)[..., None] * (paint - color)
     # Between the lips it is dark and moist; the corners go on as a short line.
     s = np.clip(at.side / MOUTH_HALF_WIDTH, 0, 1.3)
     between = np.exp(-(((y - MOUTH_Y) / 0.017) ** 2)) * ramp(s, 1.12, 0.94) * front
     color *= (1 - 0.72 * between)[..., None]
-    shine = lips * (0.5 + 1.2 * bump(x, y, (0, MOUTH_Y - 0.085), (0.22, 0.045)))
+    shine = lips * (0.5 + 1.2 * bump(x, y, (0.0, MOUTH_Y - 0.085), (0.22, 0.045)))
     gloss[..., 0] = gloss[..., 0] * (1 - lips) + 0.8 * shine
     gloss[..., 1] = gloss[..., 1] * (1 - lips) + (0.9 + 0.6 * face.make_up) * shine
 
@@ -291,7 +312,9 @@ def _paint_eyes(color: np.ndarray, face: ActorIdentity, at: _Place, front: np.nd
     arch = np.clip(1 - np.abs(t) ** 2.2, 0, 1)
     # The fold over the upper lid.
     fold_y = 0.055 + (0.05 + 0.05 * face.lid_fold) * arch
-    fold = np.exp(-(((y - fold_y) / 0.016) ** 2)) * ramp(np.abs(t), 1.25, 0.8) * at.upper_lid * front
+    fold = (
+        np.exp(-(((y - fold_y) / 0.016) ** 2)) * ramp(np.abs(t), 1.25, 0.8) * at.upper_lid * front
+    )
     color *= (1 - (0.22 + 0.34 * face.lid_fold) * fold)[..., None]
     # Make-up and the natural shade of lids.
     lid = up * ramp(y, fold_y + 0.03, fold_y - 0.02)
@@ -311,7 +334,11 @@ def brow_curve(face: ActorIdentity, x: np.ndarray) -> np.ndarray:
     """Height of the brow's middle at rest, at |x|."""
     s = (np.abs(x) - BROW_X[0]) / (BROW_X[1] - BROW_X[0])
     arch = 0.065 + 0.05 * face.brow_arch
-    rise = np.where(s < 0.62, np.sin(np.pi / 2 * np.clip(s / 0.62, -0.2, 1)), 1 - 1.18 * np.clip((s - 0.62) / 0.38, 0, None) ** 1.2)
+    rise = np.where(
+        s < 0.62,
+        np.sin(np.pi / 2 * np.clip(s / 0.62, -0.2, 1)),
+        1 - 1.18 * np.clip((s - 0.62) / 0.38, 0, None) ** 1.2,
+    )
     return 0.285 + arch * rise
 
 
@@ -330,7 +357,9 @@ def _paint_brows(
     )
     off = np.abs(at.y - middle)
     hairs = 0.92 + 0.13 * _noise(rng, at.x.shape, (0.6 * texel, 0.9 * texel))
-    inside = ramp(off, half * 1.25 + 0.006, half * 0.45) * ramp(s, -0.09, 0.08) * ramp(s, 1.09, 0.93)
+    inside = (
+        ramp(off, half * 1.25 + 0.006, half * 0.45) * ramp(s, -0.09, 0.08) * ramp(s, 1.09, 0.93)
+    )
     amount = np.clip(inside * hairs * (0.80 + 0.12 * face.brow_thickness), 0, 0.96) * front
     color += amount[..., None] * (linear(face.brow_color) - color)
 
@@ -381,7 +410,9 @@ def _combed(rng: np.random.Generator, at: _Place, part_x: float) -> np.ndarray:
         for sigma in (5.0, 22.0)
     )
     index = np.clip((lane + 3 + np.where(at.x > part_x, 0.37, 0)) * 600, 0, 4095).astype(int)
-    return np.clip(1 + 0.20 * (fine / fine.std())[index] + 0.22 * (locks / locks.std())[index], 0.3, 2)
+    return np.clip(
+        1 + 0.20 * (fine / fine.std())[index] + 0.22 * (locks / locks.std())[index], 0.3, 2
+    )
 
 
 def _strands(rng: np.random.Generator, shape: tuple[int, int], texel: float) -> np.ndarray:
@@ -410,8 +441,12 @@ def paint_ear(who: ActorIdentity, rows: int, columns: int, detail: int) -> Paint
     turn = np.linspace(0, 2 * np.pi, shape[1], dtype=np.float32)[None, :]
     color = np.broadcast_to(linear(who.skin), (*shape, 3)).copy()
     _redden(color, np.full(shape, 0.30, np.float32))
-    shade = 0.62 * np.exp(-((r / 0.34) ** 2)) * (0.7 - 0.3 * np.cos(turn))
-    shade = shade + 0.30 * np.exp(-(((r - 0.76) / 0.06) ** 2)) * ramp(np.sin(turn), -0.6, 0.0)
+    # The hole, the groove under the rim, the groove inside the inner ridge; the lobe has neither.
+    above = ramp(np.sin(turn), -0.75, -0.2)
+    shade = 0.80 * np.exp(-((r / 0.36) ** 2)) * (0.8 - 0.2 * np.cos(turn))
+    shade = shade + 0.45 * np.exp(-(((r - 0.80) / 0.07) ** 2)) * above
+    shade = shade + 0.25 * np.exp(-(((r - 0.48) / 0.08) ** 2)) * above
+    shade = np.clip(shade - 0.12 * np.exp(-(((r - 0.93) / 0.05) ** 2)) * above, -0.15, 0.9)
     color *= (1 - shade)[..., None]
     return _paint(color, 0.5, 0.15)
 
@@ -486,7 +521,9 @@ def paint_tongue(rows: int, columns: int, detail: int) -> Paint:
     shape = (rows * detail, columns * detail)
     along = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
     across = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
-    light = (0.10 + 0.42 * along) * (1 - 0.25 * np.exp(-((across / 0.12) ** 2))) * (1 - 0.4 * across**2)
+    light = (
+        (0.10 + 0.42 * along) * (1 - 0.25 * np.exp(-((across / 0.12) ** 2))) * (1 - 0.4 * across**2)
+    )
     color = light[..., None] * np.array([0.62, 0.30, 0.30], np.float32) ** 1.6
     return _paint(color, 0.1, 0.12)
 
@@ -504,7 +541,9 @@ def paint_eyeball(
     lid's edge above the texel's column, in eye radii; `inner_side` is -1 or 1: where the nose is.
     """
     right, up = np.deg2rad(gaze)
-    axis = np.array([np.sin(right) * np.cos(up), np.sin(up), np.cos(right) * np.cos(up)], np.float32)
+    axis = np.array(
+        [np.sin(right) * np.cos(up), np.sin(up), np.cos(right) * np.cos(up)], np.float32
+    )
     off = np.arccos(np.clip(directions @ axis, -1, 1))
     iris_edge, pupil_edge = 0.385, 0.165
     level = directions[..., 1] - axis[1]

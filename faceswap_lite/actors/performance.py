@@ -5,34 +5,37 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+# The live type checks take no int for a float; people write `yaw_deg=20`.
+Number = float | int
+
 
 @dataclass(frozen=True)
 class ActorState:
     """Pose, expression, light and framing of one frame. Angles are degrees."""
 
-    yaw_deg: float = 0.0  # > 0: the face turns to the picture's right
-    pitch_deg: float = 0.0  # > 0: the face turns up
-    roll_deg: float = 0.0  # > 0: the head tilts clockwise in the picture
-    mouth: float = 0.0  # 0 closed .. 1 wide open
-    smile: float = 0.0  # -1 pursed .. 1 broad
-    blink: float = 0.0  # 0 open .. 1 shut
-    brow: float = 0.0  # -1 frowning .. 1 raised
-    gaze_x: float = 0.0  # -1 .. 1, > 0: toward the picture's right, relative to the head
-    gaze_y: float = 0.0  # -1 .. 1, > 0: up
-    light_yaw_deg: float = -30.0  # where the key light stands: > 0: the picture's right
-    light_pitch_deg: float = 35.0  # > 0: above
-    light: float = 1.0  # strength of the key light
-    ambient: float = 1.0  # strength of the light from everywhere
-    warmth: float = 0.0  # -1 cold .. 1 warm
-    shift_x: float = 0.0  # of the head in the frame, in frame sides, > 0: right
-    shift_y: float = 0.0  # > 0: down
-    scale: float = 1.0  # 1: the eyes are 0.18 frame sides apart
-    noise: float = 0.0  # standard deviation of the camera's noise, in 8-bit levels
+    yaw_deg: Number = 0.0  # > 0: the face turns to the picture's right
+    pitch_deg: Number = 0.0  # > 0: the face turns up
+    roll_deg: Number = 0.0  # > 0: the head tilts clockwise in the picture
+    mouth: Number = 0.0  # 0 closed .. 1 wide open
+    smile: Number = 0.0  # -1 pursed .. 1 broad
+    blink: Number = 0.0  # 0 open .. 1 shut
+    brow: Number = 0.0  # -1 frowning .. 1 raised
+    gaze_x: Number = 0.0  # -1 .. 1, > 0: toward the picture's right, relative to the head
+    gaze_y: Number = 0.0  # -1 .. 1, > 0: up
+    light_yaw_deg: Number = -30.0  # where the key light stands: > 0: the picture's right
+    light_pitch_deg: Number = 35.0  # > 0: above
+    light: Number = 1.0  # strength of the key light
+    ambient: Number = 1.0  # strength of the light from everywhere
+    warmth: Number = 0.0  # -1 cold .. 1 warm
+    shift_x: Number = 0.0  # of the head in the frame, in frame sides, > 0: right
+    shift_y: Number = 0.0  # > 0: down
+    scale: Number = 1.0  # 1: the eyes are 0.18 frame sides apart
+    noise: Number = 0.0  # standard deviation of the camera's noise, in 8-bit levels
     noise_seed: int = 0
 
 
 def random_performance(
-    frames: int, rate: float, seed: int, max_yaw_deg: float = 40.0
+    frames: int, rate: Number, seed: int, max_yaw_deg: Number = 40.0
 ) -> list[ActorState]:
     """A smooth performance of somebody who talks, looks around and blinks.
 

@@ -100,7 +100,9 @@ def _turns(state: ActorState) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarra
 
 
 def _rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Float[np.ndarray, "3 3"]:
-    (sy, sp, sr), (cy, cp, cr) = (f(np.deg2rad([yaw_deg, pitch_deg, roll_deg])) for f in (np.sin, np.cos))
+    (sy, sp, sr), (cy, cp, cr) = (
+        f(np.deg2rad([yaw_deg, pitch_deg, roll_deg])) for f in (np.sin, np.cos)
+    )
     yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
     roll = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
@@ -139,12 +141,14 @@ def _head_parts(
     parts = [
         _Part(skull, normals, texture, grid.triangles, share, True, _down(skull, seams)),
         *_eye_parts(face_of, _eyes(wearer, face_of), state, detail),
-        *_mouth_parts(body.lips_middle(shape), state.mouth, detail),
+        *_mouth_parts(body.lips_middle(shape), posed, state.mouth, detail),
     ]
     if wearer.hair_style not in ("long", "bob"):
         for side in (-1, 1):
             points = body.ear(identity_shape(wearer), wearer, side)
-            parts.append(_plain(points, paint.paint_ear(wearer, *points.shape[:2], detail), flip=side < 0))
+            parts.append(
+                _plain(points, paint.paint_ear(wearer, *points.shape[:2], detail), flip=side < 0)
+            )
     return parts
 
 
@@ -153,29 +157,32 @@ def _eye_parts(
 ) -> list[_Part]:
     parts = []
     for side, eye in zip((-1, 1), eyes, strict=True):
-        points = body.eyeball(eye)
+        points = body.eyeball(eye, side)
         directions = _eye_directions(2 * detail)
         along = np.clip(np.abs(directions[..., 0]) / 0.80, 0, 1)
         lid = lid_rise(state) * (1 - along**2.3) / EYE_RADIUS
         # The eyes turn with the head, and a little against it, toward the camera.
-        gaze = (24 * state.gaze_x - 0.25 * state.yaw_deg, 16 * state.gaze_y - 0.25 * state.pitch_deg)
-        texture = paint.paint_eyeball(face_of, directions, gaze, lid, -side)
-        parts.append(
-            _Part(points, directions, texture, _triangles(*points.shape[:2]), 255, True)
+        gaze = (
+            24 * state.gaze_x - 0.25 * state.yaw_deg,
+            16 * state.gaze_y - 0.25 * state.pitch_deg,
         )
+        texture = paint.paint_eyeball(face_of, directions, gaze, lid, -side)
+        parts.append(_Part(points, directions, texture, _triangles(*points.shape[:2]), 255, True))
     return parts
 
 
 @lru_cache(maxsize=8)
 def _eye_directions(detail: int) -> Float[np.ndarray, "h w 3"]:
-    unit = paint.to_texels(body.eyeball(Eye(np.zeros(3, np.float32), 1.0)), detail)
+    unit = paint.to_texels(body.eye_directions(), detail)
     return unit / np.linalg.norm(unit, axis=-1, keepdims=True)
 
 
-def _mouth_parts(lips: Float[np.ndarray, "3"], mouth: float, detail: int) -> list[_Part]:
+def _mouth_parts(
+    lips: Float[np.ndarray, "3"], posed: Float[np.ndarray, "r c 3"], mouth: float, detail: int
+) -> list[_Part]:
     if mouth <= 0.0:
         return []
-    cave = body.mouth_cave(lips, mouth)
+    cave = body.mouth_cave(posed)
     tongue = body.tongue(lips, mouth)
     parts = [
         _plain(cave, paint.paint_cave(*cave.shape[:2], detail), share=255, sheet=True),
@@ -183,7 +190,9 @@ def _mouth_parts(lips: Float[np.ndarray, "3"], mouth: float, detail: int) -> lis
     ]
     for upper in (True, False):
         row = body.teeth(lips, mouth, upper)
-        parts.append(_plain(row, paint.paint_teeth(*row.shape[:2], 2 * detail, upper), share=255, sheet=True))
+        parts.append(
+            _plain(row, paint.paint_teeth(*row.shape[:2], 2 * detail, upper), share=255, sheet=True)
+        )
     return parts
 
 
@@ -194,12 +203,16 @@ def _body_parts(
     back = body_turn.T @ head_turn
     neck = body.neck(wearer, np.eye(3)) - _PIVOT
     share = np.clip((neck[..., 1] + _PIVOT[1] + 2.35) / 1.1, 0, 1)[..., None]
-    neck = (neck + share * share * (3 - 2 * share) * (neck @ back.T - neck) + _PIVOT).astype(np.float32)
+    neck = (neck + share * share * (3 - 2 * share) * (neck @ back.T - neck) + _PIVOT).astype(
+        np.float32
+    )
     chest = body.shoulders(wearer)
     coarse = max(2, detail // 2)
     parts = [
         _plain(neck, paint.paint_neck(wearer, *neck.shape[:2], coarse), culled=True, closed=True),
-        _plain(chest, paint.paint_shoulders(wearer, *chest.shape[:2], detail), culled=True, closed=True),
+        _plain(
+            chest, paint.paint_shoulders(wearer, *chest.shape[:2], detail), culled=True, closed=True
+        ),
     ]
     curtain = body.hair_curtain(wearer)
     if curtain is not None:
@@ -229,7 +242,15 @@ def _plain(
     sheet: bool = False,
 ) -> _Part:
     normals = grid_normals(points, closed=closed)
-    return _Part(points, -normals if flip else normals, texture, _triangles(*points.shape[:2]), share, culled, sheet=sheet)
+    return _Part(
+        points,
+        -normals if flip else normals,
+        texture,
+        _triangles(*points.shape[:2]),
+        share,
+        culled,
+        sheet=sheet,
+    )
 
 
 def _down(
@@ -295,13 +316,12 @@ def _draw(
     cover = cv2.resize(covered.reshape(fine, fine), (size, size), interpolation=cv2.INTER_AREA)
     behind = (255 - cover).astype(np.float32) / 255
     tone = np.sqrt(_key_color(state) * min(0.5 * state.light + 0.5 * state.ambient, 1.4))
-    image = cv2.multiply(cv2.merge([behind * float(t) for t in tone]), backdrop)
-    image += picture[..., :3]
+    image = np.asarray(cv2.multiply(cv2.merge([behind * float(t) for t in tone]), backdrop))
+    image = image + picture[..., :3]
     if state.noise > 0:
         image += state.noise * _grain(size, state.noise_seed)
-    # Rounds, and cuts at 0 and 255.
-    image = cv2.add(image, 0.0, dtype=cv2.CV_8U)
-    return image, picture[..., 3].astype(np.float32) / 255
+    np.clip(np.rint(image, out=image), 0, 255, out=image)
+    return image.astype(np.uint8), picture[..., 3].astype(np.float32) / 255
 
 
 def _grain(size: int, seed: int) -> Float[np.ndarray, "s s 3"]:
@@ -378,9 +398,7 @@ class _Range(NamedTuple):
 _ALL = (_Range(slice(None), slice(None)), _Range(slice(None), slice(None)))
 
 
-def _seen(
-    normals: Float[np.ndarray, "i j 3"], texels: tuple[int, ...]
-) -> tuple[_Range, _Range]:
+def _seen(normals: Float[np.ndarray, "i j 3"], texels: tuple[int, ...]) -> tuple[_Range, _Range]:
     """The rows and columns of a grid that may face the camera."""
     # Perspective and interpolation show a little more than the normals say.
     toward = normals[..., 2] > -0.25
@@ -417,12 +435,12 @@ def _light(part: _Part, state: ActorState, out: UInt8[np.ndarray, "h w 4"]) -> N
         shines[2] *= inside * inside
     broad, tight = (cv2.resize(shine, size) for shine in shines[:2])
     extra = texture.broad[fine_rows, fine_columns] * broad
-    extra += texture.tight[fine_rows, fine_columns] * tight
+    extra = extra + texture.tight[fine_rows, fine_columns] * tight
     light = cv2.resize(diffuse, size)
     if texture.hair is not None:
         # Most of the highlight along hair has the hair's own colour.
         along = texture.hair[fine_rows, fine_columns] * cv2.resize(shines[2], size)
-        extra += 0.035 * along
+        extra = extra + 0.035 * along
         light = cv2.add(light, cv2.merge([along, along, along]))
     lit = cv2.multiply(color, light)
     lit = cv2.add(lit, cv2.merge([extra, extra, extra]))
@@ -437,7 +455,9 @@ def _shade(
 ) -> tuple[Float[np.ndarray, "i j 3"], list[Float[np.ndarray, "i j"]]]:
     """Diffuse light by colour, and the highlights: broad, tight, along hair."""
     yaw, pitch = np.deg2rad([state.light_yaw_deg, state.light_pitch_deg])
-    key = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], np.float32)
+    key = np.array(
+        [np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], np.float32
+    )
     fill = np.array([-0.75 * np.sign(yaw or 1.0), 0.05, 0.65], np.float32)
     toward = normals @ key
     half = key + np.array([0, 0, 1], np.float32)
@@ -458,6 +478,6 @@ def _shade(
     shines = [0.105 * fresnel * cv2.pow(glint, 14), 0.70 * fresnel * cv2.pow(glint, 90)]
     if tangents is not None:
         along = tangents @ half
-        across = cv2.pow(np.clip(1 - along * along, 0, 1), 24)
-        shines.append(state.light * 1.6 * across * np.clip(toward + 0.3, 0, 1))
+        across = cv2.pow(np.clip(1 - along * along, 0, 1), 12)
+        shines.append(state.light * 1.1 * across * np.clip(toward + 0.3, 0, 1))
     return diffuse, shines

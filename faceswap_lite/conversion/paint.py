@@ -13,6 +13,7 @@ from ..faces import (
     FacePack,
     FoundFace,
     align,
+    as_uint8,
     build_pack,
     cut_crop,
     embedding_distance,
@@ -43,7 +44,9 @@ class PaintedFace:
 
 def build_run_pack(run: TrainedRun) -> FacePack:
     """The detector, landmarks and embedder that the run's face sets were made with."""
-    return build_pack(run.facts.detector, run.facts.landmarks_pack, run.facts.target.embedder or "none")
+    return build_pack(
+        run.facts.detector, run.facts.landmarks_pack, run.facts.target.embedder or "none"
+    )
 
 
 def choose_face(
@@ -91,7 +94,7 @@ def paint_frames(
     waiting: list[tuple[Frame, FoundFace | None]] = []
     for frame in frames:
         try:
-            face = choose_face(pack.find(_eight_bit(frame.image)), run, pack, config.face)
+            face = choose_face(pack.find(frame.image), run, pack, config.face)
         except FaceswapError as error:
             raise FaceswapError(f"frame {frame.index}: {error}") from error
         waiting.append((frame, face))
@@ -120,8 +123,10 @@ def _paint_batch(
     faces = [face for _, face in waiting if face is not None]
     matrices = [align(face.landmarks, pack_name, run.facts.coverage, size) for face in faces]
     crops = [
-        cut_crop(_eight_bit(frame.image), matrix, size)
-        for (frame, _), matrix in zip([w for w in waiting if w[1] is not None], matrices, strict=True)
+        cut_crop(as_uint8(frame.image), matrix, size)
+        for (frame, _), matrix in zip(
+            [w for w in waiting if w[1] is not None], matrices, strict=True
+        )
     ]
     painted = iter(_run_model(crops, run, rebuild)) if crops else iter(())
     placed = iter(zip(matrices, crops, strict=True))
@@ -150,7 +155,3 @@ def _run_model(
 
     masks = [None] * len(crops) if mask is None else list(mask[:, 0].float().cpu().numpy())
     return list(zip(pictures(face), pictures(rebuilt), masks, strict=True))
-
-
-def _eight_bit(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
-    return image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)

@@ -6,7 +6,7 @@ null, with its reason beside it; nothing is guessed.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +113,7 @@ def evaluate_clip(
     }
     fingerprint = clip_fingerprint(clip)
     of_converted = clip_fingerprint(converted) if converted else None
-    job = job_id(
-        clip=fingerprint, run=run.fingerprint, settings=settings, converted=of_converted
-    )
+    job = job_id(clip=fingerprint, run=run.fingerprint, settings=settings, converted=of_converted)
     before = read_json(out) if out.exists() else {}
     found = before.get("job") if isinstance(before, dict) else None
     if claim(out, job, found, finished=True, overwrite=overwrite) == "done":
@@ -187,7 +185,10 @@ def _measure(
         total = reader.info.frame_count
         frames = (frame for frame in reader if frame.index % config.every == 0)
         walk = paint_frames(frames, run, pack, convert, rebuild=True)
-        others = [_every(frames, config.every, path) for frames, path in zip(beside, (converted, *twins), strict=True)]
+        others = [
+            _every(frames, config.every, path)
+            for frames, path in zip(beside, (converted, *twins), strict=True)
+        ]
         for frame, painted in tqdm(walk, total=total, desc="evaluate", unit="frame", disable=None):
             swap, twin_raw, twin_matched = (next(other) for other in others)
             if painted is None:
@@ -353,9 +354,9 @@ def _plain(value: float | int | None) -> float | int | None:
 
 @torch.no_grad()
 def _seen_psnr(run: TrainedRun, reasons: dict[str, str]) -> float | None:
-    """PSNR of the target's training faces, rebuilt unwarped inside their masks, at the model's size."""
+    """PSNR of the target's training faces: unwarped, in their masks, at the model's size."""
     try:
-        faces = open_face_set(run.facts.target.path)
+        faces = open_face_set(Path(run.facts.target.path))
     except FaceswapError as error:
         reasons["seen_psnr_db"] = f"the target's face set cannot be opened ({error})"
         return None
@@ -367,7 +368,7 @@ def _seen_psnr(run: TrainedRun, reasons: dict[str, str]) -> float | None:
         gap=options.heldout_gap,
     )
     chosen = seen[np.unique(np.linspace(0, len(seen) - 1, SEEN_FACES).round().astype(int))]
-    subset = faces.subset(chosen)
+    subset = replace(faces, faces=[faces.faces[i] for i in chosen])
     crops, masks = subset.crops(size, 0.0), subset.masks(size, 0.0)
     device = next(run.model.parameters()).device
     numbers = []

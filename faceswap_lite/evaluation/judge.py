@@ -1,6 +1,7 @@
 """Who does the face look like? Asked of an embedder that had no part in building the sets."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -64,11 +65,11 @@ def build_judge(run: TrainedRun, config: EvaluateConfig) -> tuple[Judge | None, 
 
 
 def _gallery(facts: IdentityFacts, embedder: Embedder, count: int) -> Float[np.ndarray, "n d"]:
-    faces: FaceSet = open_face_set(facts.path)
+    faces: FaceSet = open_face_set(Path(facts.path))
     chosen = np.unique(np.linspace(0, len(faces.faces) - 1, count).round().astype(int))
     embeddings = []
     for face in (faces.faces[i] for i in chosen):
         record = face.record
-        five = transform_points(np.array(record.five), np.array(record.frame_to_crop))
+        five = transform_points(record.five, record.frame_to_crop)
         embeddings.append(embedder(read_image(face.path), five))
     return np.stack(embeddings)

@@ -11,6 +11,8 @@ from .align import (
 )
 from .detect import DETECTORS, Detection, Detector
 from .embed import EMBEDDERS, Embedder, build_embedder, embedding_distance
+from .extract import ExtractSummary, extract_faces
+from .face_set import FaceSet, StoredFace, describe_face_set, open_face_set
 from .geometry import (
     compose,
     fit_similarity,
@@ -20,9 +22,10 @@ from .geometry import (
 )
 from .landmarks import LANDMARKERS, Landmarker, Landmarks
 from .mask import face_mask, features_mask
-from .pack import FacePack, FoundFace, build_pack
+from .pack import FacePack, FoundFace, as_uint8, build_pack
 from .pose import Pose, estimate_pose, eye_opening, mouth_opening
 from .quality import sharpness
+from .records import FaceRecord, read_record, write_crop
 
 __all__ = [
     "CANONICAL_FIVE",
@@ -33,19 +36,26 @@ __all__ = [
     "Detection",
     "Detector",
     "Embedder",
+    "ExtractSummary",
     "FacePack",
+    "FaceRecord",
+    "FaceSet",
     "FoundFace",
     "Landmarker",
     "Landmarks",
     "LandmarksPack",
     "Pose",
+    "StoredFace",
     "align",
+    "as_uint8",
     "build_embedder",
     "build_pack",
     "compose",
     "cut_crop",
+    "describe_face_set",
     "embedding_distance",
     "estimate_pose",
+    "extract_faces",
     "eye_opening",
     "face_mask",
     "features_mask",
@@ -54,7 +64,10 @@ __all__ = [
     "frame_to_canonical",
     "invert_similarity",
     "mouth_opening",
+    "open_face_set",
+    "read_record",
     "sharpness",
     "similarity_scale",
     "transform_points",
+    "write_crop",
 ]

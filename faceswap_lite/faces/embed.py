@@ -1,7 +1,6 @@
 """Embedders: a face as a vector, near those of the same person and far from those of others."""
 
 import importlib.util
-import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -13,7 +12,7 @@ from jaxtyping import Float, UInt8
 from ..errors import FaceswapError, UsageError
 from .align import CANONICAL_FIVE, align, cut_crop
 from .geometry import fit_similarity, invert_similarity, similarity_scale, transform_points
-from .weights import find_weights
+from .weights import connect, find_weights
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -153,6 +152,9 @@ def build_dlib() -> Embedder:
 
 
 FACENET_FILE = "20180402-114759-vggface2.pt"
+FACENET_ADDRESS = (
+    f"https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/{FACENET_FILE}"
+)
 
 
 def facenet_file() -> Path:
@@ -167,8 +169,11 @@ def build_facenet() -> Embedder:
     from facenet_pytorch import InceptionResnetV1
 
     try:
+        if not facenet_file().is_file():
+            # Their download has no time-out of its own.
+            connect(FACENET_ADDRESS).close()
         return FaceNet(InceptionResnetV1(pretrained="vggface2").eval())
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise FaceswapError(
             f"weights of facenet: {FACENET_FILE} could not be fetched ({reason}); put it into "

@@ -12,6 +12,7 @@ from .align import LandmarksPack
 from .detect import DETECTORS, Detection, Detector
 from .embed import EMBEDDERS, Embedder, facenet_file
 from .landmarks import LANDMARKERS, Landmarker
+from .weights import weights_folders
 
 # Below this the mesh does not lie on the face (a full profile, a blur, a dog).
 MIN_PRESENCE = 0.2
@@ -87,17 +88,19 @@ def build_pack(
 
     Raises: UsageError for an unknown name; FaceswapError for a named part that cannot be had.
     """
-    notes: list[str] = []
+    missing: list[str] = []
     detectors = {
         name: _with_sizes(builder, min_face_px, max_side_px) for name, builder in DETECTORS.items()
     }
-    detector_name, built_detector = _choose("detector", detector, detectors, _AUTO_DETECTORS, notes)
+    detector_name, built_detector = _choose(
+        "detector", detector, detectors, _AUTO_DETECTORS, missing
+    )
     landmarks_name, landmarker = _choose(
-        "landmarks", landmarks, LANDMARKERS, _AUTO_LANDMARKS, notes
+        "landmarks", landmarks, LANDMARKERS, _AUTO_LANDMARKS, missing
     )
-    embedder_name, built_embedder = (
-        ("none", None) if embedder == "none" else _choose_embedder(embedder, notes)
-    )
+    embedder_name, built_embedder = _choose_embedder(embedder, missing)
+    taken = {"detector": detector_name, "landmarks": landmarks_name, "embedder": embedder_name}
+    asked = {"detector": detector, "landmarks": landmarks, "embedder": embedder}
     return FacePack(
         detector_name=detector_name,
         landmarks_name="mesh" if landmarks_name == "mesh" else "five",
@@ -105,8 +108,18 @@ def build_pack(
         detector=built_detector,
         landmarker=landmarker,
         embedder=built_embedder,
-        notes=notes,
+        notes=_notes([f"{kind} {taken[kind]}" for kind in asked if asked[kind] == "auto"], missing),
     )
+
+
+def _notes(taken: list[str], missing: list[str]) -> list[str]:
+    notes = [f"auto took {', '.join(taken)}"] if taken else []
+    if missing:
+        notes.append(
+            f"better is {', '.join(missing)}, whose weights are not in {weights_folders()[0]} and "
+            "could not be fetched"
+        )
+    return notes
 
 
 def _with_sizes(
@@ -120,40 +133,37 @@ def _choose(
     name: str,
     builders: dict[str, Callable[[], _Part]],
     order: tuple[str, ...],
-    notes: list[str],
+    missing: list[str],
 ) -> tuple[str, _Part]:
-    """The part of that name; for `auto` the first of `order` that can be had, with a note."""
+    """The part of that name; for `auto` the first of `order` that can be had.
+
+    What could not be had is added to `missing`.
+    """
     if name != "auto":
         if name not in builders:
             raise UsageError(f"{kind} {name}: unknown; choose one of auto, {', '.join(builders)}")
         return name, builders[name]()
-    missing = ""
     for candidate in order[:-1]:
         try:
-            part = builders[candidate]()
-        except FaceswapError as error:
-            missing = f" ({error})"
-            continue
-        notes.append(f"{kind}: auto took {candidate}{missing}")
-        return candidate, part
-    notes.append(f"{kind}: auto took {order[-1]}{missing}")
+            return candidate, builders[candidate]()
+        except FaceswapError:
+            missing.append(candidate)
     return order[-1], builders[order[-1]]()
 
 
-def _choose_embedder(name: str, notes: list[str]) -> tuple[str, Embedder | None]:
+def _choose_embedder(name: str, missing: list[str]) -> tuple[str, Embedder | None]:
+    if name == "none":
+        return name, None
     if name != "auto":
-        return _choose("embedder", name, EMBEDDERS, (), notes)
+        return _choose("embedder", name, EMBEDDERS, (), missing)
     try:
-        part = EMBEDDERS["mobilefacenet"]()
-    except FaceswapError as error:
-        # facenet is a download of 110 MB: taken only when it is there already.
-        if facenet_file().is_file():
-            notes.append(f"embedder: auto took facenet ({error})")
-            return "facenet", EMBEDDERS["facenet"]()
-        notes.append(f"embedder: auto took none ({error})")
-        return "none", None
-    notes.append("embedder: auto took mobilefacenet")
-    return "mobilefacenet", part
+        return "mobilefacenet", EMBEDDERS["mobilefacenet"]()
+    except FaceswapError:
+        missing.append("mobilefacenet")
+    # A download of 110 MB: taken only when it is there already.
+    if facenet_file().is_file():
+        return "facenet", EMBEDDERS["facenet"]()
+    return "none", None
 
 
 # Best first; the last needs no weights.

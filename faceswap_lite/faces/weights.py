@@ -1,11 +1,15 @@
 """Weights of the face networks: where they come from, where they are kept, how they are checked."""
 
 import hashlib
+import http.client
 import os
+import queue
 import threading
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -16,8 +20,8 @@ WEIGHTS_VARIABLE = "FACESWAP_LITE_WEIGHTS"
 
 CONNECT_TIMEOUT_S = 5.0
 
-# Addresses that could not be reached in this process: asked once, not once a file.
-_unreachable: dict[str, str] = {}
+# What went wrong in this process, by address; None: the network as a whole. Nothing is asked twice.
+_failures: dict[str | None, str] = {}
 _checked: set[tuple[str, int, int]] = set()
 _lock = threading.Lock()
 
@@ -62,19 +66,48 @@ def find_weights(name: str) -> Path:
                     return path
                 wrong.append(path)
         path = weights_cache() / entry.file
-        if entry.address not in _unreachable:
+        if None not in _failures and entry.address not in _failures:
             try:
                 _fetch(entry, path)
                 return path
-            except (OSError, ValueError) as error:
+            except (urllib.error.HTTPError, ValueError) as error:
+                _failures[entry.address] = str(error)
+            except OSError as error:
                 # URLError hides the cause one level down.
-                _unreachable[entry.address] = str(getattr(error, "reason", error))
+                _failures[None] = str(getattr(error, "reason", error))
+    reason = _failures.get(entry.address) or _failures[None]
     found = f"{wrong[0]} is not the right file (sha256); " if wrong else ""
     raise FaceswapError(
         f"weights of {name}: {found}{entry.file} could not be fetched from {entry.address} "
-        f"({_unreachable[entry.address]}); put it into {weights_folders()[0]} by hand, or choose "
+        f"({reason}); put it into {weights_folders()[0]} by hand, or choose "
         f"{entry.without}, which needs none"
     )
+
+
+def connect(address: str) -> Any:
+    """The open reply. Raises: OSError, after CONNECT_TIMEOUT_S at the latest.
+
+    In a thread of its own: a look-up of the name, or a host of several addresses, can take longer
+    than the time-out given to urllib.
+    """
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.urlopen(address, timeout=CONNECT_TIMEOUT_S))
+        except (OSError, http.client.HTTPException) as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=CONNECT_TIMEOUT_S)
+    except queue.Empty:
+        raise TimeoutError(f"no answer in {CONNECT_TIMEOUT_S:g} s") from None
+    if isinstance(answer, OSError):
+        raise answer
+    if isinstance(answer, Exception):
+        raise ValueError(str(answer))
+    return answer
 
 
 def _is_right(path: Path, entry: Weights) -> bool:
@@ -88,7 +121,7 @@ def _is_right(path: Path, entry: Weights) -> bool:
 
 
 def _fetch(entry: Weights, path: Path) -> None:
-    with urllib.request.urlopen(entry.address, timeout=CONNECT_TIMEOUT_S) as reply:
+    with connect(entry.address) as reply:
         content = reply.read(entry.size + 1)
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise ValueError("what came back has another sha256")

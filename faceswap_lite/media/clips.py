@@ -60,6 +60,10 @@ class ClipInfo:
     color: ColorTags = ColorTags()
     has_audio: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
+    pixel_aspect: Fraction = Fraction(1)
+    """Width of a pixel by its height."""
+    start_time: Fraction = Fraction(0)
+    """When the first frame is shown, in seconds."""
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -69,19 +73,24 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def find_clips(patterns: Sequence[str | Path]) -> list[Path]:
-    """Clips named by paths or patterns: videos, pictures, folders of pictures, folders of videos.
+    """Clips named by paths or patterns: videos, pictures, image sequences, folders of these.
 
-    A folder of pictures is one clip. Raises: FaceswapError when a pattern names nothing.
+    A folder of numbered pictures is one clip; of other pictures, each is one. In a folder, files
+    that are neither video nor picture by their suffix, and hidden ones, are passed over; `**` in a
+    pattern looks into folders of folders. Raises: FaceswapError when a pattern names nothing.
     """
     found: list[Path] = []
     for pattern in map(str, patterns):
         # A path that exists is meant literally, brackets and all.
-        paths = [Path(pattern)] if Path(pattern).exists() else map(Path, glob.glob(pattern))
-        clips = [clip for path in sorted(paths, key=_natural) for clip in _clips_of(path)]
+        if Path(pattern).exists():
+            clips = _clips_of(Path(pattern)) if Path(pattern).is_dir() else [Path(pattern)]
+        else:
+            paths = sorted(map(Path, glob.glob(pattern, recursive=True)), key=_natural)
+            clips = [clip for path in paths for clip in _clips_of(path)]
         if not clips:
             raise FaceswapError(f"{pattern}: no such clip, picture or folder of them")
-        found += [clip for clip in clips if clip not in found]
-    return found
+        found += clips
+    return list(dict.fromkeys(found))
 
 
 def clip_fingerprint(path: Path) -> str:
@@ -100,13 +109,22 @@ def clip_fingerprint(path: Path) -> str:
         raise FaceswapError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def is_sequence(images: Sequence[Path]) -> bool:
+    """Whether pictures are the frames of one clip: one name, with a number that changes."""
+    names = {re.sub(r"\d+$", "#", path.stem) + path.suffix.lower() for path in images}
+    return len(images) > 1 and len(names) == 1
+
+
 def _clips_of(path: Path) -> list[Path]:
     if not path.is_dir():
+        return [path] if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES else []
+    images = list_images(path)
+    if is_sequence(images):
         return [path]
-    if list_images(path):
-        return [path]
-    files = (p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
-    return sorted((p for p in files if not p.name.startswith(".")), key=_natural)
+    visible = [p for p in path.iterdir() if not p.name.startswith(".")]
+    videos = [p for p in visible if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
+    sequences = [p for p in visible if p.is_dir() and is_sequence(list_images(p))]
+    return sorted([*images, *videos, *sequences], key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

@@ -4,6 +4,7 @@ IPTC's digital source type, in a video container's comment and in a picture's XM
 """
 
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from .clips import IMAGE_SUFFIXES, list_images
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 SOURCE_TYPE = "compositeWithTrainedAlgorithmicMedia"
+
+XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -69,12 +72,27 @@ def read_synthetic_mark(path: Path) -> SyntheticMark | None:
     )
 
 
+def append_xmp(path: Path, mark: SyntheticMark) -> None:
+    """Add the mark's XMP packet to a finished mp4 or mov, as the box that the XMP standard names.
+
+    Source: Adobe, "XMP Specification Part 3: Storage in Files", ISO base media: a top-level uuid box.
+    """
+    packet = XMP_BOX + mark.xmp().encode()
+    with path.open("ab") as file:
+        file.write(struct.pack(">I4s", 8 + len(packet), b"uuid") + packet)
+
+
 def _clip_text(path: Path) -> str:
+    # FFmpeg hands on the comment of any container, and with this option the XMP box of an mp4.
     try:
-        with av.open(str(path)) as container:
-            return " ".join(f"{key}={value}" for key, value in container.metadata.items())
+        with av.open(
+            str(path), container_options={"export_xmp": "1"}, metadata_errors="replace"
+        ) as container:
+            found = container.metadata
     except (av.FFmpegError, OSError):
         return ""
+    comment = "".join(value for key, value in found.items() if key.lower() == "comment")
+    return comment if "DigitalSourceType" in comment else found.get("xmp", "")
 
 
 def _picture_text(path: Path) -> str:

@@ -6,36 +6,32 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Protocol
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.reformatter import VideoReformatter
+from jaxtyping import Int32, Shaped
 
 from ..errors import FaceswapError
+from ..outputs import read_json
 from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags, Frame, list_images
+from .color import frame_to_rgb
 from .images import read_image
 
-AHEAD = 8
-"""Frames decoded before they are asked for."""
+AHEAD_BYTES = 128 << 20
+"""Decoded frames that may wait to be asked for."""
 STILLS_RATE = Fraction(25)
-"""Frames a second of a folder of pictures, which has no rate of its own."""
+"""Frames a second of a folder of pictures that does not say its times."""
+TIMES_NAME = "times.json"
+"""Beside an image sequence: when each picture is shown."""
 
-# FFmpeg's AVColorSpace numbers to the scaler's.
-_MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
-             7: Colorspace.SMPTE240M, 9: 9, 10: 9}  # fmt: skip
-_EXACT = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+FLAT = 1.0
+"""A frame whose green spreads less than this (standard deviation, of 255) shows nothing."""
+START_FRAMES = 250
+"""How far into a clip a broken start is followed."""
 
-
-def matrix_of(color: ColorTags, height: int) -> int:
-    """The scaler's number for a clip's YUV matrix; untagged clips go by their height."""
-    return int(_MATRICES.get(color.matrix, Colorspace.ITU709 if height >= 720 else Colorspace.ITU601))
-
-
-def range_of(color: ColorTags, pixel_format: str | None) -> ColorRange:
-    """Full or limited range; the old yuvj formats mean full."""
-    full = color.range == 2 or (pixel_format or "").startswith("yuvj")
-    return ColorRange.JPEG if full else ColorRange.MPEG
 
 
 class ClipReader:
@@ -47,11 +43,9 @@ class ClipReader:
 
     def __init__(self, path: Path):
         self.problems: list[str] = []
-        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(AHEAD)
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
         self._source = _open_source(path, self.problems)
-        self.info = self._source.info
+        self._frames: Iterator[Frame] | None = None
+        self.info: ClipInfo = self._source.info
 
     def __enter__(self) -> "ClipReader":
         return self
@@ -62,90 +56,152 @@ class ClipReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closed.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._source.close()
+        self.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        self._thread = threading.Thread(target=self._decode, daemon=True)
+        if self._frames is not None:
+            raise RuntimeError(f"{self.info.path}: a reader goes over its clip once; open it again")
+        image_bytes = self.info.width * self.info.height * 3 * (2 if self.info.bit_depth > 8 else 1)
+        depth = min(16, max(2, AHEAD_BYTES // max(1, image_bytes)))
+        self._ahead = _Ahead(self._source.frames(), depth)
+        self._frames = iter(self._ahead)
+        return self._frames
+
+    def close(self) -> None:
+        """Stop decoding and let go of the file."""
+        if self._frames is not None:
+            self._ahead.stop()
+        self._source.close()
+
+
+def open_clip(path: str | Path) -> ClipReader:
+    """A reader of a video, a folder of pictures or a single picture.
+
+    Raises: FaceswapError, one line that says which and why, when nothing can be decoded from it.
+    """
+    return ClipReader(Path(path))
+
+
+def upright(
+    image: Shaped[np.ndarray, "h w 3"], matrix: Int32[np.ndarray, " 9"] | None
+) -> Shaped[np.ndarray, "h2 w2 3"]:
+    """The picture as a display matrix shows it, by quarter turns and mirrorings.
+
+    Source: ISO/IEC 14496-12, 6.2.2: (x', y') = (a x + c y, b x + d y), rows a b u, c d v, x y w.
+    """
+    if matrix is None:
+        return image
+    a, b, _, c, d = (int(value) for value in matrix[:5])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image = image.transpose(1, 0, 2)
+        a, d = c, b
+    image = image[:, ::-1] if a < 0 else image
+    return np.ascontiguousarray(image[::-1] if d < 0 else image)
+
+
+def broken_start(keys: list[bool], spreads: list[float], levels: list[float]) -> int:
+    """How many first frames a decoder made of nothing: mid-grey ones, and those built on them.
+
+    `spreads` and `levels` are each frame's standard deviation and mean, of 255. Such a start ends
+    at the key frame that brings the whole picture at once. Black and white starts are fades.
+    """
+    shows = [spread >= FLAT for spread in spreads]
+    flat = shows.index(True) if True in shows else len(shows)
+    if flat == 0 or not 64 < levels[0] < 192:
+        return 0
+    whole = (i for i in range(flat + 1, len(keys)) if keys[i] and spreads[i] > 1.3 * spreads[i - 1])
+    return next(whole, flat)
+
+
+class _Ahead:
+    """Runs an iterator in a thread of its own, at most `depth` items ahead."""
+
+    def __init__(self, items: Iterator[Frame], depth: int):
+        self._items = items
+        self._queue: queue.Queue[tuple[Frame | None, BaseException | None]] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
         self._thread.start()
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
+
+    def __iter__(self) -> Iterator[Frame]:
+        while True:
+            item, error = self._queue.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
             yield item
 
-    def _decode(self) -> None:
-        last: BaseException | None = None
-        try:
-            for frame in self._source.frames():
-                if not self._put(frame):
-                    return
-        except BaseException as error:
-            last = error
-        self._put(last) and last is not None and self._put(None)
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
 
-    def _put(self, item: Frame | BaseException | None) -> bool:
-        """Hand over an item; False when the reader was closed meanwhile."""
-        while not self._closed.is_set():
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                if not self._put(item, None):
+                    return
+            self._put(None, None)
+        except BaseException as error:  # handed to whoever iterates
+            self._put(None, error)
+
+    def _put(self, item: Frame | None, error: BaseException | None) -> bool:
+        while not self._stopped.is_set():
             try:
-                self._queue.put(item, timeout=0.1)
+                self._queue.put((item, error), timeout=0.1)
                 return True
             except queue.Full:
                 continue
         return False
 
 
-def open_clip(path: str | Path) -> ClipReader:
-    """A reader of a video, a folder of pictures or a single picture.
+class _Source(Protocol):
+    info: ClipInfo
 
-    Raises: FaceswapError, one line, when nothing can be decoded from it.
-    """
-    return ClipReader(Path(path))
+    def frames(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
 
 
 class _Stills:
     """A folder of pictures, or one picture. Each keeps its own size; 8 bit."""
 
     def __init__(self, path: Path, problems: list[str]):
-        self._paths = list_images(path) if path.is_dir() else [path]
+        folder = path.is_dir()
+        self._paths = list_images(path) if folder else [path]
         self._problems = problems
         if not self._paths:
             raise FaceswapError(f"{path}: holds no pictures")
-        self._first = self._first_readable(path)
-        height, width = self._first.shape[:2]
+        height, width = _first_readable(path, self._paths).shape[:2]
+        self._rate, self._time_base, self._pts = _times(path, self._paths)
         self.info = ClipInfo(
             path=path,
-            kind="images" if path.is_dir() else "image",
+            kind="images" if folder else "image",
             width=width,
             height=height,
             frame_count=len(self._paths),
-            rate=STILLS_RATE,
-            time_base=1 / STILLS_RATE,
+            rate=self._rate,
+            time_base=self._time_base,
             codec=self._paths[0].suffix.lower().lstrip("."),
             pixel_format="rgb24",
             bit_depth=8,
+            start_time=self._pts[0] * self._time_base,
         )
 
-    def _first_readable(self, path: Path) -> Any:
-        errors = []
-        for file in self._paths:
-            try:
-                return read_image(file)
-            except FaceswapError as error:
-                errors.append(error)
-        if len(errors) == 1:
-            raise errors[0]
-        raise FaceswapError(f"{path}: none of its {len(errors)} pictures can be read")
-
     def frames(self) -> Iterator[Frame]:
-        for index, file in enumerate(self._paths):
+        index = others = 0
+        for file, pts in zip(self._paths, self._pts, strict=True):
             try:
                 image = read_image(file)
             except FaceswapError as error:
                 self._problems.append(str(error))
                 continue
-            yield Frame(index, index, index / STILLS_RATE, image)
+            others += image.shape[:2] != (self.info.height, self.info.width)
+            yield Frame(index, pts, pts * self._time_base, image)
+            index += 1
+        if others:
+            size = f"{self.info.width}x{self.info.height}"
+            self._problems.append(f"{others} of {index} pictures are not {size} as the first is")
 
     def close(self) -> None:
         pass
@@ -155,49 +211,58 @@ class _Video:
     """A video file through FFmpeg."""
 
     def __init__(self, path: Path, problems: list[str]):
-        self._problems = problems
-        self._path = path
+        self._path, self._problems = path, problems
         try:
-            self._container = av.open(str(path))
-        except av.FFmpegError as error:
+            self._container = av.open(str(path), metadata_errors="replace")
+        except (av.FFmpegError, OSError) as error:
             raise FaceswapError(f"{path}: {_why_unreadable(path, error)}") from error
-        streams = [s for s in self._container.streams.video if not _is_cover(s)]
-        if not streams:
-            only = "audio only" if self._container.streams.audio else "no video stream"
+        try:
+            self._stream = _picture_stream(self._container, path)
+            self._stream.thread_type = "AUTO"
+            self._packets = self._discarded = self._undecoded = 0
+            self._decoded = self._decode()
+            # The first frame tells what the container does not: rotation, and if it decodes.
+            first = next(self._decoded, None)
+            if first is None:
+                raise FaceswapError(f"{path}: not one frame can be decoded ({self._codec_name()})")
+        except BaseException:
             self._container.close()
-            raise FaceswapError(f"{path}: has {only}")
-        self._stream = streams[0]
-        self._stream.thread_type = "AUTO"
-        self._errors = 0
-        self._decoded = self._decode()
-        # The first frame tells what the container does not: rotation, and whether it decodes.
-        self._first = next(self._decoded, None)
-        if self._first is None:
-            self._container.close()
-            raise FaceswapError(f"{path}: not one frame can be decoded")
-        self.info = self._describe(self._first)
+            raise
+        self._first: av.VideoFrame = first
+        self._matrix = _display_matrix(first)
+        self.info = self._describe(first)
+
+    def _codec_name(self) -> str:
+        context = self._stream.codec_context
+        return context.name if context is not None else "unknown codec"
 
     def _describe(self, first: av.VideoFrame) -> ClipInfo:
-        stream, context = self._stream, self._stream.codec_context
-        turned = first.rotation % 180 != 0
-        width, height = first.width, first.height
+        stream = self._stream
+        turned = _is_turned(self._matrix)
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        time_base = stream.time_base or Fraction(1, 1000)
         return ClipInfo(
             path=self._path,
             kind="video",
-            width=height if turned else width,
-            height=width if turned else height,
-            frame_count=stream.frames or None,
+            width=first.height if turned else first.width,
+            height=first.width if turned else first.height,
+            frame_count=_claimed_frames(stream),
             rate=stream.average_rate or stream.guessed_rate,
-            time_base=stream.time_base or Fraction(1, 1000),
-            codec=context.name,
+            time_base=time_base,
+            codec=self._codec_name(),
             pixel_format=first.format.name,
             bit_depth=max(component.bits for component in first.format.components),
             rotation_deg=first.rotation,
             color=ColorTags(
-                first.color_primaries, first.color_trc, first.colorspace, first.color_range
+                int(first.color_primaries),
+                int(first.color_trc),
+                int(first.colorspace),
+                int(first.color_range),
             ),
             has_audio=bool(self._container.streams.audio),
             metadata=dict(self._container.metadata),
+            pixel_aspect=1 / aspect if turned else aspect,
+            start_time=(first.pts or 0) * time_base,
         )
 
     def _decode(self) -> Iterator[av.VideoFrame]:
@@ -209,87 +274,153 @@ class _Video:
                 return
             except av.FFmpegError as error:
                 self._problems.append(f"reading stops early ({error.strerror})")
+                # What the decoder still holds back for reordering.
+                yield from self._stream.decode(None)
                 return
+            self._packets += packet.size > 0
+            self._discarded += packet.is_discard
             try:
-                yield from packet.decode()
+                frames = packet.decode()
             except av.FFmpegError:
-                self._errors += 1
+                self._undecoded += 1
+                continue
+            yield from frames
 
     def frames(self) -> Iterator[Frame]:
-        decoded, damaged, leading = 0, 0, 0
-        seen_key, last_pts = False, None
-        frame = self._first
+        scaler = VideoReformatter()
+        width, height = self._first.width, self._first.height
+        count = damaged = retimed = resized = interlaced = 0
+        keys: list[bool] = []
+        spreads: list[float] = []
+        levels: list[float] = []
+        last: int | None = None
+        frame: av.VideoFrame | None = self._first
         while frame is not None:
-            seen_key = seen_key or frame.key_frame
-            leading += not seen_key
-            damaged += frame.is_corrupt
-            pts = frame.pts if frame.pts is not None else frame.dts
-            if pts is None or (last_pts is not None and pts <= last_pts):
-                # A frame without a time, or out of order, follows the last one by its duration.
-                pts = 0 if last_pts is None else last_pts + self._step(frame)
-            last_pts = pts
-            yield Frame(decoded, pts, pts * self.info.time_base, self._upright(frame))
-            decoded += 1
-            frame = next(self._decoded, None)
-        self._report(decoded, damaged, leading)
+            # Exact time; a frame with none, or one that goes back, follows the last one.
+            pts = frame.pts
+            if pts is None or (last is not None and pts <= last):
+                retimed += 1
+                pts = 0 if last is None else last + (self._ticks() if pts is None else 1)
+            last = pts
 
-    def _step(self, frame: av.VideoFrame) -> int:
-        if frame.duration:
-            return int(frame.duration)
+            # What the decoder says of it.
+            damaged += frame.is_corrupt
+            interlaced += frame.interlaced_frame
+            resized += (frame.width, frame.height) != (width, height)
+
+            image = frame_to_rgb(frame, self.info.color, scaler, width, height)
+            if len(keys) < START_FRAMES and (not spreads or spreads[0] < FLAT):
+                sample = image[::8, ::8, 1] / (257 if image.dtype == np.uint16 else 1)
+                keys.append(bool(frame.key_frame))
+                spreads.append(float(sample.std()))
+                levels.append(float(sample.mean()))
+            yield Frame(count, pts, pts * self.info.time_base, upright(image, self._matrix))
+            count += 1
+            frame = next(self._decoded, None)
+
+        self._report_missing(count)
+        broken = broken_start(keys, spreads, levels)
+        size = f"{width}x{height}"
+        found = {
+            f"the first {broken} frames look broken (flat grey, or built on it)": broken,
+            f"{damaged} frames are flagged as damaged": damaged,
+            f"{retimed} frames had no time of their own, or one that goes back": retimed,
+            f"{resized} frames were not {size} and were scaled to it": resized,
+            f"{interlaced} frames are interlaced; they are not deinterlaced": interlaced,
+        }
+        self._problems.extend(line for line, times in found.items() if times)
+
+    def _ticks(self) -> int:
+        """The usual length of a frame, in the clip's time base."""
         return max(1, round(1 / ((self.info.rate or STILLS_RATE) * self.info.time_base)))
 
-    def _upright(self, frame: av.VideoFrame) -> Any:
-        deep = self.info.bit_depth > 8
-        rgb = frame.reformat(
-            format="rgb48le" if deep else "rgb24",
-            src_colorspace=matrix_of(self.info.color, frame.height),
-            src_color_range=range_of(self.info.color, frame.format.name),
-            dst_color_range=ColorRange.JPEG,
-            interpolation=_EXACT,
-        )
-        image = rgb.to_ndarray()
-        turns = round(frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-    def _report(self, decoded: int, damaged: int, leading: int) -> None:
-        claimed = self.info.frame_count
-        if claimed is not None and decoded < claimed:
+    def _report_missing(self, count: int) -> None:
+        # Frames before an edit list's start are claimed, decoded, and not to be shown.
+        claimed = max(0, (self.info.frame_count or 0) - self._discarded)
+        if self._undecoded:
+            self._problems.append(f"{self._undecoded} packets could not be decoded")
+        if count < claimed and self._packets - self._discarded < claimed:
             self._problems.append(
-                f"decoded {decoded} of {claimed} claimed frames; the file may be cut short"
+                f"decoded {count} of {claimed} claimed frames: the file ends early"
             )
-        if self._errors:
-            self._problems.append(f"{self._errors} packets could not be decoded")
-        if damaged:
-            self._problems.append(f"{damaged} frames are flagged as damaged")
-        if leading:
-            self._problems.append(
-                f"the first {leading} frames come before any key frame and may be grey"
-            )
+        elif count < claimed:
+            self._problems.append(f"decoded {count} of {claimed} claimed frames")
 
     def close(self) -> None:
         self._container.close()
 
 
-def _open_source(path: Path, problems: list[str]) -> _Stills | _Video:
+def _open_source(path: Path, problems: list[str]) -> _Source:
     if not path.exists():
         raise FaceswapError(f"{path}: no such file or folder")
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return _Stills(path, problems)
     if path.stat().st_size == 0:
-        raise FaceswapError(f"{path}: is empty")
+        raise FaceswapError(f"{path}: is empty (0 bytes)")
     return _Video(path, problems)
 
 
-def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+def _first_readable(path: Path, files: list[Path]) -> Shaped[np.ndarray, "h w 3"]:
+    errors = []
+    for file in files:
+        try:
+            return read_image(file)
+        except FaceswapError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    raise FaceswapError(f"{path}: none of its {len(errors)} pictures can be read")
 
 
-def _why_unreadable(path: Path, error: av.FFmpegError) -> str:
+def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]]:
+    """Rate, time base and each picture's pts: as the sequence's writer left them, else 25 a second."""
+    plain = STILLS_RATE, 1 / STILLS_RATE, list(range(len(files)))
+    if not path.is_dir() or not (path / TIMES_NAME).is_file():
+        return plain
+    try:
+        said = read_json(path / TIMES_NAME)
+        pts = [int(said["pts"][file.name]) for file in files]
+        rate, time_base = Fraction(said["rate"]), Fraction(said["time_base"])
+    except (KeyError, TypeError, ValueError):
+        return plain  # pictures were added or renamed by hand
+    rising = all(b > a for a, b in zip(pts, pts[1:], strict=False))
+    return (rate, time_base, pts) if rising and rate > 0 and time_base > 0 else plain
+
+
+def _picture_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    if container.streams.audio:
+        raise FaceswapError(f"{path}: has sound but no video")
+    raise FaceswapError(f"{path}: has no video stream")
+
+
+def _claimed_frames(stream: av.VideoStream) -> int | None:
+    # An mp4's index, once its edit list is applied, knows better than the track's total.
+    indexed = len(stream.index_entries)
+    return min(stream.frames, indexed or stream.frames) or None
+
+
+def _display_matrix(frame: av.VideoFrame) -> Int32[np.ndarray, " 9"] | None:
+    found = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    return None if found is None else np.frombuffer(bytes(found), np.int32)
+
+
+def _is_turned(matrix: Int32[np.ndarray, " 9"] | None) -> bool:
+    if matrix is None:
+        return False
+    a, b, _, c, d = (abs(int(value)) for value in matrix[:5])
+    return b + c > a + d
+
+
+def _why_unreadable(path: Path, error: av.FFmpegError | OSError) -> str:
     if isinstance(error, PermissionError):
         return "may not be read (permission denied)"
-    start = path.read_bytes()[:4096]
+    with path.open("rb") as file:
+        start = file.read(4096)
     if b"\0" not in start:
         return "is text, not a video"
     if b"ftyp" in start[:64]:
-        return "is an mp4 whose index (moov) is missing; it was cut short or never finished"
+        return "is an mp4 without its index (moov): it was cut short or never finished"
     return f"is not a video that FFmpeg can read ({error.strerror})"

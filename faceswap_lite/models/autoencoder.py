@@ -35,15 +35,11 @@ class SwapAutoencoder(nn.Module):
         """The code that both decoders understand."""
         return self.inter(self.encoder(faces))
 
-    def decode(
-        self, code: Float[Tensor, "b c l l"], side: Side
-    ) -> Painted:
-        """The face and, where the model has mask heads, the mask that this side's decoder paints."""
+    def decode(self, code: Float[Tensor, "b c l l"], side: Side) -> Painted:
+        """The face and, where the model has mask heads, the mask, by this side's decoder."""
         return (self.decoder_source if side == "source" else self.decoder_target)(code)
 
-    def paint(
-        self, faces: Float[Tensor, "b 3 s s"], side: Side
-    ) -> Painted:
+    def paint(self, faces: Float[Tensor, "b 3 s s"], side: Side) -> Painted:
         """Faces of anyone, painted as this side's identity."""
         return self.decode(self.encode(faces), side)
 

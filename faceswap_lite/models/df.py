@@ -4,6 +4,8 @@ Flags, as the field names them: u normalises the code; d doubles the resolution 
 t has one more stage down and up, with residual blocks; c exchanges the activation for x cos x.
 """
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -26,7 +28,9 @@ class DfEncoder(nn.Module):
         widths = [3, dims, 2 * dims, 4 * dims, 8 * dims]
         if "t" in flags:
             widths.append(8 * dims)
-        blocks: list[nn.Module] = [Down(a, b, act) for a, b in zip(widths, widths[1:], strict=False)]
+        blocks: list[nn.Module] = [
+            Down(a, b, act) for a, b in itertools.pairwise(widths)
+        ]
         if "t" in flags:
             blocks.insert(1, Residual(dims, residual_act))
             blocks.append(Residual(8 * dims, residual_act))
@@ -64,7 +68,7 @@ class DfDecoder(nn.Module):
         steps = (8, 8, 4, 2) if "t" in flags else (8, 4, 2)
         widths = [inputs, *(k * dims for k in steps)]
         blocks: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in itertools.pairwise(widths):
             blocks += [Up(a, b, act), Residual(b, residual_act)]
         self.blocks = nn.Sequential(*blocks)
         self.double = "d" in flags
@@ -77,7 +81,7 @@ class DfDecoder(nn.Module):
             widths = [inputs, *(k * mask_dims for k in steps)]
             if self.double:
                 widths.append(mask_dims)
-            ups = [Up(a, b, act) for a, b in zip(widths, widths[1:], strict=False)]
+            ups = [Up(a, b, act) for a, b in itertools.pairwise(widths)]
             self.mask = nn.Sequential(*ups, nn.Conv2d(widths[-1], 1, 1))
 
     def forward(

@@ -1,5 +1,7 @@
 """The A/B autoencoder of 2017: the net the field began with. 64 px, 82,062,470 parameters."""
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,7 +18,9 @@ class OriginalEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (3, 128, 256, 512, 1024)
-        self.downs = nn.Sequential(*(SameDown(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+        self.downs = nn.Sequential(
+            *(SameDown(a, b) for a, b in itertools.pairwise(widths))
+        )
         self.dense1 = nn.Linear(1024 * 4 * 4, 1024)
         self.dense2 = nn.Linear(1024, 1024 * 4 * 4)
         self.up = Up(1024, 512)

@@ -1,7 +1,7 @@
 """From stored crops to training views: every geometric change composed into one sampling grid.
 
-All randomness is drawn on the CPU from a generator that depends on (seed, step) alone, then moved to
-the device, so that every device and every resumed run sees the same views.
+All randomness is drawn on the CPU from a generator that depends on (seed, step) alone, then moved
+to the device, so that every device and every resumed run sees the same views.
 """
 
 from dataclasses import dataclass
@@ -89,9 +89,7 @@ def make_views(
     )
 
 
-def central_views(
-    stored: UInt8[Tensor, "b 5 m m"], size: int, side_with_margin: float
-) -> Views:
+def central_views(stored: UInt8[Tensor, "b 5 m m"], size: int, side_with_margin: float) -> Views:
     """The same crops as they are: unwarped, unturned, for held-out losses and previews."""
     count = len(stored)
     still = Geometry(

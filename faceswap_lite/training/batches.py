@@ -96,9 +96,7 @@ def draw_views(
     """One side's views of one step."""
     chosen = draw_faces(len(data.seen), config.batch, config.seed, step, side)
     stored = data.seen[chosen.to(data.seen.device)].to(device)
-    geometry = draw_geometry(
-        config.batch, config, _generator(config.seed, step, side, "geometry")
-    )
+    geometry = draw_geometry(config.batch, config, _generator(config.seed, step, side, "geometry"))
     return make_views(stored, geometry, size, data.side_with_margin)
 
 

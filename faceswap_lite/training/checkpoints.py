@@ -92,7 +92,7 @@ def read_state(run: Path, step: int) -> dict[str, Any]:
 
 
 def newest_good(run: Path) -> tuple[int | None, list[str]]:
-    """The step of the newest checkpoint that verifies, and a line on each newer one that does not."""
+    """The newest checkpoint's step that verifies, and a line on each newer one that does not."""
     problems = []
     for step in reversed(list_checkpoints(run)):
         try:

@@ -99,7 +99,9 @@ def train(
     # Device, precision, model, optimiser.
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     fabric = Fabric(
-        accelerator=options.device, devices=1, precision=pick_precision(options)  # type: ignore[arg-type]
+        accelerator=options.device,
+        devices=1,
+        precision=pick_precision(options),  # type: ignore[arg-type]
     )
     network = build_model(config.model, options.seed)
     if fabric.device.type == "cuda":
@@ -173,7 +175,7 @@ def train(
                     "step": step,
                     "loss": value,
                     **{
-                        f"{side}_{name}": float(term)
+                        f"{side}_{name}": term.item()
                         for side in SIDES
                         for name, term in terms[side].items()
                     },
@@ -197,7 +199,7 @@ def train(
                     _write_log(log, board, record, now.seconds)
                 if bar.disable:
                     say(
-                        f"step {step}  {now.seconds:.0f} s  loss {float(loss):.3f}  "
+                        f"step {step}  {now.seconds:.0f} s  loss {loss.item():.3f}  "
                         f"held out {heldout:.3f}  lr {rate:.1e}"
                     )
             if step % options.preview_every == 0 or stop_here:
@@ -285,11 +287,11 @@ def _why_stop(progress: Progress, options: TrainingConfig) -> str:
 
 
 def _finite(loss: torch.Tensor, step: int, rate: float) -> float:
-    value = float(loss)
+    value = loss.item()
     if value != value or value in (float("inf"), float("-inf")):
         raise FaceswapError(
-            f"step {step}: the loss is no longer a number (rate {rate:.1e}); the last checkpoint is "
-            "good: try training.lr three times lower, or training.precision=32-true"
+            f"step {step}: the loss is no longer a number (rate {rate:.1e}); the last "
+            "checkpoint is good: try training.lr three times lower, or training.precision=32-true"
         )
     return value
 

@@ -115,8 +115,8 @@ def reconstruction_loss(
 ) -> dict[str, Float[Tensor, ""]]:
     """The terms of one side's loss, already weighted; their sum is what training lowers.
 
-    The picture counts inside the soft mask, `background_weight` outside it; in the squared error,
-    eyes and mouth count `1 + features_weight` times: they are small, and they are what people watch.
+    The picture counts inside the soft mask, `background_weight` outside it. Eyes and mouth count
+    `1 + features_weight` times: they are small, and they are what people watch.
     """
     image, painted_mask = painted
     image = image.float()

@@ -76,18 +76,15 @@ class TrainedRun:
 def describe_identity(faces: FaceSet) -> IdentityFacts:
     """A face set's facts, with the mean of its embeddings."""
     records = [face.record for face in faces.faces]
-    places = sorted(f"{r.clip_fingerprint} {r.frame_index} {r.box_xyxy}" for r in records)
-    embedders = {r.embedder for r in records}
-    embeddings = [r.embedding for r in records if r.embedding is not None]
-    embedder = embedders.pop() if len(embedders) == 1 else None
-    usable = embedder is not None and len(embeddings) == len(records)
+    places = sorted(f"{r.clip_fingerprint} {r.frame_index} {r.track}" for r in records)
+    embeddings = faces.embeddings()
     return IdentityFacts(
         path=str(faces.path.resolve()),
         faces=len(records),
         fingerprint=job_id(places=places),
         clips=sorted({r.clip_fingerprint for r in records}),
-        embedder=embedder if usable else None,
-        centroid=np.mean(embeddings, 0).tolist() if usable else None,
+        embedder=faces.embedder,
+        centroid=None if embeddings is None else embeddings.mean(0).tolist(),
     )
 
 

@@ -1,0 +1,199 @@
+"""The loop on rendered actors: resume, kills, splits, refusals."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Cast
+from safetensors.torch import load_file
+
+from faceswap_lite.config import Config
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.faces import open_face_set
+from faceswap_lite.training import load_run
+from faceswap_lite.training.checkpoints import checkpoint_folder, list_checkpoints, newest_good
+from faceswap_lite.training.loop import TrainSummary, train
+
+
+def with_training(config: Config, **options: Any) -> Config:
+    training = config.training.model_copy(update={"minutes": None, **options})
+    return config.model_copy(update={"training": training})
+
+
+def run_steps(cast: Cast, run: Path, **options: Any) -> TrainSummary:
+    source, target = open_face_set(cast.source), open_face_set(cast.target)
+    config = with_training(cast.config, **options)
+    return train(source, target, run, config, say=lambda line: None)
+
+
+def log_lines(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["seconds"]
+    return lines
+
+
+def checkpoint_tensors(run: Path, step: int) -> dict[str, torch.Tensor]:
+    return {
+        f"{file.stem}.{name}": tensor
+        for file in sorted(checkpoint_folder(run, step).glob("*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_resume_repeats_an_uninterrupted_run(cast: Cast, tmp_path: Path, schedule: str) -> None:
+    run_steps(cast, tmp_path / "once", steps=40, schedule=schedule)
+    if schedule == "cosine":
+        # A cosine ends at `steps`, so it is stopped by a checkpoint in the middle, not by steps.
+        run_steps(cast, tmp_path / "twice", steps=40, schedule=schedule, save_every=17, keep=9)
+        shutil.rmtree(checkpoint_folder(tmp_path / "twice", 40))
+        shutil.rmtree(checkpoint_folder(tmp_path / "twice", 34))
+    else:
+        run_steps(cast, tmp_path / "twice", steps=17)
+    summary = run_steps(cast, tmp_path / "twice", steps=40, schedule=schedule)
+    assert summary.step == 40
+    once, twice = (checkpoint_tensors(tmp_path / name, 40) for name in ("once", "twice"))
+    assert once.keys() == twice.keys()
+    assert any(name.startswith("optimizer.") for name in once)
+    assert [name for name in once if not torch.equal(once[name], twice[name])] == []
+    assert log_lines(tmp_path / "once") == log_lines(tmp_path / "twice")
+
+
+def test_training_learns_and_its_loss_lines_are_finite(cast: Cast, tmp_path: Path) -> None:
+    run_steps(cast, tmp_path / "run", steps=60, lr=3e-3)
+    lines = log_lines(tmp_path / "run")
+    losses = [line["loss"] for line in lines if "loss" in line]
+    heldout = [line["heldout"] for line in lines if "heldout" in line]
+    assert len(losses) == 60
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    assert heldout[-1] < heldout[0]
+    assert (tmp_path / "run" / "preview.png").is_file()
+
+
+def test_the_same_command_again_does_nothing(cast: Cast, tmp_path: Path) -> None:
+    run_steps(cast, tmp_path / "run", steps=5)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")}
+    assert run_steps(cast, tmp_path / "run", steps=5).reason == "already done"
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")}
+    assert before == after
+
+
+def test_another_job_needs_overwrite(cast: Cast, tmp_path: Path) -> None:
+    run_steps(cast, tmp_path / "run", steps=3)
+    with pytest.raises(FaceswapError, match="--overwrite"):
+        run_steps(cast, tmp_path / "run", steps=6, lr=1e-4)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FaceswapError, match="not made by this command"):
+        run_steps(cast, tmp_path / "mine", steps=3)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_damaged_checkpoint_is_passed_over(cast: Cast, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_steps(cast, run, steps=6, save_every=3)
+    weights = checkpoint_folder(run, 6) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    step, problems = newest_good(run)
+    assert step == 3
+    assert "damaged" in problems[0]
+    assert load_run(run).step == 3
+    assert run_steps(cast, run, steps=8).step == 8
+    assert newest_good(run) == (8, [])
+
+
+def test_weights_of_another_architecture_are_refused(cast: Cast, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_steps(cast, run, steps=2)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("inter_dims: 16", "inter_dims: 24"))
+    with pytest.raises(FaceswapError, match="do not fit the architecture") as caught:
+        load_run(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FaceswapError, match="is not a run folder"):
+        load_run(tmp_path)
+
+
+def test_source_and_target_must_differ(cast: Cast, tmp_path: Path) -> None:
+    faces = open_face_set(cast.source)
+    with pytest.raises(FaceswapError, match="two people"):
+        train(faces, faces, tmp_path / "run", cast.config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_stops_before_it_is_saved(cast: Cast, tmp_path: Path) -> None:
+    run_steps(cast, tmp_path / "run", steps=4, save_every=2, lr=1e-3)
+    with pytest.raises(FaceswapError, match="no longer a number"):
+        run_steps(cast, tmp_path / "bad", steps=50, save_every=2, lr=1e30)
+    assert all(
+        torch.isfinite(tensor).all()
+        for step in list_checkpoints(tmp_path / "bad")
+        for tensor in checkpoint_tensors(tmp_path / "bad", step).values()
+    )
+
+
+TRAIN_FOREVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[4])
+from test_train import with_training
+from faceswap_lite.config import load_config
+from faceswap_lite.faces import open_face_set
+from faceswap_lite.training.loop import train
+from conftest import TINY
+config = with_training(load_config("demo", TINY), steps=100_000, save_every=2, keep=2)
+source, target = open_face_set(Path(sys.argv[1])), open_face_set(Path(sys.argv[2]))
+print("begun", flush=True)
+try:
+    train(source, target, Path(sys.argv[3]), config, say=lambda line: print(line, flush=True))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def start_training(cast: Cast, run: Path) -> "subprocess.Popen[str]":
+    tests = str(Path(__file__).resolve().parent)
+    command = [sys.executable, "-c", TRAIN_FOREVER, str(cast.source), str(cast.target), str(run)]
+    process = subprocess.Popen(
+        [*command, tests], stdout=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    assert process.stdout is not None
+    while "held out" not in (line := process.stdout.readline()):
+        assert line, "training ended before it began"
+    return process
+
+
+def test_ctrl_c_saves_and_leaves_with_130(cast: Cast, tmp_path: Path) -> None:
+    process = start_training(cast, tmp_path / "run")
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    step, problems = newest_good(tmp_path / "run")
+    assert step is not None and problems == []
+    assert run_steps(cast, tmp_path / "run", steps=step + 1).step == step + 1
+
+
+def test_a_kill_leaves_a_good_checkpoint(cast: Cast, tmp_path: Path) -> None:
+    """Two kills here; scripts/bench_kill.py does twenty."""
+    run = tmp_path / "run"
+    for pause in (0.55, 0.83):
+        process = start_training(cast, run)
+        time.sleep(pause)
+        process.kill()
+        process.wait()
+        step, problems = newest_good(run)
+        assert problems == []
+    assert step is not None
+    assert run_steps(cast, run, steps=step + 1).step == step + 1
