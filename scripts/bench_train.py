@@ -44,9 +44,7 @@ def main() -> None:
 
 def step_seconds(options: argparse.Namespace, precision: str) -> tuple[float, int]:
     flags = "" if options.arch == "original" else "ud"
-    config = ModelConfig(
-        architecture=options.arch, flags=flags, size=options.size, mask_head=False
-    )
+    config = ModelConfig(architecture=options.arch, flags=flags, size=options.size, mask_head=False)
     if options.arch == "df":
         config = config.model_copy(
             update={"encoder_dims": 64, "inter_dims": 256, "decoder_dims": 64, "mask_dims": 22}

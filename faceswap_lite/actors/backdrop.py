@@ -31,9 +31,9 @@ def paint_backdrop(seed: int, size: int) -> Float[np.ndarray, "s s 3"]:
     blurred = cv2.GaussianBlur(picture, (0, 0), rng.uniform(4, 8))
     grain = rng.standard_normal((side, side, 1)).astype(np.float32)
     plaster = cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 2)
-    picture = blurred * (1 + 0.012 * grain + 0.06 * plaster[..., None])
+    textured = blurred * (1 + 0.012 * grain + 0.06 * plaster[..., None])
     how = cv2.INTER_AREA if size < side else cv2.INTER_CUBIC
-    scaled = np.asarray(cv2.resize(picture, (size, size), interpolation=how), np.float32)
+    scaled = np.asarray(cv2.resize(textured, (size, size), interpolation=how), np.float32)
     image = np.clip(scaled * 255, 0, 255)
     image.setflags(write=False)
     return image

@@ -227,7 +227,7 @@ def eyeball(eye: Eye, side: int) -> Float[np.ndarray, "r c 3"]:
     return points
 
 
-def mouth_cave(posed: Float[np.ndarray, "r c 3"]) -> Float[np.ndarray, "r c 3"]:
+def mouth_cave(posed: Float[np.ndarray, "r c 3"]) -> Float[np.ndarray, "i j 3"]:
     """The dark inside of the mouth: a bowl whose brim lies just under the skin around the lips."""
     grid = head_grid()
     middle = len(grid.angle) // 2
@@ -273,7 +273,7 @@ def _with_jaw(points: np.ndarray, mouth: float) -> np.ndarray:
 
 def ear(
     shape: Float[np.ndarray, "r c 3"], identity: ActorIdentity, side: int
-) -> Float[np.ndarray, "r c 3"]:
+) -> Float[np.ndarray, "i j 3"]:
     """An outer ear: a dish with a rim, hinged before the hole of the ear. side: -1 or 1."""
     grid = head_grid()
     column = int(np.argmin(np.abs(grid.angle - side * np.deg2rad(90))))

@@ -346,7 +346,6 @@ def _expression_weights() -> dict[str, np.ndarray]:
         "cheek": front * bump(side, y, (0.62, -0.55), (0.25, 0.25)),
         "brow": front * ramp(y, 0.08, 0.30) * ramp(y, 1.0, 0.45) * ramp(side, 1.1, 0.7),
         "frown": front * bump(side, y, (0.2, 0.28), (0.16, 0.16)),
-        "seal": front * (1 - s**2) * np.exp(-(((y - MOUTH_Y) / 0.12) ** 2)),
         "upper_lip": opening * upper_lip * np.exp(-(((y - MOUTH_Y) / 0.16) ** 2)),
         "sign": np.sign(x),
     }
@@ -416,7 +415,7 @@ def _over_eyeballs(
         higher = ball + np.where(np.abs(gap) < 8 * soft, soft * np.log1p(np.exp(gap / soft)), 0)
         higher = np.where(gap >= 8 * soft, z, higher)
         weight = near[rows, columns] ** 0.5 * (room > 0)
-        lifted[rows, columns, 2] += weight * np.maximum(higher - z, 0) * ramp(room, 0, 0.03)
+        lifted[rows, columns, 2] += weight * np.maximum(higher - z, 0) * ramp(room, 0.0, 0.03)
     return lifted
 
 

@@ -316,7 +316,7 @@ def random_actor(seed: int) -> ActorIdentity:
         wrinkles=float(max(0, rng.normal(0.1, 0.4))),
         make_up=float(rng.uniform(0, 0.7)) if style in ("long", "bob") else 0.0,
         hair_style=style,
-        shirt=_jitter(rng, (0.45, 0.42, 0.45), 0.25),
+        shirt=_shirt(rng),
         collar=collars[int(rng.integers(0, 3))],
         texture_seed=int(rng.integers(0, 2**31)),
     )
@@ -340,8 +340,15 @@ def _mix(a: Rgb, b: Rgb, share: float) -> Rgb:
     return (r, g, b_)
 
 
+def _shirt(rng: np.random.Generator) -> Rgb:
+    r, g, b = (float(c) for c in np.clip(rng.uniform(0.2, 0.7) + rng.normal(0, 0.12, 3), 0.05, 0.9))
+    return (r, g, b)
+
+
 def _jitter(rng: np.random.Generator, color: Rgb, spread: float) -> Rgb:
-    r, g, b = (float(c) for c in np.clip(np.asarray(color) + rng.normal(0, spread, 3), 0.02, 0.97))
+    """A neighbour of `color`: lighter or darker, hardly another hue."""
+    shift = rng.normal(0, spread) + rng.normal(0, 0.25 * spread, 3)
+    r, g, b = (float(c) for c in np.clip(np.asarray(color) + shift, 0.02, 0.97))
     return (r, g, b)
 
 

@@ -28,7 +28,8 @@ def landmark_points(
 def _places(face: ActorIdentity) -> Float[np.ndarray, "68 2"]:
     """Fractional (row, column) of each landmark."""
     brow_x = np.linspace(BROW_X[1] - 0.04, BROW_X[0] + 0.04, 5)
-    brows = [(-x, y) for x, y in zip(brow_x, brow_curve(face, brow_x), strict=True)]
+    heights = brow_curve(face, brow_x).tolist()
+    brows = [(-x, y) for x, y in zip(brow_x.tolist(), heights, strict=True)]
     nose = [(0.0, 0.0), (0.0, -0.18), (0.0, -0.36), (0.0, -0.54)]
     base = [(-0.235, -0.68), (-0.115, -0.735), (0.0, -0.755), (0.115, -0.735), (0.235, -0.68)]
     free = [*brows, *[(-x, y) for x, y in brows[::-1]], *nose, *base]
@@ -71,8 +72,10 @@ def _eyes() -> list[tuple[float, float]]:
 def _lip_outline() -> list[tuple[float, float]]:
     grid = head_grid()
     corner = MOUTH_HALF_WIDTH
-    top = [(x, float(lip_edges(np.array(x))[0])) for x in (-0.25, -0.10, 0.0, 0.10, 0.25)]
-    bottom = [(x, float(lip_edges(np.array(x))[1])) for x in (0.25, 0.12, 0.0, -0.12, -0.25)]
+    top_x = np.array([-0.25, -0.10, 0.0, 0.10, 0.25])
+    bottom_x = np.array([0.25, 0.12, 0.0, -0.12, -0.25])
+    top = zip(top_x.tolist(), lip_edges(top_x)[0].tolist(), strict=True)
+    bottom = zip(bottom_x.tolist(), lip_edges(bottom_x)[1].tolist(), strict=True)
     upper, lower = float(grid.mouth_row), float(grid.mouth_row + 1)
     left, right = (
         (upper, _column(grid.mouth_row, -corner)),

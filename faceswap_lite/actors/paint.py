@@ -79,7 +79,9 @@ def _place(detail: int) -> _Place:
     grid = head_grid()
     x, y = (to_texels(grid.rest[..., k], detail) for k in (0, 1))
     angle = np.broadcast_to(grid.angle, grid.rest.shape[:2])
-    row = to_texels(np.broadcast_to(np.arange(len(x) // detail)[:, None], angle.shape), detail)
+    row = to_texels(
+        np.broadcast_to(np.arange(len(x) // detail, dtype=np.float32)[:, None], angle.shape), detail
+    )
     return _Place(
         x,
         y,
@@ -379,8 +381,11 @@ def _hair_on_head(
         alpha = ramp(at.y + 0.02 * curls, line - 0.06, line + 0.08)
         alpha = np.clip(alpha * (0.94 + 0.08 * curls), 0, 1)
     elif who.hair_style == "fringe":
-        ragged = line + 0.03 * _noise(rng, at.x.shape, (1.0 * texel, 6 * texel))
-        alpha = ramp(at.y, ragged - 0.04, ragged + 0.05)
+        # Cut straight over the brows, soft at the temples and in the neck.
+        over_brows = ramp(np.abs(at.angle), 0.95, 0.7)
+        ragged = line + 0.03 * over_brows * _noise(rng, at.x.shape, (1.0 * texel, 6 * texel))
+        soft = 0.05 + 0.07 * (1 - over_brows)
+        alpha = ramp(at.y, ragged - soft, ragged + soft)
     else:
         # Single hairs grow out of the skin along a broad border.
         hairs = _noise(rng, at.x.shape, (0.6 * texel, 4 * texel))
@@ -430,7 +435,7 @@ def paint_curtain(who: ActorIdentity, rows: int, columns: int, detail: int) -> P
     color = linear(who.hair) * strands[..., None]
     down = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None, None]
     color = color * (1 - 0.25 * down)
-    return _paint(color, 0, 0)._replace(hair=np.ones(shape, np.float32))
+    return _paint(color, 0.0, 0.0)._replace(hair=np.ones(shape, np.float32))
 
 
 @lru_cache(maxsize=32)
@@ -477,15 +482,15 @@ def paint_shoulders(who: ActorIdentity, rows: int, columns: int, detail: int) ->
         "shirt": 0.05 + 0.16 * np.clip(1 - around / 0.34, 0, 1) ** 1.3,
     }[who.collar]
     cloth = ramp(out, edge - 0.008, edge + 0.008)
-    weave = 1 + 0.05 * _noise(rng, shape, (0.8, 0.8)) + 0.05 * _noise(rng, shape, (4, 12))
+    weave = 1 + 0.05 * _noise(rng, shape, (0.8, 0.8)) + 0.05 * _noise(rng, shape, (4.0, 12.0))
     hem = np.exp(-(((out - edge - 0.055) / 0.008) ** 2))
     wide = 0.16 if who.collar == "shirt" else 0.05
     collar = ramp(out, edge + wide + 0.01, edge + wide - 0.01)
     tone = linear(who.shirt) * (weave * (1 - 0.35 * hem) * (1 - 0.12 * collar))[..., None]
     shade = 1 - 0.5 * np.exp(-(((out - edge + 0.012) / 0.02) ** 2))
-    skin = linear(who.skin) * (shade * (0.75 + 0.25 * ramp(out, 0, 0.1)))[..., None]
+    skin = linear(who.skin) * (shade * (0.75 + 0.25 * ramp(out, 0.0, 0.1)))[..., None]
     color = skin + cloth[..., None] * (tone - skin)
-    return _paint(color, 0.3 * (1 - cloth), 0)
+    return _paint(color, 0.3 * (1 - cloth), 0.0)
 
 
 @lru_cache(maxsize=8)
@@ -512,7 +517,7 @@ def paint_cave(rows: int, columns: int, detail: int) -> Paint:
     down = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     light = 0.018 + 0.05 * np.clip(np.hypot(across, down) - 0.45, 0, 1)
     color = light[..., None] * np.array([1.0, 0.34, 0.32], np.float32)
-    return _paint(color, 0, 0)
+    return _paint(color, 0.0, 0.0)
 
 
 @lru_cache(maxsize=8)
@@ -564,4 +569,4 @@ def paint_eyeball(
     color = color * (1 - 0.96 * pupil)[..., None]
     # The lid and its lashes throw a shade on the ball.
     color = color * (0.38 + 0.62 * ramp(lid_height - directions[..., 1], 0.0, 0.26))[..., None]
-    return _paint(color, 0, 1)
+    return _paint(color, 0.0, 1.0)

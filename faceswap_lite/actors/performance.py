@@ -1,6 +1,6 @@
 """What the actors do: the state of one frame, and smooth random performances."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float
@@ -32,6 +32,11 @@ class ActorState:
     scale: Number = 1.0  # 1: the eyes are 0.18 frame sides apart
     noise: Number = 0.0  # standard deviation of the camera's noise, in 8-bit levels
     noise_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name != "noise_seed":
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
 
 
 def random_performance(
@@ -87,9 +92,9 @@ def _wander(
 def _speech(
     rng: np.random.Generator, time_s: Float[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Mouth opening and smile: syllables at 2 to 4 a second, in phrases with pauses."""
+    """Mouth opening and smile: syllables at 1 to 3 a second, in phrases with pauses."""
     phrase = np.clip(0.65 + 0.75 * _wander(rng, time_s, 0.3), 0, 1)
-    syllables = np.clip(0.42 + 0.36 * _wander(rng, time_s, 2.0), 0, 1)
+    syllables = np.clip(0.42 + 0.36 * _wander(rng, time_s, 1.5), 0, 1)
     smile = np.clip(0.1 + 0.35 * _wander(rng, time_s, 0.4), -0.8, 1)
     return np.clip(phrase * syllables, 0, 1), smile
 

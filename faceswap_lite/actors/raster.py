@@ -30,96 +30,102 @@ def rasterise(
     `points` are (x, y) in samples and z, larger = nearer. Triangles become spans (their cut with
     one row of samples), spans become samples; z, u and v are linear along a span.
     """
-    xs, ys, zs = (np.ascontiguousarray(points[:, k])[triangles.T] for k in range(3))  # (3, m)
-    area = (xs[1] - xs[0]) * (ys[2] - ys[0]) - (xs[2] - xs[0]) * (ys[1] - ys[0])
+    corners = np.concatenate([points, uv], 1).take(triangles, axis=0)  # (m, 3, x y z u v)
+    edges, planes = _edges(corners[..., :2]), _planes(corners)
     # Spans: which triangle, which row.
-    top = np.maximum(np.ceil(np.minimum(np.minimum(ys[0], ys[1]), ys[2])), 0).astype(np.int32)
-    last = np.maximum(np.maximum(ys[0], ys[1]), ys[2])
-    rows = np.minimum(np.floor(last), height - 1).astype(np.int32) - top + 1
-    rows = np.where(np.abs(area) < 1e-6, 0, np.maximum(rows, 0))
-    triangle, row = _expand(rows)
-    y = (top[triangle] + row).astype(np.float32)
-    low, high = _cuts(xs, ys, area, triangle, y)
-    left = np.maximum(np.ceil(low - _EDGE), 0).astype(np.int32)
-    right = np.minimum(np.floor(high + _EDGE), width - 1).astype(np.int32)
-    lengths = np.maximum(right - left + 1, 0)
+    top = np.maximum(np.ceil(edges[:, 1]), 0).astype(np.int32)
+    last = np.minimum(np.floor(edges[:, 6]), height - 1).astype(np.int32)
+    flat = ~np.isfinite(planes).all(1)
+    triangle, row = _expand(np.where(flat, 0, np.maximum(last - top + 1, 0)))
+    y = (top.take(triangle) + row).astype(np.float32)
+    low, high = _cuts(edges.take(triangle, axis=0), y)
+    left = np.maximum(np.ceil(low - _EDGE), 0)
+    right = np.minimum(np.floor(high + _EDGE), width - 1)
+    lengths = np.maximum(right - left + 1, 0).astype(np.int32)
     kept = np.flatnonzero(lengths)
-    triangle, y, left = triangle[kept], y[kept], left[kept]
+    left, y = left[kept], y[kept]
+    at, step = _at_starts(planes.take(triangle[kept], axis=0), left, y)
     # Samples: which span, how far along it.
     span, along = _expand(lengths[kept])
-    step = along.astype(np.float32)
-    pixel = (y.astype(np.int32) * width + left)[span] + along
-    depth_at, depth_step = _along(zs, xs, ys, area, triangle, left, y)
-    nearness = depth_at[span] + depth_step[span] * step
+    pixel = (y.astype(np.int32) * width + left.astype(np.int32)).take(span) + along
+    reach = along.astype(np.float32)
+    nearness = at[:, 0].take(span) + step[:, 0].take(span) * reach
     nearest = np.full(width * height, -np.inf, np.float32)
     np.maximum.at(nearest, pixel, nearness)
-    front = np.flatnonzero(nearness >= nearest[pixel])
+    front = np.flatnonzero(nearness >= nearest.take(pixel))
+    # Where two are equally near, the later one is taken.
     winner = np.full(width * height, -1, np.int32)
-    winner[pixel[front]] = front
+    winner[pixel.take(front)] = front
     chosen = winner[winner >= 0]
-    span, step = span[chosen], step[chosen]
-    u, v = (
-        at[span] + change[span] * step
-        for at, change in (
-            _along(np.ascontiguousarray(uv[:, k])[triangles.T], xs, ys, area, triangle, left, y)
-            for k in (0, 1)
-        )
-    )
-    return Fragments(pixel[chosen], u, v)
+    owner, reach = span.take(chosen), reach.take(chosen)
+    u, v = (at[:, k].take(owner) + step[:, k].take(owner) * reach for k in (1, 2))
+    return Fragments(pixel.take(chosen), u, v)
 
 
 def _expand(counts: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
     """For each thing `counts[i]` entries: (i, 0), (i, 1), ... as two columns."""
     ends = np.cumsum(counts, dtype=np.int32)
     owner = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    total = int(ends[-1]) if len(ends) else 0
-    return owner, np.arange(total, dtype=np.int32) - (ends - counts.astype(np.int32))[owner]
+    starts = ends - counts.astype(np.int32)
+    return owner, np.arange(len(owner), dtype=np.int32) - starts.take(owner)
+
+
+def _edges(corners: Float[np.ndarray, "m 3 2"]) -> Float[np.ndarray, "m 8"]:
+    """The sides of each triangle, its corners taken from the top down.
+
+    Columns: top x, top y, slope (x by y) from the top to the bottom and to the middle, middle x,
+    middle y, bottom y, slope from the middle to the bottom.
+    """
+    x, y = (np.ascontiguousarray(corners[..., k].T) for k in (0, 1))  # (3, m)
+    for i, j in ((0, 1), (1, 2), (0, 1)):
+        swap = y[i] > y[j]
+        for values in (x, y):
+            values[i], values[j] = (
+                np.where(swap, values[j], values[i]),
+                np.where(swap, values[i], values[j]),
+            )
+    edges = np.empty((len(corners), 8), np.float32)
+    edges[:, 0], edges[:, 1], edges[:, 4], edges[:, 5], edges[:, 6] = x[0], y[0], x[1], y[1], y[2]
+    for column, i, j in ((2, 0, 2), (3, 0, 1), (7, 1, 2)):
+        rise = y[j] - y[i]
+        # A level side is never asked for inside itself.
+        edges[:, column] = np.where(rise > 0, (x[j] - x[i]) / np.where(rise > 0, rise, 1), 0)
+    return edges
 
 
 def _cuts(
-    xs: Float[np.ndarray, "3 m"],
-    ys: Float[np.ndarray, "3 m"],
-    area: Float[np.ndarray, " m"],
-    triangle: Int[np.ndarray, " k"],
-    y: Float[np.ndarray, " k"],
+    edges: Float[np.ndarray, "k 8"], y: Float[np.ndarray, " k"]
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Where each row enters and leaves its triangle."""
-    low = np.full(len(y), -np.inf, np.float32)
-    high = np.full(len(y), np.inf, np.float32)
-    for k in range(3):
-        x0, y0 = xs[k], ys[k]
-        dx, dy = xs[(k + 1) % 3] - x0, ys[(k + 1) % 3] - y0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = dx / dy
-        # An edge that goes down bounds a positively turned triangle on the right.
-        entering = (dy < 0) == (area > 0)
-        level = dy == 0
-        slope[level] = 0
-        cut = x0[triangle] + slope[triangle] * (y - y0[triangle])
-        enters = (entering & ~level)[triangle]
-        leaves = (~entering & ~level)[triangle]
-        np.maximum(low, cut, out=low, where=enters)
-        np.minimum(high, cut, out=high, where=leaves)
-    return low, high
+    x0, y0, long, upper, x1, y1, _, lower = edges.T
+    down = y - y0
+    one = x0 + long * down
+    other = np.where(y < y1, x0 + upper * down, x1 + lower * (y - y1))
+    return np.minimum(one, other), np.maximum(one, other)
 
 
-def _along(
-    values: Float[np.ndarray, "3 m"],
-    xs: Float[np.ndarray, "3 m"],
-    ys: Float[np.ndarray, "3 m"],
-    area: Float[np.ndarray, " m"],
-    triangle: Int[np.ndarray, " k"],
-    left: Int[np.ndarray, " k"],
-    y: Float[np.ndarray, " k"],
-) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """A corner value's plane at the first sample of each span, and its change a sample."""
-    p, q = values[1] - values[0], values[2] - values[0]
+def _planes(corners: Float[np.ndarray, "m 3 5"]) -> Float[np.ndarray, "m 11"]:
+    """z, u and v as planes over x, y: each its value at the first corner, its change by x, by y.
+
+    The last two columns are the first corner. Not finite where a triangle has no area.
+    """
+    first = corners[:, 0]
+    p, q = (corners[:, 1] - first).T, (corners[:, 2] - first).T
+    area = p[0] * q[1] - q[0] * p[1]
+    planes = np.empty((len(corners), 11), np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
-        by_x = (p * (ys[2] - ys[0]) - q * (ys[1] - ys[0])) / area
-        by_y = (q * (xs[1] - xs[0]) - p * (xs[2] - xs[0])) / area
-    change = by_x[triangle]
-    offset = left.astype(np.float32) - xs[0][triangle]
-    return (
-        values[0][triangle] + change * offset + by_y[triangle] * (y - ys[0][triangle]),
-        change,
-    )
+        for k in (2, 3, 4):
+            planes[:, k - 2] = first[:, k]
+            planes[:, k + 1] = (p[k] * q[1] - q[k] * p[1]) / area
+            planes[:, k + 4] = (q[k] * p[0] - p[k] * q[0]) / area
+    planes[:, 9:] = first[:, :2]
+    return planes
+
+
+def _at_starts(
+    planes: Float[np.ndarray, "k 11"], left: Float[np.ndarray, " k"], y: Float[np.ndarray, " k"]
+) -> tuple[Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"]]:
+    """z, u and v at the first sample of each span, and their change a sample."""
+    right, down = (left - planes[:, 9])[:, None], (y - planes[:, 10])[:, None]
+    step = planes[:, 3:6]
+    return planes[:, :3] + step * right + planes[:, 6:9] * down, step

@@ -158,7 +158,7 @@ def _eye_parts(
     parts = []
     for side, eye in zip((-1, 1), eyes, strict=True):
         points = body.eyeball(eye, side)
-        directions = _eye_directions(2 * detail)
+        directions = _eye_directions(detail + detail // 2)
         along = np.clip(np.abs(directions[..., 0]) / 0.80, 0, 1)
         lid = lid_rise(state) * (1 - along**2.3) / EYE_RADIUS
         # The eyes turn with the head, and a little against it, toward the camera.

@@ -13,6 +13,7 @@ from ..faces import (
     FaceSet,
     build_embedder,
     embedding_distance,
+    five_points,
     open_face_set,
     transform_points,
 )
@@ -70,6 +71,7 @@ def _gallery(facts: IdentityFacts, embedder: Embedder, count: int) -> Float[np.n
     embeddings = []
     for face in (faces.faces[i] for i in chosen):
         record = face.record
-        five = transform_points(record.five, record.frame_to_crop)
+        points = transform_points(record.landmarks.astype(np.float64), record.frame_to_crop)
+        five = five_points(points, record.landmarks_pack)
         embeddings.append(embedder(read_image(face.path), five))
     return np.stack(embeddings)

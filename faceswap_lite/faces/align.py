@@ -93,8 +93,8 @@ def frame_to_canonical(
 def align(
     landmarks: Float[np.ndarray, "n 2"],
     pack: LandmarksPack,
-    coverage: float | str,
-    size: float,
+    coverage: float | int | str,
+    size: float | int,
 ) -> Float[np.ndarray, "2 3"]:
     """frame_to_crop of the upright square crop of `size` px a side that shows `coverage`.
 
@@ -109,7 +109,7 @@ def align(
 
 
 def inner_view(
-    side: int, margin: float, size: int, wanted_margin: float
+    side: int, margin: float | int, size: int, wanted_margin: float | int
 ) -> tuple[Float[np.ndarray, "2 3"], int]:
     """The map from a stored crop to a view of its inner crop at `size` px, and the view's side.
 

@@ -45,7 +45,7 @@ _Append = Callable[[dict[str, Any]], None]
 _MOST_FINDERS = 4
 _WRITERS = 2
 # A face this much farther from the photo than `same_person` is kept when its track has a near one.
-_LIKE_SLACK = 1.25
+_LIKE_SLACK = 1.2
 # Fewer faces than this share of the set are no person of their own in the summary.
 _PERSON_SHARE = 0.02
 
@@ -569,9 +569,9 @@ class _Extraction:
             raise FaceswapError("; ".join(self.tally.problems).removeprefix("refused: "))
         dropped = "".join(f"; {n} {why}" for why, n in self.tally.dropped.items() if n)
         problems = "".join(f"; {problem}" for problem in self.tally.problems)
-        raise FaceswapError(
-            f"{clips}: no face found in {self.tally.frames} frames{dropped}{problems}"
-        )
+        count = self.tally.frames
+        frames = "1 frame" if count == 1 else f"{count} frames"
+        raise FaceswapError(f"{clips}: no face found in {frames}{dropped}{problems}")
 
 
 def _skip(source: _Source, frame: Frame) -> _Finds:
@@ -679,10 +679,12 @@ def _read_journal(path: Path) -> list[dict[str, Any]]:
 @contextmanager
 def _journal(path: Path) -> Iterator[_Append]:
     """A function that adds a line to the journal; a kill right after it loses nothing."""
-    with path.open("a", encoding="utf-8") as file:
+    with path.open("ab", buffering=0) as file:
 
         def append(line: dict[str, Any]) -> None:
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            file.flush()
+            try:
+                file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            except OSError as error:
+                raise FaceswapError(f"{path}: cannot be written ({error.strerror})") from error
 
         yield append

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -57,7 +58,7 @@ class FaceSet:
     coverage: str
     embedder: str | None
 
-    def crops(self, size: int, margin: float) -> UInt8[np.ndarray, "n s s 3"]:
+    def crops(self, size: int, margin: float | int) -> UInt8[np.ndarray, "n s s 3"]:
         """The inner crops at `size` px with `margin` (in sides) around, in the order of `faces`.
 
         Raises: FaceswapError when a crop was stored with less margin, or cannot be read.
@@ -65,11 +66,11 @@ class FaceSet:
         side = self._side(size, margin)
         return self._stack((side, side, 3), lambda face: _view(face, size, margin))
 
-    def masks(self, size: int, margin: float) -> UInt8[np.ndarray, "n s s"]:
+    def masks(self, size: int, margin: float | int) -> UInt8[np.ndarray, "n s s"]:
         """The face masks of `crops`, 0 to 255."""
         return self._drawn(face_mask, size, margin)
 
-    def features(self, size: int, margin: float) -> UInt8[np.ndarray, "n s s"]:
+    def features(self, size: int, margin: float | int) -> UInt8[np.ndarray, "n s s"]:
         """The masks of eyes and mouth of `crops`, 0 to 255."""
         return self._drawn(features_mask, size, margin)
 
@@ -80,7 +81,7 @@ class FaceSet:
         vectors = [face.record.embedding for face in self.faces]
         return np.stack([vector for vector in vectors if vector is not None])
 
-    def _side(self, size: int, margin: float) -> int:
+    def _side(self, size: int, margin: float | int) -> int:
         least = min(self.faces, key=lambda face: face.record.margin)
         if margin > least.record.margin + 1e-9:
             raise FaceswapError(
@@ -90,7 +91,7 @@ class FaceSet:
         return round(size * (1 + 2 * margin))
 
     def _drawn(
-        self, draw: Callable[..., np.ndarray], size: int, margin: float
+        self, draw: Callable[..., np.ndarray], size: int, margin: float | int
     ) -> UInt8[np.ndarray, "n s s"]:
         side = self._side(size, margin)
 
@@ -185,7 +186,7 @@ def _entries(path: Path) -> tuple[list[_Entry], int]:
     kept: list[_Entry] = []
     new: list[tuple[Path, tuple[int, int]]] = []
     others = 0
-    for file in sorted(path.iterdir()):
+    for file in sorted(path.iterdir(), key=lambda file: file.name):
         if file.name.startswith("."):
             continue
         if file.suffix.lower() not in CROP_SUFFIXES or not file.is_file():
@@ -251,13 +252,13 @@ def _read_index(path: Path) -> dict[str, _Entry]:
     if not file.is_file():
         return {}
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             content = json.loads(arrays["rows"].tobytes())
             landmarks, vectors = arrays["landmarks"], arrays["vectors"]
         if content["version"] != _INDEX_VERSION:
             return {}
         return _index_entries(path, content["rows"], landmarks, vectors)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, ValidationError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, ValidationError):
         # Never the truth: rebuilt from the crops.
         return {}
 
@@ -389,7 +390,7 @@ def _plural(count: int, one: str, many: str) -> str:
     return one if count == 1 else many
 
 
-def _view(face: StoredFace, size: int, margin: float) -> UInt8[np.ndarray, "s s 3"]:
+def _view(face: StoredFace, size: int, margin: float | int) -> UInt8[np.ndarray, "s s 3"]:
     to_view, side = inner_view(face.record.size, face.record.margin, size, margin)
     try:
         with Image.open(face.path) as picture:

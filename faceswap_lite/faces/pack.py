@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 from ..errors import FaceswapError, UsageError
-from .align import LandmarksPack
+from .align import LandmarksPack, five_points
 from .detect import DETECTORS, Detection, Detector
 from .embed import EMBEDDERS, Embedder, facenet_file
 from .landmarks import LANDMARKERS, Landmarker
@@ -27,6 +27,7 @@ class FoundFace:
     """A detection with its landmarks (pixels of the picture) and its embedding.
 
     `presence`: how surely the landmarks lie on a face, 0 to 1; None when the landmarker cannot say.
+    `embedding`: None without an embedder, and where presence is below MIN_PRESENCE.
     """
 
     detection: Detection
@@ -51,8 +52,8 @@ class FacePack:
         self,
         image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
         *,
-        min_score: float | None = None,
-        min_presence: float = MIN_PRESENCE,
+        min_score: float | int | None = None,
+        min_presence: float | int = MIN_PRESENCE,
     ) -> list[FoundFace]:
         """The faces of a picture from left to right."""
         image = as_uint8(image)
@@ -62,7 +63,12 @@ class FacePack:
             landmarks = self.landmarker(image, detection)
             if landmarks.presence is not None and landmarks.presence < min_presence:
                 continue
-            embedding = self.embedder(image, detection.five) if self.embedder else None
+            embedding = None
+            lies = landmarks.presence is None or landmarks.presence >= MIN_PRESENCE
+            if self.embedder is not None and lies:
+                # The mesh's points are surer than the detector's where a head leans or turns.
+                five = five_points(landmarks.points, self.landmarks_name)
+                embedding = self.embedder(image, five)
             faces.append(FoundFace(detection, landmarks.points, embedding, landmarks.presence))
         return faces
 

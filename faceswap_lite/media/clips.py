@@ -109,6 +109,11 @@ def clip_fingerprint(path: Path) -> str:
         raise FaceswapError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def ffmpeg_url(path: Path) -> str:
+    """A path as FFmpeg takes it: a colon in the name is no protocol."""
+    return f"file:{path}"
+
+
 def is_sequence(images: Sequence[Path]) -> bool:
     """Whether pictures are the frames of one clip: one name, with a number that changes."""
     names = {re.sub(r"\d+$", "#", path.stem) + path.suffix.lower() for path in images}
@@ -129,4 +134,4 @@ def _clips_of(path: Path) -> list[Path]:
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     parts = re.split(r"(\d+)", str(path))
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

@@ -32,6 +32,11 @@ def scaler_matrix(color: ColorTags, width: int, height: int) -> Colorspace:
     return Colorspace.ITU709 if large else Colorspace.ITU601
 
 
+def is_yuv_matrix(color: ColorTags) -> bool:
+    """Whether YUV can be made by the matrix that the tags name, or leave open."""
+    return color.matrix in _MATRICES or color.matrix == UNSPECIFIED
+
+
 def is_full_range(color: ColorTags, pixel_format: str = "") -> bool:
     """Whether luma runs from 0 to 255; untagged means 16 to 235, FFmpeg's yuvj formats do not."""
     return color.range == 2 or pixel_format.startswith("yuvj")

@@ -1,7 +1,7 @@
 """Single pictures, read upright as RGB and written whole."""
 
-import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,8 +20,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     Raises: FaceswapError, one line, when it is missing, cut short, damaged or no picture.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
             if upright.mode.startswith("I"):
                 # 16-bit grey: Pillow's own conversion would clip it.
@@ -29,15 +28,20 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
                 peak = 65535 if deep.max(initial=0) > 255 else 255
                 grey = np.round(deep / peak * 255).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
-            return np.asarray(upright.convert("RGB"))
+            if "transparency" in upright.info:
+                # A palette's alpha must become a channel before it can be dropped.
+                upright = upright.convert("RGBA")
+            return np.array(upright.convert("RGB"))
     except FileNotFoundError as error:
         raise FaceswapError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
         size = path.stat().st_size
         what = "is empty" if size == 0 else "is not a picture that can be read"
         raise FaceswapError(f"{path}: {what}") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise FaceswapError(f"{path}: is too large ({error})") from error
+    except PermissionError as error:
+        raise FaceswapError(f"{path}: may not be read (permission denied)") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise FaceswapError(f"{path}: is damaged or cut short ({error})") from error
 
@@ -52,9 +56,10 @@ def write_image(
     """Write a picture, whole or not at all; the suffix chooses the format.
 
     `text` goes into a PNG as compressed international text; into a JPEG, whose one comment it is,
-    only its first value. `compression` is zlib's level for PNG.
+    only its first value. `compression` is zlib's level for PNG. Raises: FaceswapError, one line,
+    for a suffix that is no picture's, a mark that the format cannot hold, a disk that refuses.
     """
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     suffix = path.suffix.lower()
     if suffix == ".png":
         chunks = PngImagePlugin.PngInfo()
@@ -69,8 +74,12 @@ def write_image(
             options["comment"] = next(iter(text.values())).encode()
         if mark is not None:
             options["xmp"] = mark.xmp().encode()
-    elif suffix == ".webp" and mark is not None:
-        options = {"quality": JPEG_QUALITY, "xmp": mark.xmp().encode()}
+    elif suffix == ".webp":
+        options = {"quality": JPEG_QUALITY}
+        if mark is not None:
+            options["xmp"] = mark.xmp().encode()
+    elif mark is not None:
+        raise FaceswapError(f"{path}: a {suffix} cannot say that it is synthetic; write a .png")
     with whole_file(path) as partial:
         try:
             Image.fromarray(image).save(partial, **options)

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 from PIL import Image, UnidentifiedImageError
 
-from .clips import IMAGE_SUFFIXES, list_images
+from .clips import IMAGE_SUFFIXES, ffmpeg_url, list_images
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 SOURCE_TYPE = "compositeWithTrainedAlgorithmicMedia"
@@ -75,7 +75,7 @@ def read_synthetic_mark(path: Path) -> SyntheticMark | None:
 def append_xmp(path: Path, mark: SyntheticMark) -> None:
     """Add the mark's XMP packet to a finished mp4 or mov, as the box that the XMP standard names.
 
-    Source: Adobe, "XMP Specification Part 3: Storage in Files", ISO base media: a top-level uuid box.
+    Source: Adobe, "XMP Specification Part 3: Storage in Files": a top-level uuid box.
     """
     packet = XMP_BOX + mark.xmp().encode()
     with path.open("ab") as file:
@@ -86,7 +86,7 @@ def _clip_text(path: Path) -> str:
     # FFmpeg hands on the comment of any container, and with this option the XMP box of an mp4.
     try:
         with av.open(
-            str(path), container_options={"export_xmp": "1"}, metadata_errors="replace"
+            ffmpeg_url(path), container_options={"export_xmp": "1"}, metadata_errors="replace"
         ) as container:
             found = container.metadata
     except (av.FFmpegError, OSError):

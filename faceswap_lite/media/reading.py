@@ -1,27 +1,32 @@
 """Clips in: frames upright, as RGB, with exact times, decoded ahead of whoever uses them."""
 
+import itertools
 import queue
+import re
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, cast, runtime_checkable
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Int32, Shaped
 
 from ..errors import FaceswapError
 from ..outputs import read_json
-from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags, Frame, list_images
+from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags, Frame, ffmpeg_url, list_images
 from .color import frame_to_rgb
 from .images import read_image
 
 AHEAD_BYTES = 128 << 20
 """Decoded frames that may wait to be asked for."""
+SHORT_BY = Fraction(1, 2)
+"""Seconds by which a clip may end before the end that it claims, and pass for whole."""
 STILLS_RATE = Fraction(25)
 """Frames a second of a folder of pictures that does not say its times."""
 TIMES_NAME = "times.json"
@@ -31,7 +36,10 @@ FLAT = 1.0
 """A frame whose green spreads less than this (standard deviation, of 255) shows nothing."""
 START_FRAMES = 250
 """How far into a clip a broken start is followed."""
-
+NO_PICTURE = 130
+"""The RGB level of luma 128, which is what a decoder starts from when its key frame is lost."""
+GREY_STAYS = 20
+"""How far, in levels, the mean of a broken start drifts while movement smears into it."""
 
 
 class ClipReader:
@@ -102,15 +110,19 @@ def upright(
 def broken_start(keys: list[bool], spreads: list[float], levels: list[float]) -> int:
     """How many first frames a decoder made of nothing: mid-grey ones, and those built on them.
 
-    `spreads` and `levels` are each frame's standard deviation and mean, of 255. Such a start ends
-    at the key frame that brings the whole picture at once. Black and white starts are fades.
+    `spreads` and `levels` are each frame's standard deviation and mean, of 255. Such a start is
+    flat, shows movement on a grey that stays, and ends at the key frame that brings the whole
+    picture at once. A fade has no such jump, a grey card before a cut no movement.
     """
-    shows = [spread >= FLAT for spread in spreads]
-    flat = shows.index(True) if True in shows else len(shows)
-    if flat == 0 or not 64 < levels[0] < 192:
+    if not spreads or spreads[0] >= FLAT or abs(levels[0] - NO_PICTURE) > 4:
         return 0
-    whole = (i for i in range(flat + 1, len(keys)) if keys[i] and spreads[i] > 1.3 * spreads[i - 1])
-    return next(whole, flat)
+    for index in range(1, len(keys)):
+        moved = spreads[index - 1] >= FLAT
+        if moved and keys[index] and spreads[index] > 1.5 * spreads[index - 1]:
+            return index
+        if abs(levels[index] - levels[0]) > GREY_STAYS:
+            return 0
+    return 0
 
 
 class _Ahead:
@@ -135,6 +147,10 @@ class _Ahead:
     def stop(self) -> None:
         self._stopped.set()
         self._thread.join()
+        # Whoever still iterates is told, and does not wait for ever.
+        with self._queue.mutex:
+            self._queue.queue.clear()
+        self._queue.put((None, RuntimeError("the clip is closed")))
 
     def _run(self) -> None:
         try:
@@ -155,6 +171,7 @@ class _Ahead:
         return False
 
 
+@runtime_checkable
 class _Source(Protocol):
     info: ClipInfo
 
@@ -213,13 +230,14 @@ class _Video:
     def __init__(self, path: Path, problems: list[str]):
         self._path, self._problems = path, problems
         try:
-            self._container = av.open(str(path), metadata_errors="replace")
+            self._container = av.open(ffmpeg_url(path), metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             raise FaceswapError(f"{path}: {_why_unreadable(path, error)}") from error
         try:
             self._stream = _picture_stream(self._container, path)
             self._stream.thread_type = "AUTO"
             self._packets = self._discarded = self._undecoded = 0
+            self._seen_key = False
             self._decoded = self._decode()
             # The first frame tells what the container does not: rotation, and if it decodes.
             first = next(self._decoded, None)
@@ -279,6 +297,8 @@ class _Video:
                 return
             self._packets += packet.size > 0
             self._discarded += packet.is_discard
+            # A frame that an edit list cuts off may be what the others build on.
+            self._seen_key |= packet.is_discard and packet.is_keyframe
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -289,7 +309,8 @@ class _Video:
     def frames(self) -> Iterator[Frame]:
         scaler = VideoReformatter()
         width, height = self._first.width, self._first.height
-        count = damaged = retimed = resized = interlaced = 0
+        count = damaged = leading = retimed = resized = interlaced = 0
+        end = Fraction(0)
         keys: list[bool] = []
         spreads: list[float] = []
         levels: list[float] = []
@@ -305,6 +326,8 @@ class _Video:
 
             # What the decoder says of it.
             damaged += frame.is_corrupt
+            self._seen_key = self._seen_key or frame.key_frame
+            leading += not self._seen_key
             interlaced += frame.interlaced_frame
             resized += (frame.width, frame.height) != (width, height)
 
@@ -314,15 +337,17 @@ class _Video:
                 keys.append(bool(frame.key_frame))
                 spreads.append(float(sample.std()))
                 levels.append(float(sample.mean()))
+            end = (pts + self._ticks()) * self.info.time_base
             yield Frame(count, pts, pts * self.info.time_base, upright(image, self._matrix))
             count += 1
             frame = next(self._decoded, None)
 
-        self._report_missing(count)
+        self._report_missing(count, end)
         broken = broken_start(keys, spreads, levels)
         size = f"{width}x{height}"
         found = {
             f"the first {broken} frames look broken (flat grey, or built on it)": broken,
+            f"the first {leading} frames lack the key frame that they build on": leading,
             f"{damaged} frames are flagged as damaged": damaged,
             f"{retimed} frames had no time of their own, or one that goes back": retimed,
             f"{resized} frames were not {size} and were scaled to it": resized,
@@ -334,7 +359,7 @@ class _Video:
         """The usual length of a frame, in the clip's time base."""
         return max(1, round(1 / ((self.info.rate or STILLS_RATE) * self.info.time_base)))
 
-    def _report_missing(self, count: int) -> None:
+    def _report_missing(self, count: int, end: Fraction) -> None:
         # Frames before an edit list's start are claimed, decoded, and not to be shown.
         claimed = max(0, (self.info.frame_count or 0) - self._discarded)
         if self._undecoded:
@@ -345,6 +370,13 @@ class _Video:
             )
         elif count < claimed:
             self._problems.append(f"decoded {count} of {claimed} claimed frames")
+        # Matroska counts no frames, but says how long its streams are.
+        seconds = _seconds(self._stream.metadata.get("DURATION", ""))
+        if self.info.frame_count is None and seconds > end + SHORT_BY:
+            self._problems.append(
+                f"decoded {count} frames, to {float(end):.2f} s of {float(seconds):.2f} s: "
+                "the file ends early"
+            )
 
     def close(self) -> None:
         self._container.close()
@@ -373,7 +405,7 @@ def _first_readable(path: Path, files: list[Path]) -> Shaped[np.ndarray, "h w 3"
 
 
 def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]]:
-    """Rate, time base and each picture's pts: as the sequence's writer left them, else 25 a second."""
+    """Rate, time base and each picture's pts: as their writer left them, else 25 a second."""
     plain = STILLS_RATE, 1 / STILLS_RATE, list(range(len(files)))
     if not path.is_dir() or not (path / TIMES_NAME).is_file():
         return plain
@@ -383,7 +415,7 @@ def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]
         rate, time_base = Fraction(said["rate"]), Fraction(said["time_base"])
     except (KeyError, TypeError, ValueError):
         return plain  # pictures were added or renamed by hand
-    rising = all(b > a for a, b in zip(pts, pts[1:], strict=False))
+    rising = all(b > a for a, b in itertools.pairwise(pts))
     return (rate, time_base, pts) if rising and rate > 0 and time_base > 0 else plain
 
 
@@ -403,8 +435,13 @@ def _claimed_frames(stream: av.VideoStream) -> int | None:
 
 
 def _display_matrix(frame: av.VideoFrame) -> Int32[np.ndarray, " 9"] | None:
-    found = frame.side_data.get(SideDataType.DISPLAYMATRIX)
-    return None if found is None else np.frombuffer(bytes(found), np.int32)
+    # PyAV types this mapping by the one key that it adds itself.
+    side_data = cast(SideDataContainer, frame.side_data)
+    try:
+        found = side_data[SideDataType.DISPLAYMATRIX]
+    except KeyError:
+        return None
+    return np.frombuffer(bytes(found), np.int32)
 
 
 def _is_turned(matrix: Int32[np.ndarray, " 9"] | None) -> bool:
@@ -412,6 +449,14 @@ def _is_turned(matrix: Int32[np.ndarray, " 9"] | None) -> bool:
         return False
     a, b, _, c, d = (abs(int(value)) for value in matrix[:5])
     return b + c > a + d
+
+
+def _seconds(text: str) -> Fraction:
+    """Seconds in Matroska's "hh:mm:ss.fraction"; 0 when it is none."""
+    parts = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text)
+    if parts is None:
+        return Fraction(0)
+    return int(parts[1]) * 3600 + int(parts[2]) * 60 + Fraction(parts[3])
 
 
 def _why_unreadable(path: Path, error: av.FFmpegError | OSError) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
@@ -17,17 +17,19 @@ from jaxtyping import UInt8, UInt16
 from ..config import CodecName
 from ..errors import FaceswapError
 from ..outputs import whole_file, whole_folder, write_json
-from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags
-from .color import frame_from_rgb, is_rgb
+from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags, ffmpeg_url
+from .color import frame_from_rgb, is_rgb, is_yuv_matrix
 from .images import write_image
 from .marks import SyntheticMark, append_xmp
 from .reading import STILLS_RATE, TIMES_NAME
 
-MP4_SUFFIXES = {".mp4", ".mov", ".m4v"}
+WRITTEN_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
+"""Containers that keep frame times, sound and the synthetic mark."""
+MP4_SUFFIXES = (".mp4", ".m4v", ".mov")
 WAITING = 4
 """Pictures that may wait for the encoder."""
 MUX_AHEAD = Fraction(1, 2)
-"""Sound is written this far ahead of the picture, in seconds, so that players find both together."""
+"""Seconds that sound is written ahead of the picture, so that players find both together."""
 BT709 = ColorTags(primaries=1, transfer=1, matrix=1, range=1)
 """How a clip made from nothing is coloured."""
 
@@ -147,6 +149,8 @@ class ClipWriter:
                 self._sink.finish()
         except BaseException as late:
             self._given_up = True
+            # Once more, in case that this was what broke off: the thread waits for it.
+            self._put(None)
             self._thread.join()
             self._sink.abandon()
             self._fail(late)
@@ -161,6 +165,11 @@ class ClipWriter:
         if suffix == "":
             folder = self._stack.enter_context(whole_folder(self.path))
             return _FolderSink(folder, self._plan, self._mark)
+        if suffix not in WRITTEN_SUFFIXES:
+            kinds = ", ".join(WRITTEN_SUFFIXES)
+            raise FaceswapError(
+                f"{self.path}: clips are written as {kinds}, a picture, or a folder (no suffix)"
+            )
         partial = self._stack.enter_context(whole_file(self.path))
         return _VideoSink(partial, self._plan, self._mark, self.notes)
 
@@ -206,6 +215,7 @@ class _Plan:
     metadata: dict[str, str]
 
 
+@runtime_checkable
 class _Sink(Protocol):
     def write(self, image: Picture, pts: int) -> None: ...
 
@@ -276,7 +286,7 @@ class _VideoSink:
         self._ticks = max(1, round(1 / (plan.rate * plan.time_base)))
         self._origin: int | None = None
         self._container = av.open(
-            str(path), "w", container_options=_muxer_options(path, plan.time_base)
+            ffmpeg_url(path), "w", container_options=_muxer_options(path, plan.time_base)
         )
         self._audio: _AudioCopy | None = None
         try:
@@ -294,7 +304,7 @@ class _VideoSink:
             stream = self._container.add_stream(codec.encoder, rate=plan.rate)
         except ValueError as error:
             raise FaceswapError(
-                f"a {self._path.suffix} file cannot hold {plan.codec}; .mov and .mkv hold all codecs"
+                f"a {self._path.suffix} file cannot hold {plan.codec}; a .mkv can"
             ) from error
         assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
@@ -325,10 +335,10 @@ class _VideoSink:
         self._mux(self._stream.encode(frame))
 
     def _begin(self, first_pts: int) -> None:
-        """Time starts at zero with whichever comes first, picture or sound; their distance stays."""
+        """Time starts at zero with the first picture or sound; their distance stays."""
         time_base = self._plan.time_base
         first = first_pts * time_base
-        start = first if self._audio is None else min(first, self._audio.start or first)
+        start = first if self._audio is None else min(first, self._audio.start)
         # Whole ticks of the picture's clock: its times stay exact, sound has the finer clock.
         self._origin = start // time_base
         if self._audio is not None:
@@ -366,35 +376,38 @@ class _AudioCopy:
 
     def __init__(self, path: Path, output: Any, notes: list[str]):
         try:
-            self._input = av.open(str(path), metadata_errors="replace")
+            self._input = av.open(ffmpeg_url(path), metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             raise FaceswapError(f"{path}: its sound cannot be read ({error.strerror})") from error
-        self._output, self._notes = output, notes
+        if not self._input.streams.audio:
+            self._input.close()
+            raise FaceswapError(f"{path}: has no sound to copy")
+        self._output, self._notes, self._damaged = output, notes, 0
         self.shift = Fraction(0)
         self._copies: dict[int, Any] = {}
         self._encoders: dict[int, Any] = {}
         for source in self._input.streams.audio:
             self._add(source)
         sources = list(self._input.streams.audio)
-        self._packets = self._input.demux(sources) if sources else iter(())
+        self._packets = self._input.demux(sources)
         self._waiting = self._next()
-        starts = [s.start_time * s.time_base for s in sources if s.start_time is not None]
-        self.start: Fraction | None = min(starts, default=None)
+        # A stream that does not say when it starts (None) starts at zero.
+        self.start = Fraction(min((s.start_time or 0) * (s.time_base or 0) for s in sources))
 
     def _add(self, source: Any) -> None:
-        try:
+        name = source.codec_context.name
+        if name in self._output.supported_codecs:
             self._copies[source.index] = self._output.add_stream_from_template(source)
             self._copies[source.index].metadata.update(source.metadata)
             return
-        except ValueError:
-            pass
-        name = source.codec_context.name
         try:
             encoder = self._output.add_stream("aac", rate=source.rate)
         except ValueError:
             self._notes.append(f"sound ({name}) is left out: this container holds none of it")
             return
-        encoder.layout = source.layout
+        # Some containers count channels and do not say which they are; the encoder must know.
+        channels = source.layout.nb_channels
+        encoder.layout = {1: "mono", 2: "stereo"}.get(channels, source.layout)
         self._encoders[source.index] = encoder
         self._notes.append(f"sound ({name}) does not fit this container: encoded again as AAC")
 
@@ -413,6 +426,8 @@ class _AudioCopy:
         if time is None:
             for encoder in self._encoders.values():
                 self._output.mux(encoder.encode(None))
+            if self._damaged:
+                self._notes.append(f"{self._damaged} packets of the sound are damaged: left out")
 
     def _copy(self, packet: Any, moved: int) -> None:
         packet.pts -= moved
@@ -422,11 +437,15 @@ class _AudioCopy:
 
     def _encode(self, packet: Any, moved: int) -> None:
         encoder = self._encoders[packet.stream.index]
-        with suppress(av.error.InvalidDataError):
-            for frame in packet.decode():
-                if frame.pts is not None:
-                    frame.pts -= moved
-                self._output.mux(encoder.encode(frame))
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            self._damaged += 1
+            return
+        for frame in frames:
+            if frame.pts is not None:
+                frame.pts -= moved
+            self._output.mux(encoder.encode(frame))
 
     def close(self) -> None:
         """Let go of the input."""
@@ -435,7 +454,9 @@ class _AudioCopy:
     def _next(self) -> Any:
         try:
             for packet in self._packets:
-                if packet.pts is not None and packet.size and not packet.is_corrupt:
+                if packet.is_corrupt:
+                    self._damaged += 1
+                elif packet.pts is not None and packet.size:
                     return packet
         except av.FFmpegError as error:
             self._notes.append(f"sound ends early ({error.strerror})")
@@ -460,6 +481,9 @@ def _muxer_options(path: Path, time_base: Fraction) -> dict[str, str]:
 def _color_for(color: ColorTags, codec: VideoCodec, pixels: str) -> ColorTags:
     if is_rgb(pixels):
         return ColorTags(color.primaries, color.transfer, matrix=0, range=2)
+    if not is_yuv_matrix(color):
+        # Such as an RGB clip's own: YUV cannot be made with it here.
+        return ColorTags(color.primaries, color.transfer, matrix=1, range=1)
     if codec.limited_only:
         return ColorTags(color.primaries, color.transfer, color.matrix, range=1)
     return color
@@ -486,7 +510,7 @@ def _eight_bit(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _readable(path: Path, error: BaseException) -> BaseException:
-    """FFmpeg's and the disk's refusals, and ours without a name, as one line; others as they are."""
+    """FFmpeg's and the disk's refusals, and ours, as one line with the path; bugs as they are."""
     if isinstance(error, FaceswapError):
         return error if str(path) in str(error) else type(error)(f"{path}: {error}")
     if isinstance(error, av.FFmpegError | OSError):

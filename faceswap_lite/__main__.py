@@ -1,0 +1,5 @@
+"""`python -m faceswap_lite` is `faceswap-lite`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,62 @@
+"""Kill a training run at random moments; each time a loadable checkpoint must be there.
+
+    python scripts/bench_kill.py --source FACES --target FACES --kills 20
+
+Runs the command line itself with a save every 2 steps, sends SIGKILL at a random moment after the
+first save, loads the newest checkpoint, and resumes. Ends with exit code 1 at the first failure.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from faceswap_lite.training import load_run
+from faceswap_lite.training.checkpoints import list_checkpoints, newest_good
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--target", type=Path, required=True)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    moments = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        step = 0
+        for kill in range(1, options.kills + 1):
+            step = kill_once(options, run, step, moments.uniform(0, 2))
+            print(f"kill {kill}: step {step} loads", flush=True)
+    print(f"{options.kills} kills, each left a checkpoint that loads and resumes")
+
+
+def kill_once(options: argparse.Namespace, run: Path, step: int, pause: float) -> int:
+    """Train past `step`, kill after `pause` seconds, return the step of the checkpoint left."""
+    command = [
+        *(sys.executable, "-m", "faceswap_lite", "train", "--config", "demo", "--steps", "1000000"),
+        *("--source", str(options.source), "--target", str(options.target), "--run", str(run)),
+        *("--set", "training.save_every=2", "--set", "training.preview_every=1000000"),
+        *("--set", "training.heldout_every=1000000", "--set", "training.batch=2"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(found > step for found in list_checkpoints(run)):
+        if process.poll() is not None:
+            sys.exit(f"training ended by itself with {process.returncode} after step {step}")
+        time.sleep(0.05)
+    time.sleep(pause)
+    process.kill()
+    process.wait()
+    newest, problems = newest_good(run)
+    if newest is None or newest <= step or problems:
+        sys.exit(f"after a kill: newest good checkpoint {newest}, {problems}")
+    load_run(run)
+    return newest
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""The door: exit codes, one readable line, and the README's commands."""
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from conftest import Cast
+
+from faceswap_lite import cli
+from faceswap_lite.media import write_image
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = ("demo", "extract", "train", "convert", "evaluate", "render", "info")
+
+
+def call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str | Path
+) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command."""
+    monkeypatch.setattr(sys, "argv", ["faceswap-lite", *map(str, words)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    code = left.value.code
+    captured = capsys.readouterr()
+    return int(code or 0), captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = call(capsys, monkeypatch, command, "--help")
+    assert code == 0
+    assert f"Example: faceswap-lite {command}" in " ".join(out.split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from faceswap_lite import cli; "
+        "heavy = {'torch', 'cv2', 'av', 'numpy', 'skimage'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_is_quick() -> None:
+    """Under a second by far on an idle machine; a generous limit, since tests share theirs."""
+    began = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "faceswap_lite", "--help"], check=True, capture_output=True
+    )
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--source", "x"],
+        ["nonsense"],
+        ["extract"],
+        ["render", "a.mp4", "--actor", "nobody"],
+        ["render", "a.mp4", "--set", "render.framez=3"],
+        ["extract", "a.mp4", "--out", "b", "--config", "no-such-preset"],
+    ],
+)
+def test_misuse_is_exit_code_2(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = call(capsys, monkeypatch, *words)
+    assert code == 2
+    assert "Traceback" not in err
+    assert err.strip()
+
+
+def write_bad_clips(folder: Path) -> dict[str, Path]:
+    folder.mkdir()
+    paths = {name: folder / f"{name}.mp4" for name in ("missing", "empty", "text")}
+    paths["empty"].touch()
+    paths["text"].write_text("not a video")
+    paths["grey"] = folder / "grey.png"
+    write_image(paths["grey"], np.full((200, 200, 3), 128, np.uint8))
+    return paths
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "grey"])
+def test_a_clip_that_cannot_be_used_is_one_line(
+    kind: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clip = write_bad_clips(tmp_path / "bad")[kind]
+    words = ("extract", clip, "--out", tmp_path / "faces", "--config", "demo")
+    code, _, err = call(capsys, monkeypatch, *words)
+    lines = [line for line in err.splitlines() if line.startswith("error:")]
+    assert code == 1
+    assert (len(lines) == 1 and clip.name in lines[0]) or "no face" in lines[0]
+    assert not list((tmp_path / "faces").glob("*.png"))
+
+
+def test_convert_refuses_what_is_no_run_and_what_stands_there(
+    cast: Cast,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ["convert", "--clip", str(cast.unseen_clip), "--out", str(tmp_path / "swap.mp4")]
+    code, _, err = call(capsys, monkeypatch, *words, "--run", tmp_path)
+    assert code == 1 and "is not a run folder" in err
+    code, _, err = call(capsys, monkeypatch, "info", tmp_path / "nothing")
+    assert code == 1 and "no such file" in err
+
+
+def test_too_few_faces_and_the_same_set_twice(
+    cast: Cast,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for crop in sorted(cast.source.glob("*.png"))[:4]:
+        (few / crop.name).write_bytes(crop.read_bytes())
+    words = ["train", "--target", str(cast.target), "--run", str(tmp_path / "run"), "--steps", "2"]
+    code, _, err = call(capsys, monkeypatch, *words, "--source", few)
+    assert code == 1 and str(few) in err and "10" in err
+    code, _, err = call(capsys, monkeypatch, *words, "--source", cast.target)
+    assert code == 1 and "two people" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_space_left_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device", "workspace/a.mp4")
+
+    monkeypatch.setattr(cli, "app", full)
+    code, _, err = call(capsys, monkeypatch)
+    assert (code, err) == (1, "error: workspace/a.mp4: No space left on device\n")
+
+
+def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", stop)
+    assert call(capsys, monkeypatch)[0] == 130
+
+
+def readme_commands() -> list[list[str]]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line]
+
+
+def test_the_readme_s_commands_and_options_exist() -> None:
+    known = typer.main.get_command(cli.app)
+    seen = set()
+    for words in readme_commands():
+        if words[0] == "bash":
+            assert (ROOT / words[1]).is_file(), words
+        if words[0] != "faceswap-lite":
+            continue
+        command = known.commands[words[1]]  # type: ignore[attr-defined]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, words
+        seen.add(words[1])
+    assert {"extract", "train", "convert", "evaluate"} <= seen
+
+
+def test_the_readme_s_files_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        if not link.startswith("http"):
+            assert (ROOT / link).exists(), link
+    for preset in re.findall(r"^\| `(\w+)` \|", text, re.M):
+        assert (ROOT / "configs" / f"{preset}.yaml").is_file(), preset

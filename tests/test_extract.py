@@ -1,0 +1,388 @@
+"""The extract stage, mostly on a detector that reads its faces from the pixels of a drawn clip."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceswap_lite.config import ExtractConfig
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.faces import (
+    CANONICAL_FIVE,
+    Detection,
+    ExtractSummary,
+    FacePack,
+    embedding_distance,
+    extract_faces,
+    open_face_set,
+)
+from faceswap_lite.faces import extract as extract_module
+from faceswap_lite.faces.face_set import HIDDEN_FOLDER
+from faceswap_lite.faces.landmarks import Five
+from faceswap_lite.media import write_image
+
+HEIGHT, WIDTH = 120, 200
+
+
+def settings(**options: object) -> ExtractConfig:
+    return ExtractConfig.model_validate({"size": 64, **options})
+
+
+CONFIG = settings()
+RED, BLUE = (220, 30, 30), (30, 40, 220)
+
+
+@dataclass
+class Painted:
+    """A face painted into a frame: where it is, how sure the detector is, who it is."""
+
+    x: int
+    score: float
+    color: tuple[int, int, int] = RED
+
+
+def paint(faces: list[Painted], background: int = 90) -> np.ndarray:
+    """A frame whose first pixels tell the detector below what is on it."""
+    image = np.full((HEIGHT, WIDTH, 3), background, np.uint8)
+    for place, face in enumerate(faces):
+        image[40:90, face.x : face.x + 40] = face.color
+        image[0, place] = (face.x, round(face.score * 250), 1)
+    return image
+
+
+def paint_clip(folder: Path, frames: list[list[Painted]], background: int = 90) -> Path:
+    for index, faces in enumerate(frames):
+        write_image(folder / f"{index:04d}.png", paint(faces, background), None)
+    return folder
+
+
+class ToyDetector:
+    def __call__(self, image: np.ndarray, min_score: float) -> list[Detection]:
+        faces = []
+        for x, score, there in image[0, :8].astype(float):
+            if there == 1 and score / 250 >= min_score:
+                box = np.array([x, 40, x + 40, 90])
+                five = CANONICAL_FIVE * 16 + [x + 20, 58]
+                faces.append(Detection(box, float(score) / 250, five))
+        return faces
+
+
+class ToyEmbedder:
+    name = "toy"
+    metric = "cosine"
+    same_person = 0.2
+
+    def __call__(self, image: np.ndarray, five: np.ndarray) -> np.ndarray:
+        x, y = five[2].round().astype(int)
+        return image[y, x].astype(np.float32) / 255
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The toy networks in place of real ones; the names of the packs that were asked for."""
+    asked: list[str] = []
+
+    def build(detector: str, landmarks: str, embedder: str, **_: int) -> FacePack:
+        asked.append(f"{detector} {landmarks} {embedder}")
+        vectors = None if embedder == "none" else ToyEmbedder()
+        name = None if vectors is None else "toy"
+        return FacePack("toy", "five", name, ToyDetector(), Five(), vectors, ["a toy pack"])  # type: ignore[arg-type]
+
+    monkeypatch.setattr(extract_module, "build_pack", build)
+    return asked
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The visible files and their hashes."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.iterdir())
+        if not file.name.startswith(".")
+    }
+
+
+def story() -> list[list[Painted]]:
+    """A face that starts weak and becomes sure, a second one that never does, an empty frame."""
+    frames = [[Painted(20 + i, 0.95 if i == 4 else 0.7)] for i in range(8)]
+    for i in (2, 3, 4):
+        frames[i].append(Painted(120, 0.65, BLUE))
+    return [*frames, [], [], [Painted(150, 0.97, BLUE)]]
+
+
+def test_weak_faces_need_a_sure_track(tmp_path: Path, toy: list[str]) -> None:
+    clip = paint_clip(tmp_path / "clip", story())
+    summary = extract_faces([clip], tmp_path / "set", CONFIG)
+    names = [f"clip_{i:06d}_0.png" for i in (*range(8), 10)]
+    assert sorted(contents(tmp_path / "set")) == names
+    assert (summary.frames, summary.kept) == (11, 9)
+    counts = (summary.frames_with_none, summary.frames_with_one, summary.frames_with_many)
+    assert counts == (2, 9, 0)
+    assert summary.dropped == {"never sure enough in their track": 3}
+    faces = open_face_set(tmp_path / "set")
+    assert faces.problems == []
+    record = faces.faces[3].record
+    assert (record.clip_name, record.frame_index, record.track) == ("clip", 3, 0)
+    assert record.box_xyxy.tolist() == [23, 40, 63, 90]
+    assert set(record.missing) == {"mouth_opening", "eye_opening", "presence"}
+    assert faces.faces[-1].record.track == 2
+    # Eyes where the canonical face has them: 64 px show 3.3 * 1.3 eye distances.
+    crop = np.array([[*record.five.mean(0), 1.0]]) @ record.frame_to_crop.T
+    assert abs(crop[0, 0] - 31.5) < 1
+
+
+def test_a_cut_parts_tracks(tmp_path: Path, toy: list[str]) -> None:
+    clip = tmp_path / "clip"
+    paint_clip(clip, [[Painted(50, 0.95)]] * 3)
+    write_image(clip / "0003.png", paint([Painted(50, 0.7)], background=250), None)
+    summary = extract_faces([clip], tmp_path / "set", CONFIG)
+    assert (summary.kept, summary.frames) == (3, 4)
+
+
+class Stop(Exception):
+    """In place of a kill."""
+
+
+@pytest.mark.parametrize("where", ["write_crop", "replace", "journal"])
+def test_an_interrupted_extraction_ends_like_an_undisturbed_one(
+    tmp_path: Path, toy: list[str], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    clips = [
+        paint_clip(tmp_path / "a" / "clip", story()),
+        paint_clip(tmp_path / "b" / "clip", story()[::-1]),
+    ]
+    expected = extract_faces(clips, tmp_path / "whole", CONFIG)
+    whole = contents(tmp_path / "whole")
+    real = {
+        "write_crop": extract_module.write_crop,
+        "replace": os.replace,
+        "journal": extract_module.json.dumps,
+    }[where]
+    owner = {"write_crop": extract_module, "replace": os, "journal": extract_module.json}[where]
+    attribute = {"journal": "dumps"}.get(where, where)
+    for stop_at in (1, 2, 5, 9, 14):
+        calls = 0
+
+        def stopping(*args: object, **options: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls > stop_at:  # noqa: B023
+                raise Stop
+            return real(*args, **options)  # type: ignore[operator]
+
+        out = tmp_path / f"set{stop_at}"
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, attribute, stopping)
+            with pytest.raises(Stop):
+                extract_faces(clips, out, CONFIG)
+        summary = extract_faces(clips, out, CONFIG)
+        assert contents(out) == whole_with_prefix(whole)
+        assert summary.kept == expected.kept and summary.dropped == expected.dropped
+        assert sorted(f.name for f in (out / HIDDEN_FOLDER).iterdir()) == [
+            "extraction.json",
+            "index.npz",
+        ]
+
+
+def whole_with_prefix(whole: dict[str, str]) -> dict[str, str]:
+    """Two clips of one name: their crops are told apart, and none is lost."""
+    assert len(whole) == 18 and len({name[:13] for name in whole}) == 2
+    return whole
+
+
+def test_a_killed_process_goes_on(tmp_path: Path, with_weights: Path, media_dir: Path) -> None:
+    clip = media_dir / "video" / "robust" / "vfr.mp4"
+    program = (
+        "import sys; from pathlib import Path; from faceswap_lite.config import ExtractConfig; "
+        "from faceswap_lite.faces import extract_faces; "
+        "extract_faces([Path(sys.argv[1])], Path(sys.argv[2]), ExtractConfig(embedder='none'))"
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, "-c", program, str(clip)]
+    process = subprocess.Popen([*command, str(killed)])
+    journal = killed / HIDDEN_FOLDER / "journal.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.is_file() and journal.read_bytes().count(b"\n") > 25):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 0 < len(contents(killed)) < 100
+    assert any("not finished" in line for line in open_face_set(killed).problems)
+    subprocess.run([*command, str(killed)], check=True, timeout=120)
+    subprocess.run([*command, str(whole)], check=True, timeout=120)
+    assert contents(killed) == contents(whole)
+    assert len(contents(whole)) == 100
+
+
+def test_the_same_command_again_does_nothing(
+    tmp_path: Path, toy: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = paint_clip(tmp_path / "clip", story())
+    out = tmp_path / "set"
+    first = extract_faces([clip], out, CONFIG)
+    (out / "clip_000000_0.png").unlink()
+    asked = len(toy)
+    again = extract_faces([clip], out, CONFIG)
+    assert again.already_done and len(toy) == asked
+    assert again.kept == first.kept
+    assert "already done" in capsys.readouterr().out
+    assert not (out / "clip_000000_0.png").exists()
+
+
+def test_another_job_needs_overwrite_which_spares_other_files(
+    tmp_path: Path, toy: list[str]
+) -> None:
+    clip = paint_clip(tmp_path / "clip", story())
+    out = tmp_path / "set"
+    extract_faces([clip], out, CONFIG)
+    other = settings(size=48, every=2)
+    with pytest.raises(FaceswapError, match="--overwrite"):
+        extract_faces([clip], out, other)
+    assert len(contents(out)) == 9
+    (out / "clip_000007_0.png").rename(out / "renamed.png")
+    (out / "mine.txt").write_text("keep")
+    write_image(out / "mine.png", paint([]), None)
+    summary = extract_faces([clip], out, other, overwrite=True)
+    assert {"mine.txt", "mine.png"} <= set(contents(out))
+    assert "renamed.png" not in contents(out)
+    assert len(contents(out)) == summary.kept + 2
+    assert {face.record.size for face in open_face_set(out).faces} == {48}
+    assert {face.record.frame_index % 2 for face in open_face_set(out).faces} == {0}
+
+
+def test_a_folder_of_something_else_is_not_touched(tmp_path: Path, toy: list[str]) -> None:
+    clip = paint_clip(tmp_path / "clip", story())
+    out = tmp_path / "holiday"
+    out.mkdir()
+    assert extract_faces([clip], out, CONFIG).kept == 9  # an empty folder will do
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "photo.jpg").write_bytes(b"...")
+    with pytest.raises(FaceswapError, match="not made by this command"):
+        extract_faces([clip], other, CONFIG)
+    assert list(contents(other)) == ["photo.jpg"]
+
+
+def test_no_face_leaves_no_set(tmp_path: Path, toy: list[str]) -> None:
+    clip = paint_clip(tmp_path / "clip", [[Painted(9, 0.7)], [], []])
+    out = tmp_path / "set"
+    with pytest.raises(FaceswapError, match=r"no face found in 3 frames; 1 never sure"):
+        extract_faces([clip], out, CONFIG)
+    assert not out.exists()
+
+
+def test_unreadable_clips(tmp_path: Path, toy: list[str]) -> None:
+    good = paint_clip(tmp_path / "clip", story())
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("this is no video")
+    summary = extract_faces([bad, good], tmp_path / "set", CONFIG)
+    assert summary.kept == 9 and summary.clips == 1
+    assert [p for p in summary.problems if "bad.mp4" in p and p.startswith("refused")]
+    with pytest.raises(FaceswapError, match=r"bad\.mp4"):
+        extract_faces([bad], tmp_path / "none", CONFIG)
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(FaceswapError, match="no such clip"):
+        extract_faces([tmp_path / "gone.mp4"], tmp_path / "none", CONFIG)
+
+
+def test_one_clip_given_twice_is_taken_once(tmp_path: Path, toy: list[str]) -> None:
+    clip = paint_clip(tmp_path / "clip", story())
+    summary = extract_faces([clip, clip], tmp_path / "set", CONFIG)
+    assert summary.kept == 9
+    copy = paint_clip(tmp_path / "copy", story())
+    summary = extract_faces([clip, copy], tmp_path / "set2", CONFIG)
+    assert summary.kept == 9 and any("taken once" in line for line in summary.problems)
+
+
+def two_people() -> list[list[Painted]]:
+    return [[Painted(20, 0.95), Painted(120, 0.95, BLUE)] for _ in range(6)]
+
+
+def test_everybody_goes_in_and_is_counted(tmp_path: Path, toy: list[str]) -> None:
+    clip = paint_clip(tmp_path / "clip", [*two_people(), [Painted(20, 0.95)]])
+    summary = extract_faces([clip], tmp_path / "set", CONFIG)
+    assert summary.kept == 13 and summary.people == [7, 6]
+    assert (summary.frames_with_one, summary.frames_with_many) == (1, 6)
+    assert any("--like" in line for line in summary.lines())
+
+
+def test_like_keeps_one_person(tmp_path: Path, toy: list[str]) -> None:
+    clip = paint_clip(tmp_path / "clip", two_people())
+    photo = tmp_path / "photo.png"
+    write_image(photo, paint([Painted(60, 0.99, BLUE)]), None)
+    summary = extract_faces([clip], tmp_path / "set", CONFIG, like=photo)
+    assert summary.kept == 6
+    assert summary.dropped == {"not the person on the photo": 6}
+    blue = np.array(BLUE, np.float32) / 255
+    for face in open_face_set(tmp_path / "set").faces:
+        assert face.record.embedding is not None
+        assert embedding_distance(face.record.embedding, blue, "cosine") < 1e-3
+
+
+def test_like_needs_a_face_and_an_embedder(tmp_path: Path, toy: list[str]) -> None:
+    clip = paint_clip(tmp_path / "clip", two_people())
+    photo = tmp_path / "photo.png"
+    write_image(photo, paint([]), None)
+    with pytest.raises(FaceswapError, match="no face found on it"):
+        extract_faces([clip], tmp_path / "set", CONFIG, like=photo)
+    with pytest.raises(FaceswapError, match="needs an embedder"):
+        blind = settings(embedder="none")
+        extract_faces([clip], tmp_path / "set", blind, like=photo)
+    with pytest.raises(FaceswapError, match="no such photo"):
+        extract_faces([clip], tmp_path / "set", CONFIG, like=tmp_path / "gone.png")
+    assert not (tmp_path / "set").exists()
+
+
+def test_every_nth_frame(tmp_path: Path, toy: list[str]) -> None:
+    clip = paint_clip(tmp_path / "clip", [[Painted(20, 0.95)]] * 7)
+    summary = extract_faces([clip], tmp_path / "set", settings(every=3))
+    assert summary.frames == 3
+    indices = [face.record.frame_index for face in open_face_set(tmp_path / "set").faces]
+    assert indices == [0, 3, 6]
+
+
+def extract_media(clip: Path, out: Path, **options: object) -> ExtractSummary:
+    return extract_faces([clip], out, ExtractConfig.model_validate(options))
+
+
+def test_real_clip_has_a_face_in_every_frame(
+    tmp_path: Path, with_weights: Path, media_dir: Path
+) -> None:
+    clip = media_dir / "video" / "grid_s1_train_1.mp4"
+    summary = extract_media(clip, tmp_path / "set", every=5)
+    assert (summary.frames, summary.frames_with_one, summary.people) == (75, 75, [75])
+    faces = open_face_set(tmp_path / "set")
+    assert faces.pack == "mesh" and faces.embedder == "mobilefacenet"
+    assert all(face.record.pose is not None for face in faces.faces)
+    # He speaks: the mouth opens and closes.
+    mouths = [face.record.mouth_opening for face in faces.faces]
+    assert np.ptp([mouth for mouth in mouths if mouth is not None]) > 0.1
+    inside = faces.masks(64, 0.0).mean((1, 2)) / 255
+    assert ((inside > 0.3) & (inside < 0.75)).all()
+
+
+def test_real_clips_of_groups_and_of_nobody(
+    tmp_path: Path, with_weights: Path, media_dir: Path
+) -> None:
+    robust = media_dir / "video" / "robust"
+    pair = extract_media(robust / "twofaces_headpose.mp4", tmp_path / "two", every=4)
+    assert pair.frames_with_many == pair.frames and pair.people == [14, 14]
+    with pytest.raises(FaceswapError, match="no face found"):
+        extract_media(robust / "noface_bottles.mp4", tmp_path / "none", every=10)
+
+
+def test_a_sideways_stored_clip_is_upright(
+    tmp_path: Path, with_weights: Path, media_dir: Path
+) -> None:
+    clip = media_dir / "video" / "robust" / "rotation_metadata.mp4"
+    summary = extract_media(clip, tmp_path / "set", every=25, max_side_px=360)
+    assert summary.kept == 3
+    for face in open_face_set(tmp_path / "set").faces:
+        assert face.record.pose is not None and abs(face.record.pose.roll_deg) < 20

@@ -1,0 +1,185 @@
+"""Convert and evaluate on rendered actors, after a short training."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Cast
+from test_train import with_training
+
+from faceswap_lite.about import describe
+from faceswap_lite.config import ConvertConfig, EvaluateConfig
+from faceswap_lite.conversion import build_run_pack, convert_clip, paint_frames
+from faceswap_lite.conversion.paint import choose_face
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.evaluation import evaluate_clip, report_table
+from faceswap_lite.evaluation.evaluate import METRICS
+from faceswap_lite.faces import open_face_set
+from faceswap_lite.media import open_clip, read_synthetic_mark
+from faceswap_lite.training import TrainedRun, load_run
+from faceswap_lite.training.loop import train
+
+QUIET = {"say": lambda line: None}
+
+
+@pytest.fixture(scope="module")
+def run(cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    folder = tmp_path_factory.mktemp("road") / "run"
+    config = with_training(cast.config, steps=150, lr=3e-3, batch=8)
+    train(open_face_set(cast.source), open_face_set(cast.target), folder, config, **QUIET)
+    return load_run(folder)
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with open_clip(path) as reader:
+        return [frame.image for frame in reader]
+
+
+def test_convert_keeps_the_frames_and_changes_the_face_alone(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    out = tmp_path / "swap.mp4"
+    summary = convert_clip(run, cast.unseen_clip, out, ConvertConfig(quality=4), **QUIET)
+    before, after = frames_of(cast.unseen_clip), frames_of(out)
+    assert (summary.frames, summary.swapped) == (12, 12) == (len(before), len(after))
+    changed = np.abs(before[5].astype(int) - after[5]).max(2)
+    # The background's corner is the codec's noise; the face is another one.
+    assert changed[:40, :40].max() <= 12
+    with open_clip(cast.unseen_clip) as reader:
+        _frame, painted = next(
+            iter(paint_frames(reader, run, build_run_pack(run), ConvertConfig()))
+        )
+    assert painted is not None
+    box = painted.found.detection.box_xyxy.astype(int)
+    assert changed[box[1] : box[3], box[0] : box[2]].mean() > 4
+
+
+def test_the_swap_is_marked_and_says_what_it_was_made_from(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    out = tmp_path / "swap.mp4"
+    convert_clip(run, cast.unseen_clip, out, ConvertConfig(), **QUIET)
+    mark = read_synthetic_mark(out)
+    assert mark is not None
+    assert mark.digital_source_type == "compositeWithTrainedAlgorithmicMedia"
+    assert mark.run == run.fingerprint
+    facts = json.loads((tmp_path / "swap.mp4.json").read_text())
+    assert facts["run_fingerprint"] == run.fingerprint
+    assert "compositeWithTrainedAlgorithmicMedia" in describe(out)
+    assert read_synthetic_mark(cast.unseen_clip) is None
+
+
+def test_converting_again_does_nothing_and_other_settings_need_overwrite(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    out = tmp_path / "swap.mp4"
+    convert_clip(run, cast.unseen_clip, out, ConvertConfig(), **QUIET)
+    written = out.stat().st_mtime_ns
+    assert convert_clip(run, cast.unseen_clip, out, ConvertConfig(), **QUIET).done_before
+    other = ConvertConfig(color="reinhard")
+    with pytest.raises(FaceswapError, match="--overwrite"):
+        convert_clip(run, cast.unseen_clip, out, other, **QUIET)
+    assert out.stat().st_mtime_ns == written
+    assert not convert_clip(run, cast.unseen_clip, out, other, overwrite=True, **QUIET).done_before
+
+
+def test_pictures_out(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
+    convert_clip(run, cast.unseen_clip, tmp_path / "frames", ConvertConfig(), **QUIET)
+    pictures = sorted((tmp_path / "frames").glob("*.png"))
+    assert len(pictures) == 12
+    assert read_synthetic_mark(pictures[0]) is not None
+
+
+def test_a_clip_without_the_target_is_refused_and_nothing_is_left(
+    run: TrainedRun, tmp_path: Path
+) -> None:
+    from faceswap_lite.media import write_image
+
+    write_image(tmp_path / "grey.png", np.full((200, 200, 3), 128, np.uint8))
+    with pytest.raises(FaceswapError, match="found in none of 1 frames"):
+        convert_clip(run, tmp_path / "grey.png", tmp_path / "swap.png", ConvertConfig(), **QUIET)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grey.png"]
+
+
+def test_several_faces_without_an_embedder_need_a_number(cast: Cast, run: TrainedRun) -> None:
+    pack = build_run_pack(run)
+    assert pack.embedder is None
+    two = np.concatenate([frames_of(cast.unseen_clip)[0], frames_of(cast.source_clip)[0]], 1)
+    found = pack.find(two)
+    assert len(found) == 2
+    with pytest.raises(FaceswapError, match="--face N"):
+        choose_face(found, run, pack, None)
+    assert choose_face(found, run, pack, 1) is found[1]
+    assert choose_face(found, run, pack, 2) is None
+    assert choose_face(found[:1], run, pack, None) is found[0]
+
+
+def test_report(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    report = evaluate_clip(run, cast.unseen_clip, out, EvaluateConfig(), ConvertConfig(), **QUIET)
+    assert report == json.loads(out.read_text())
+    assert report["schema"] == 1
+    metrics = report["metrics"]
+    assert tuple(metrics) == METRICS
+    # Every figure that is missing says why, and only those.
+    assert {name for name, value in metrics.items() if value is None} == set(report["reasons"])
+    assert "actors" in report["reasons"]["identity_to_source"]
+    assert metrics["frames"] == metrics["faces"] == 12
+    assert metrics["generalization_gap_db"] == pytest.approx(
+        metrics["seen_psnr_db"] - metrics["heldout_psnr_db"], abs=1e-3
+    )
+    # Even a short training brings the picture nearer to the true swap.
+    assert metrics["truth_psnr_db"] > metrics["unswapped_psnr_db"] + 1
+    assert metrics["yaw_correlation"] > 0.8
+    for name in METRICS:
+        assert name in report_table(report)
+    again = evaluate_clip(run, cast.unseen_clip, out, EvaluateConfig(), ConvertConfig(), **QUIET)
+    assert again == report
+
+
+def test_the_true_swap_scores_far_better_than_the_untouched_clip(
+    cast: Cast, run: TrainedRun
+) -> None:
+    """The planted case: what the truth metrics say of the truth itself."""
+    from faceswap_lite.actors import load_truth
+    from faceswap_lite.metrics import psnr_db
+
+    truth = load_truth(cast.unseen_clip)
+    assert truth is not None
+    target, twin = frames_of(cast.unseen_clip)[3], frames_of(truth.twin_raw)[3]
+    inside = truth.face_masks[3] / 255.0
+    assert psnr_db(twin, twin, inside) > 60
+    assert psnr_db(target, twin, inside) < 25
+
+
+def test_a_clip_that_was_trained_on_has_no_held_out_figure(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    config = EvaluateConfig(every=4)
+    report = evaluate_clip(
+        run, cast.target_clip, tmp_path / "r.json", config, ConvertConfig(), **QUIET
+    )
+    assert report["metrics"]["heldout_psnr_db"] is None
+    assert "trained on this clip" in report["reasons"]["heldout_psnr_db"]
+
+
+def test_a_conversion_of_another_length_is_refused(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    with pytest.raises(FaceswapError, match="fewer frames"):
+        evaluate_clip(
+            run,
+            cast.source_clip,
+            tmp_path / "r.json",
+            EvaluateConfig(),
+            ConvertConfig(),
+            converted=cast.unseen_clip,
+            **QUIET,
+        )
+
+
+def test_info_tells_what_things_are(cast: Cast, run: TrainedRun) -> None:
+    assert "bit" in describe(cast.unseen_clip)
+    assert "40" in describe(cast.source)
+    assert "step      150" in describe(run.path)
