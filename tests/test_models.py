@@ -62,11 +62,13 @@ def test_leaks_are_the_field_s() -> None:
     assert (LEAK, RESIDUAL_LEAK) == (0.1, 0.2)
     down = Down(1, 1)
     down.conv.weight.data.zero_()
+    assert down.conv.bias is not None
     down.conv.bias.data.fill_(-1.0)
     assert down(torch.zeros(1, 1, 4, 4)).unique().item() == pytest.approx(-0.1)
     residual = Residual(1)
     for conv in (residual.conv1, residual.conv2):
         conv.weight.data.zero_()
+        assert conv.bias is not None
         conv.bias.data.zero_()
     assert residual(torch.full((1, 1, 2, 2), -1.0)).unique().item() == pytest.approx(-0.2)
 

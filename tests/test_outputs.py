@@ -38,8 +38,9 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_refuses_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(FaceswapError, match="cannot be written"), whole_file(tmp_path / "file" / "a"):
+    blocked = tmp_path / "file" / "a"
+    blocked.parent.write_text("not a folder")
+    with pytest.raises(FaceswapError, match="cannot be written"), whole_file(blocked):
         pass
 
 

@@ -20,14 +20,16 @@ from faceswap_lite.media import open_clip, read_synthetic_mark
 from faceswap_lite.training import TrainedRun, load_run
 from faceswap_lite.training.loop import train
 
-QUIET = {"say": lambda line: None}
+
+def silent(line: str) -> None:
+    """What a stage has to say, unsaid."""
 
 
 @pytest.fixture(scope="module")
 def run(cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     folder = tmp_path_factory.mktemp("road") / "run"
     config = with_training(cast.config, steps=150, lr=3e-3, batch=8)
-    train(open_face_set(cast.source), open_face_set(cast.target), folder, config, **QUIET)
+    train(open_face_set(cast.source), open_face_set(cast.target), folder, config, say=silent)
     return load_run(folder)
 
 
@@ -40,7 +42,7 @@ def test_convert_keeps_the_frames_and_changes_the_face_alone(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     out = tmp_path / "swap.mp4"
-    summary = convert_clip(run, cast.unseen_clip, out, ConvertConfig(quality=4), **QUIET)
+    summary = convert_clip(run, cast.unseen_clip, out, ConvertConfig(quality=4), say=silent)
     before, after = frames_of(cast.unseen_clip), frames_of(out)
     assert (summary.frames, summary.swapped) == (12, 12) == (len(before), len(after))
     changed = np.abs(before[5].astype(int) - after[5]).max(2)
@@ -59,7 +61,7 @@ def test_the_swap_is_marked_and_says_what_it_was_made_from(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     out = tmp_path / "swap.mp4"
-    convert_clip(run, cast.unseen_clip, out, ConvertConfig(), **QUIET)
+    convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
     mark = read_synthetic_mark(out)
     assert mark is not None
     assert mark.digital_source_type == "compositeWithTrainedAlgorithmicMedia"
@@ -74,18 +76,20 @@ def test_converting_again_does_nothing_and_other_settings_need_overwrite(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     out = tmp_path / "swap.mp4"
-    convert_clip(run, cast.unseen_clip, out, ConvertConfig(), **QUIET)
+    convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
     written = out.stat().st_mtime_ns
-    assert convert_clip(run, cast.unseen_clip, out, ConvertConfig(), **QUIET).done_before
+    assert convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent).done_before
     other = ConvertConfig(color="reinhard")
     with pytest.raises(FaceswapError, match="--overwrite"):
-        convert_clip(run, cast.unseen_clip, out, other, **QUIET)
+        convert_clip(run, cast.unseen_clip, out, other, say=silent)
     assert out.stat().st_mtime_ns == written
-    assert not convert_clip(run, cast.unseen_clip, out, other, overwrite=True, **QUIET).done_before
+    assert not convert_clip(
+        run, cast.unseen_clip, out, other, overwrite=True, say=silent
+    ).done_before
 
 
 def test_pictures_out(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
-    convert_clip(run, cast.unseen_clip, tmp_path / "frames", ConvertConfig(), **QUIET)
+    convert_clip(run, cast.unseen_clip, tmp_path / "frames", ConvertConfig(), say=silent)
     pictures = sorted((tmp_path / "frames").glob("*.png"))
     assert len(pictures) == 12
     assert read_synthetic_mark(pictures[0]) is not None
@@ -98,7 +102,7 @@ def test_a_clip_without_the_target_is_refused_and_nothing_is_left(
 
     write_image(tmp_path / "grey.png", np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(FaceswapError, match="found in none of 1 frames"):
-        convert_clip(run, tmp_path / "grey.png", tmp_path / "swap.png", ConvertConfig(), **QUIET)
+        convert_clip(run, tmp_path / "grey.png", tmp_path / "swap.png", ConvertConfig(), say=silent)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grey.png"]
 
 
@@ -117,7 +121,9 @@ def test_several_faces_without_an_embedder_need_a_number(cast: Cast, run: Traine
 
 def test_report(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     out = tmp_path / "report.json"
-    report = evaluate_clip(run, cast.unseen_clip, out, EvaluateConfig(), ConvertConfig(), **QUIET)
+    report = evaluate_clip(
+        run, cast.unseen_clip, out, EvaluateConfig(), ConvertConfig(), say=silent
+    )
     assert report == json.loads(out.read_text())
     assert report["schema"] == 1
     metrics = report["metrics"]
@@ -134,7 +140,7 @@ def test_report(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     assert metrics["yaw_correlation"] > 0.8
     for name in METRICS:
         assert name in report_table(report)
-    again = evaluate_clip(run, cast.unseen_clip, out, EvaluateConfig(), ConvertConfig(), **QUIET)
+    again = evaluate_clip(run, cast.unseen_clip, out, EvaluateConfig(), ConvertConfig(), say=silent)
     assert again == report
 
 
@@ -158,7 +164,7 @@ def test_a_clip_that_was_trained_on_has_no_held_out_figure(
 ) -> None:
     config = EvaluateConfig(every=4)
     report = evaluate_clip(
-        run, cast.target_clip, tmp_path / "r.json", config, ConvertConfig(), **QUIET
+        run, cast.target_clip, tmp_path / "r.json", config, ConvertConfig(), say=silent
     )
     assert report["metrics"]["heldout_psnr_db"] is None
     assert "trained on this clip" in report["reasons"]["heldout_psnr_db"]
@@ -175,7 +181,7 @@ def test_a_conversion_of_another_length_is_refused(
             EvaluateConfig(),
             ConvertConfig(),
             converted=cast.unseen_clip,
-            **QUIET,
+            say=silent,
         )
 
 

@@ -49,7 +49,7 @@ def rasterise(
     span, along = _expand(lengths[kept])
     pixel = (y.astype(np.int32) * width + left.astype(np.int32)).take(span) + along
     reach = along.astype(np.float32)
-    nearness = at[:, 0].take(span) + step[:, 0].take(span) * reach
+    nearness = at[0].take(span) + step[0].take(span) * reach
     nearest = np.full(width * height, -np.inf, np.float32)
     np.maximum.at(nearest, pixel, nearness)
     front = np.flatnonzero(nearness >= nearest.take(pixel))
@@ -58,7 +58,7 @@ def rasterise(
     winner[pixel.take(front)] = front
     chosen = winner[winner >= 0]
     owner, reach = span.take(chosen), reach.take(chosen)
-    u, v = (at[:, k].take(owner) + step[:, k].take(owner) * reach for k in (1, 2))
+    u, v = (at[k].take(owner) + step[k].take(owner) * reach for k in (1, 2))
     return Fragments(pixel.take(chosen), u, v)
 
 
@@ -124,8 +124,9 @@ def _planes(corners: Float[np.ndarray, "m 3 5"]) -> Float[np.ndarray, "m 11"]:
 
 def _at_starts(
     planes: Float[np.ndarray, "k 11"], left: Float[np.ndarray, " k"], y: Float[np.ndarray, " k"]
-) -> tuple[Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"]]:
+) -> tuple[list[Float[np.ndarray, " k"]], list[Float[np.ndarray, " k"]]]:
     """z, u and v at the first sample of each span, and their change a sample."""
-    right, down = (left - planes[:, 9])[:, None], (y - planes[:, 10])[:, None]
-    step = planes[:, 3:6]
-    return planes[:, :3] + step * right + planes[:, 6:9] * down, step
+    right, down = left - planes[:, 9], y - planes[:, 10]
+    step = [np.ascontiguousarray(planes[:, k]) for k in (3, 4, 5)]
+    at = [planes[:, k] + step[k] * right + planes[:, k + 6] * down for k in (0, 1, 2)]
+    return at, step

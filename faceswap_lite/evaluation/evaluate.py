@@ -22,6 +22,7 @@ from ..errors import FaceswapError
 from ..faces import (
     FacePack,
     FoundFace,
+    LandmarksPack,
     cut_crop,
     estimate_pose,
     five_points,
@@ -258,6 +259,7 @@ def _measure_swap(
         detected=float(face is not None),
         sharpness=sharpness_ratio(swap_crop, painted.crop, painted.hull),
     )
+    points_name: LandmarksPack
     points, points_name = painted.found.landmarks, name
     if truth is not None:
         points, points_name = truth.landmarks[frame.index], "ibug68"

@@ -28,9 +28,7 @@ class DfEncoder(nn.Module):
         widths = [3, dims, 2 * dims, 4 * dims, 8 * dims]
         if "t" in flags:
             widths.append(8 * dims)
-        blocks: list[nn.Module] = [
-            Down(a, b, act) for a, b in itertools.pairwise(widths)
-        ]
+        blocks: list[nn.Module] = [Down(a, b, act) for a, b in itertools.pairwise(widths)]
         if "t" in flags:
             blocks.insert(1, Residual(dims, residual_act))
             blocks.append(Residual(8 * dims, residual_act))
@@ -71,15 +69,15 @@ class DfDecoder(nn.Module):
         for a, b in itertools.pairwise(widths):
             blocks += [Up(a, b, act), Residual(b, residual_act)]
         self.blocks = nn.Sequential(*blocks)
-        self.double = "d" in flags
+        self.doubles_size = "d" in flags
         self.out = nn.Conv2d(2 * dims, 3, 1)
         self.out_more = nn.ModuleList(
-            nn.Conv2d(2 * dims, 3, 3, padding=1) for _ in range(3 if self.double else 0)
+            nn.Conv2d(2 * dims, 3, 3, padding=1) for _ in range(3 if self.doubles_size else 0)
         )
         self.mask: nn.Sequential | None = None
         if mask_head:
             widths = [inputs, *(k * mask_dims for k in steps)]
-            if self.double:
+            if self.doubles_size:
                 widths.append(mask_dims)
             ups = [Up(a, b, act) for a, b in itertools.pairwise(widths)]
             self.mask = nn.Sequential(*ups, nn.Conv2d(widths[-1], 1, 1))
@@ -90,7 +88,7 @@ class DfDecoder(nn.Module):
         """The face in [0, 1] and, with a mask head, its mask in [0, 1]."""
         x = self.blocks(code)
         face = self.out(x)
-        if self.double:
+        if self.doubles_size:
             # Four pictures of half the side, interleaved into one.
             quad = torch.stack([face, *(conv(x) for conv in self.out_more)], 2)  # (b, 3, 4, h, w)
             face = F.pixel_shuffle(quad.flatten(1, 2), 2)

@@ -18,9 +18,7 @@ class OriginalEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (3, 128, 256, 512, 1024)
-        self.downs = nn.Sequential(
-            *(SameDown(a, b) for a, b in itertools.pairwise(widths))
-        )
+        self.downs = nn.Sequential(*(SameDown(a, b) for a, b in itertools.pairwise(widths)))
         self.dense1 = nn.Linear(1024 * 4 * 4, 1024)
         self.dense2 = nn.Linear(1024, 1024 * 4 * 4)
         self.up = Up(1024, 512)

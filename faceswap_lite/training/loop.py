@@ -106,7 +106,7 @@ def train(
     network = build_model(config.model, options.seed)
     if fabric.device.type == "cuda":
         # Tensor cores want channels last; on CPUs it measured slower.
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.Adam(
         network.parameters(), lr=options.lr, betas=(options.beta1, options.beta2), fused=True
@@ -257,7 +257,7 @@ def pick_precision(options: TrainingConfig) -> str:
         return options.precision
     if torch.cuda.is_available() and options.device in ("auto", "cuda"):
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return "bf16-mixed" if native and options.device in ("auto", "cpu") else "32-true"
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from .. import __version__
 from ..config import Config, dump_config, load_config
 from ..errors import FaceswapError
-from ..faces import FaceSet
+from ..faces import FaceSet, LandmarksPack
 from ..models import SwapAutoencoder, build_model
 from ..outputs import file_sha256, job_id, read_json, write_json, write_text
 from .checkpoints import checkpoint_folder, load_into, load_weights, newest_good
@@ -53,7 +53,7 @@ class RunFacts(BaseModel):
     version: int = 1
     tool: str = f"faceswap_lite {__version__}"
     job: str
-    landmarks_pack: str
+    landmarks_pack: LandmarksPack
     detector: str
     coverage: str
     source: IdentityFacts
