@@ -96,7 +96,7 @@ class TrainingConfig(Section):
     mse_weight: float = Field(10.0, ge=0)
     mask_weight: float = Field(3.0, ge=0, description="loss of the mask head")
     features_weight: float = Field(
-        3.0, ge=0, description="extra weight of eyes and mouth in the squared error; 0: off"
+        3.0, ge=0, description="extra weight of eyes and mouth in the picture's loss; 0: off"
     )
     background_weight: float = Field(
         0.1, ge=0, le=1, description="weight of the crop outside the face's mask"
@@ -106,7 +106,7 @@ class TrainingConfig(Section):
     zoom: float = Field(0.05, ge=0, lt=0.5, description="factor from 1-x to 1+x")
     shift: float = Field(0.05, ge=0, lt=0.5, description="from -x to x, in crop sides")
     flip: float = Field(0.4, ge=0, le=1, description="probability of a mirrored face")
-    warp: float = Field(0.05, ge=0, le=0.2, description="elastic warp's spread, in crop sides")
+    warp: float = Field(0.03, ge=0, le=0.2, description="elastic warp's spread, in crop sides")
     brightness: float = Field(0.05, ge=0, le=0.5, description="additive jitter of both sides")
     contrast: float = Field(0.05, ge=0, le=0.5, description="multiplicative jitter of both sides")
 

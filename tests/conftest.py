@@ -1,4 +1,4 @@
-"""Where the tests find real media and weights; both are optional and neither is in the repository."""
+"""Where tests find real media and weights, both optional, and the actors they share."""
 
 import os
 from dataclasses import dataclass

@@ -49,7 +49,7 @@ def test_a_file_that_is_no_config(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as caught:
             load_config(path)
         assert "\n" not in str(caught.value)
-    with pytest.raises(UsageError, match="presets: .*quick64"):
+    with pytest.raises(UsageError, match=r"presets: .*quick64"):
         load_config("quick65")
 
 

@@ -69,7 +69,8 @@ def test_the_swap_is_marked_and_says_what_it_was_made_from(
     facts = json.loads((tmp_path / "swap.mp4.json").read_text())
     assert facts["run_fingerprint"] == run.fingerprint
     assert "compositeWithTrainedAlgorithmicMedia" in describe(out)
-    assert read_synthetic_mark(cast.unseen_clip) is None
+    rendered = read_synthetic_mark(cast.unseen_clip)
+    assert rendered is not None and rendered.digital_source_type == "algorithmicMedia"
 
 
 def test_converting_again_does_nothing_and_other_settings_need_overwrite(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from .df import DfDecoder, DfEncoder, DfInter
+from .layers import LEAK
 from .original import OriginalDecoder, OriginalEncoder
 
 Side = Literal["source", "target"]
@@ -88,8 +89,10 @@ def build_model(config: ModelConfig, seed: int = 0) -> SwapAutoencoder:
         model = ARCHITECTURES[config.architecture](config)
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                # The field's initialiser (Glorot and Bengio 2010), biases zero.
-                nn.init.xavier_uniform_(module.weight)
+                # He et al. 2015. With the field's Glorot initialiser the code's signal fades on its
+                # way through the pixel-shuffle layers, and a short run learns a mean face only.
+                leak = LEAK if isinstance(module, nn.Conv2d) else 1.0
+                nn.init.kaiming_uniform_(module.weight, a=leak)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     return model
 

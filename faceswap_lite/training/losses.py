@@ -120,10 +120,11 @@ def reconstruction_loss(
     """
     image, painted_mask = painted
     image = image.float()
-    inside = background_weight + (1 - background_weight) * soft_mask(mask)
+    weight = background_weight + (1 - background_weight) * soft_mask(mask)
+    weight = weight * (1 + features_weight * features)
     terms = {
-        "dssim": dssim_weight * dssim(image, face, inside),
-        "mse": mse_weight * squared_error(image, face, inside * (1 + features_weight * features)),
+        "dssim": dssim_weight * dssim(image, face, weight),
+        "mse": mse_weight * squared_error(image, face, weight),
     }
     if painted_mask is not None:
         terms["mask"] = mask_weight * (painted_mask.float() - mask).square().mean()
