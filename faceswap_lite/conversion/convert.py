@@ -84,8 +84,8 @@ def convert_clip(
                     f"{clip}: the target's face was found in none of {frames} frames; "
                     "is it the right clip? (--face N swaps a face whoever it is)"
                 )
-    for problem in reader.problems:
-        say(f"warning: {clip.name}: {problem}")
+    for line in [*reader.problems, *writer.notes]:
+        say(f"warning: {clip.name}: {line}")
     facts = {
         "job": job,
         "tool": f"faceswap_lite {__version__}",

@@ -285,6 +285,7 @@ class _VideoSink:
         self._scaler = VideoReformatter()
         self._ticks = max(1, round(1 / (plan.rate * plan.time_base)))
         self._origin: int | None = None
+        self._count = 0
         self._container = av.open(
             ffmpeg_url(path), "w", container_options=_muxer_options(path, plan.time_base)
         )
@@ -332,6 +333,7 @@ class _VideoSink:
         assert self._origin is not None
         frame = frame_from_rgb(image, self._color, self._pixels, self._scaler)
         frame.pts, frame.time_base = pts - self._origin, self._plan.time_base
+        self._count += 1
         self._mux(self._stream.encode(frame))
 
     def _begin(self, first_pts: int) -> None:
@@ -355,7 +357,12 @@ class _VideoSink:
     def finish(self) -> None:
         if self._origin is None:
             raise FaceswapError("not one frame was written")
-        self._mux(self._stream.encode(None))
+        packets = list(self._stream.encode(None))
+        if self._count < 3:
+            # x265 leaves the decoding times of so short a clip to chance. It reorders nothing.
+            for packet in packets:
+                packet.dts = packet.pts
+        self._mux(packets)
         if self._audio is not None:
             self._audio.copy_until(None)
             self._audio.close()
