@@ -90,13 +90,14 @@ class TrainingConfig(Section):
     warmup_steps: int = Field(100, ge=0, description="linear rise of the rate")
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
+    clip_norm: float = Field(1.0, ge=0, description="largest norm of a step's gradient; 0: off")
     ema_decay: float = Field(0.998, ge=0, lt=1, description="0: no averaging")
 
     dssim_weight: float = Field(10.0, ge=0)
     mse_weight: float = Field(10.0, ge=0)
     mask_weight: float = Field(3.0, ge=0, description="loss of the mask head")
     features_weight: float = Field(
-        3.0, ge=0, description="extra weight of eyes and mouth in the picture's loss; 0: off"
+        10.0, ge=0, description="extra weight of eyes and mouth in the picture's loss; 0: off"
     )
     background_weight: float = Field(
         0.1, ge=0, le=1, description="weight of the crop outside the face's mask"

@@ -4,10 +4,14 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
 from faceswap_lite import config
 from faceswap_lite.actors import ACTORS, ActorState, render_actor
+from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map
+from faceswap_lite.conversion.mask import MASKS, blend_alpha
 from faceswap_lite.errors import FaceswapError
+from faceswap_lite.evaluation.judge import JUDGES
 from faceswap_lite.faces import (
     COVERAGES,
     DETECTORS,
@@ -22,6 +26,9 @@ from faceswap_lite.faces import (
     five_points,
 )
 from faceswap_lite.faces.embed import facenet_file
+from faceswap_lite.media.writing import CODECS
+from faceswap_lite.models import ARCHITECTURES, build_model
+from faceswap_lite.training.schedules import SCHEDULES
 
 SIDE = 256
 ACTOR = render_actor(ACTORS["ada"], ActorState(yaw_deg=10), SIDE)
@@ -33,6 +40,12 @@ def test_config_names_the_registries() -> None:
     assert set(get_args(config.LandmarksName)) == {"auto", *LANDMARKERS}
     assert set(get_args(config.EmbedderName)) == {"auto", "none", *EMBEDDERS}
     assert set(get_args(config.CoverageName)) == set(COVERAGES)
+    assert set(get_args(config.ArchitectureName)) == set(ARCHITECTURES)
+    assert set(get_args(config.ScheduleName)) == set(SCHEDULES)
+    assert set(get_args(config.ColorName)) == set(COLOR_MATCHERS)
+    assert set(get_args(config.MaskName)) == set(MASKS)
+    assert set(get_args(config.CodecName)) == set(CODECS)
+    assert set(JUDGES) == set(EMBEDDERS)
 
 
 def needs(name: str, request: pytest.FixtureRequest) -> None:
@@ -112,3 +125,57 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("faceswap_lite.faces.embed.importlib.util.find_spec", lambda name: None)
     with pytest.raises(FaceswapError, match=r"faceswap_lite\[dlib\]"):
         EMBEDDERS["dlib"]()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_architecture(name: str) -> None:
+    flags = "" if name == "original" else "ud"
+    settings = config.ModelConfig.model_validate({"architecture": name, "flags": flags})
+    model = build_model(settings).eval()
+    faces = torch.rand(2, 3, settings.size, settings.size)
+    with torch.no_grad():
+        for side in ("source", "target"):
+            face, mask = model.paint(faces, side)  # type: ignore[arg-type]
+            assert face.shape == faces.shape
+            assert mask is not None and mask.shape == (2, 1, settings.size, settings.size)
+            for picture in (face, mask):
+                assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedule(name: str) -> None:
+    settings = config.TrainingConfig.model_validate(
+        {"schedule": name, "steps": 50, "warmup_steps": 10}
+    )
+    factors = [SCHEDULES[name](step, settings) for step in range(51)]
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert factors[0] < factors[9] == max(factors)
+    assert factors == [SCHEDULES[name](step, settings) for step in range(51)]
+
+
+@pytest.mark.parametrize("name", COLOR_MATCHERS)
+def test_color_matcher(name: str) -> None:
+    image = ACTOR.image.astype(np.float32) / 255
+    reference = np.clip(image * 0.8 + 0.1, 0, 1).astype(np.float32)
+    mask = ACTOR.face_mask.astype(np.float32)
+    before = image.copy()
+    matched = apply_color_map(image, COLOR_MATCHERS[name](image, reference, mask))
+    np.testing.assert_array_equal(image, before)
+    assert matched.shape == image.shape and matched.dtype == np.float32
+    assert matched.min() >= 0 and matched.max() <= 1
+    inside = mask > 0.5
+    error = np.abs(matched - reference)[inside].mean()
+    assert error < (0.2 if name == "none" else 0.02)
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_mask(name: str) -> None:
+    hull, learned = np.zeros((2, 64, 64), np.float32)
+    hull[10:60, 10:50] = 1
+    learned[5:50, 15:60] = 1
+    alpha = blend_alpha(hull, learned, name, erode=0.0, feather=0.06)  # type: ignore[arg-type]
+    assert alpha.shape == (64, 64)
+    assert alpha.min() >= 0 and alpha[30, 30] == pytest.approx(1)
+    # A mask that reached the border would show as a square.
+    border = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])
+    assert border.max() == 0

@@ -1,7 +1,6 @@
 """The `render` stage: a clip of an actor, the clips of its twins, and their exact truth."""
 
 import json
-import sys
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -100,14 +99,8 @@ def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> Ren
         _writer(matched_path, config) as matched,
     ):
         views = _views(actor, twin, states, config)
-        # A log gets a line now and then, a terminal a moving bar.
-        pause_s = 0.1 if sys.stderr.isatty() else 10
         bar = tqdm(
-            views,
-            total=config.frames,
-            unit="frame",
-            desc=f"render {out.name}",
-            mininterval=pause_s,
+            views, total=config.frames, unit="frame", desc=f"render {out.name}", disable=None
         )
         for pts, (own, worn, toned) in enumerate(bar):
             clip.write(own.image, pts)

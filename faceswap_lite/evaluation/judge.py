@@ -26,18 +26,18 @@ JUDGES = ("dlib", "facenet", "mobilefacenet")
 
 @dataclass(frozen=True)
 class Judge:
-    """An embedder with a gallery of each identity."""
+    """An embedder and the mean of each identity's gallery."""
 
     embedder: Embedder
-    source: Float[np.ndarray, "n d"]
-    target: Float[np.ndarray, "m d"]
+    source: Float[np.ndarray, " d"]
+    target: Float[np.ndarray, " d"]
 
     def distances(self, embedding: Float[np.ndarray, " d"]) -> tuple[float, float]:
-        """Mean distance to the source's and to the target's gallery faces."""
+        """Distance to the source's and to the target's mean."""
         metric = self.embedder.metric
         return (
-            float(np.mean([embedding_distance(embedding, face, metric) for face in self.source])),
-            float(np.mean([embedding_distance(embedding, face, metric) for face in self.target])),
+            embedding_distance(embedding, self.source, metric),
+            embedding_distance(embedding, self.target, metric),
         )
 
 
@@ -55,7 +55,7 @@ def build_judge(run: TrainedRun, config: EvaluateConfig) -> tuple[Judge | None, 
         try:
             embedder = build_embedder(name)
             source, target = (
-                _gallery(facts, embedder, config.gallery)
+                _gallery_mean(facts, embedder, config.gallery)
                 for facts in (run.facts.source, run.facts.target)
             )
         except FaceswapError as error:
@@ -65,7 +65,7 @@ def build_judge(run: TrainedRun, config: EvaluateConfig) -> tuple[Judge | None, 
     return None, "no embedder that had no part in building the sets: " + "; ".join(reasons)
 
 
-def _gallery(facts: IdentityFacts, embedder: Embedder, count: int) -> Float[np.ndarray, "n d"]:
+def _gallery_mean(facts: IdentityFacts, embedder: Embedder, count: int) -> Float[np.ndarray, " d"]:
     faces: FaceSet = open_face_set(Path(facts.path))
     chosen = np.unique(np.linspace(0, len(faces.faces) - 1, count).round().astype(int))
     embeddings = []
@@ -74,4 +74,4 @@ def _gallery(facts: IdentityFacts, embedder: Embedder, count: int) -> Float[np.n
         points = transform_points(record.landmarks.astype(np.float64), record.frame_to_crop)
         five = five_points(points, record.landmarks_pack)
         embeddings.append(embedder(read_image(face.path), five))
-    return np.stack(embeddings)
+    return np.mean(embeddings, axis=0)

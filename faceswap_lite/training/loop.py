@@ -160,6 +160,11 @@ def train(
             # Backward.
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
+            if options.clip_norm:
+                # One freak batch would otherwise cost Adam hundreds of steps.
+                fabric.clip_gradients(
+                    model, optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
+                )
             optimizer.step()
             update_ema(average, network, ema_decay(step, options.ema_decay))
             step += 1

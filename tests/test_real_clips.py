@@ -1,0 +1,57 @@
+"""The whole road on real clips, with the weights that `auto` prefers."""
+
+from pathlib import Path
+
+import av
+import pytest
+
+from faceswap_lite.config import load_config
+from faceswap_lite.conversion import convert_clip
+from faceswap_lite.evaluation import evaluate_clip
+from faceswap_lite.faces import extract_faces, open_face_set
+from faceswap_lite.media import open_clip
+from faceswap_lite.training import load_run
+from faceswap_lite.training.loop import train
+
+
+def sound_seconds(path: Path) -> float:
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        ends = [
+            (p.pts + (p.duration or 0)) * p.time_base for p in container.demux(stream) if p.size
+        ]
+        return float(max(ends))
+
+
+@pytest.mark.slow
+def test_a_short_training_makes_a_swap_that_is_nearer_the_source(
+    media_dir: Path, with_weights: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("dlib", reason="the extra dlib is not installed: no independent judge")
+    video = media_dir / "video"
+    config = load_config("quick64", ["training.steps=400", "evaluate.every=5"])
+    clips = {"source": video / "franck_train_1.mp4", "target": video / "grid_s1_train_1.mp4"}
+    for name, clip in clips.items():
+        extract_faces([clip], tmp_path / name, config.extract)
+    sets = [open_face_set(tmp_path / name) for name in clips]
+    train(sets[0], sets[1], tmp_path / "run", config)
+    run, unseen = load_run(tmp_path / "run"), video / "grid_s1_eval_1.mp4"
+    swap = tmp_path / "swap.mp4"
+
+    summary = convert_clip(run, unseen, swap, config.convert)
+    assert (summary.frames, summary.swapped) == (375, 375)
+    with open_clip(swap) as reader:
+        assert sum(1 for _ in reader) == 375
+    # To within a frame of 1/25 s.
+    assert sound_seconds(swap) == pytest.approx(sound_seconds(unseen), abs=0.04)
+
+    report = evaluate_clip(
+        run, unseen, tmp_path / "report.json", config.evaluate, config.convert, converted=swap
+    )
+    metrics = report["metrics"]
+    assert report["settings"]["judge"] == "dlib"
+    assert metrics["detected"] >= 0.98
+    assert metrics["identity_margin_positive"] >= 0.9
+    assert metrics["heldout_psnr_db"] >= 22
+    assert metrics["yaw_correlation"] is not None
+    assert set(report["reasons"]) == {name for name, value in metrics.items() if value is None}
