@@ -1,11 +1,11 @@
 """What is this? The `info` command: face sets, runs, clips and pictures in a few lines."""
 
-import json
 from pathlib import Path
 
 from .errors import FaceswapError
 from .faces import describe_face_set
 from .media import open_clip, read_synthetic_mark
+from .outputs import found_job
 from .training.checkpoints import newest_good
 from .training.runs import CONFIG_FILE, FACTS_FILE, read_facts
 
@@ -58,7 +58,7 @@ def _describe_clip(path: Path) -> str:
             f"synthetic {mark.digital_source_type}, by {mark.tool} {mark.version}, run {mark.run}"
         )
     sidecar = path.with_name(path.name + ".json")
-    if sidecar.is_file():
-        facts = json.loads(sidecar.read_text(encoding="utf-8"))
-        lines.append(f"made from {facts.get('clip')} by run {facts.get('run')}")
+    facts = found_job(sidecar)
+    if "run_fingerprint" in facts:
+        lines.append(f"made from {facts['clip']} by run {facts['run']}")
     return "\n".join(lines)

@@ -20,6 +20,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# What the disk may refuse deep inside a library, and a person can mend.
+FIXABLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT, errno.ENOTDIR,
+    errno.EISDIR, errno.ENAMETOOLONG,
+)  # fmt: skip
+
 ConfigOption = Annotated[
     str | None, typer.Option("--config", help="A YAML file, or the name of a preset in configs/.")
 ]
@@ -126,6 +132,7 @@ def evaluate(
         Path | None, typer.Option(help="Measure this conversion of the clip, not a fresh one.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The report; default RUN/report.json.")] = None,
+    face: Annotated[int | None, typer.Option(help="The n-th face from the left.")] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
@@ -134,7 +141,8 @@ def evaluate(
 
     Example: faceswap-lite evaluate --run workspace/run --clip unseen.mp4
     """
-    options = _options_of_run(run, config, list(changes or []))
+    changed = list(changes or []) + ([f"convert.face={face}"] if face is not None else [])
+    options = _options_of_run(run, config, changed)
     from .evaluation import evaluate_clip, report_table
     from .training import load_run
 
@@ -226,8 +234,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        # What a full or forbidden disk says deep inside a library is still a person's to mend.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno not in FIXABLE:
             raise
         print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         sys.exit(1)

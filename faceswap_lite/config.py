@@ -83,7 +83,7 @@ class TrainingConfig(Section):
     steps: int | None = Field(None, ge=1, description="stop after this many steps in all")
     minutes: float | None = Field(None, gt=0, description="stop after this much training time")
     batch: int = Field(8, ge=1, description="faces of each identity in a step")
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
     lr: float = Field(1e-3, gt=0)
     schedule: ScheduleName = "constant"
@@ -165,7 +165,7 @@ class RenderConfig(Section):
     frames: int = Field(240, ge=1)
     size: int = Field(256, ge=64, le=2048, description="side of the square frame, px")
     rate: int = Field(25, ge=1, le=240, description="frames a second")
-    seed: int = Field(0, description="of motion, light and background")
+    seed: int = Field(0, ge=0, description="of motion, light and background")
     max_yaw_deg: float = Field(40.0, ge=0, le=80)
 
 
@@ -235,6 +235,8 @@ def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
     except yaml.YAMLError:
         value = text
     old = values.get(section) or {}
+    if not isinstance(old, dict):
+        raise UsageError(f"{section}: must hold options, one a line, not {old!r}")
     return {**values, section: {**old, key: value}}
 
 

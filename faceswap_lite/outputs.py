@@ -48,6 +48,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         yield partial
         for file in partial.iterdir():
             _sync(file)
+        _sync(partial)
         os.replace(partial, path)
         _sync(path.parent)
     except OSError as error:
@@ -83,6 +84,15 @@ def read_json(path: Path) -> Any:
         raise FaceswapError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise FaceswapError(f"{path}: is not valid JSON ({error})") from error
+
+
+def found_job(path: Path) -> dict[str, Any]:
+    """What a finished job wrote of itself into a JSON file; empty when it is none of ours."""
+    try:
+        value = read_json(path)
+    except FaceswapError:
+        return {}
+    return value if isinstance(value, dict) and "job" in value else {}
 
 
 def file_sha256(path: Path) -> str:

@@ -135,7 +135,7 @@ def test_architecture(name: str) -> None:
     faces = torch.rand(2, 3, settings.size, settings.size)
     with torch.no_grad():
         for side in ("source", "target"):
-            face, mask = model.paint(faces, side)  # type: ignore[arg-type]
+            face, mask = model.paint(faces, side)
             assert face.shape == faces.shape
             assert mask is not None and mask.shape == (2, 1, settings.size, settings.size)
             for picture in (face, mask):
@@ -173,7 +173,7 @@ def test_mask(name: str) -> None:
     hull, learned = np.zeros((2, 64, 64), np.float32)
     hull[10:60, 10:50] = 1
     learned[5:50, 15:60] = 1
-    alpha = blend_alpha(hull, learned, name, erode=0.0, feather=0.06)  # type: ignore[arg-type]
+    alpha = blend_alpha(hull, learned, name, erode=0.0, feather=0.06)
     assert alpha.shape == (64, 64)
     assert alpha.min() >= 0 and alpha[30, 30] == pytest.approx(1)
     # A mask that reached the border would show as a square.

@@ -18,7 +18,9 @@ def sound_seconds(path: Path) -> float:
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         ends = [
-            (p.pts + (p.duration or 0)) * p.time_base for p in container.demux(stream) if p.size
+            ((p.pts or 0) + (p.duration or 0)) * p.time_base
+            for p in container.demux(stream)
+            if p.size
         ]
         return float(max(ends))
 

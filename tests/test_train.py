@@ -19,7 +19,13 @@ from faceswap_lite.config import Config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import open_face_set
 from faceswap_lite.training import load_run
-from faceswap_lite.training.checkpoints import checkpoint_folder, list_checkpoints, newest_good
+from faceswap_lite.training.checkpoints import (
+    checkpoint_folder,
+    flatten_optimizer,
+    list_checkpoints,
+    newest_good,
+    restore_optimizer,
+)
 from faceswap_lite.training.loop import TrainSummary, train
 
 
@@ -95,6 +101,10 @@ def test_another_job_needs_overwrite(cast: Cast, tmp_path: Path) -> None:
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(FaceswapError, match="not made by this command"):
         run_steps(cast, tmp_path / "mine", steps=3)
+    # Not even then: this folder was never ours.
+    source, target = open_face_set(cast.source), open_face_set(cast.target)
+    with pytest.raises(FaceswapError, match="not empty"):
+        train(source, target, tmp_path / "mine", cast.config, overwrite=True)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
@@ -107,8 +117,8 @@ def test_a_damaged_checkpoint_is_passed_over(cast: Cast, tmp_path: Path) -> None
     assert step == 3
     assert "damaged" in problems[0]
     assert load_run(run).step == 3
-    assert run_steps(cast, run, steps=8).step == 8
-    assert newest_good(run) == (8, [])
+    assert run_steps(cast, run, steps=6).step == 6
+    assert newest_good(run) == (6, [])
 
 
 def test_weights_of_another_architecture_are_refused(cast: Cast, tmp_path: Path) -> None:
@@ -142,6 +152,32 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(cast: Cast, tmp_path:
         for step in list_checkpoints(tmp_path / "bad")
         for tensor in checkpoint_tensors(tmp_path / "bad", step).values()
     )
+
+
+def test_the_optimiser_is_restored_in_the_memory_order_of_its_weights() -> None:
+    """GPUs train channels-last; a file keeps no memory order, and fused kernels go by it."""
+
+    def new() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        net = torch.nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)
+        return net, torch.optim.Adam(net.parameters(), lr=0.1, fused=True)
+
+    def step(net: torch.nn.Module, adam: torch.optim.Optimizer, seed: int) -> None:
+        picture = torch.rand(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+        adam.zero_grad()
+        net(picture).square().mean().backward()
+        adam.step()
+
+    net, adam = new()
+    step(net, adam, 1)
+    again, restored = new()
+    again.load_state_dict(net.state_dict())
+    tensors, facts = flatten_optimizer(adam.state_dict())
+    restore_optimizer(restored, {k: v.contiguous() for k, v in tensors.items()}, facts)
+    step(net, adam, 2)
+    step(again, restored, 2)
+    for one, other in zip(net.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 TRAIN_FOREVER = """

@@ -1,18 +1,19 @@
 """The convert stage: a clip and a run in, the swapped clip out."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from .. import __version__
 from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..media import ClipWriter, SyntheticMark, clip_fingerprint, open_clip
-from ..outputs import claim, job_id, read_json, write_json
+from ..outputs import claim, found_job, job_id, write_json
 from ..training import TrainedRun
+from ..training.hardware import pick_device
 from .paint import build_run_pack, composite, paint_frames
 
 
@@ -47,13 +48,18 @@ def convert_clip(
     settings = config.model_dump(exclude={"batch", "device"})
     fingerprint = clip_fingerprint(clip)
     job = job_id(clip=fingerprint, run=run.fingerprint, settings=settings)
-    before = read_json(sidecar) if sidecar.exists() and out.exists() else {}
-    action = claim(out, job, before.get("job"), finished=True, overwrite=overwrite)
+    if out.exists() and out.resolve() == clip.resolve():
+        raise FaceswapError(f"{out}: is the clip itself; choose another name")
+    before = found_job(sidecar)
+    for path in (sidecar, out):
+        action = claim(path, job, before.get("job"), finished=out.exists(), overwrite=overwrite)
     if action == "done":
         return ConvertSummary(out, before["frames"], before["swapped"], done_before=True)
 
-    device = _device(config)
-    run.model.to(device)
+    if out.is_dir() and "job" in before:
+        # An earlier conversion's pictures, asked to be replaced; nobody else's folder is.
+        shutil.rmtree(out)
+    run.model.to(pick_device(config.device))
     pack = build_run_pack(run)
     for note in pack.notes:
         say(note)
@@ -101,9 +107,3 @@ def convert_clip(
     }
     write_json(sidecar, facts)
     return ConvertSummary(out, frames, swapped)
-
-
-def _device(config: ConvertConfig) -> torch.device:
-    if config.device != "auto":
-        return torch.device(config.device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

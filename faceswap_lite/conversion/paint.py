@@ -44,8 +44,13 @@ class PaintedFace:
 
 def build_run_pack(run: TrainedRun) -> FacePack:
     """The detector, landmarks and embedder that the run's face sets were made with."""
+    extract = run.config.extract
     return build_pack(
-        run.facts.detector, run.facts.landmarks_pack, run.facts.target.embedder or "none"
+        run.facts.detector,
+        run.facts.landmarks_pack,
+        run.facts.target.embedder or "none",
+        min_face_px=extract.min_face_px,
+        max_side_px=extract.max_side_px,
     )
 
 
@@ -91,10 +96,13 @@ def paint_frames(
 
     `rebuild` also runs the target's own decoder (`PaintedFace.rebuilt`; else it is zero).
     """
+    # With an embedder, likeness tells true faces from false ones: weak detections may stay.
+    min_score = run.config.extract.weak_score if pack.embedder is not None else None
     waiting: list[tuple[Frame, FoundFace | None]] = []
     for frame in frames:
         try:
-            face = choose_face(pack.find(frame.image), run, pack, config.face)
+            found = pack.find(frame.image, min_score=min_score)
+            face = choose_face(found, run, pack, config.face)
         except FaceswapError as error:
             raise FaceswapError(f"frame {frame.index}: {error}") from error
         waiting.append((frame, face))

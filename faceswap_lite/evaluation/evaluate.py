@@ -6,6 +6,7 @@ null, with its reason beside it; nothing is guessed.
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,20 @@ from ..faces import (
     FacePack,
     FoundFace,
     LandmarksPack,
+    as_uint8,
     cut_crop,
     estimate_pose,
     five_points,
     mouth_opening,
     open_face_set,
 )
-from ..media import Frame, clip_fingerprint, open_clip
+from ..media import Frame, clip_fingerprint, list_images, open_clip
 from ..metrics import correlation, landmark_nme, psnr_db, sharpness_ratio, ssim
-from ..outputs import claim, job_id, read_json, write_json
+from ..outputs import claim, found_job, job_id, write_json
 from ..training import TrainedRun
 from ..training.batches import split_heldout
+from ..training.hardware import pick_device
+from ..training.runs import describe_identity
 from .judge import Judge, build_judge
 
 METRICS = (
@@ -115,12 +119,12 @@ def evaluate_clip(
     fingerprint = clip_fingerprint(clip)
     of_converted = clip_fingerprint(converted) if converted else None
     job = job_id(clip=fingerprint, run=run.fingerprint, settings=settings, converted=of_converted)
-    before = read_json(out) if out.exists() else {}
-    found = before.get("job") if isinstance(before, dict) else None
-    if claim(out, job, found, finished=True, overwrite=overwrite) == "done":
+    before = found_job(out)
+    if claim(out, job, before.get("job"), finished=True, overwrite=overwrite) == "done":
         say(f"{out}: already done")
         return before
 
+    run.model.to(pick_device(convert.device))
     pack = build_run_pack(run)
     for note in pack.notes:
         say(note)
@@ -132,7 +136,14 @@ def evaluate_clip(
         say(f"warning: {clip.name}: {problem}")
     if not len(measures.get("heldout_psnr_db")):
         raise FaceswapError(f"{clip}: no frame shows the target's face; is it the right clip?")
-    metrics = _summarise(measures, run, fingerprint, truth, pack, reasons)
+    metrics = _summarise(measures, run, truth, pack, reasons)
+    if _fingerprints(clip) & set(run.facts.target.clips):
+        for name in ("heldout_psnr_db", "heldout_ssim", "generalization_gap_db"):
+            metrics[name] = None
+            reasons[name] = "the run was trained on this clip"
+    for name in METRICS:
+        if metrics.get(name) is None:
+            reasons.setdefault(name, "not one frame allows it")
     report = {
         "schema": 1,
         "tool": f"faceswap_lite {__version__}",
@@ -141,10 +152,25 @@ def evaluate_clip(
         "reasons": {name: reasons[name] for name in METRICS if name in reasons},
         "clip": {"path": str(clip), "sha256": fingerprint},
         "run": {"path": str(run.path), "step": run.step, "weights": run.fingerprint},
-        "settings": {**settings, "judge": judge.embedder.name if judge else None},
+        "settings": {
+            **settings,
+            "judge": judge.embedder.name if judge else None,
+            # The true swap is this person's: it is one only if the run's source is the same.
+            "truth_twin": truth.twin.name if truth else None,
+        },
     }
     write_json(out, report)
     return report
+
+
+def _fingerprints(clip: Path) -> set[str]:
+    """Of the clip; of a folder, also of its pictures and of the clips that its crops are from."""
+    found = {clip_fingerprint(clip)}
+    if clip.is_dir():
+        found |= {clip_fingerprint(picture) for picture in list_images(clip)}
+        with suppress(FaceswapError):
+            found |= {face.record.clip_fingerprint for face in open_face_set(clip).faces}
+    return found
 
 
 def report_table(report: dict[str, Any]) -> str:
@@ -192,16 +218,19 @@ def _measure(
         ]
         for frame, painted in tqdm(walk, total=total, desc="evaluate", unit="frame", disable=None):
             swap, twin_raw, twin_matched = (next(other) for other in others)
-            if painted is None:
-                measures.add(frames=1, faces=0)
-                continue
-            measures.add(frames=1, faces=1)
-            _measure_rebuilt(measures, painted)
-            matched = composite(frame.image, painted, convert)
-            shown = swap.image if swap is not None else matched
-            _measure_swap(measures, frame, painted, shown, run, pack, truth, judge)
+            # A frame whose face was missed stays as it is, and is measured so against the truth.
+            raw = matched = frame.image
+            measures.add(frames=1, faces=float(painted is not None))
+            if painted is not None:
+                _measure_rebuilt(measures, painted)
+                matched = composite(frame.image, painted, convert)
+                without = convert.model_copy(update={"color": "none"})
+                raw = composite(frame.image, painted, without)
+                shown = as_uint8(swap.image if swap is not None else matched)
+                _measure_swap(measures, frame, painted, shown, run, pack, truth, judge)
+            elif truth is not None:
+                measures.add(detected=0.0)
             if truth is not None and twin_raw is not None and twin_matched is not None:
-                raw = composite(frame.image, painted, convert.model_copy(update={"color": "none"}))
                 inside = truth.face_masks[frame.index] / 255.0
                 measures.add(
                     truth_psnr_db=psnr_db(raw, twin_raw.image, inside),
@@ -301,7 +330,6 @@ def _nearest(found: list[FoundFace], five: np.ndarray, distance: float) -> Found
 def _summarise(
     measures: Measures,
     run: TrainedRun,
-    fingerprint: str,
     truth: ActorTruth | None,
     pack: FacePack,
     reasons: dict[str, str],
@@ -318,10 +346,6 @@ def _summarise(
         "landmark_nme": measures.mean("nme"),
         "sharpness_ratio": measures.median("sharpness"),
     }
-    if fingerprint in run.facts.target.clips:
-        for name in ("heldout_psnr_db", "heldout_ssim"):
-            metrics[name] = None
-            reasons[name] = "the run was trained on this clip"
     seen, heldout = metrics["seen_psnr_db"], metrics["heldout_psnr_db"]
     if seen is not None and heldout is not None:
         metrics["generalization_gap_db"] = seen - heldout
@@ -357,21 +381,23 @@ def _plain(value: float | int | None) -> float | int | None:
 @torch.no_grad()
 def _seen_psnr(run: TrainedRun, reasons: dict[str, str]) -> float | None:
     """PSNR of the target's training faces: unwarped, in their masks, at the model's size."""
+    options, size = run.config.training, run.config.model.size
     try:
         faces = open_face_set(Path(run.facts.target.path))
+        if describe_identity(faces).fingerprint != run.facts.target.fingerprint:
+            raise FaceswapError(f"{faces.path}: has changed since the run was trained on it")
+        seen, _ = split_heldout(
+            [face.record.clip_fingerprint for face in faces.faces],
+            by=options.heldout_by,
+            share=options.heldout_share,
+            gap=options.heldout_gap,
+        )
+        chosen = seen[np.unique(np.linspace(0, len(seen) - 1, SEEN_FACES).round().astype(int))]
+        subset = replace(faces, faces=[faces.faces[i] for i in chosen])
+        crops, masks = subset.crops(size, 0.0), subset.masks(size, 0.0)
     except FaceswapError as error:
-        reasons["seen_psnr_db"] = f"the target's face set cannot be opened ({error})"
+        reasons["seen_psnr_db"] = str(error)
         return None
-    options, size = run.config.training, run.config.model.size
-    seen, _ = split_heldout(
-        [face.record.clip_fingerprint for face in faces.faces],
-        by=options.heldout_by,
-        share=options.heldout_share,
-        gap=options.heldout_gap,
-    )
-    chosen = seen[np.unique(np.linspace(0, len(seen) - 1, SEEN_FACES).round().astype(int))]
-    subset = replace(faces, faces=[faces.faces[i] for i in chosen])
-    crops, masks = subset.crops(size, 0.0), subset.masks(size, 0.0)
     device = next(run.model.parameters()).device
     numbers = []
     for part in np.array_split(np.arange(len(crops)), max(1, len(crops) // 32)):

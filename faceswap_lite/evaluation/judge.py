@@ -18,7 +18,7 @@ from ..faces import (
     transform_points,
 )
 from ..media import read_image
-from ..training import IdentityFacts, TrainedRun
+from ..training import TrainedRun
 
 # Best judges first; the one that built the sets is passed over.
 JUDGES = ("dlib", "facenet", "mobilefacenet")
@@ -43,7 +43,11 @@ class Judge:
 
 def build_judge(run: TrainedRun, config: EvaluateConfig) -> tuple[Judge | None, str]:
     """The judge, or None and the reason why there is none."""
-    took_part = {run.facts.source.embedder, run.facts.target.embedder}
+    try:
+        sets = [open_face_set(Path(facts.path)) for facts in (run.facts.source, run.facts.target)]
+    except FaceswapError as error:
+        return None, f"a face set of the run cannot be opened ({error})"
+    took_part = {face.record.embedder for faces in sets for face in faces.faces}
     wanted = JUDGES if config.judge == "auto" else (config.judge,)
     reasons = []
     for name in wanted:
@@ -54,10 +58,7 @@ def build_judge(run: TrainedRun, config: EvaluateConfig) -> tuple[Judge | None, 
             continue
         try:
             embedder = build_embedder(name)
-            source, target = (
-                _gallery_mean(facts, embedder, config.gallery)
-                for facts in (run.facts.source, run.facts.target)
-            )
+            source, target = (_gallery_mean(faces, embedder, config.gallery) for faces in sets)
         except FaceswapError as error:
             reasons.append(str(error))
             continue
@@ -65,8 +66,7 @@ def build_judge(run: TrainedRun, config: EvaluateConfig) -> tuple[Judge | None, 
     return None, "no embedder that had no part in building the sets: " + "; ".join(reasons)
 
 
-def _gallery_mean(facts: IdentityFacts, embedder: Embedder, count: int) -> Float[np.ndarray, " d"]:
-    faces: FaceSet = open_face_set(Path(facts.path))
+def _gallery_mean(faces: FaceSet, embedder: Embedder, count: int) -> Float[np.ndarray, " d"]:
     chosen = np.unique(np.linspace(0, len(faces.faces) - 1, count).round().astype(int))
     embeddings = []
     for face in (faces.faces[i] for i in chosen):

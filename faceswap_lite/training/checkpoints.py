@@ -40,7 +40,7 @@ def save_checkpoint(
     keep: int,
 ) -> Path:
     """Write a checkpoint of this step, then remove all but the newest `keep`."""
-    optimizer_tensors, optimizer_facts = _flatten(optimizer.state_dict())
+    optimizer_tensors, optimizer_facts = flatten_optimizer(optimizer.state_dict())
     tensors = {
         "model": model.state_dict(),
         "ema": ema.state_dict(),
@@ -48,7 +48,8 @@ def save_checkpoint(
     }
     folder = checkpoint_folder(run, progress.step)
     if folder.exists():
-        return folder
+        # The loop never saves a step twice: this one was found damaged.
+        shutil.rmtree(folder)
     with whole_folder(folder) as partial:
         hashes = {}
         for name, group in tensors.items():
@@ -70,6 +71,15 @@ def save_checkpoint(
     return folder
 
 
+def remove_after(run: Path, step: int | None) -> None:
+    """Remove checkpoints newer than `step` (None: all), and what a kill left of unfinished ones."""
+    for newer in list_checkpoints(run):
+        if step is None or newer > step:
+            shutil.rmtree(checkpoint_folder(run, newer))
+    for partial in (run / "checkpoints").glob(".step_*.partial"):
+        shutil.rmtree(partial)
+
+
 def list_checkpoints(run: Path) -> list[int]:
     """Steps of the checkpoints in a run folder, oldest first; unfinished ones are not counted."""
     found = (re.fullmatch(r"step_(\d{8})", p.name) for p in (run / "checkpoints").glob("step_*"))
@@ -83,6 +93,8 @@ def read_state(run: Path, step: int) -> dict[str, Any]:
     """
     folder = checkpoint_folder(run, step)
     facts = read_json(folder / "state.json")
+    if not isinstance(facts, dict) or not facts.keys() >= {"step", "seconds", "sha256"}:
+        raise FaceswapError(f"{folder / 'state.json'}: is damaged; remove this checkpoint's folder")
     for name, digest in facts["sha256"].items():
         if not (folder / name).is_file():
             raise FaceswapError(f"{folder / name}: is missing; remove this checkpoint's folder")
@@ -129,9 +141,17 @@ def restore_optimizer(
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": facts["param_groups"]})
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            for name, value in optimizer.state[parameter].items():
+                if value.shape == parameter.shape:
+                    # Fused kernels pair elements by memory order, which the file does not keep.
+                    ordered = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                    optimizer.state[parameter][name] = ordered
 
 
-def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def flatten_optimizer(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimiser's state as tensors by name, and the rest of it."""
     tensors = {
         f"{index}.{name}": value
         for index, values in state["state"].items()

@@ -2,10 +2,8 @@
 
 import copy
 import json
-import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,13 +30,15 @@ from .checkpoints import (
     load_weights,
     newest_good,
     read_state,
+    remove_after,
     restore_optimizer,
     save_checkpoint,
 )
 from .ema import ema_decay, update_ema
+from .hardware import memory_used, pick_device, pick_precision
 from .losses import reconstruction_loss
 from .preview import preview_sheet
-from .runs import FACTS_FILE, describe_run, read_facts, write_run
+from .runs import FACTS_FILE, carry_on, describe_run, read_facts, write_run
 from .schedules import SCHEDULES
 
 HELDOUT_FACES = 128
@@ -69,27 +69,38 @@ def train(
     stops being a number. KeyboardInterrupt, after saving, when a person stopped it.
     """
     options, size = config.training, config.model.size
+    device = pick_device(options.device)
 
     # What is this run, and where does it stand?
     facts = describe_run(source, target, config)
     found = read_facts(run) if (run / FACTS_FILE).is_file() else None
     start, problems = newest_good(run)
+    if problems and start is None:
+        raise FaceswapError(f"{run}: no checkpoint is good ({problems[0]}); or pass --overwrite")
     for problem in problems:
-        say(f"warning: {problem}; going on from an older one")
+        say(f"warning: {problem}; going on from step {start}")
     done = Progress(0, 0.0)
     if found is not None and start is not None:
         state = read_state(run, start)
         done = Progress(start, state["seconds"])
     finished = start is not None and _is_over(done, options)
-    action = claim(
-        run, facts.job, found.job if found else None, finished=finished, overwrite=overwrite
+    is_empty = run.is_dir() and not any(run.iterdir())
+    action = (
+        "start"
+        if is_empty
+        else claim(
+            run, facts.job, found.job if found else None, finished=finished, overwrite=overwrite
+        )
     )
     if action == "done":
         return TrainSummary(done.step, done.seconds, "already done")
     if action == "start" and run.exists():
+        if found is None and any(run.iterdir()):
+            raise FaceswapError(f"{run}: is not a run folder and not empty; choose another name")
         _clear(run)
-    if action == "resume" and found and found != facts:
-        say("note: a face set changed since this run began; it goes on with the faces of today")
+    if action == "resume" and found is not None:
+        facts = carry_on(found, facts, say)
+        remove_after(run, start)
     sides = {
         "source": load_side(source, size, options),
         "target": load_side(target, size, options),
@@ -97,11 +108,12 @@ def train(
     write_run(run, facts, config)
 
     # Device, precision, model, optimiser.
-    torch.set_num_threads(options.threads or os.cpu_count() or 1)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     fabric = Fabric(
-        accelerator=options.device,
+        accelerator=device.type,
         devices=1,
-        precision=pick_precision(options),  # type: ignore[arg-type]
+        precision=pick_precision(options.precision, device),  # type: ignore[arg-type]
     )
     network = build_model(config.model, options.seed)
     if fabric.device.type == "cuda":
@@ -132,7 +144,7 @@ def train(
     # The loop. A step depends on (seed, step) and the weights alone, so that a resumed run repeats
     # an uninterrupted one bit for bit on the same machine.
     log = _open_log(run, done.step)
-    board = SummaryWriter(str(run / "tensorboard"), purge_step=done.step)
+    board = SummaryWriter(str(run / "tensorboard"), purge_step=done.step + 1)
     step, began = done.step, time.monotonic() - done.seconds
     reason, heldout = "", float("nan")
     bar = tqdm(total=options.steps, initial=step, desc="train", unit="step", disable=None)
@@ -212,6 +224,7 @@ def train(
                 write_image(run / "previews" / f"step_{step:08d}.png", sheet)
                 write_image(run / "preview.png", sheet)
             if save_here:
+                _check_weights(network, step)
                 now = Progress(step, time.monotonic() - began)
                 save_checkpoint(run, now, network, average, optimizer, options.keep)
             if stopped:
@@ -256,29 +269,6 @@ def heldout_loss(
     return total / len(chosen)
 
 
-def pick_precision(options: TrainingConfig) -> str:
-    """The config's precision; "auto" is bf16 where the hardware multiplies it natively."""
-    if options.precision != "auto":
-        return options.precision
-    if torch.cuda.is_available() and options.device in ("auto", "cuda"):
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return "bf16-mixed" if native and options.device in ("auto", "cpu") else "32-true"
-
-
-def memory_used(device: torch.device) -> str:
-    """Peak memory of the GPU, or the most this process has held of the machine's, as text."""
-    if device.type == "cuda":
-        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f}G"
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return "?"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return f"{peak / (2**30 if sys.platform == 'darwin' else 2**20):.1f}G"
-
-
 def _is_over(progress: Progress, options: TrainingConfig) -> bool:
     return bool(_why_stop(progress, options))
 
@@ -299,6 +289,15 @@ def _finite(loss: torch.Tensor, step: int, rate: float) -> float:
             "checkpoint is good: try training.lr three times lower, or training.precision=32-true"
         )
     return value
+
+
+def _check_weights(network: SwapAutoencoder, step: int) -> None:
+    # The loss is that of the weights before this step's update; what is saved are those after it.
+    if not all(bool(p.isfinite().all()) for p in network.parameters()):
+        raise FaceswapError(
+            f"step {step}: the weights are no longer numbers; the last checkpoint is good: try "
+            "training.lr three times lower, or training.precision=32-true"
+        )
 
 
 def _place(side: SideData, device: torch.device) -> SideData:

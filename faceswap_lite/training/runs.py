@@ -1,5 +1,6 @@
 """The run folder: what it was made from, and how others load what it learned."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +104,14 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
                 f"{source.path} was made with {name} {of_source}, {target.path} with {of_target}: "
                 f"their faces are placed differently; extract one of them again"
             )
+    if source.pack == "five":
+        # Five points are the detector's own, and every detector has its own idea of a nose.
+        names = {f.record.detector for faces in (source, target) for f in faces.faces}
+        if len(names) > 1:
+            raise FaceswapError(
+                f"{source.path} and {target.path}: five points of {', '.join(sorted(names))} "
+                "do not go together; extract again with one extract.detector"
+            )
     fixed = config.training.model_dump(exclude=set(FREE_ON_RESUME))
     if config.training.schedule == "cosine":
         fixed["steps"] = config.training.steps
@@ -115,18 +124,31 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
             training=fixed,
         ),
         landmarks_pack=source.pack,
-        detector=source.faces[0].record.detector,
+        detector=target.faces[0].record.detector,
         coverage=source.coverage,
         source=sides["source"],
         target=sides["target"],
     )
 
 
+def carry_on(found: RunFacts, facts: RunFacts, say: Callable[[str], None]) -> RunFacts:
+    """The facts of a resumed run: today's, with every clip that it ever learned from."""
+    sides = {}
+    for name in ("source", "target"):
+        before, now = getattr(found, name), getattr(facts, name)
+        if before.fingerprint != now.fingerprint:
+            say(f"note: {now.path} changed since this run began; it goes on with today's faces")
+        clips = sorted({*before.clips, *now.clips})
+        sides[name] = now.model_copy(update={"clips": clips})
+    return facts.model_copy(update=sides)
+
+
 def write_run(run: Path, facts: RunFacts, config: Config) -> None:
     """Write what a run is made from into its folder."""
     run.mkdir(parents=True, exist_ok=True)
-    write_text(run / CONFIG_FILE, dump_config(config))
+    # The facts first: they are what makes the folder ours.
     write_json(run / FACTS_FILE, facts.model_dump())
+    write_text(run / CONFIG_FILE, dump_config(config))
 
 
 def read_facts(run: Path) -> RunFacts:
