@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .errors import FaceswapError
 from .faces import describe_face_set
-from .media import open_clip, read_synthetic_mark
+from .media import list_images, open_clip, read_synthetic_mark
 from .outputs import found_job
 from .training.checkpoints import newest_good
 from .training.runs import CONFIG_FILE, FACTS_FILE, read_facts
@@ -20,7 +20,12 @@ def describe(path: Path) -> str:
     if (path / FACTS_FILE).is_file():
         return _describe_run(path)
     if path.is_dir():
-        return describe_face_set(path)
+        try:
+            return describe_face_set(path)
+        except FaceswapError:
+            # Not faces; pictures may still be a clip.
+            if not list_images(path):
+                raise
     return _describe_clip(path)
 
 

@@ -16,7 +16,12 @@ minutes="$1"
 absolute() { case "$1" in /*) echo "$1" ;; *) echo "$STARTED_IN/$1" ;; esac; }
 source_clips="$(absolute "$2")"
 target_clips="$(absolute "$3")"
-clip="$(absolute "$4")"
+mapfile -t clips < <(compgen -G "$(absolute "$4")")
+if [ ${#clips[@]} -ne 1 ]; then
+    echo "error: EVAL must name one clip; $4 names ${#clips[@]}" >&2
+    exit 1
+fi
+clip="${clips[0]}"
 out="${OUT:-workspace/real}"
 config="${CONFIG:-quick64}"
 run=("$BIN/faceswap-lite")

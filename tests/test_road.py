@@ -94,6 +94,20 @@ def test_pictures_out(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     pictures = sorted((tmp_path / "frames").glob("*.png"))
     assert len(pictures) == 12
     assert read_synthetic_mark(pictures[0]) is not None
+    pictures[0].unlink()
+    other = ConvertConfig(color="none")
+    convert_clip(run, cast.unseen_clip, tmp_path / "frames", other, overwrite=True, say=silent)
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 12
+
+
+def test_what_is_not_ours_is_not_overwritten(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
+    clip = tmp_path / "mine.mp4"
+    clip.write_bytes(cast.unseen_clip.read_bytes())
+    with pytest.raises(FaceswapError, match="is the clip itself"):
+        convert_clip(run, clip, clip, ConvertConfig(), overwrite=True, say=silent)
+    (tmp_path / "swap.mp4.json").write_text('{"diary": 1}')
+    with pytest.raises(FaceswapError, match="not made by this command"):
+        convert_clip(run, clip, tmp_path / "swap.mp4", ConvertConfig(), say=silent)
 
 
 def test_a_clip_without_the_target_is_refused_and_nothing_is_left(
@@ -169,6 +183,15 @@ def test_a_clip_that_was_trained_on_has_no_held_out_figure(
     )
     assert report["metrics"]["heldout_psnr_db"] is None
     assert "trained on this clip" in report["reasons"]["heldout_psnr_db"]
+
+
+def test_the_face_set_that_was_trained_on_has_no_held_out_figure(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    out, config = tmp_path / "r.json", EvaluateConfig(every=8)
+    report = evaluate_clip(run, cast.target, out, config, ConvertConfig(), say=silent)
+    assert report["metrics"]["heldout_psnr_db"] is None
+    assert report["metrics"]["detected"] == 1
 
 
 def test_a_conversion_of_another_length_is_refused(

@@ -212,7 +212,8 @@ def _packs(names: tuple[str, ...], config: ExtractConfig) -> list[FacePack]:
     """One pack for each finding thread: the networks hold state."""
     build = partial(build_pack, min_face_px=config.min_face_px, max_side_px=config.max_side_px)
     first = build(*names)
-    print("\n".join(first.notes))
+    for note in first.notes:
+        print(note)
     taken = (first.detector_name, first.landmarks_name, first.embedder_name or "none")
     more = min(_MOST_FINDERS, os.cpu_count() or 1) - 1
     return [first, *(build(*taken) for _ in range(more))]
