@@ -94,7 +94,7 @@ class TrainingConfig(Section):
     ema_decay: float = Field(0.998, ge=0, lt=1, description="0: no averaging")
 
     dssim_weight: float = Field(10.0, ge=0)
-    mse_weight: float = Field(10.0, ge=0)
+    mse_weight: float = Field(30.0, ge=0)
     mask_weight: float = Field(3.0, ge=0, description="loss of the mask head")
     features_weight: float = Field(
         10.0, ge=0, description="extra weight of eyes and mouth in the picture's loss; 0: off"
@@ -138,8 +138,8 @@ class ConvertConfig(Section):
 
     color: ColorName = "robust_mkl"
     mask: MaskName = "product"
-    erode: float = Field(0.0, ge=-0.3, le=0.3, description="in face sides; below 0: dilate")
-    feather: float = Field(0.06, ge=0, le=0.5, description="soft edge's width, in face sides")
+    erode: float = Field(-0.03, ge=-0.3, le=0.3, description="in face sides; below 0: dilate")
+    feather: float = Field(0.05, ge=0, le=0.5, description="soft edge's width, in face sides")
     batch: int = Field(16, ge=1, description="faces swapped at a time")
     face: int | None = Field(
         None, ge=0, description="swap the n-th face from the left, not the target's by likeness"

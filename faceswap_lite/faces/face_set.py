@@ -125,7 +125,7 @@ def open_face_set(path: Path, minimum: int = 1) -> FaceSet:
     path = Path(path)
     if not path.is_dir():
         what = "is a file, not a folder of crops" if path.exists() else "no such face set"
-        raise FaceswapError(f"{path}: {what}; make one with: faceswap-lite extract CLIP --out {path}")
+        raise FaceswapError(f"{path}: {what}; faceswap-lite extract CLIP --out {path} makes one")
     entries, others = _entries(path)
     faces, problems = _without_duplicates([e for e in entries if e.record is not None])
     problems = [*_unusable(entries, others), *problems, *_changes(path, faces)]
