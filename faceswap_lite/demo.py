@@ -21,6 +21,7 @@ from .training.loop import train
 from .training.runs import FACTS_FILE
 
 SOURCE, TARGET = "bruno", "ada"
+TAKES = 6
 UNSEEN_FRAMES = 120
 
 
@@ -38,21 +39,22 @@ def run_demo(
             raise FaceswapError(
                 f"{out / name}: exists and is not this demo's; choose another --out"
             )
-    cast = {
-        "source": {"actor": SOURCE, "twin": TARGET, "seed": 1},
-        "target": {"actor": TARGET, "twin": SOURCE, "seed": 2},
-        "unseen": {"actor": TARGET, "twin": SOURCE, "seed": 3, "frames": UNSEEN_FRAMES},
-    }
-    say(f"1/5 render: {SOURCE} (source) and {TARGET} (target)")
-    for name, part in cast.items():
-        part_config = config.render.model_copy(update=part)
-        render_clip(part_config, out / f"{name}.mp4", overwrite=overwrite)
+    say(f"1/5 render: {SOURCE} (source) and {TARGET} (target), {TAKES} takes each")
+    people = {"source": (SOURCE, TARGET), "target": (TARGET, SOURCE)}
+    takes = {name: [out / f"{name}_{take}.mp4" for take in range(1, TAKES + 1)] for name in people}
+    for name, (actor, twin) in people.items():
+        for take, clip in enumerate(takes[name]):
+            # Every take has its own light, background and motion, as real footage should.
+            seed = 10 * (1 + list(people).index(name)) + take
+            part = {"actor": actor, "twin": twin, "seed": seed}
+            render_clip(config.render.model_copy(update=part), clip, overwrite=overwrite)
+    part = {"actor": TARGET, "twin": SOURCE, "seed": 3, "frames": UNSEEN_FRAMES, "rate": 25}
+    unseen = config.render.model_copy(update=part)
+    render_clip(unseen, out / "unseen.mp4", overwrite=overwrite)
 
     say("2/5 extract")
-    for name in ("source", "target"):
-        extract_faces(
-            [out / f"{name}.mp4"], out / f"{name}_faces", config.extract, overwrite=overwrite
-        )
+    for name in people:
+        extract_faces(takes[name], out / f"{name}_faces", config.extract, overwrite=overwrite)
 
     say("3/5 train")
     sets = [open_face_set(out / f"{name}_faces", minimum=10) for name in ("source", "target")]

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _folder(variable: str, name: str, what: str) -> Path:
-    folder = Path(os.environ.get(variable, ROOT.parent / "shared" / name))
+    folder = Path(os.environ.get(variable) or ROOT.parent / "shared" / name)
     if not folder.is_dir():
         pytest.skip(f"no {what}: set {variable} to the folder that holds them")
     return folder.resolve()

@@ -173,7 +173,8 @@ def test_the_optimiser_is_restored_in_the_memory_order_of_its_weights() -> None:
     again, restored = new()
     again.load_state_dict(net.state_dict())
     tensors, facts = flatten_optimizer(adam.state_dict())
-    restore_optimizer(restored, {k: v.contiguous() for k, v in tensors.items()}, facts)
+    saved = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    restore_optimizer(restored, saved, facts)
     step(net, adam, 2)
     step(again, restored, 2)
     for one, other in zip(net.parameters(), again.parameters(), strict=True):

@@ -220,7 +220,7 @@ def _measure(
             swap, twin_raw, twin_matched = (next(other) for other in others)
             # A frame whose face was missed stays as it is, and is measured so against the truth.
             raw = matched = frame.image
-            measures.add(frames=1, faces=float(painted is not None))
+            measures.add(frames=1.0, faces=float(painted is not None))
             if painted is not None:
                 _measure_rebuilt(measures, painted)
                 matched = composite(frame.image, painted, convert)
