@@ -128,7 +128,8 @@ def evaluate_clip(
     pack = build_run_pack(run)
     for note in pack.notes:
         say(note)
-    truth = load_truth(clip)
+    # A folder of crops may stand beside the clip that it was cut from, and bear its name.
+    truth = load_truth(clip) if clip.is_file() else None
     reasons: dict[str, str] = {}
     judge = _pick_judge(run, config, truth, reasons)
     measures, problems = _measure(run, clip, converted, pack, config, convert, truth, judge)
