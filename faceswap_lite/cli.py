@@ -164,7 +164,7 @@ def evaluate(
 def render(
     out: Annotated[Path, typer.Argument(help="The clip to write; its truth goes beside it.")],
     actor: Annotated[str | None, typer.Option(help="A name, or random:SEED.")] = None,
-    twin: Annotated[str | None, typer.Option(help="Whose face the twin clips wear.")] = None,
+    twin: Annotated[str | None, typer.Option(help="Whose face the twins wear; null: none.")] = None,
     frames: Annotated[int | None, typer.Option(help="How many frames.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of motion, light and background.")] = None,
     config: ConfigOption = None,

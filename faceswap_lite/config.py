@@ -59,7 +59,7 @@ class ModelConfig(Section):
     """The network. The field's names in brackets."""
 
     architecture: ArchitectureName = "df"
-    flags: str = Field("ud", pattern="^[udtc]*$", description="df only: u, d, t, c")
+    flags: str = Field("d", pattern="^[udtc]*$", description="df only: u, d, t, c")
     size: int = Field(64, ge=32, le=1024, description="side of the model's faces, px")
     encoder_dims: int = Field(32, ge=4, le=1024, description="[e_dims] df only")
     inter_dims: int = Field(128, ge=16, le=4096, description="[ae_dims] df only")
@@ -103,11 +103,11 @@ class TrainingConfig(Section):
         0.1, ge=0, le=1, description="weight of the crop outside the face's mask"
     )
 
-    rotation_deg: float = Field(10.0, ge=0, le=45, description="drawn from -x to x")
-    zoom: float = Field(0.05, ge=0, lt=0.5, description="factor from 1-x to 1+x")
-    shift: float = Field(0.05, ge=0, lt=0.5, description="from -x to x, in crop sides")
-    flip: float = Field(0.4, ge=0, le=1, description="probability of a mirrored face")
-    warp: float = Field(0.03, ge=0, le=0.2, description="elastic warp's spread, in crop sides")
+    rotation_deg: float = Field(4.0, ge=0, le=45, description="drawn from -x to x")
+    zoom: float = Field(0.03, ge=0, lt=0.5, description="factor from 1-x to 1+x")
+    shift: float = Field(0.02, ge=0, lt=0.5, description="from -x to x, in crop sides")
+    flip: float = Field(0.0, ge=0, le=1, description="probability of a mirrored face")
+    warp: float = Field(0.02, ge=0, le=0.2, description="elastic warp's spread, in crop sides")
     brightness: float = Field(0.05, ge=0, le=0.5, description="additive jitter of both sides")
     contrast: float = Field(0.05, ge=0, le=0.5, description="multiplicative jitter of both sides")
 
@@ -161,7 +161,7 @@ class RenderConfig(Section):
     """A clip of a synthetic actor, with its truth."""
 
     actor: str = Field("ada", description="a name, or random:SEED")
-    twin: str = Field("bruno", description="whose face the twin clips wear")
+    twin: str | None = Field("bruno", description="whose face the twin clips wear; null: no twins")
     frames: int = Field(240, ge=1)
     size: int = Field(256, ge=64, le=2048, description="side of the square frame, px")
     rate: int = Field(25, ge=1, le=240, description="frames a second")

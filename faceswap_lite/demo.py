@@ -20,7 +20,7 @@ from .training import load_run
 from .training.loop import train
 from .training.runs import FACTS_FILE
 
-SOURCE, TARGET = "bruno", "ada"
+SOURCE, TARGET = "dara", "bruno"
 TAKES = 6
 UNSEEN_FRAMES = 120
 
@@ -40,15 +40,15 @@ def run_demo(
                 f"{out / name}: exists and is not this demo's; choose another --out"
             )
     say(f"1/5 render: {SOURCE} (source) and {TARGET} (target), {TAKES} takes each")
-    people = {"source": (SOURCE, TARGET), "target": (TARGET, SOURCE)}
+    people = {"source": SOURCE, "target": TARGET}
     takes = {name: [out / f"{name}_{take}.mp4" for take in range(1, TAKES + 1)] for name in people}
-    for name, (actor, twin) in people.items():
+    for name, actor in people.items():
         for take, clip in enumerate(takes[name]):
             # Every take has its own light, background and motion, as real footage should.
             seed = 10 * (1 + list(people).index(name)) + take
-            part = {"actor": actor, "twin": twin, "seed": seed}
+            part = {"actor": actor, "twin": None, "seed": seed}
             render_clip(config.render.model_copy(update=part), clip, overwrite=overwrite)
-    part = {"actor": TARGET, "twin": SOURCE, "seed": 3, "frames": UNSEEN_FRAMES, "rate": 25}
+    part = {"actor": TARGET, "twin": SOURCE, "seed": 4, "frames": UNSEEN_FRAMES, "rate": 25}
     unseen = config.render.model_copy(update=part)
     render_clip(unseen, out / "unseen.mp4", overwrite=overwrite)
 
@@ -68,8 +68,8 @@ def run_demo(
     anew = overwrite or (ours and made_by != run.fingerprint)
     convert_clip(run, clip, swap, config.convert, overwrite=anew, say=say)
     truth = load_truth(clip)
-    assert truth is not None, "render_clip wrote it a moment ago"
-    side_by_side([clip, swap, truth.twin_matched], out / "comparison.mp4")
+    assert truth is not None and truth.twin is not None, "render_clip wrote it a moment ago"
+    side_by_side([clip, swap, truth.twin.matched], out / "comparison.mp4")
 
     say("5/5 evaluate")
     report = evaluate_clip(

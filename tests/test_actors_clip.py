@@ -51,10 +51,10 @@ def test_the_clips_hold_what_was_rendered(rendered):
     truth = load_truth(rendered)
     assert truth is not None
     assert truth.states == random_performance(6, CONFIG.rate, CONFIG.seed, CONFIG.max_yaw_deg)
-    assert (truth.identity, truth.twin) == (ACTORS["ada"], ACTORS["bruno"])
+    assert (truth.identity, truth.twin.identity) == (ACTORS["ada"], ACTORS["bruno"])
     assert truth.landmarks.shape == (6, 68, 2) and truth.face_masks.shape == (6, 96, 96)
-    wear = {rendered: {}, truth.twin_raw: {"face_of": truth.twin}}
-    wear[truth.twin_matched] = {"face_of": truth.twin, "skin_of": truth.identity}
+    wear = {rendered: {}, truth.twin.raw: {"face_of": truth.twin.identity}}
+    wear[truth.twin.matched] = {"face_of": truth.twin.identity, "skin_of": truth.identity}
     for path, worn in wear.items():
         frames = frames_of(path)
         assert len(frames) == 6
@@ -69,7 +69,7 @@ def test_the_stored_mask_covers_every_difference(rendered):
     for state, mask, points in zip(truth.states, truth.face_masks, truth.landmarks, strict=True):
         own, raw = (
             render_actor(truth.identity, state, 96, background=CONFIG.seed, face_of=face)
-            for face in (None, truth.twin)
+            for face in (None, truth.twin.identity)
         )
         assert (own.image == raw.image)[mask == 0].all()
         assert (own.landmarks == points).all()
@@ -115,9 +115,9 @@ def test_a_stopped_render_leaves_no_clip_and_can_be_started_again(tmp_path, monk
 def test_a_lost_part_is_made_again(tmp_path):
     out = tmp_path / "clip.mp4"
     summary = render_clip(CONFIG, out)
-    summary.twin_raw.unlink()
+    summary.twins[0].unlink()
     assert not render_clip(CONFIG, out).already_done
-    assert summary.twin_raw.exists()
+    assert summary.twins[0].exists()
 
 
 def test_other_clips_have_no_truth_and_a_broken_truth_is_one_line(tmp_path):

@@ -2,8 +2,10 @@
 
 import json
 import zipfile
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import partial
@@ -26,8 +28,19 @@ from .render import RenderedActor, render_actor
 # Visually lossless: the twins are the truth that swaps are measured against.
 _QUALITY = 10
 _SUFFIXES = (".mp4", ".mov", ".mkv")
+# Moments of a performance that are drawn at once.
+_VIEWS_AHEAD = 3
 # A change of the renderer's pictures is a change of the job.
 _RENDERER = 1
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The same performance with another identity's face."""
+
+    identity: ActorIdentity
+    raw: Path  # a clip, the face in its own skin tone
+    matched: Path  # a clip, the face in the actor's skin tone
 
 
 @dataclass(frozen=True)
@@ -38,9 +51,7 @@ class ActorTruth:
     landmarks: Float[np.ndarray, "n 68 2"]  # iBUG-68, pixels, of the actor itself
     face_masks: UInt8[np.ndarray, "n h w"]  # 255: what the twins' faces replace; 0: equal in all
     identity: ActorIdentity
-    twin: ActorIdentity
-    twin_raw: Path  # the twin's face in its own skin tone
-    twin_matched: Path  # the twin's face in the actor's skin tone
+    twin: Twin | None
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,7 @@ class RenderSummary:
 
     clip: Path
     truth: Path
-    twin_raw: Path
-    twin_matched: Path
+    twins: tuple[Path, ...]
     frames: int
     already_done: bool
 
@@ -69,65 +79,70 @@ def twin_paths(clip: Path) -> tuple[Path, Path]:
 
 
 def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> RenderSummary:
-    """Render `out` and, beside it, its truth and its two twins; done already: say so.
+    """Render `out` and, beside it, its truth and its two twins, if any; done already: say so.
 
-    The four files appear whole, `out` last, so that `out` never stands without its truth.
+    The files appear whole, `out` last, so that `out` never stands without its truth.
     Raises: FaceswapError when files of another job are there and `overwrite` is off; UsageError
     for an unknown actor or a file name that is no video's.
     """
     if out.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{out}: the clip's name must end in {', '.join(_SUFFIXES)}")
-    actor, twin = find_actor(config.actor), find_actor(config.twin)
+    actor = find_actor(config.actor)
+    twin = None if config.twin is None else find_actor(config.twin)
     job = job_id(
-        renderer=_RENDERER, people=(asdict(actor), asdict(twin)), config=config.model_dump()
+        renderer=_RENDERER,
+        people=(asdict(actor), twin and asdict(twin)),
+        config=config.model_dump(),
     )
-    raw_path, matched_path = twin_paths(out)
-    outputs = (out, truth_path(out), raw_path, matched_path)
+    twins = () if twin is None else twin_paths(out)
+    outputs = (out, truth_path(out), *twins)
     found = _job_of(truth_path(out))
     whole = all(path.exists() for path in outputs)
     claims = {claim(path, job, found, finished=whole, overwrite=overwrite) for path in outputs}
-    summary = RenderSummary(out, truth_path(out), raw_path, matched_path, config.frames, False)
-    if claims == {"done"}:
+    done = claims == {"done"}
+    summary = RenderSummary(out, truth_path(out), twins, config.frames, already_done=done)
+    if done:
         print(f"{out}: already done")
-        return RenderSummary(**{**vars(summary), "already_done": True})
+        return summary
     states = random_performance(config.frames, float(config.rate), config.seed, config.max_yaw_deg)
     landmarks, masks = [], []
-    # Left in the opposite order: `out` appears last.
-    with (
-        _writer(out, config) as clip,
-        _writer(raw_path, config) as raw,
-        _writer(matched_path, config) as matched,
-    ):
-        views = _views(actor, twin, states, config)
+    with ExitStack() as stack:
+        # Left in the opposite order: `out` appears last.
+        writers = [stack.enter_context(_writer(path, config)) for path in (out, *twins)]
+        moments = _views(actor, twin, states, config)
         bar = tqdm(
-            views, total=config.frames, unit="frame", desc=f"render {out.name}", disable=None
+            moments, total=config.frames, unit="frame", desc=f"render {out.name}", disable=None
         )
-        for pts, (own, worn, toned) in enumerate(bar):
-            clip.write(own.image, pts)
-            raw.write(worn.image, pts)
-            matched.write(toned.image, pts)
-            landmarks.append(own.landmarks)
-            masks.append(_mask_of(own, worn, toned))
-        # First of the four, so that a stop from here on leaves files that know their job.
+        for pts, views in enumerate(bar):
+            for writer, view in zip(writers, views, strict=True):
+                writer.write(view.image, pts)
+            landmarks.append(views[0].landmarks)
+            masks.append(_mask_of(*views))
+        # First of all, so that a stop from here on leaves files that know their job.
         _save_truth(truth_path(out), job, actor, twin, states, np.stack(landmarks), np.stack(masks))
     return summary
 
 
 def _views(
-    actor: ActorIdentity, twin: ActorIdentity, states: list[ActorState], config: RenderConfig
-) -> Iterator[tuple[RenderedActor, RenderedActor, RenderedActor]]:
-    """Of each state: the actor, the twin in its own skin, the twin in the actor's skin."""
-    wear: list[dict[str, ActorIdentity]] = [
-        {},
-        {"face_of": twin},
-        {"face_of": twin, "skin_of": actor},
-    ]
+    actor: ActorIdentity,
+    twin: ActorIdentity | None,
+    states: list[ActorState],
+    config: RenderConfig,
+) -> Iterator[list[RenderedActor]]:
+    """Of each state: the actor; with a twin, also its face in its own and in the actor's skin."""
+    wear: list[dict[str, ActorIdentity]] = [{}]
+    if twin is not None:
+        wear += [{"face_of": twin}, {"face_of": twin, "skin_of": actor}]
+    view = partial(render_actor, actor, size=config.size, background=config.seed)
     # Most of a view is spent in numpy and OpenCV, which leave the interpreter to others.
-    with ThreadPoolExecutor(len(wear)) as pool:
+    with ThreadPoolExecutor(_VIEWS_AHEAD) as pool:
+        waiting: deque[list[Future[RenderedActor]]] = deque()
         for state in states:
-            draw = partial(render_actor, actor, state, config.size, background=config.seed)
-            own, worn, toned = (job.result() for job in [pool.submit(draw, **w) for w in wear])
-            yield own, worn, toned
+            waiting.append([pool.submit(view, state=state, **worn) for worn in wear])
+            if len(waiting) == _VIEWS_AHEAD:
+                yield [job.result() for job in waiting.popleft()]
+        for jobs in waiting:
+            yield [job.result() for job in jobs]
 
 
 def _mask_of(*views: RenderedActor) -> UInt8[np.ndarray, "h w"]:
@@ -159,7 +174,6 @@ def load_truth(clip_path: Path) -> ActorTruth | None:
     path = truth_path(clip_path)
     if not path.is_file():
         return None
-    raw, matched = twin_paths(clip_path)
     try:
         with np.load(path, allow_pickle=False) as stored:
             return ActorTruth(
@@ -167,9 +181,7 @@ def load_truth(clip_path: Path) -> ActorTruth | None:
                 landmarks=stored["landmarks"],
                 face_masks=stored["face_masks"],
                 identity=_unpack_identity(str(stored["identity"])),
-                twin=_unpack_identity(str(stored["twin"])),
-                twin_raw=raw,
-                twin_matched=matched,
+                twin=_unpack_twin(str(stored["twin"]), clip_path),
             )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
@@ -182,7 +194,7 @@ def _save_truth(
     path: Path,
     job: str,
     actor: ActorIdentity,
-    twin: ActorIdentity,
+    twin: ActorIdentity | None,
     states: list[ActorState],
     landmarks: Float[np.ndarray, "n 68 2"],
     masks: UInt8[np.ndarray, "n h w"],
@@ -197,7 +209,7 @@ def _save_truth(
             landmarks=landmarks,
             face_masks=masks,
             identity=np.array(json.dumps(asdict(actor))),
-            twin=np.array(json.dumps(asdict(twin))),
+            twin=np.array(json.dumps(twin and asdict(twin))),
         )
 
 
@@ -218,6 +230,10 @@ def _unpack_states(names: np.ndarray, values: np.ndarray) -> list[ActorState]:
         }
         states.append(ActorState(**{**state, "noise_seed": int(state["noise_seed"])}))
     return states
+
+
+def _unpack_twin(text: str, clip: Path) -> Twin | None:
+    return None if text == "null" else Twin(_unpack_identity(text), *twin_paths(clip))
 
 
 def _unpack_identity(text: str) -> ActorIdentity:

@@ -157,7 +157,7 @@ def evaluate_clip(
             **settings,
             "judge": judge.embedder.name if judge else None,
             # The true swap is this person's: it is one only if the run's source is the same.
-            "truth_twin": truth.twin.name if truth else None,
+            "truth_twin": truth.twin.identity.name if truth and truth.twin else None,
         },
     }
     write_json(out, report)
@@ -207,7 +207,7 @@ def _measure(
 ) -> tuple[Measures, list[str]]:
     """Walk the clip once, with its conversion and its twins beside it."""
     measures = Measures()
-    twins = (truth.twin_raw, truth.twin_matched) if truth else (None, None)
+    twins = (truth.twin.raw, truth.twin.matched) if truth and truth.twin else (None, None)
     beside = [_frames_of(path) for path in (converted, *twins)]
     with open_clip(clip) as reader:
         total = reader.info.frame_count
@@ -370,6 +370,8 @@ def _summarise(
         metrics[name] = measures.mean(name)
         if truth is None:
             reasons[name] = "only rendered actors have a true swap"
+        elif truth.twin is None:
+            reasons[name] = "this actor was rendered without a twin"
     return {name: _plain(value) for name, value in metrics.items()}
 
 
