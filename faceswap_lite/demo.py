@@ -48,7 +48,7 @@ def run_demo(
             seed = 10 * (1 + list(people).index(name)) + take
             part = {"actor": actor, "twin": None, "seed": seed}
             render_clip(config.render.model_copy(update=part), clip, overwrite=overwrite)
-    part = {"actor": TARGET, "twin": SOURCE, "seed": 4, "frames": UNSEEN_FRAMES, "rate": 25}
+    part = {"actor": TARGET, "twin": SOURCE, "seed": 5, "frames": UNSEEN_FRAMES, "rate": 25}
     unseen = config.render.model_copy(update=part)
     render_clip(unseen, out / "unseen.mp4", overwrite=overwrite)
 

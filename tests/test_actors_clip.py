@@ -47,6 +47,14 @@ def test_four_files_and_nothing_else(rendered):
         assert mark is not None and mark.digital_source_type == "algorithmicMedia"
 
 
+def test_without_a_twin_there_are_two_files(tmp_path):
+    summary = render_clip(CONFIG.model_copy(update={"twin": None}), tmp_path / "alone.mp4")
+    assert summary.twins == ()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["alone.mp4", "alone.truth.npz"]
+    assert load_truth(tmp_path / "alone.mp4").twin is None
+
+
 def test_the_clips_hold_what_was_rendered(rendered):
     truth = load_truth(rendered)
     assert truth is not None

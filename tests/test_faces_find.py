@@ -134,6 +134,18 @@ def test_deep_pictures_become_8_bit() -> None:
     np.testing.assert_array_equal(as_uint8(deep), [[[0, 1, 255]]])
 
 
+def test_mtcnns_points_stay_put_when_the_picture_moves() -> None:
+    pack = build_pack("mtcnn", "five", "none")
+    state = ActorState(yaw_deg=15, mouth=0.3)
+    image = render_actor(ACTORS["bruno"], state, 256).image
+    still = pack.find(image)[0].landmarks
+    shifts = [(3, 0), (0, 3), (5, 2), (7, 7)]
+    moved = [pack.find(np.roll(image, (dy, dx), (0, 1)))[0].landmarks for dx, dy in shifts]
+    gaps = [points - shift - still for points, shift in zip(moved, shifts, strict=True)]
+    # The eyes are 46 px apart; the first look alone is off by up to 4 px.
+    assert np.abs(gaps).max() < 1.5
+
+
 def test_mtcnn_finds_actors_and_nothing_in_noise() -> None:
     pack = build_pack("mtcnn", "five", "none")
     actor = render_actor(ACTORS["ada"], ActorState(yaw_deg=20), 192)

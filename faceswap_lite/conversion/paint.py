@@ -1,6 +1,8 @@
 """From a frame to a painted face and back: find the target, paint the source, put it in place."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,14 +96,12 @@ def paint_frames(
 ) -> Iterator[tuple[Frame, PaintedFace | None]]:
     """Each frame with its painted face, or None where there is none to swap. Batched, in order.
 
+    `pack` is busy in a thread of its own until the last frame: no one else may use it meanwhile.
     `rebuild` also runs the target's own decoder (`PaintedFace.rebuilt`; else it is zero).
     """
-    # With an embedder, likeness tells true faces from false ones: weak detections may stay.
-    min_score = run.config.extract.weak_score if pack.embedder is not None else None
     waiting: list[tuple[Frame, FoundFace | None]] = []
-    for frame in frames:
+    for frame, found in _find_ahead(frames, run, pack, config.batch):
         try:
-            found = pack.find(frame.image, min_score=min_score)
             face = choose_face(found, run, pack, config.face)
         except FaceswapError as error:
             raise FaceswapError(f"frame {frame.index}: {error}") from error
@@ -122,6 +122,24 @@ def composite(image: Picture, painted: PaintedFace, config: ConvertConfig) -> Pi
         painted.hull, painted.learned, config.mask, erode=config.erode, feather=config.feather
     )
     return paste_face(image, face, alpha, painted.frame_to_crop)
+
+
+def _find_ahead(
+    frames: Iterable[Frame], run: TrainedRun, pack: FacePack, depth: int
+) -> Iterator[tuple[Frame, list[FoundFace]]]:
+    """Each frame and its faces; the next `depth` frames are searched while this one is used."""
+    # With an embedder, likeness tells true faces from false ones: weak detections may stay.
+    min_score = run.config.extract.weak_score if pack.embedder is not None else None
+    # One searcher: a pack's networks serve one thread at a time.
+    with ThreadPoolExecutor(1) as searcher:
+        ahead: deque[tuple[Frame, Future[list[FoundFace]]]] = deque()
+        for frame in frames:
+            ahead.append((frame, searcher.submit(pack.find, frame.image, min_score=min_score)))
+            if len(ahead) > depth:
+                first, found = ahead.popleft()
+                yield first, found.result()
+        for first, found in ahead:
+            yield first, found.result()
 
 
 def _paint_batch(

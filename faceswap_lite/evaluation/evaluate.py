@@ -207,6 +207,7 @@ def _measure(
 ) -> tuple[Measures, list[str]]:
     """Walk the clip once, with its conversion and its twins beside it."""
     measures = Measures()
+    judging_pack = build_run_pack(run)
     twins = (truth.twin.raw, truth.twin.matched) if truth and truth.twin else (None, None)
     beside = [_frames_of(path) for path in (converted, *twins)]
     with open_clip(clip) as reader:
@@ -228,7 +229,7 @@ def _measure(
                 without = convert.model_copy(update={"color": "none"})
                 raw = composite(frame.image, painted, without)
                 shown = as_uint8(swap.image if swap is not None else matched)
-                _measure_swap(measures, frame, painted, shown, run, pack, truth, judge)
+                _measure_swap(measures, frame, painted, shown, run, judging_pack, truth, judge)
             elif truth is not None:
                 measures.add(detected=0.0)
             if truth is not None and twin_raw is not None and twin_matched is not None:

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from .align import align, cut_crop
+from .geometry import invert_similarity, transform_points
 from .weights import find_weights
 
 
@@ -70,8 +72,18 @@ class YuNet:
         return faces
 
 
+# The second look of MTCNN's last network: its side, and what it sees, in eye distances.
+_SECOND_LOOK_PX = 48
+_SECOND_LOOK_COVERAGE = 3.0
+_MIRRORED_FIVE = [1, 0, 2, 4, 3]
+
+
 class Mtcnn:
-    """Zhang et al. 2016, "Joint face detection and alignment using multitask cascaded networks"."""
+    """Zhang et al. 2016, "Joint face detection and alignment using multitask cascaded networks".
+
+    The points come from a second look of its last network, at the face upright and centred and at
+    its mirror image: on actors, crops cut by them scatter half as much as by the first look's.
+    """
 
     def __init__(self, min_face_px: int, max_side_px: int) -> None:
         from facenet_pytorch import MTCNN
@@ -90,11 +102,31 @@ class Mtcnn:
         if boxes is None:
             return []
         faces = [
-            Detection(_float64(box) / scale, float(score), _float64(five) / scale)
+            Detection(
+                _float64(box) / scale,
+                float(score),
+                self._second_look(image, _float64(five) / scale),
+            )
             for box, score, five in zip(boxes, scores, points, strict=True)
             if score >= min_score
         ]
         return _keep_large(faces, self._min_face_px)
+
+    def _second_look(
+        self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
+    ) -> Float[np.ndarray, "5 2"]:
+        import torch
+
+        side = _SECOND_LOOK_PX
+        to_view = align(five, "five", _SECOND_LOOK_COVERAGE, side)
+        view = torch.from_numpy(cut_crop(image, to_view, side)).permute(2, 0, 1)
+        views = (torch.stack([view, view.flip(2)]).float() - 127.5) / 128
+        with torch.no_grad():
+            _, points, _ = self._net.onet(views)  # (2, 10): x of five, then y, in sides of the view
+        seen, mirrored = _float64(points).reshape(2, 2, 5).transpose(0, 2, 1) * side - 0.5
+        mirrored = mirrored[_MIRRORED_FIVE]
+        mirrored[:, 0] = side - 1 - mirrored[:, 0]
+        return transform_points((seen + mirrored) / 2, invert_similarity(to_view))
 
 
 def shrink(
