@@ -21,7 +21,7 @@ from .training.loop import train
 from .training.runs import FACTS_FILE
 
 SOURCE, TARGET = "dara", "bruno"
-TAKES = 6
+TAKES = 12
 UNSEEN_FRAMES = 120
 
 
@@ -45,10 +45,10 @@ def run_demo(
     for name, actor in people.items():
         for take, clip in enumerate(takes[name]):
             # Every take has its own light, background and motion, as real footage should.
-            seed = 10 * (1 + list(people).index(name)) + take
+            seed = 20 * (1 + list(people).index(name)) + take
             part = {"actor": actor, "twin": None, "seed": seed}
             render_clip(config.render.model_copy(update=part), clip, overwrite=overwrite)
-    part = {"actor": TARGET, "twin": SOURCE, "seed": 5, "frames": UNSEEN_FRAMES, "rate": 25}
+    part = {"actor": TARGET, "twin": SOURCE, "seed": 6, "frames": UNSEEN_FRAMES, "rate": 25}
     unseen = config.render.model_copy(update=part)
     render_clip(unseen, out / "unseen.mp4", overwrite=overwrite)
 
