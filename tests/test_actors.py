@@ -10,6 +10,7 @@ from faceswap_lite.actors import (
     find_actor,
     random_actor,
     random_performance,
+    raster,
     render_actor,
 )
 from faceswap_lite.actors.raster import rasterise
@@ -98,13 +99,16 @@ def test_short_performances_exist(frames):
 # Rasteriser
 
 
-def test_two_triangles_fill_a_square_once_with_linear_places():
+def test_two_triangles_fill_a_square_with_linear_places():
     corners = np.array([[1, 1, 0], [9, 1, 0], [1, 9, 0], [9, 9, 0]], np.float32)
     uv = corners[:, :2] * 2 + 3
-    drawn = rasterise(corners, np.array([[0, 1, 2], [1, 3, 2]]), uv, 12, 11)
-    assert len(drawn.pixel) == len(set(drawn.pixel.tolist())) == 81
-    np.testing.assert_allclose(drawn.u, (drawn.pixel % 12) * 2 + 3, atol=1e-3)
-    np.testing.assert_allclose(drawn.v, (drawn.pixel // 12) * 2 + 3, atol=1e-3)
+    surface = rasterise(corners, np.array([[0, 1, 2], [1, 3, 2]]), uv, 12, 11)
+    inside = np.zeros((11, 12), bool)
+    inside[1:10, 1:10] = True
+    y, x = np.mgrid[:11, :12]
+    np.testing.assert_array_equal(surface.nearness, np.where(inside, 0, -np.inf))
+    np.testing.assert_allclose(surface.u, np.where(inside, x * 2 + 3, -9), atol=1e-3)
+    np.testing.assert_allclose(surface.v, np.where(inside, y * 2 + 3, -9), atol=1e-3)
 
 
 def test_the_nearer_triangle_wins_whatever_the_order():
@@ -113,20 +117,19 @@ def test_the_nearer_triangle_wins_whatever_the_order():
     )
     uv = np.repeat(np.array([[1, 0], [2, 0]], np.float32), 3, axis=0)
     for order in ([0, 1], [1, 0]):
-        drawn = rasterise(points, np.array([[0, 1, 2], [3, 4, 5]])[order], uv, 20, 20)
-        picture = np.zeros((20, 20))
-        picture.flat[drawn.pixel] = drawn.u
+        picture = rasterise(points, np.array([[0, 1, 2], [3, 4, 5]])[order], uv, 20, 20).u
         assert picture[2, 2] == 1 and picture[2, 12] == 2
 
 
-def test_the_rasteriser_agrees_with_testing_every_sample_against_every_triangle():
+@pytest.mark.parametrize("batch", [7, 2048])
+def test_the_rasteriser_agrees_with_testing_every_sample_against_every_triangle(batch, monkeypatch):
+    monkeypatch.setattr(raster, "_BATCH", batch)
     rng = np.random.default_rng(0)
     points = rng.uniform(-20, 84, (90, 3)).astype(np.float32)
     triangles = np.arange(90).reshape(30, 3)
     uv = np.repeat(np.arange(30, dtype=np.float32), 3)[:, None] * np.ones((1, 2), np.float32)
-    drawn = rasterise(points, triangles, uv, 64, 64)
-    mine = np.full((64, 64), -1.0)
-    mine.flat[drawn.pixel] = drawn.u
+    surface = rasterise(points, triangles, uv, 64, 64)
+    mine = np.where(surface.nearness > -np.inf, surface.u, -1)
     y, x = np.mgrid[:64, :64].astype(float)
     nearest = np.full((64, 64), -np.inf)
     theirs = np.full((64, 64), -1.0)
@@ -144,7 +147,8 @@ def test_the_rasteriser_agrees_with_testing_every_sample_against_every_triangle(
 def test_nothing_to_draw_draws_nothing():
     far = np.array([[-9, -9, 0], [-5, -9, 0], [-9, -5, 0], [3, 3, 0]], np.float32)
     for triangles in ([[0, 1, 2]], [[3, 3, 3]]):
-        assert len(rasterise(far, np.array(triangles), far[:, :2].copy(), 8, 8).pixel) == 0
+        surface = rasterise(far, np.array(triangles), far[:, :2].copy(), 8, 8)
+        assert (surface.nearness == -np.inf).all() and (surface.u == -9).all()
 
 
 # Frames

@@ -1,4 +1,4 @@
-"""Triangles to samples: one z-buffered pass in bulk array operations, no loop over triangles."""
+"""Triangles to samples: a z-buffer filled by batches of triangles in bulk array operations."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 
-class Fragments(NamedTuple):
-    """The visible samples: where each lies, and where in the atlas it looks."""
+class Surface(NamedTuple):
+    """What is seen at each sample: how near it is, and where in the atlas the sample looks."""
 
-    pixel: Int[np.ndarray, " n"]
-    u: Float[np.ndarray, " n"]
-    v: Float[np.ndarray, " n"]
+    nearness: Float[np.ndarray, "h w"]  # -inf where nothing is
+    u: Float[np.ndarray, "h w"]  # -9, outside the atlas, where nothing is
+    v: Float[np.ndarray, "h w"]
 
 
 # A sample this near to a shared edge belongs to both triangles: a gap would be seen, a double not.
 _EDGE = 1e-3
+# Triangles at a time. With all at once, up to a third of a frame went into fetching fresh memory.
+_BATCH = 2048
 
 
 def rasterise(
@@ -24,13 +26,24 @@ def rasterise(
     uv: Float[np.ndarray, "n 2"],
     width: int,
     height: int,
-) -> Fragments:
-    """The nearest surface under each sample of a `width` x `height` grid, each sample once.
+) -> Surface:
+    """The nearest surface under each sample of a `width` x `height` grid; of equals, the last.
 
     `points` are (x, y) in samples and z, larger = nearer. Triangles become spans (their cut with
     one row of samples), spans become samples; z, u and v are linear along a span.
     """
-    corners = np.concatenate([points, uv], 1).take(triangles, axis=0)  # (m, 3, x y z u v)
+    surface = Surface(
+        *(np.full((height, width), empty, np.float32) for empty in (-np.inf, -9.0, -9.0))
+    )
+    corners = np.concatenate([points, uv], 1)
+    for start in range(0, len(triangles), _BATCH):
+        _draw_batch(corners.take(triangles[start : start + _BATCH], axis=0), surface)
+    return surface
+
+
+def _draw_batch(corners: Float[np.ndarray, "m 3 5"], surface: Surface) -> None:
+    """Draw triangles, given by x, y, z, u, v of their corners, into `surface`."""
+    height, width = surface.nearness.shape
     edges, planes = _edges(corners[..., :2]), _planes(corners)
     # Spans: which triangle, which row.
     top = np.maximum(np.ceil(edges[:, 1]), 0).astype(np.int32)
@@ -50,16 +63,13 @@ def rasterise(
     pixel = (y.astype(np.int32) * width + left.astype(np.int32)).take(span) + along
     reach = along.astype(np.float32)
     nearness = at[0].take(span) + step[0].take(span) * reach
-    nearest = np.full(width * height, -np.inf, np.float32)
+    nearest = surface.nearness.reshape(-1)
     np.maximum.at(nearest, pixel, nearness)
     front = np.flatnonzero(nearness >= nearest.take(pixel))
-    # Where two are equally near, the later one is taken.
-    winner = np.full(width * height, -1, np.int32)
-    winner[pixel.take(front)] = front
-    chosen = winner[winner >= 0]
-    owner, reach = span.take(chosen), reach.take(chosen)
-    u, v = (at[k].take(owner) + step[k].take(owner) * reach for k in (1, 2))
-    return Fragments(pixel.take(chosen), u, v)
+    # Where two are equally near, the one written later stays.
+    pixel, owner, reach = pixel.take(front), span.take(front), reach.take(front)
+    for k, places in ((1, surface.u), (2, surface.v)):
+        places.reshape(-1)[pixel] = at[k].take(owner) + step[k].take(owner) * reach
 
 
 def _expand(counts: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:

@@ -304,16 +304,11 @@ def _draw(
     atlas, points, triangles, uv = _assemble(parts, camera, state)
     # Samples lie at the middles of the quarters of a pixel.
     points[:, :2] = (points[:, :2] + 0.5) * _SAMPLES - 0.5
-    drawn = rasterise(points, triangles, uv, fine, fine)
-    where = np.full((2, fine * fine), -9, np.float32)
-    where[0, drawn.pixel], where[1, drawn.pixel] = drawn.u, drawn.v
-    samples = cv2.remap(
-        atlas, where[0].reshape(fine, fine), where[1].reshape(fine, fine), cv2.INTER_LINEAR
-    )
-    covered = np.zeros(fine * fine, np.uint8)
-    covered[drawn.pixel] = 255
+    surface = rasterise(points, triangles, uv, fine, fine)
+    samples = cv2.remap(atlas, surface.u, surface.v, cv2.INTER_LINEAR)
+    covered = np.where(surface.nearness > -np.inf, np.uint8(255), np.uint8(0))
     picture = cv2.resize(samples, (size, size), interpolation=cv2.INTER_AREA)
-    cover = cv2.resize(covered.reshape(fine, fine), (size, size), interpolation=cv2.INTER_AREA)
+    cover = cv2.resize(covered, (size, size), interpolation=cv2.INTER_AREA)
     behind = (255 - cover).astype(np.float32) / 255
     tone = np.sqrt(_key_color(state) * min(0.5 * state.light + 0.5 * state.ambient, 1.4))
     image = np.asarray(cv2.multiply(cv2.merge([behind * float(t) for t in tone]), backdrop))
@@ -370,8 +365,8 @@ def _assemble(
 def _faces_camera(
     points: Float[np.ndarray, "n 3"], triangles: Int[np.ndarray, "m 3"]
 ) -> np.ndarray:
-    a, b, c = (points[triangles[:, k], :2] for k in range(3))
-    p, q = b - a, c - a
+    corners = points[:, :2].take(triangles, axis=0)  # (m, 3, x y)
+    p, q = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     # Rows run down, columns to the right, pixel rows down: fronts turn against the clock.
     return p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] < 0
 
@@ -436,15 +431,15 @@ def _light(part: _Part, state: ActorState, out: UInt8[np.ndarray, "h w 4"]) -> N
     broad, tight = (cv2.resize(shine, size) for shine in shines[:2])
     extra = texture.broad[fine_rows, fine_columns] * broad
     extra = extra + texture.tight[fine_rows, fine_columns] * tight
-    light = cv2.resize(diffuse, size)
+    lit = cv2.resize(diffuse, size)
     if texture.hair is not None:
         # Most of the highlight along hair has the hair's own colour.
         along = texture.hair[fine_rows, fine_columns] * cv2.resize(shines[2], size)
         extra = extra + 0.035 * along
-        light = cv2.add(light, cv2.merge([along, along, along]))
-    lit = cv2.multiply(color, light)
-    lit = cv2.add(lit, cv2.merge([extra, extra, extra]))
-    out[fine_rows, fine_columns, :3] = cv2.convertScaleAbs(cv2.sqrt(lit), alpha=255)
+        cv2.add(lit, cv2.merge([along, along, along]), dst=lit)
+    cv2.multiply(lit, color, dst=lit)
+    cv2.add(lit, cv2.merge([extra, extra, extra]), dst=lit)
+    out[fine_rows, fine_columns, :3] = cv2.convertScaleAbs(cv2.sqrt(lit, dst=lit), alpha=255)
     out[..., 3] = part.share
 
 
