@@ -18,7 +18,7 @@ DetectorName = Literal["auto", "yunet", "mtcnn"]
 LandmarksName = Literal["auto", "mesh", "five"]
 EmbedderName = Literal["auto", "none", "mobilefacenet", "facenet", "dlib"]
 CoverageName = Literal["face", "full", "whole", "head"]
-ArchitectureName = Literal["original", "df"]
+ArchitectureName = Literal["original", "df", "liae"]
 ScheduleName = Literal["constant", "cosine"]
 ColorName = Literal["none", "reinhard", "robust_mkl"]
 MaskName = Literal["hull", "learned", "product"]
@@ -59,12 +59,12 @@ class ModelConfig(Section):
     """The network. The field's names in brackets."""
 
     architecture: ArchitectureName = "df"
-    flags: str = Field("d", pattern="^[udtc]*$", description="df only: u, d, t, c")
+    flags: str = Field("d", pattern="^[udtc]*$", description="u, d, t, c; not for original")
     size: int = Field(64, ge=32, le=1024, description="side of the model's faces, px")
-    encoder_dims: int = Field(32, ge=4, le=1024, description="[e_dims] df only")
-    inter_dims: int = Field(128, ge=16, le=4096, description="[ae_dims] df only")
-    decoder_dims: int = Field(32, ge=4, le=1024, description="[d_dims] df only")
-    mask_dims: int = Field(12, ge=2, le=512, description="[d_mask_dims] df only")
+    encoder_dims: int = Field(32, ge=4, le=1024, description="[e_dims] not for original")
+    inter_dims: int = Field(128, ge=16, le=4096, description="[ae_dims] not for original")
+    decoder_dims: int = Field(32, ge=4, le=1024, description="[d_dims] not for original")
+    mask_dims: int = Field(12, ge=2, le=512, description="[d_mask_dims] not for original")
     mask_head: bool = Field(True, description="each decoder also paints its face's mask")
 
     @model_validator(mode="after")

@@ -1,0 +1,48 @@
+"""The liae autoencoder: one encoder and one decoder for both identities, told apart by the code.
+
+The decoder's code has two halves. inter_AB sees every face; inter_B sees the target's faces only.
+The source is coded [AB, AB], the target [B, AB]. A swap codes the target's faces as the source's:
+[AB, AB]. The parts and the flags are df's.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .autoencoder import Painted, Side, SwapAutoencoder
+from .df import DfDecoder, DfEncoder, DfInter
+
+
+class Liae(SwapAutoencoder):
+    """Tells the identities apart by what stands in the first half of the decoder's code."""
+
+    def __init__(self, encoder: DfEncoder, inter_ab: DfInter, inter_b: DfInter, decoder: DfDecoder):
+        super().__init__()
+        self.encoder = encoder
+        # Weights are carried over by the field's names of the parts.
+        self.inter_AB = inter_ab
+        self.inter_B = inter_b
+        self.decoder = decoder
+
+    def encode(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n"]:
+        """The flat code that both inters understand."""
+        return self.encoder(faces)
+
+    def decode(self, code: Float[Tensor, "b n"], side: Side) -> Painted:
+        """The face and, with a mask head, the mask, coded as this side's faces are."""
+        shared = self.inter_AB(code)  # (b, c, l, l)
+        own = shared if side == "source" else self.inter_B(code)
+        return self.decoder(torch.cat([own, shared], 1))  # of (b, 2c, l, l)
+
+    def forward(
+        self, source: Float[Tensor, "b 3 s s"], target: Float[Tensor, "c 3 s s"]
+    ) -> tuple[Painted, Painted]:
+        """A training pass: each part run once, inter_B on the target's faces alone."""
+        code = self.encode(torch.cat([source, target]))
+        shared = self.inter_AB(code)  # (b + c, d, l, l)
+        own = torch.cat([shared[: len(source)], self.inter_B(code[len(source) :])])
+        face, mask = self.decoder(torch.cat([own, shared], 1))
+        split = [len(source), len(target)]
+        masks = mask.split(split) if mask is not None else (None, None)
+        of_source, of_target = zip(face.split(split), masks, strict=True)
+        return of_source, of_target
