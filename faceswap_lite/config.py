@@ -19,7 +19,7 @@ LandmarksName = Literal["auto", "mesh", "five"]
 EmbedderName = Literal["auto", "none", "mobilefacenet", "facenet", "dlib"]
 CoverageName = Literal["face", "full", "whole", "head"]
 ArchitectureName = Literal["original", "df", "liae"]
-ScheduleName = Literal["constant", "cosine"]
+ScheduleName = Literal["constant", "cosine", "step", "one_cycle", "plateau"]
 ColorName = Literal["none", "reinhard", "robust_mkl"]
 MaskName = Literal["hull", "learned", "product"]
 CodecName = Literal["h264", "hevc", "prores", "ffv1"]
@@ -87,7 +87,21 @@ class TrainingConfig(Section):
 
     lr: float = Field(1e-3, gt=0)
     schedule: ScheduleName = "constant"
-    warmup_steps: int = Field(100, ge=0, description="linear rise of the rate")
+    warmup_steps: int = Field(
+        100, ge=0, description="linear rise of the rate; one_cycle has its own"
+    )
+    step_every: int = Field(1000, ge=1, description="schedule step: steps between drops")
+    step_factor: float = Field(0.5, gt=0, le=1, description="schedule step: a drop's factor")
+    plateau_threshold: float = Field(
+        0.005, ge=0, lt=1, description="a smaller relative gain of the held-out loss is none"
+    )
+    plateau_patience: int = Field(5, ge=0, description="held-out losses without a gain borne")
+    plateau_cooldown: int = Field(2, ge=0, description="held-out losses not judged after a drop")
+    plateau_factor: float = Field(0.5, gt=0, lt=1, description="of the rate, at a drop")
+    plateau_floor: float = Field(0.01, ge=0, le=1, description="lowest rate, in shares of lr")
+    plateau_smoothing: float = Field(
+        0.5, ge=0, lt=1, description="weight of the past in the smoothed held-out loss; 0: off"
+    )
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     clip_norm: float = Field(1.0, ge=0, description="largest norm of a step's gradient; 0: off")
@@ -95,6 +109,9 @@ class TrainingConfig(Section):
 
     dssim_weight: float = Field(10.0, ge=0)
     mse_weight: float = Field(30.0, ge=0)
+    l1_weight: float = Field(0.0, ge=0, description="mean absolute difference; 0: off")
+    gradient_weight: float = Field(0.0, ge=0, description="slopes at four scales; 0: off")
+    frequency_weight: float = Field(0.0, ge=0, description="focal frequency loss; 0: off")
     mask_weight: float = Field(3.0, ge=0, description="loss of the mask head")
     features_weight: float = Field(
         10.0, ge=0, description="extra weight of eyes and mouth in the picture's loss; 0: off"
@@ -127,9 +144,9 @@ class TrainingConfig(Section):
     threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")
 
     @model_validator(mode="after")
-    def _cosine_has_an_end(self) -> "TrainingConfig":
-        if self.schedule == "cosine" and self.steps is None:
-            raise ValueError("schedule cosine needs training.steps: it ends there")
+    def _schedule_has_its_end(self) -> "TrainingConfig":
+        if self.schedule in ("cosine", "one_cycle") and self.steps is None:
+            raise ValueError(f"schedule {self.schedule} needs training.steps: it ends there")
         return self
 
 

@@ -52,12 +52,13 @@ def test_without_a_twin_there_are_two_files(tmp_path):
     assert summary.twins == ()
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["alone.mp4", "alone.truth.npz"]
-    assert load_truth(tmp_path / "alone.mp4").twin is None
+    truth = load_truth(tmp_path / "alone.mp4")
+    assert truth is not None and truth.twin is None
 
 
 def test_the_clips_hold_what_was_rendered(rendered):
     truth = load_truth(rendered)
-    assert truth is not None
+    assert truth is not None and truth.twin is not None
     assert truth.states == random_performance(6, CONFIG.rate, CONFIG.seed, CONFIG.max_yaw_deg)
     assert (truth.identity, truth.twin.identity) == (ACTORS["ada"], ACTORS["bruno"])
     assert truth.landmarks.shape == (6, 68, 2) and truth.face_masks.shape == (6, 96, 96)
@@ -73,7 +74,7 @@ def test_the_clips_hold_what_was_rendered(rendered):
 
 def test_the_stored_mask_covers_every_difference(rendered):
     truth = load_truth(rendered)
-    assert truth is not None
+    assert truth is not None and truth.twin is not None
     for state, mask, points in zip(truth.states, truth.face_masks, truth.landmarks, strict=True):
         own, raw = (
             render_actor(truth.identity, state, 96, background=CONFIG.seed, face_of=face)

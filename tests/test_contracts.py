@@ -149,7 +149,9 @@ def test_schedule(name: str) -> None:
     )
     factors = [SCHEDULES[name](step, settings) for step in range(51)]
     assert all(0 <= factor <= 1 for factor in factors)
-    assert factors[0] < factors[9] == max(factors)
+    # A one-cycle rate has its own rise, of 0.3 of the steps.
+    top = 14 if name == "one_cycle" else 9
+    assert factors[0] < factors[top] == max(factors) == 1
     assert factors == [SCHEDULES[name](step, settings) for step in range(51)]
 
 

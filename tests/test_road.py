@@ -167,7 +167,7 @@ def test_the_true_swap_scores_far_better_than_the_untouched_clip(
     from faceswap_lite.metrics import psnr_db
 
     truth = load_truth(cast.unseen_clip)
-    assert truth is not None
+    assert truth is not None and truth.twin is not None
     target, twin = frames_of(cast.unseen_clip)[3], frames_of(truth.twin.raw)[3]
     inside = truth.face_masks[3] / 255.0
     assert psnr_db(twin, twin, inside) > 60

@@ -55,23 +55,70 @@ def checkpoint_tensors(run: Path, step: int) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_resume_repeats_an_uninterrupted_run(cast: Cast, tmp_path: Path, schedule: str) -> None:
-    run_steps(cast, tmp_path / "once", steps=40, schedule=schedule)
-    if schedule == "cosine":
-        # A cosine ends at `steps`, so it is stopped by a checkpoint in the middle, not by steps.
-        run_steps(cast, tmp_path / "twice", steps=40, schedule=schedule, save_every=17, keep=9)
+# No gain is ever enough for this one: the rate drops at steps 20 and 40, and cools down between.
+JUMPY_PLATEAU = {
+    "schedule": "plateau",
+    "plateau_threshold": 0.9,
+    "plateau_patience": 0,
+    "plateau_cooldown": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": "constant"},
+        {"schedule": "cosine"},
+        {"schedule": "step", "step_every": 15},
+        {"schedule": "one_cycle"},
+        JUMPY_PLATEAU,
+        {"l1_weight": 1.0, "gradient_weight": 1.0, "frequency_weight": 1.0},
+    ],
+    ids=lambda options: options.get("schedule", "losses"),
+)
+def test_resume_repeats_an_uninterrupted_run(
+    cast: Cast, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    run_steps(cast, tmp_path / "once", steps=40, **options)
+    if options.get("schedule") in ("cosine", "one_cycle"):
+        # These end at `steps`, so they are stopped by a checkpoint in the middle, not by steps.
+        run_steps(cast, tmp_path / "twice", steps=40, save_every=23, keep=9, **options)
         shutil.rmtree(checkpoint_folder(tmp_path / "twice", 40))
-        shutil.rmtree(checkpoint_folder(tmp_path / "twice", 34))
     else:
-        run_steps(cast, tmp_path / "twice", steps=17)
-    summary = run_steps(cast, tmp_path / "twice", steps=40, schedule=schedule)
+        run_steps(cast, tmp_path / "twice", steps=23, **options)
+    assert list_checkpoints(tmp_path / "twice") == [23]
+    summary = run_steps(cast, tmp_path / "twice", steps=40, **options)
     assert summary.step == 40
     once, twice = (checkpoint_tensors(tmp_path / name, 40) for name in ("once", "twice"))
     assert once.keys() == twice.keys()
     assert any(name.startswith("optimizer.") for name in once)
     assert [name for name in once if not torch.equal(once[name], twice[name])] == []
     assert log_lines(tmp_path / "once") == log_lines(tmp_path / "twice")
+
+
+def test_a_plateau_lowers_the_rate_and_says_so(cast: Cast, tmp_path: Path) -> None:
+    said: list[str] = []
+    config = with_training(cast.config, steps=45, lr=1e-3, **JUMPY_PLATEAU)
+    source, target = open_face_set(cast.source), open_face_set(cast.target)
+    train(source, target, tmp_path / "run", config, say=said.append)
+    lines = log_lines(tmp_path / "run")
+    rates = {line["step"]: line["lr"] for line in lines if "lr" in line}
+    assert [rates[step] for step in (20, 21, 40, 41)] == [1e-3, 5e-4, 5e-4, 2.5e-4]
+    scales = {line["step"]: line["plateau_scale"] for line in lines if "plateau_scale" in line}
+    assert scales == {10: 1.0, 20: 0.5, 30: 0.5, 40: 0.25}
+    drops = [line for line in said if "no gain" in line]
+    assert len(drops) == 2
+    assert "step 20" in drops[0] and "from 1 to 0.5 of training.lr" in drops[0]
+
+
+def test_what_the_schedule_goes_by_is_part_of_the_job(cast: Cast, tmp_path: Path) -> None:
+    run_steps(cast, tmp_path / "run", steps=3, **JUMPY_PLATEAU)
+    run_steps(cast, tmp_path / "run", steps=4, **JUMPY_PLATEAU)
+    with pytest.raises(FaceswapError, match="--overwrite"):
+        run_steps(cast, tmp_path / "run", steps=5, heldout_every=7, **JUMPY_PLATEAU)
+    run_steps(cast, tmp_path / "cycle", steps=3, schedule="one_cycle")
+    with pytest.raises(FaceswapError, match="--overwrite"):
+        run_steps(cast, tmp_path / "cycle", steps=4, schedule="one_cycle")
 
 
 def test_training_learns_and_its_loss_lines_are_finite(cast: Cast, tmp_path: Path) -> None:

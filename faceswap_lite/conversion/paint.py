@@ -172,7 +172,7 @@ def _run_model(
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     device = next(run.model.parameters()).device
     pixels = torch.from_numpy(np.stack(crops)).to(device)
-    code = run.model.encode(pixels.permute(0, 3, 1, 2).float() / 255)  # (b, c, l, l)
+    code = run.model.encode(pixels.permute(0, 3, 1, 2).float() / 255)
     face, mask = run.model.decode(code, "source")
     rebuilt = run.model.decode(code, "target")[0] if rebuild else torch.zeros_like(face)
 

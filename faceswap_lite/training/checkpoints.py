@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import FaceswapError
 from ..outputs import file_sha256, read_json, whole_folder
+from .schedules import PlateauState
 
 TENSOR_FILES = ("model", "ema", "optimizer")
 
@@ -37,6 +38,7 @@ def save_checkpoint(
     model: nn.Module,
     ema: nn.Module,
     optimizer: torch.optim.Optimizer,
+    plateau: PlateauState,
     keep: int,
 ) -> Path:
     """Write a checkpoint of this step, then remove all but the newest `keep`."""
@@ -63,6 +65,7 @@ def save_checkpoint(
             "step": progress.step,
             "seconds": progress.seconds,
             "optimizer": optimizer_facts,
+            "plateau": asdict(plateau),
             "sha256": hashes,
         }
         (partial / "state.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")

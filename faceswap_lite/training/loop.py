@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from .hardware import memory_used, pick_device, pick_precision
 from .losses import reconstruction_loss
 from .preview import preview_sheet
 from .runs import FACTS_FILE, carry_on, describe_run, read_facts, write_run
-from .schedules import SCHEDULES
+from .schedules import SCHEDULES, PlateauState, next_plateau
 
 HELDOUT_FACES = 128
 """Held-out faces of each side that a held-out loss looks at, spread evenly over all."""
@@ -120,6 +120,7 @@ def train(
         # Tensor cores want channels last; on CPUs it measured slower.
         network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).requires_grad_(False)
+    plateau = PlateauState()
     optimizer = torch.optim.Adam(
         network.parameters(), lr=options.lr, betas=(options.beta1, options.beta2), fused=True
     )
@@ -130,6 +131,7 @@ def train(
         load_into(network, load_weights(run, start, "model"), run)
         load_into(average, load_weights(run, start, "ema"), run)
         restore_optimizer(optimizer, load_weights(run, start, "optimizer"), state["optimizer"])
+        plateau = PlateauState(**state.get("plateau", {}))
     else:
         done = Progress(0, 0.0)
     say(
@@ -157,11 +159,11 @@ def train(
             }
 
             # Set the learning rate.
-            rate = options.lr * SCHEDULES[options.schedule](step, options)
+            rate = options.lr * plateau.scale * SCHEDULES[options.schedule](step, options)
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
-            # Forward: each identity is rebuilt by its own decoder from the one shared code.
+            # Forward: each identity is rebuilt by its own path from the one shared code.
             painted = model(views["source"].warped, views["target"].warped)
             terms = {
                 side: side_loss(painted[place], views[side], options)
@@ -213,6 +215,15 @@ def train(
                 if step % options.heldout_every == 0:
                     record = {"step": step, "heldout": heldout}
                     record |= {f"heldout_{side}": losses[side] for side in SIDES}
+                    if options.schedule == "plateau":
+                        before, plateau = plateau, next_plateau(plateau, heldout, options)
+                        record |= {f"plateau_{name}": v for name, v in asdict(plateau).items()}
+                        if plateau.scale != before.scale:
+                            bar.clear()
+                            say(
+                                f"step {step}: no gain in the held-out loss; the rate goes from "
+                                f"{before.scale:g} to {plateau.scale:g} of training.lr"
+                            )
                     _write_log(log, board, record, now.seconds)
                 if bar.disable:
                     say(
@@ -226,7 +237,7 @@ def train(
             if save_here:
                 _check_weights(network, step)
                 now = Progress(step, time.monotonic() - began)
-                save_checkpoint(run, now, network, average, optimizer, options.keep)
+                save_checkpoint(run, now, network, average, optimizer, plateau, options.keep)
             if stopped:
                 reason = "stopped by hand"
                 break
@@ -251,6 +262,9 @@ def side_loss(
         mask_weight=options.mask_weight,
         features_weight=options.features_weight,
         background_weight=options.background_weight,
+        l1_weight=options.l1_weight,
+        gradient_weight=options.gradient_weight,
+        frequency_weight=options.frequency_weight,
     )
 
 

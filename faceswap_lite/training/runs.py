@@ -20,11 +20,13 @@ FACTS_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 
 # A resumed run may change these: they say when to stop, look and save, not what is learned.
-# (A cosine schedule ends at `steps`, which is therefore part of the job.)
 FREE_ON_RESUME = (
     "steps", "minutes", "keep", "log_every", "save_every", "preview_every", "heldout_every",
     "device", "precision", "threads",
 )  # fmt: skip
+
+# But not the one that the run's schedule goes by.
+SCHEDULE_GOES_BY = {"cosine": {"steps"}, "one_cycle": {"steps"}, "plateau": {"heldout_every"}}
 
 
 class IdentityFacts(BaseModel):
@@ -112,9 +114,8 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
                 f"{source.path} and {target.path}: five points of {', '.join(sorted(names))} "
                 "do not go together; extract again with one extract.detector"
             )
-    fixed = config.training.model_dump(exclude=set(FREE_ON_RESUME))
-    if config.training.schedule == "cosine":
-        fixed["steps"] = config.training.steps
+    goes_by = SCHEDULE_GOES_BY.get(config.training.schedule, set())
+    fixed = config.training.model_dump(exclude=set(FREE_ON_RESUME) - goes_by)
     sides = {"source": describe_identity(source), "target": describe_identity(target)}
     return RunFacts(
         job=job_id(

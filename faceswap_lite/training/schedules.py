@@ -1,9 +1,19 @@
-"""Learning-rate schedules: pure functions of the step, as factors of the base rate."""
+"""Learning-rate schedules: pure functions of the step, as factors of the base rate.
+
+`plateau` is the exception: its factor comes on top, from a state that the held-out losses drive.
+"""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from ..config import TrainingConfig
+
+ONE_CYCLE_RISE = 0.3
+"""Share of the steps in which a one-cycle rate rises."""
+
+ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1 / 25 / 1e4
+"""Factors of the base rate where a one-cycle schedule begins and ends."""
 
 
 def warm_up(step: int, steps: int) -> float:
@@ -29,7 +39,74 @@ def cosine(step: int, config: TrainingConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
+def staircase(step: int, config: TrainingConfig) -> float:
+    """Warm-up, and `config.step_factor` once more every `config.step_every` steps of the run."""
+    drops = step // config.step_every
+    return warm_up(step, config.warmup_steps) * config.step_factor**drops
+
+
+def one_cycle(step: int, config: TrainingConfig) -> float:
+    """Half a cosine up to 1 in the first 0.3 of `config.steps`, half a cosine down in the rest.
+
+    Source: Smith and Topin 2018, "Super-convergence", with the shape and the ends that PyTorch's
+    OneCycleLR has by default. The momentum is not cycled, and `warmup_steps` plays no part.
+    Raises: ValueError without a last step.
+    """
+    if config.steps is None:
+        raise ValueError("schedule one_cycle needs training.steps")
+    top, last = ONE_CYCLE_RISE * config.steps - 1, config.steps - 1
+    if step < top:
+        return _half_cosine(ONE_CYCLE_START, 1.0, step / top)
+    return _half_cosine(1.0, ONE_CYCLE_END, min(1.0, (step - top) / (last - top)))
+
+
+@dataclass(frozen=True)
+class PlateauState:
+    """What `plateau` knows between two held-out losses. Plain numbers: it is saved as JSON."""
+
+    scale: float = 1.0
+    """Factor of the base rate."""
+    smoothed: float | None = None
+    best: float | None = None
+    """The lowest smoothed loss so far, None before the first."""
+    bad: int = 0
+    """Losses since the best one."""
+    cooldown: int = 0
+    """Losses that will not be judged yet."""
+
+
+def next_plateau(state: PlateauState, heldout: float, config: TrainingConfig) -> PlateauState:
+    """The state after one more held-out loss.
+
+    The scale drops by `plateau_factor`, never below `plateau_floor`, when more than
+    `plateau_patience` smoothed losses in a row were no better than the best by the share
+    `plateau_threshold`. The `plateau_cooldown` losses after a drop may set a new best, but do not
+    count against it.
+    """
+    past = config.plateau_smoothing if state.smoothed is not None else 0.0
+    smoothed = past * (state.smoothed or 0.0) + (1 - past) * heldout
+    state = replace(state, smoothed=smoothed)
+    if state.best is None or smoothed < state.best * (1 - config.plateau_threshold):
+        state = replace(state, best=smoothed, bad=0)
+    else:
+        state = replace(state, bad=state.bad + 1)
+    if state.cooldown:
+        return replace(state, cooldown=state.cooldown - 1, bad=0)
+    if state.bad <= config.plateau_patience:
+        return state
+    lower = max(state.scale * config.plateau_factor, config.plateau_floor)
+    return replace(state, scale=lower, bad=0, cooldown=config.plateau_cooldown)
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
 SCHEDULES: dict[str, Callable[[int, TrainingConfig], float]] = {
     "constant": constant,
     "cosine": cosine,
+    "step": staircase,
+    "one_cycle": one_cycle,
+    # Times the scale of its state.
+    "plateau": constant,
 }
