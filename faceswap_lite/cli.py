@@ -1,6 +1,7 @@
 """The door: one command a stage. Heavy imports wait inside the commands: --help is quick."""
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+# OpenCV warns of its own plans whenever it loads a network; that is no news to a user.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 # What the disk may refuse deep inside a library, and a person can mend.
 FIXABLE = (
