@@ -207,6 +207,7 @@ def _measure(
 ) -> tuple[Measures, list[str]]:
     """Walk the clip once, with its conversion and its twins beside it."""
     measures = Measures()
+    # `pack` is busy with the frames ahead.
     judging_pack = build_run_pack(run)
     twins = (truth.twin.raw, truth.twin.matched) if truth and truth.twin else (None, None)
     beside = [_frames_of(path) for path in (converted, *twins)]

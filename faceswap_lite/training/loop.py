@@ -131,7 +131,7 @@ def train(
         load_into(network, load_weights(run, start, "model"), run)
         load_into(average, load_weights(run, start, "ema"), run)
         restore_optimizer(optimizer, load_weights(run, start, "optimizer"), state["optimizer"])
-        plateau = PlateauState(**state.get("plateau", {}))
+        plateau = PlateauState(**state["plateau"])
     else:
         done = Progress(0, 0.0)
     say(
