@@ -21,7 +21,7 @@ from .training.loop import train
 from .training.runs import FACTS_FILE
 
 SOURCE, TARGET = "dara", "bruno"
-TAKES = 12
+TAKES = 24
 UNSEEN_FRAMES = 120
 
 
@@ -45,7 +45,7 @@ def run_demo(
     for name, actor in people.items():
         for take, clip in enumerate(takes[name]):
             # Every take has its own light, background and motion, as real footage should.
-            seed = 20 * (1 + list(people).index(name)) + take
+            seed = 100 * (1 + list(people).index(name)) + take
             part = {"actor": actor, "twin": None, "seed": seed}
             render_clip(config.render.model_copy(update=part), clip, overwrite=overwrite)
     part = {"actor": TARGET, "twin": SOURCE, "seed": 6, "frames": UNSEEN_FRAMES, "rate": 25}

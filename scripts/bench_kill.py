@@ -43,11 +43,13 @@ def kill_once(options: argparse.Namespace, run: Path, step: int, pause: float) -
         *("--set", "training.save_every=2", "--set", "training.preview_every=1000000"),
         *("--set", "training.heldout_every=1000000", "--set", "training.batch=2"),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not any(found > step for found in list_checkpoints(run)):
-        if process.poll() is not None:
-            sys.exit(f"training ended by itself with {process.returncode} after step {step}")
-        time.sleep(0.05)
+    with (run.parent / "errors.txt").open("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        while not any(found > step for found in list_checkpoints(run)):
+            if process.poll() is not None:
+                errors.seek(0)
+                sys.exit(f"training ended by itself after step {step}: {errors.read()}")
+            time.sleep(0.05)
     time.sleep(pause)
     process.kill()
     process.wait()

@@ -15,6 +15,7 @@ import torch
 
 from faceswap_lite.config import ModelConfig, TrainingConfig
 from faceswap_lite.models import SIDES, build_model, count_parameters
+from faceswap_lite.models.architectures import ARCHITECTURES
 from faceswap_lite.training.augment import draw_geometry, make_views
 from faceswap_lite.training.ema import update_ema
 from faceswap_lite.training.losses import reconstruction_loss
@@ -24,7 +25,7 @@ MARGIN = 1.3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--arch", default="original", choices=["original", "df"])
+    parser.add_argument("--arch", default="original", choices=list(ARCHITECTURES))
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16, help="faces of each identity")
     parser.add_argument("--steps", type=int, default=5)
@@ -45,7 +46,7 @@ def main() -> None:
 def step_seconds(options: argparse.Namespace, precision: str) -> tuple[float, int]:
     flags = "" if options.arch == "original" else "ud"
     config = ModelConfig(architecture=options.arch, flags=flags, size=options.size, mask_head=False)
-    if options.arch == "df":
+    if options.arch != "original":
         config = config.model_copy(
             update={"encoder_dims": 64, "inter_dims": 256, "decoder_dims": 64, "mask_dims": 22}
         )

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Cast
 from PIL import Image
 
-from faceswap_lite.actors import ACTORS, ActorState, render_actor
+from faceswap_lite.actors import ACTORS, ActorState, load_truth, render_actor
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import (
     COVERAGES,
@@ -21,6 +22,7 @@ from faceswap_lite.faces import (
     five_points,
     open_face_set,
     read_record,
+    transform_points,
     write_crop,
 )
 from faceswap_lite.faces import face_set as face_set_module
@@ -308,3 +310,21 @@ def test_description(tmp_path: Path) -> None:
     text = describe_face_set(tmp_path)
     for words in ("4 faces from 1 clip", "yaw", "five points do not show the lips", "a.mp4: 4"):
         assert words in text
+
+
+def test_an_actors_masks_and_openings_are_the_renderers(cast: Cast) -> None:
+    truth = load_truth(cast.target_clip)
+    assert truth is not None
+    faces = open_face_set(cast.target)
+    spilled: dict[str, list[float]] = {"ibug68": [], "five": []}
+    for face in faces.faces[::8]:
+        record = face.record
+        assert record.landmarks_pack == "five" and record.mouth_opening is not None
+        mask = truth.face_masks[record.frame_index][..., None].repeat(3, 2)
+        truly = cut_crop(mask, record.frame_to_crop, record.size)[..., 0] > 127
+        eyes = transform_points(record.five.astype(np.float64), record.frame_to_crop)[:2, 1]
+        below = slice(int(eyes.max()), None)  # forehead and hair are the ellipse's in both
+        for points, pack in (record.outline, (record.five, "five")):
+            drawn = face_mask(points, pack, record.frame_to_crop, record.size) > 0.5
+            spilled[pack].append((drawn & ~truly)[below].mean())
+    assert np.mean(spilled["ibug68"]) < 0.5 * np.mean(spilled["five"])

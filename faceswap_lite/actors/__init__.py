@@ -1,6 +1,6 @@
 """Rendered synthetic actors with exact truth: pose, expression, light, mask, swapped twin."""
 
-from .clip import ActorTruth, RenderSummary, Twin, load_truth, render_clip
+from .clip import ActorTruth, RenderSummary, Twin, load_true_landmarks, load_truth, render_clip
 from .identity import ACTORS, ActorIdentity, find_actor, random_actor
 from .performance import ActorState, random_performance
 from .render import RenderedActor, render_actor
@@ -14,6 +14,7 @@ __all__ = [
     "RenderedActor",
     "Twin",
     "find_actor",
+    "load_true_landmarks",
     "load_truth",
     "random_actor",
     "random_performance",

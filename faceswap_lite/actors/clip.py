@@ -3,14 +3,14 @@
 import json
 import zipfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -32,6 +32,8 @@ _SUFFIXES = (".mp4", ".mov", ".mkv")
 _VIEWS_AHEAD = 3
 # A change of the renderer's pictures is a change of the job.
 _RENDERER = 1
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -171,18 +173,30 @@ def load_truth(clip_path: Path) -> ActorTruth | None:
 
     Raises: FaceswapError when the file is there but cannot be read.
     """
+    return _read_truth(
+        clip_path,
+        lambda stored: ActorTruth(
+            states=_unpack_states(stored["state_names"], stored["states"]),
+            landmarks=stored["landmarks"],
+            face_masks=stored["face_masks"],
+            identity=_unpack_identity(str(stored["identity"])),
+            twin=_unpack_twin(str(stored["twin"]), clip_path),
+        ),
+    )
+
+
+def load_true_landmarks(clip_path: Path) -> Float[np.ndarray, "n 68 2"] | None:
+    """The landmarks alone of `load_truth`, without the masks' weight."""
+    return _read_truth(clip_path, lambda stored: np.asarray(stored["landmarks"]))
+
+
+def _read_truth(clip_path: Path, read: Callable[[Any], _Read]) -> _Read | None:
     path = truth_path(clip_path)
     if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return ActorTruth(
-                states=_unpack_states(stored["state_names"], stored["states"]),
-                landmarks=stored["landmarks"],
-                face_masks=stored["face_masks"],
-                identity=_unpack_identity(str(stored["identity"])),
-                twin=_unpack_twin(str(stored["twin"]), clip_path),
-            )
+            return read(stored)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise FaceswapError(

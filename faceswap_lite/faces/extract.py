@@ -24,11 +24,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
+from ..actors import load_true_landmarks
 from ..config import ExtractConfig
 from ..errors import FaceswapError
 from ..media import ClipReader, Frame, clip_fingerprint, open_clip, read_image
 from ..outputs import claim, file_sha256, job_id, write_json
-from .align import COVERAGES, align, cut_crop, inner_view
+from .align import COVERAGES, LandmarksPack, align, cut_crop, inner_view
 from .embed import Embedder, embedding_distance
 from .face_set import HIDDEN_FOLDER, JOB_FILE, crop_name, delete_crops_of, open_face_set, read_job
 from .pack import MIN_PRESENCE, FacePack, FoundFace, as_uint8, build_pack
@@ -108,7 +109,7 @@ def extract_faces(
     sources, problems = _sources(clips)
     job = job_id(
         stage="extract",
-        format=1,
+        format=2,
         clips=[(source.path.name, source.fingerprint) for source in sources],
         config=config.model_dump(),
         like=None if like is None else _photo_sha256(like),
@@ -143,11 +144,21 @@ def extract_faces(
 
 @dataclass(frozen=True)
 class _Source:
-    """A clip and what its crops' names begin with."""
+    """A clip, what its crops' names begin with, and the landmarks of a rendered actor's clip."""
 
     path: Path
     fingerprint: str
     prefix: str
+    true_landmarks: Float[np.ndarray, "n 68 2"] | None
+
+    def truth_of(self, frame: int, face: FoundFace) -> Float[np.ndarray, "68 2"] | None:
+        """The renderer's landmarks of this face; None when it is no actor's."""
+        if self.true_landmarks is None or frame >= len(self.true_landmarks):
+            return None
+        points = self.true_landmarks[frame]
+        low, high = _corners(face)
+        centre = points.mean(0)
+        return points if ((low < centre) & (centre < high)).all() else None
 
 
 def _sources(clips: Sequence[Path]) -> tuple[list[_Source], list[str]]:
@@ -166,7 +177,8 @@ def _sources(clips: Sequence[Path]) -> tuple[list[_Source], list[str]]:
     for fingerprint, path in prints.items():
         stem = path.stem.lstrip(".") or "clip"
         alone = stems[path.stem.casefold()] == 1
-        sources.append(_Source(path, fingerprint, stem if alone else f"{stem}_{fingerprint[:8]}"))
+        prefix = stem if alone else f"{stem}_{fingerprint[:8]}"
+        sources.append(_Source(path, fingerprint, prefix, load_true_landmarks(path)))
     return sources, problems
 
 
@@ -596,10 +608,14 @@ def _record_and_crop(
     to_inner, inner_size = inner_view(
         config.size, config.margin, round(config.size / (1 + 2 * config.margin)), 0.0
     )
+    truth = source.truth_of(frame.index, face)
+    outline: tuple[Float[np.ndarray, "n 2"], LandmarksPack]
+    outline = (face.landmarks, pack.landmarks_name) if truth is None else (truth, "ibug68")
     missing = {}
-    if pack.landmarks_name == "five":
+    if outline[1] == "five":
         missing["mouth_opening"] = "five points do not show the lips"
         missing["eye_opening"] = "five points do not show the lids"
+    if face.presence is None:
         missing["presence"] = "the detector's points come without one"
     if pack.embedder is None:
         missing["embedding"] = "no embedder"
@@ -621,6 +637,7 @@ def _record_and_crop(
         landmarks_pack="mesh" if pack.landmarks_name == "mesh" else "five",
         landmarks=face.landmarks,
         five=face.detection.five,
+        true_landmarks=truth,
         embedder=pack.embedder_name,
         embedding=face.embedding,
         coverage=config.coverage,
@@ -629,8 +646,8 @@ def _record_and_crop(
         frame_to_crop=frame_to_crop,
         sharpness=round(sharpness(cut_crop(crop, to_inner, inner_size)), 4),
         pose=estimate_pose(face.landmarks, pack.landmarks_name).rounded(),
-        mouth_opening=_rounded(mouth_opening(face.landmarks, pack.landmarks_name)),
-        eye_opening=_rounded(eye_opening(face.landmarks, pack.landmarks_name)),
+        mouth_opening=_rounded(mouth_opening(*outline)),
+        eye_opening=_rounded(eye_opening(*outline)),
         missing=missing,
     )
     return record, crop

@@ -98,8 +98,7 @@ class FaceSet:
         def mask(face: StoredFace) -> np.ndarray:
             to_view, _ = inner_view(face.record.size, face.record.margin, size, margin)
             frame_to_view = compose(face.record.frame_to_crop, to_view)
-            points = face.record.landmarks.astype(np.float64)
-            drawn = draw(points, face.record.landmarks_pack, frame_to_view, side)
+            drawn = draw(*face.record.outline, frame_to_view, side)
             return np.round(drawn * 255).astype(np.uint8)
 
         return self._stack((side, side), mask)
@@ -417,6 +416,9 @@ def describe_face_set(path: Path) -> str:
         f"{faces.coverage}, margin {min(r.margin for r in records)}",
         *(f"  pack       {pack} ({count})" for pack, count in packs.most_common()),
     ]
+    truths = sum(record.true_landmarks is not None for record in records)
+    if truths:
+        lines.append(f"  truth      masks and openings from the renderer's landmarks ({truths})")
     poses = [record.pose for record in records if record.pose is not None]
     if poses:
         lines.append(_range("yaw", [pose.yaw_deg for pose in poses], "deg", 0))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from pydantic import (
@@ -25,7 +25,7 @@ from pydantic import (
 
 from ..errors import FaceswapError
 from ..outputs import whole_file
-from .align import COVERAGES
+from .align import COVERAGES, LandmarksPack
 from .pose import Pose
 
 RECORD_KEY = "faceswap_lite"
@@ -72,6 +72,8 @@ class FaceRecord(BaseModel):
 
     `frame_to_crop` is that of the stored crop, margin included; `face` counts the faces of the
     frame from the left; `track` those of the clip over time; `job` names the extraction.
+    `true_landmarks`: a rendered actor's iBUG-68 points as the renderer knows them; masks and
+    openings come from them, the alignment from `landmarks` as everywhere.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -94,6 +96,7 @@ class FaceRecord(BaseModel):
     landmarks_pack: Literal["mesh", "five"]
     landmarks: _Points
     five: _Five
+    true_landmarks: _Points | None = None
     embedder: str | None
     embedding: _Vector | None
     coverage: str
@@ -105,6 +108,13 @@ class FaceRecord(BaseModel):
     mouth_opening: float | None
     eye_opening: float | None
     missing: dict[str, str]
+
+    @property
+    def outline(self) -> tuple[Float[np.ndarray, "n 2"], LandmarksPack]:
+        """The points that show the face's outline best, in pixels of the frame, and their pack."""
+        if self.true_landmarks is not None:
+            return self.true_landmarks.astype(np.float64), "ibug68"
+        return self.landmarks.astype(np.float64), self.landmarks_pack
 
     @field_validator("time")
     @classmethod
