@@ -28,6 +28,7 @@ from faceswap_lite.faces import (
 from faceswap_lite.faces.embed import facenet_file
 from faceswap_lite.media.writing import CODECS
 from faceswap_lite.models import ARCHITECTURES, build_model
+from faceswap_lite.training.optimizers import OPTIMIZERS
 from faceswap_lite.training.schedules import SCHEDULES
 
 SIDE = 256
@@ -42,6 +43,7 @@ def test_config_names_the_registries() -> None:
     assert set(get_args(config.CoverageName)) == set(COVERAGES)
     assert set(get_args(config.ArchitectureName)) == set(ARCHITECTURES)
     assert set(get_args(config.ScheduleName)) == set(SCHEDULES)
+    assert set(get_args(config.OptimizerName)) == set(OPTIMIZERS)
     assert set(get_args(config.ColorName)) == set(COLOR_MATCHERS)
     assert set(get_args(config.MaskName)) == set(MASKS)
     assert set(get_args(config.CodecName)) == set(CODECS)

@@ -27,6 +27,7 @@ from faceswap_lite.training.checkpoints import (
     restore_optimizer,
 )
 from faceswap_lite.training.loop import TrainSummary, train
+from faceswap_lite.training.runs import describe_run
 
 
 def with_training(config: Config, **options: Any) -> Config:
@@ -73,8 +74,12 @@ JUMPY_PLATEAU = {
         {"schedule": "one_cycle"},
         JUMPY_PLATEAU,
         {"l1_weight": 1.0, "gradient_weight": 1.0, "frequency_weight": 1.0},
+        {"optimizer": "adamw", "schedule": "cosine"},
+        {"optimizer": "adabelief", "ema_decay": 0.0},
+        {"optimizer": "schedulefree"},
+        {"ema_decay": 0.9, "accumulate": 3, "source_share": 0.3, "patience": 100},
     ],
-    ids=lambda options: options.get("schedule", "losses"),
+    ids=lambda options: "-".join(map(str, options.values())),
 )
 def test_resume_repeats_an_uninterrupted_run(
     cast: Cast, tmp_path: Path, options: dict[str, Any]
@@ -92,6 +97,7 @@ def test_resume_repeats_an_uninterrupted_run(
     once, twice = (checkpoint_tensors(tmp_path / name, 40) for name in ("once", "twice"))
     assert once.keys() == twice.keys()
     assert any(name.startswith("optimizer.") for name in once)
+    assert any(name.startswith("best.") for name in once)
     assert [name for name in once if not torch.equal(once[name], twice[name])] == []
     assert log_lines(tmp_path / "once") == log_lines(tmp_path / "twice")
 
@@ -109,6 +115,41 @@ def test_a_plateau_lowers_the_rate_and_says_so(cast: Cast, tmp_path: Path) -> No
     drops = [line for line in said if "no gain" in line]
     assert len(drops) == 2
     assert "step 20" in drops[0] and "from 1 to 0.5 of training.lr" in drops[0]
+
+
+def test_the_best_weights_are_those_of_the_lowest_heldout_loss(cast: Cast, tmp_path: Path) -> None:
+    """After step 30 the rate is absurd, so that what comes then is worse."""
+    run_steps(cast, tmp_path / "run", steps=30, lr=3e-3)
+    state = (tmp_path / "run" / "run.json").read_text()
+    good = checkpoint_tensors(tmp_path / "run", 30)
+    assert load_run(tmp_path / "run").step == load_run(tmp_path / "run", "last").step == 30
+    # The same run goes on, as far as its folder knows.
+    config = with_training(cast.config, steps=60, lr=0.3)
+    facts = json.loads(state)
+    source, target = open_face_set(cast.source), open_face_set(cast.target)
+    facts["job"] = describe_run(source, target, config).job
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
+    train(source, target, tmp_path / "run", config, say=lambda line: None)
+    heldout = {
+        line["step"]: line["heldout"] for line in log_lines(tmp_path / "run") if "heldout" in line
+    }
+    assert heldout[60] > heldout[30] == min(heldout.values())
+    best, last = load_run(tmp_path / "run"), load_run(tmp_path / "run", "last")
+    assert (best.step, last.step) == (30, 60)
+    assert best.fingerprint != last.fingerprint
+    for name, tensor in best.model.state_dict().items():
+        assert torch.equal(tensor, good[f"ema.{name}"])
+
+
+def test_patience_ends_a_run_that_has_stopped_to_gain(cast: Cast, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"lr": 1e-12, "warmup_steps": 0, "ema_decay": 0.0, "patience": 2}
+    summary = run_steps(cast, tmp_path / "run", steps=500, clip_norm=0.0, **options)
+    heldout = [line["heldout"] for line in log_lines(tmp_path / "run") if "heldout" in line]
+    best = heldout[1:].index(min(heldout[1:]))
+    assert summary.step == 10 * (best + 1 + 2) < 500
+    assert "no better held-out loss" in summary.reason
+    again = run_steps(cast, tmp_path / "run", steps=500, clip_norm=0.0, **options)
+    assert again.reason == "already done"
 
 
 def test_what_the_schedule_goes_by_is_part_of_the_job(cast: Cast, tmp_path: Path) -> None:
@@ -192,8 +233,9 @@ def test_source_and_target_must_differ(cast: Cast, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_stops_before_it_is_saved(cast: Cast, tmp_path: Path) -> None:
     run_steps(cast, tmp_path / "run", steps=4, save_every=2, lr=1e-3)
-    with pytest.raises(FaceswapError, match="no longer a number"):
+    with pytest.raises(FaceswapError, match="no longer") as caught:
         run_steps(cast, tmp_path / "bad", steps=50, save_every=2, lr=1e30)
+    assert "encoder" in str(caught.value) or "source's dssim" in str(caught.value)
     assert all(
         torch.isfinite(tensor).all()
         for step in list_checkpoints(tmp_path / "bad")

@@ -1,0 +1,78 @@
+"""Optimisers against their papers, and the averages that they keep."""
+
+import numpy as np
+import pytest
+import schedulefree
+import torch
+from torch import nn
+
+from faceswap_lite.config import TrainingConfig
+from faceswap_lite.training.optimizers import (
+    ADABELIEF_EPS,
+    OPTIMIZERS,
+    average_of,
+    build_optimizer,
+    keeps_average,
+)
+
+
+def gradients(count: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).normal(1.0, 0.3, (count, 5)))
+
+
+def test_adabelief_follows_algorithm_2() -> None:
+    start = np.linspace(-1, 1, 5)
+    weights = nn.Parameter(torch.tensor(start, dtype=torch.float64))
+    config = TrainingConfig(optimizer="adabelief", lr=0.01, beta1=0.9, beta2=0.99)
+    optimizer = OPTIMIZERS["adabelief"]([weights], config)
+    mean = spread = np.zeros(5)
+    theta = start.copy()
+    for t, g in enumerate(gradients(20), 1):
+        weights.grad = torch.tensor(g)
+        optimizer.step()
+        mean = 0.9 * mean + 0.1 * g
+        spread = 0.99 * spread + 0.01 * (g - mean) ** 2 + ADABELIEF_EPS
+        root = np.sqrt(spread / (1 - 0.99**t)) + ADABELIEF_EPS
+        theta = theta - 0.01 * mean / (1 - 0.9**t) / root
+    np.testing.assert_allclose(weights.detach().numpy(), theta, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_lowers_a_loss_and_leaves_what_has_no_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    first, second = nn.Linear(4, 8), nn.Linear(8, 1)
+    net = nn.Sequential(first, second)
+    still = first.weight.detach().clone()
+    config = TrainingConfig.model_validate({"optimizer": name, "lr": 0.02})
+    optimizer = build_optimizer(net, config)
+    x = torch.randn(64, 4)
+    losses = []
+    for _step in range(60):
+        optimizer.zero_grad()
+        loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+        loss.backward()
+        first.weight.grad = None
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+    assert torch.equal(first.weight, still)
+
+
+def test_the_average_of_schedule_free_training_is_its_own_eval() -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(6, 3)
+    config = TrainingConfig(optimizer="schedulefree", lr=0.05)
+    optimizer = build_optimizer(net, config)
+    assert keeps_average(optimizer)
+    for _step in range(7):
+        optimizer.zero_grad()
+        net(torch.randn(8, 6)).square().mean().backward()
+        optimizer.step()
+    before = [p.detach().clone() for p in net.parameters()]
+    ours = average_of(optimizer, net)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    assert isinstance(optimizer, schedulefree.AdamWScheduleFree)
+    optimizer.eval()
+    for mine, theirs, trained in zip(ours, net.parameters(), before, strict=True):
+        torch.testing.assert_close(mine, theirs.detach())
+        assert not torch.equal(mine, trained)

@@ -1,0 +1,182 @@
+"""A step's gradient: in parts, within memory, over processes; and what stops a run."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Cast
+from test_train import checkpoint_tensors, log_lines, run_steps, with_training
+
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.faces import open_face_set
+from faceswap_lite.models import SIDES, build_model
+from faceswap_lite.training import step as step_module
+from faceswap_lite.training.batches import draw_views, load_side
+from faceswap_lite.training.checkpoints import list_checkpoints
+from faceswap_lite.training.hardware import build_fabric
+from faceswap_lite.training.loop import train
+from faceswap_lite.training.optimizers import build_optimizer
+from faceswap_lite.training.step import (
+    accumulate_gradient,
+    gradient_within_memory,
+    refuse_nonfinite_loss,
+)
+
+
+def gradient_of(cast: Cast, parts: int, share: tuple[int, int] = (0, 1)) -> list[torch.Tensor]:
+    config = with_training(cast.config, batch=6)
+    sets = {"source": open_face_set(cast.source), "target": open_face_set(cast.target)}
+    sides = {side: load_side(sets[side], 32, config.training) for side in SIDES}
+    network = build_model(config.model, 0)
+    fabric = build_fabric("cpu", "32-true")
+    model, optimizer = fabric.setup(network, build_optimizer(network, config.training))
+    views = {
+        side: draw_views(sides[side], 32, config.training, 3, side, torch.device("cpu"), share)
+        for side in SIDES
+    }
+    accumulate_gradient(fabric, model, optimizer, views, config.training, parts)
+    return [p.grad for p in network.parameters() if p.grad is not None]
+
+
+def assert_same_direction(ones: list[torch.Tensor], others: list[torch.Tensor]) -> None:
+    one, other = (torch.cat([g.flatten() for g in grads]) for grads in (ones, others))
+    assert (one - other).norm() < 1e-5 * one.norm()
+
+
+def test_a_batch_in_parts_has_the_same_gradient(cast: Cast) -> None:
+    whole = gradient_of(cast, 1)
+    assert sum(float(g.norm()) for g in whole) > 0
+    for parts in (2, 4):
+        assert_same_direction(whole, gradient_of(cast, parts))
+
+
+def test_shares_of_a_batch_add_up_to_it(cast: Cast) -> None:
+    shares = [gradient_of(cast, 1, (rank, 3)) for rank in range(3)]
+    assert not torch.allclose(shares[0][0], shares[1][0])
+    mean = [torch.stack(of_one).mean(0) for of_one in zip(*shares, strict=True)]
+    assert_same_direction(gradient_of(cast, 1), mean)
+
+
+def hungry(limit: int) -> Callable[[int], Any]:
+    def gradient(parts: int) -> Any:
+        if parts < limit:
+            raise torch.OutOfMemoryError("no")
+        return {}
+
+    return gradient
+
+
+def test_out_of_memory_works_through_smaller_parts_and_says_so() -> None:
+    said: list[str] = []
+    assert gradient_within_memory(hungry(3), 1, 8, said.append) == ({}, 4)
+    assert [line.split(" in ")[1] for line in said] == [
+        "2 parts from here on",
+        "4 parts from here on",
+    ]
+    with pytest.raises(FaceswapError, match="one face at a time"):
+        gradient_within_memory(hungry(99), 1, 8, said.append)
+
+
+def test_a_run_goes_on_when_memory_runs_out(
+    cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_steps(cast, tmp_path / "parts", steps=3, accumulate=2)
+    real = step_module.side_loss
+
+    def greedy(painted: Any, views: Any, options: Any) -> Any:
+        if len(views.face) > 2:
+            raise torch.OutOfMemoryError("no")
+        return real(painted, views, options)
+
+    monkeypatch.setattr(step_module, "heldout_loss", lambda *_: 1.0)
+    monkeypatch.setattr("faceswap_lite.training.loop.heldout_loss", lambda *_: 1.0)
+    monkeypatch.setattr(step_module, "side_loss", greedy)
+    run_steps(cast, tmp_path / "run", steps=3)
+    ours, parts = (checkpoint_tensors(tmp_path / name, 3) for name in ("run", "parts"))
+    assert all(torch.equal(ours[n], parts[n]) for n in ours if n.startswith("model."))
+
+
+def test_a_loss_that_is_no_number_names_its_part_and_its_faces() -> None:
+    fine, bad = torch.tensor(1.0), torch.tensor(float("nan"))
+    terms: Any = {"source": {"mse": fine}, "target": {"mse": fine, "mask": bad}}
+    files: Any = {"source": ["a_1.png"], "target": ["b_7.png", "b_9.png"]}
+    with pytest.raises(FaceswapError) as caught:
+        refuse_nonfinite_loss(terms, 12, 1e-3, lambda: files)
+    for word in ("step 12", "target's mask", "b_7.png, b_9.png", "training.lr", "1.0e-03"):
+        assert word in str(caught.value)
+    assert "mse" not in str(caught.value)
+    refuse_nonfinite_loss({"source": {"mse": fine}, "target": {}}, 12, 1e-3, lambda: files)
+
+
+TRAIN_IN_PROCESSES = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[4])
+from conftest import TINY
+from test_train import with_training
+from faceswap_lite.config import load_config
+from faceswap_lite.faces import open_face_set
+from faceswap_lite.training.loop import train
+config = with_training(
+    load_config("demo", TINY), steps=int(sys.argv[5]), batch=6, device="cpu", precision="32-true"
+)
+source, target = open_face_set(Path(sys.argv[1])), open_face_set(Path(sys.argv[2]))
+print(train(source, target, Path(sys.argv[3]), config))
+"""
+
+
+def train_in_processes(cast: Cast, run: Path, steps: int, processes: int) -> None:
+    """As torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tests = str(Path(__file__).resolve().parent)
+    command = [sys.executable, "-c", TRAIN_IN_PROCESSES, str(cast.source), str(cast.target)]
+    command += [str(run), tests, str(steps)]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env={
+                **os.environ,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "GROUP_RANK": "0",
+                "WORLD_SIZE": str(processes),
+                "LOCAL_WORLD_SIZE": str(processes),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "TORCHELASTIC_RUN_ID": "test",
+                "OMP_NUM_THREADS": "1",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    for process in ranks:
+        told, _ = process.communicate(timeout=180)
+        assert process.returncode == 0, told
+
+
+def test_processes_train_like_one_and_resume_with_another_number(
+    cast: Cast, tmp_path: Path
+) -> None:
+    config = with_training(cast.config, steps=6, batch=6, precision="32-true")
+    source, target = open_face_set(cast.source), open_face_set(cast.target)
+    train(source, target, tmp_path / "one", config, say=lambda line: None)
+    train_in_processes(cast, tmp_path / "two", 3, 2)
+    assert list_checkpoints(tmp_path / "two") == [3]
+    train_in_processes(cast, tmp_path / "two", 4, 3)
+    train(source, target, tmp_path / "two", config, say=lambda line: None)
+    one, two = (checkpoint_tensors(tmp_path / name, 6) for name in ("one", "two"))
+    names = [name for name in one if name.startswith("model.")]
+    assert_same_direction([one[n] for n in names], [two[n] for n in names])
+    for ours, theirs in zip(*(log_lines(tmp_path / n) for n in ("one", "two")), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
