@@ -297,6 +297,6 @@ def _explain(error: ValidationError) -> str:
     section: type[BaseModel] = Config
     for part in first["loc"][:-1]:
         section = type(getattr(section(), str(part)))
-    near = difflib.get_close_matches(str(first["loc"][-1]), section.model_fields, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(str(first["loc"][-1]), section.model_fields, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(section.model_fields)}"
     return f"{where}: no such option; {hint}"

@@ -60,6 +60,25 @@ METRICS = (
     "unswapped_psnr_db",
     "truth_matched_psnr_db",
 )
+NOTES = {
+    "heldout_psnr_db": "higher is better",
+    "heldout_ssim": "at most 1",
+    "generalization_gap_db": "near 0: what was learned holds on unseen frames",
+    "detected": "share of frames",
+    "identity_to_source": "a distance: lower is nearer",
+    "identity_to_target": "a distance: should be the larger one",
+    "identity_margin_positive": "share of frames nearer to the source",
+    "yaw_correlation": "at most 1",
+    "mouth_correlation": "at most 1",
+    "landmark_nme": "in eye distances: lower is better",
+    "sharpness_ratio": "below 1: softer than the target",
+    "truth_psnr_db": "to the true swap",
+    "truth_ssim": "to the true swap, at most 1",
+    "unswapped_psnr_db": "what doing nothing scores",
+    "truth_matched_psnr_db": "with colour matching",
+}
+"""How to read a figure."""
+
 SEEN_FACES = 200
 """Training faces that `seen_psnr_db` looks at, spread evenly over all."""
 
@@ -124,6 +143,12 @@ def evaluate_clip(
         say(f"{out}: already done")
         return before
 
+    made_of = found_job(converted.with_name(converted.name + ".json")) if converted else {}
+    if made_of.get("clip_sha256", fingerprint) != fingerprint:
+        raise FaceswapError(f"{converted}: is a conversion of {made_of.get('clip')}, not of {clip}")
+    trained_on_it = bool(_fingerprints(clip) & set(run.facts.target.clips))
+    if trained_on_it:
+        say(f"warning: the run was trained on {clip.name}: every figure flatters it")
     run.model.to(pick_device(convert.device))
     pack = build_run_pack(run)
     for note in pack.notes:
@@ -138,7 +163,7 @@ def evaluate_clip(
     if not len(measures.get("heldout_psnr_db")):
         raise FaceswapError(f"{clip}: no frame shows the target's face; is it the right clip?")
     metrics = _summarise(measures, run, truth, pack, reasons)
-    if _fingerprints(clip) & set(run.facts.target.clips):
+    if trained_on_it:
         for name in ("heldout_psnr_db", "heldout_ssim", "generalization_gap_db"):
             metrics[name] = None
             reasons[name] = "the run was trained on this clip"
@@ -175,11 +200,12 @@ def _fingerprints(clip: Path) -> set[str]:
 
 
 def report_table(report: dict[str, Any]) -> str:
-    """A report's metrics as lines: name, figure, and the reason where there is no figure."""
+    """A report's metrics as lines: name, figure, how to read it or why there is none."""
     lines = []
     for name, value in report["metrics"].items():
         figure = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
-        lines.append(f"{name:26} {figure:>10}  {report['reasons'].get(name, '')}".rstrip())
+        note = report["reasons"].get(name, "") if value is None else NOTES.get(name, "")
+        lines.append(f"{name:26} {figure:>10}  {note}".rstrip())
     return "\n".join(lines)
 
 

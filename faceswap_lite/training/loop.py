@@ -91,7 +91,7 @@ def train(
     if first:
         facts = describe_run(source, target, config)
         why_stop = partial(_why_stop, options=options)
-        taken = take_up(run, facts, why_stop=why_stop, overwrite=overwrite, say=say)
+        taken = take_up(run, facts, config, why_stop=why_stop, overwrite=overwrite, say=say)
     taken = _agreed(fabric, taken)
     assert taken is not None, "the first process has told the others"
     start, facts = taken.start, taken.facts
@@ -146,7 +146,7 @@ def train(
     # an uninterrupted one bit for bit on the same machine.
     log = _Log(run, state.step) if first else None
     began, began_at, step = time.monotonic() - state.seconds, state, state.step
-    parts, heldout = options.accumulate, float("nan")
+    parts, heldout, told_at = options.accumulate, float("nan"), state.seconds
     bar = tqdm(
         total=options.steps,
         initial=step,
@@ -212,12 +212,13 @@ def train(
                     log.write({"step": step, "loss": loss, **values, "lr": rate}, state.seconds)
                 spent = state.seconds - began_at.seconds
                 speed = 2 * options.batch * (step - began_at.step) / spent
-                bar.set_postfix(
-                    loss=f"{loss:.3f}",
-                    heldout=f"{heldout:.3f}",
-                    faces_s=f"{speed:.0f}",
-                    mem=memory_used(fabric.device),
-                )
+                shown = {
+                    "loss": f"{loss:.3f}",
+                    "heldout": _shown(heldout),
+                    "faces_s": f"{speed:.0f}",
+                }
+                shown |= {"mem": memory_used(fabric.device), **_time_left(state, options)}
+                bar.set_postfix(shown)
             if judge_here or stop_here:
                 record = {"step": step, **_heldout_losses(average, sides, size, options)}
                 heldout = record["heldout"]
@@ -234,10 +235,9 @@ def train(
                     save_here = save_here or stop_here
                     if log:
                         log.write(record, state.seconds)
-                if bar.disable:
-                    say(
-                        f"step {step}  {state.seconds:.0f} s  held out {heldout:.3f}  lr {rate:.1e}"
-                    )
+            if bar.disable and (judge_here or stop_here or state.seconds - told_at >= 60):
+                told_at = state.seconds
+                say(f"step {step}  {told_at:.0f} s  held out {_shown(heldout)}  lr {rate:.1e}")
             if first and (show_here or stop_here):
                 sheet = preview_sheet(average, sides["source"], sides["target"], size)
                 write_image(run / "previews" / f"step_{step:08d}.png", sheet)
@@ -270,9 +270,9 @@ def train(
 
 def _why_stop(state: RunState, options: TrainingConfig) -> str:
     if options.steps is not None and state.step >= options.steps:
-        return f"{options.steps} steps done"
+        return f"all of its {options.steps} steps"
     if options.minutes is not None and state.seconds >= 60 * options.minutes:
-        return f"{options.minutes:g} minutes spent"
+        return f"its {options.minutes:g} minutes are over"
     if options.patience is not None and state.best is not None:
         since = state.step - state.best.step
         if since >= options.patience * options.heldout_every:
@@ -286,6 +286,17 @@ def _heldout_losses(
     losses = {side: heldout_loss(average, sides[side], size, options, side) for side in SIDES}
     named = {f"heldout_{side}": losses[side] for side in SIDES}
     return {"heldout": sum(losses.values()), **named}
+
+
+def _shown(heldout: float) -> str:
+    return "-" if heldout != heldout else f"{heldout:.3f}"
+
+
+def _time_left(state: RunState, options: TrainingConfig) -> dict[str, str]:
+    """What the bar cannot know when a run ends by the clock."""
+    if options.minutes is None:
+        return {}
+    return {"left": f"{max(0.0, options.minutes - state.seconds / 60):.0f}min"}
 
 
 def _tell_of_drop(

@@ -14,7 +14,7 @@ from .. import __version__
 from ..config import Config, WeightsName, dump_config, load_config
 from ..errors import FaceswapError
 from ..faces import FaceSet, LandmarksPack
-from ..models import SwapAutoencoder, build_model
+from ..models import SIDES, SwapAutoencoder, build_model
 from ..outputs import claim, file_sha256, job_id, read_json, write_json, write_text
 from .checkpoints import (
     RunState,
@@ -159,6 +159,7 @@ class TakenUp:
 def take_up(
     run: Path,
     facts: RunFacts,
+    config: Config,
     *,
     why_stop: Callable[[RunState], str],
     overwrite: bool,
@@ -178,6 +179,11 @@ def take_up(
     if run.is_dir() and not any(run.iterdir()):
         return TakenUp("start", None, facts)
     job = found.job if found else None
+    if found is not None and job != facts.job and not overwrite:
+        raise FaceswapError(
+            f"{run}: is a run of other settings ({_differences(run, found, facts, config)}); "
+            "choose another name, take the old settings, or pass --overwrite, which starts anew"
+        )
     action = claim(run, facts.job, job, finished=finished, overwrite=overwrite)
     if action == "start":
         if found is None and run.exists():
@@ -188,6 +194,21 @@ def take_up(
         facts = carry_on(found, facts, say)
         remove_after(run, start)
     return TakenUp(action, start, facts)
+
+
+def _differences(run: Path, found: RunFacts, facts: RunFacts, config: Config) -> str:
+    """What a run's folder and a new call do not agree on, the first few."""
+    pairs: list[tuple[str, Any, Any]] = [
+        (side, getattr(found, side).path, getattr(facts, side).path) for side in SIDES
+    ]
+    before = load_config(run / CONFIG_FILE)
+    for section in ("model", "init", "training"):
+        old, new = (getattr(c, section).model_dump() for c in (before, config))
+        fixed = set(new) - (set(FREE_ON_RESUME) if section == "training" else set())
+        fixed |= SCHEDULE_GOES_BY.get(config.training.schedule, set()) if "lr" in new else set()
+        pairs += [(f"{section}.{key}", old.get(key), new[key]) for key in new if key in fixed]
+    changed = [f"{name} {old} there, {new} now" for name, old, new in pairs if old != new]
+    return "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
 
 
 def _clear(run: Path) -> None:
