@@ -59,15 +59,14 @@ def draw_geometry(count: int, config: TrainingConfig, generator: torch.Generator
 
 
 def make_views(
-    stored: UInt8[Tensor, "b 5 m m"], geometry: Geometry, size: int, side_with_margin: float
+    pixels: Float[Tensor, "b 5 m m"], geometry: Geometry, size: int, side_with_margin: float
 ) -> Views:
-    """Views of `size` px from stored crops: red, green, blue, mask, features; margin included.
+    """Views of `size` px from crops: red, green, blue, mask, features in [0, 1]; margin included.
 
-    `side_with_margin` is the stored crop's side in sides of the view: the margin is what rotations
-    and shifts may use without inventing borders.
+    `side_with_margin` is the crop's side in sides of the view: the margin is what rotations and
+    shifts may use without inventing borders.
     """
-    device = stored.device
-    pixels = stored.to(torch.float32) / 255
+    device = pixels.device
     place = _base_grid(size).to(device)  # (s, s, 2), in crop sides
     matrix = geometry.matrix.to(device)
     grid = torch.einsum("hwj,bij->bhwi", place, matrix) + geometry.shift.to(device)[:, None, None]
@@ -99,7 +98,7 @@ def central_views(stored: UInt8[Tensor, "b 5 m m"], size: int, side_with_margin:
         gain=torch.ones(count),
         offset=torch.zeros(count),
     )
-    return make_views(stored, still, size, side_with_margin)
+    return make_views(stored.float() / 255, still, size, side_with_margin)
 
 
 def _base_grid(size: int) -> Float[Tensor, "s s 2"]:

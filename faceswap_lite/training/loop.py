@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +99,12 @@ def train(
             raise FaceswapError(f"{run}: is not a run folder and not empty; choose another name")
         _clear(run)
     if action == "resume" and found is not None:
-        facts = carry_on(found, facts, say)
+        sets = {"source": source, "target": target}
+        facts = carry_on(found, facts, sets, options, start or 0, say)
         remove_after(run, start)
     sides = {
-        "source": load_side(source, size, options),
-        "target": load_side(target, size, options),
+        "source": load_side(source, size, options, facts.source.groups),
+        "target": load_side(target, size, options, facts.target.groups),
     }
     write_run(run, facts, config)
 
@@ -154,8 +155,7 @@ def train(
         while not (reason := _why_stop(Progress(step, time.monotonic() - began), options)):
             # Draw this step's views of both sides.
             views = {
-                side: draw_views(sides[side], size, options, step, side, fabric.device)
-                for side in SIDES
+                side: draw_views(sides, size, options, step, side, fabric.device) for side in SIDES
             }
 
             # Set the learning rate.
@@ -321,7 +321,7 @@ def _place(side: SideData, device: torch.device) -> SideData:
     free, _ = torch.cuda.mem_get_info(device)
     if side.seen.nbytes + side.heldout.nbytes > free // 3:
         return side
-    return SideData(side.seen.to(device), side.heldout.to(device), side.side_with_margin)
+    return replace(side, seen=side.seen.to(device), heldout=side.heldout.to(device))
 
 
 def _clear(run: Path) -> None:

@@ -9,20 +9,22 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .. import __version__
-from ..config import Config, dump_config, load_config
+from ..config import Config, TrainingConfig, dump_config, load_config
 from ..errors import FaceswapError
 from ..faces import FaceSet, LandmarksPack
 from ..models import SwapAutoencoder, build_model
 from ..outputs import file_sha256, job_id, read_json, write_json, write_text
 from .checkpoints import checkpoint_folder, load_into, load_weights, newest_good
+from .split import FaceGroup, read_roles, share_out
 
 FACTS_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 
-# A resumed run may change these: they say when to stop, look and save, not what is learned.
+# A resumed run may change these. Most say when to stop, look and save, not what is learned; the
+# last two are how a person steers a run under way: by ending the warp, and by adding faces.
 FREE_ON_RESUME = (
     "steps", "minutes", "keep", "log_every", "save_every", "preview_every", "heldout_every",
-    "device", "precision", "threads",
+    "device", "precision", "threads", "warp_until", "late_ramp",
 )  # fmt: skip
 
 # But not the one that the run's schedule goes by.
@@ -41,6 +43,8 @@ class IdentityFacts(BaseModel):
     """Fingerprints of the clips that the faces came from."""
     embedder: str | None
     centroid: list[float] | None
+    groups: list[FaceGroup] = []
+    """Which faces are seen and held out, and since when; those that have left included."""
 
     @property
     def center(self) -> Float[np.ndarray, " d"] | None:
@@ -116,7 +120,10 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
             )
     goes_by = SCHEDULE_GOES_BY.get(config.training.schedule, set())
     fixed = config.training.model_dump(exclude=set(FREE_ON_RESUME) - goes_by)
-    sides = {"source": describe_identity(source), "target": describe_identity(target)}
+    sides = {}
+    for name, faces in (("source", source), ("target", target)):
+        groups = share_out([], faces.places(), config.training, step=0)
+        sides[name] = describe_identity(faces).model_copy(update={"groups": groups})
     return RunFacts(
         job=job_id(
             source=sides["source"].path,
@@ -132,16 +139,44 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
     )
 
 
-def carry_on(found: RunFacts, facts: RunFacts, say: Callable[[str], None]) -> RunFacts:
-    """The facts of a resumed run: today's, with every clip that it ever learned from."""
+def carry_on(
+    found: RunFacts,
+    facts: RunFacts,
+    sets: dict[str, FaceSet],
+    config: TrainingConfig,
+    step: int,
+    say: Callable[[str], None],
+) -> RunFacts:
+    """The facts of a run resumed at `step`: today's, with all that it ever learned from.
+
+    Faces keep their roles; those that have joined since are shared out, and said.
+    """
     sides = {}
-    for name in ("source", "target"):
+    for name, faces in sets.items():
         before, now = getattr(found, name), getattr(facts, name)
+        groups = share_out(before.groups, faces.places(), config, step)
         if before.fingerprint != now.fingerprint:
-            say(f"note: {now.path} changed since this run began; it goes on with today's faces")
+            joined, left, heldout = _count_changes(before, now, faces, groups)
+            over = f" over {config.late_ramp} steps" if config.late_ramp else ""
+            say(
+                f"note: {now.path} changed since this run began: {joined} faces joined, "
+                f"{heldout} of them held out or beside these, {left} left; new ones come in{over}"
+            )
         clips = sorted({*before.clips, *now.clips})
-        sides[name] = now.model_copy(update={"clips": clips})
+        sides[name] = now.model_copy(update={"clips": clips, "groups": groups})
     return facts.model_copy(update=sides)
+
+
+def _count_changes(
+    before: IdentityFacts, now: IdentityFacts, faces: FaceSet, groups: list[FaceGroup]
+) -> tuple[int, int, int]:
+    """How many faces joined, how many left, and how many of the former are not trained on."""
+    known, roles = read_roles(before.groups), read_roles(groups)
+    new = [place for place in faces.places() if place not in known] if known else []
+    # Who left and came back is known, yet joins.
+    joined = max(len(new), now.faces - before.faces)
+    unseen = sum(roles[place][0] != "seen" for place in new)
+    return joined, before.faces + joined - now.faces, unseen
 
 
 def write_run(run: Path, facts: RunFacts, config: Config) -> None:
