@@ -20,9 +20,8 @@ YAW_BIN_DEG = 10.0
 """Width of the bins that pose balance counts faces in."""
 
 MOST_POSE_WEIGHT = 10.0
-"""No pose is drawn more often than this beside the average face: a lone profile is soon learned by
-heart, and may be a mistake."""
-
+"""No face is drawn this many times as often as one of the commonest pose: a lone profile is soon
+known by heart, and may be a mistake."""
 
 # Each has its own random numbers, so that an option draws nothing away from another.
 PURPOSES = ("order", "geometry", "start", "transfer", "hsv")
@@ -77,7 +76,7 @@ def load_side(
 def pose_weights(yaw_deg: Float[np.ndarray, " n"], strength: float) -> Float[np.ndarray, " n"]:
     """How often to draw each face, mean 1, so that rare yaws catch up with common ones.
 
-    `strength` 0: all alike; 1: every bin of YAW_BIN_DEG as often as any other, up to
+    `strength` 0: all alike; 1: every bin of YAW_BIN_DEG as often as any other, within
     MOST_POSE_WEIGHT. A face without a pose (NaN) weighs 1.
     """
     weights = np.ones(len(yaw_deg))
@@ -87,8 +86,8 @@ def pose_weights(yaw_deg: Float[np.ndarray, " n"], strength: float) -> Float[np.
     bins = np.floor(yaw_deg[known] / YAW_BIN_DEG + 0.5)  # the middle one is about 0 degrees
     _, places, counts = np.unique(bins, return_inverse=True, return_counts=True)
     balanced = (1 / counts[places]) ** strength
-    weights[known] = np.minimum(balanced / balanced.mean(), MOST_POSE_WEIGHT)
-    weights[known] /= weights[known].mean()
+    balanced = np.minimum(balanced, MOST_POSE_WEIGHT * balanced.min())
+    weights[known] = balanced / balanced.mean()
     return weights
 
 
