@@ -113,7 +113,7 @@ def views_of(side: Any, step: int = 3, **options: Any) -> Views:
 
 
 def test_the_source_takes_the_target_s_colours_in_input_and_truth_alike() -> None:
-    still = {"warp": 0.0, "brightness": 0.0, "contrast": 0.0}
+    still: dict[str, Any] = {"warp": 0.0, "brightness": 0.0, "contrast": 0.0}
     plain, moved = (views_of("source", color_transfer=p, **still) for p in (0.0, 1.0))
     assert torch.equal(moved.warped, moved.face)
     assert torch.equal(moved.mask, plain.mask)
@@ -133,9 +133,9 @@ def test_the_source_takes_the_target_s_colours_in_input_and_truth_alike() -> Non
 
 
 def test_hsv_jitter_changes_input_and_truth_alike() -> None:
-    still = {"warp": 0.0, "brightness": 0.0, "contrast": 0.0}
+    still: dict[str, Any] = {"warp": 0.0, "brightness": 0.0, "contrast": 0.0}
     for option in ("hue", "saturation", "value"):
-        jittered = views_of("target", **{option: 0.2}, **still)
+        jittered = views_of("target", **{**still, option: 0.2})
         assert torch.equal(jittered.warped, jittered.face)
         assert not torch.allclose(jittered.face, views_of("target", **still).face, atol=0.01)
 
@@ -149,7 +149,7 @@ def test_the_warp_ends() -> None:
 
 
 def test_views_depend_on_seed_step_and_side_alone() -> None:
-    options = {"hue": 0.05, "saturation": 0.2, "value": 0.2, "color_transfer": 0.5}
+    options: dict[str, Any] = {"hue": 0.05, "saturation": 0.2, "value": 0.2, "color_transfer": 0.5}
     one, again = (views_of("source", 7, **options) for _ in range(2))
     assert torch.equal(one.warped, again.warped)
     assert not torch.equal(one.warped, views_of("source", 8, **options).warped)

@@ -1,7 +1,7 @@
 """Faces in memory, and which of them a step sees."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from ..config import TrainingConfig
 from ..errors import FaceswapError
 from ..faces import FaceSet
 from ..models import SIDES, Side
-from .augment import Views, draw_geometry, make_views
+from .augment import Geometry, Views, draw_geometry, make_views
 from .recolor import jitter_hsv, transfer_colors
 from .split import FaceGroup, read_roles
 
@@ -22,6 +22,9 @@ YAW_BIN_DEG = 10.0
 MOST_POSE_WEIGHT = 10.0
 """No face is drawn this many times as often as one of the commonest pose: a lone profile is soon
 known by heart, and may be a mistake."""
+
+CACHED_PIXELS = 2**17
+"""Of the faces that a CPU makes views of at a time."""
 
 # Each has its own random numbers, so that an option draws nothing away from another.
 PURPOSES = ("order", "geometry", "start", "transfer", "hsv")
@@ -129,32 +132,83 @@ def draw_views(
     device: torch.device,
 ) -> Views:
     """One side's views of one step."""
-    faces = _take(sides[side], _choose(sides, config, step, side), device)
+    draws = draw_step(sides, config, step, side)
+    parts = torch.arange(config.batch).split(_at_once(sides[side], device))
+    views = [_make_part(sides, draws, part, size, config, side, device) for part in parts]
+    if len(views) == 1:
+        return views[0]
+    names = [field.name for field in fields(Views)]
+    return Views(**{name: torch.cat([getattr(view, name) for view in views]) for name in names})
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that chance decides about one side of a step, for the whole batch; on the CPU."""
+
+    chosen: Int[Tensor, " b"]
+    """Places among the seen faces of the side."""
+    partners: Int[Tensor, " b"]
+    """Places among the target's seen faces, whose colours these take; -1: they keep their own."""
+    hsv: Float[Tensor, "3 b"]
+    """Turn of the hue, factors of saturation and value."""
+    geometry: Geometry
+
+
+def draw_step(
+    sides: Mapping[str, SideData], config: TrainingConfig, step: int, side: Side
+) -> Draws:
+    """What chance decides about one side of a step: a function of (seed, step) and the weights."""
+    partners = torch.full((config.batch,), -1)
     if side == "source" and config.color_transfer:
-        # Toward a target face of the same step: then colours do not tell the source.
+        # Toward target faces of the same step: then colours do not tell the source.
         generator = _generator(config.seed, step, side, "transfer")
-        chance, partner = torch.rand(2, config.batch, generator=generator)
-        moved = (chance < config.color_transfer).nonzero()[:, 0]
-        partners = (partner[moved] * config.batch).long()
-        others = _take(sides["target"], _choose(sides, config, step, "target")[partners], device)
+        chance, place = torch.rand(2, config.batch, generator=generator)
+        others = _choose(sides["target"], config, step, "target")
+        others = others[(place * config.batch).long()]
+        partners = torch.where(chance < config.color_transfer, others, -1)
+    spread = torch.rand(3, config.batch, generator=_generator(config.seed, step, side, "hsv"))
+    limits = torch.tensor([config.hue, config.saturation, config.value])[:, None]
+    geometry = draw_geometry(config.batch, config, _generator(config.seed, step, side, "geometry"))
+    if config.warp_until is not None and step >= config.warp_until:
+        geometry = replace(geometry, nodes=torch.zeros_like(geometry.nodes))
+    return Draws(
+        chosen=_choose(sides[side], config, step, side),
+        partners=partners,
+        hsv=torch.tensor([0.0, 1.0, 1.0])[:, None] + (spread * 2 - 1) * limits,
+        geometry=geometry,
+    )
+
+
+def _make_part(
+    sides: Mapping[str, SideData],
+    draws: Draws,
+    part: Int[Tensor, " k"],
+    size: int,
+    config: TrainingConfig,
+    side: Side,
+    device: torch.device,
+) -> Views:
+    """The views of some faces of a step."""
+    faces = _take(sides[side], draws.chosen[part], device)
+    partners = draws.partners[part]
+    moved = (partners >= 0).nonzero()[:, 0]
+    if len(moved):
+        others = _take(sides["target"], partners[moved], device)
         moved = moved.to(device)
         own = faces[moved]
         faces[moved, :3] = transfer_colors(own[:, :3], own[:, 3:4], others[:, :3], others[:, 3:4])
     if config.hue or config.saturation or config.value:
-        spread = torch.rand(3, config.batch, generator=_generator(config.seed, step, side, "hsv"))
-        limits = torch.tensor([config.hue, config.saturation, config.value])[:, None]
-        hue, saturation, value = ((spread * 2 - 1) * limits).to(device)
-        faces[:, :3] = jitter_hsv(faces[:, :3], hue, 1 + saturation, 1 + value)
-    geometry = draw_geometry(config.batch, config, _generator(config.seed, step, side, "geometry"))
-    if config.warp_until is not None and step >= config.warp_until:
-        geometry = replace(geometry, nodes=torch.zeros_like(geometry.nodes))
-    return make_views(faces, geometry, size, sides[side].side_with_margin)
+        faces[:, :3] = jitter_hsv(faces[:, :3], *draws.hsv[:, part].to(device))
+    return make_views(faces, draws.geometry.of(part), size, sides[side].side_with_margin)
 
 
-def _choose(
-    sides: Mapping[str, SideData], config: TrainingConfig, step: int, side: Side
-) -> Int[Tensor, " b"]:
-    data = sides[side]
+def _at_once(data: SideData, device: torch.device) -> int:
+    """Faces to make views of at a time: on CPUs as many as stay in the cache, which halves it."""
+    count = CACHED_PIXELS // data.seen[0, 0].numel()
+    return max(1, count) if device.type == "cpu" else 2**31
+
+
+def _choose(data: SideData, config: TrainingConfig, step: int, side: Side) -> Int[Tensor, " b"]:
     weights = data.weights * ramp(data.since, step, config.late_ramp)
     return draw_faces(weights, config.batch, config.seed, step, side)
 
@@ -162,7 +216,7 @@ def _choose(
 def _take(
     data: SideData, chosen: Int[Tensor, " k"], device: torch.device
 ) -> Float[Tensor, "k 5 m m"]:
-    return data.seen[chosen.to(data.seen.device)].to(device).float() / 255
+    return data.seen[chosen.to(data.seen.device)].to(device).float().div_(255)
 
 
 def _generator(seed: int, step: int, side: Side, purpose: str) -> torch.Generator:

@@ -72,13 +72,14 @@ def jitter_hsv(
     turned = torch.copysign(away, green - blue).add_(hue)
     high_after = (high * value).clamp_(max=1)
     chroma_after = (chroma / high.clamp_min(1e-8)).mul_(saturation).clamp_(max=1).mul_(high_after)
+    # Within 1/6 of a turn of its own hue a channel is the highest, from 2/6 on the lowest.
+    top, slope = high_after.add_(chroma_after), chroma_after * 6
     recolored = torch.empty_like(faces)
     for channel in range(3):
-        # Within 1/6 of a turn of its own hue a channel is the highest, from 2/6 on the lowest.
         apart = turned - channel / 3
-        drop = apart.sub_(apart.round()).abs_().mul_(6).sub_(1).clamp_(0, 1).mul_(chroma_after)
-        recolored[:, channel] = high_after - drop
-    return recolored
+        apart = apart.sub_(apart.round()).abs_().clamp_(1 / 6, 1 / 3)
+        torch.addcmul(top, slope, apart, value=-1, out=recolored[:, channel])
+    return recolored.clamp_(0, 1)
 
 
 def _color_stats(
