@@ -147,8 +147,24 @@ class TrainingConfig(Section):
     shift: float = Field(0.02, ge=0, lt=0.5, description="from -x to x, in crop sides")
     flip: float = Field(0.0, ge=0, le=1, description="probability of a mirrored face")
     warp: float = Field(0.02, ge=0, le=0.2, description="elastic warp's spread, in crop sides")
+    warp_until: int | None = Field(
+        None, ge=0, description="no warp after this many steps, to finish; null: always"
+    )
     brightness: float = Field(0.05, ge=0, le=0.5, description="additive jitter of both sides")
     contrast: float = Field(0.05, ge=0, le=0.5, description="multiplicative jitter of both sides")
+    hue: float = Field(0.0, ge=0, le=0.5, description="jitter of both sides, in turns; 0: off")
+    saturation: float = Field(0.0, ge=0, le=1, description="of both sides, from 1-x to 1+x; 0: off")
+    value: float = Field(0.0, ge=0, le=1, description="HSV's, from 1-x to 1+x; 0: off")
+    color_transfer: float = Field(
+        0.0, ge=0, le=1, description="probability of a source face in a target face's colours"
+    )
+
+    pose_balance: float = Field(
+        0.0, ge=0, le=1, description="0: faces as they come; 1: all yaws equally often"
+    )
+    late_ramp: int = Field(
+        1000, ge=0, description="steps in which faces added to a run reach their share; 0: at once"
+    )
 
     heldout_by: Literal["block", "clip"] = Field(
         "block", description="block: the end of every clip; clip: the last whole clip"

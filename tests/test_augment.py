@@ -13,6 +13,10 @@ def stored_faces(side: int = 83) -> torch.Tensor:
     return picture.expand(2, 5, side, side).contiguous()
 
 
+def floats() -> torch.Tensor:
+    return stored_faces().float() / 255
+
+
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -27,7 +31,7 @@ def test_central_views_are_the_stored_crop_s_middle() -> None:
 
 def test_the_warp_moves_the_input_alone() -> None:
     config = TrainingConfig(**STILL, warp=0.08)
-    views = make_views(stored_faces(), draw_geometry(2, config, generator()), 64, 1.3)
+    views = make_views(floats(), draw_geometry(2, config, generator()), 64, 1.3)
     plain = central_views(stored_faces(), 64, 1.3)
     assert torch.allclose(views.face, plain.face, atol=1e-6)
     assert (views.warped - plain.face).abs().mean() > 0.005
@@ -35,14 +39,14 @@ def test_the_warp_moves_the_input_alone() -> None:
 
 def test_face_mask_and_features_move_together() -> None:
     config = TrainingConfig(rotation_deg=20, zoom=0.1, shift=0.1, brightness=0, contrast=0)
-    views = make_views(stored_faces(), draw_geometry(2, config, generator(3)), 64, 1.3)
+    views = make_views(floats(), draw_geometry(2, config, generator(3)), 64, 1.3)
     assert torch.allclose(views.face[:, :1], views.mask, atol=1e-6)
     assert torch.allclose(views.mask, views.features, atol=1e-6)
 
 
 def test_flip_mirrors() -> None:
     config = TrainingConfig(**{**STILL, "flip": 1}, warp=0)
-    views = make_views(stored_faces(), draw_geometry(2, config, generator()), 64, 1.3)
+    views = make_views(floats(), draw_geometry(2, config, generator()), 64, 1.3)
     plain = central_views(stored_faces(), 64, 1.3)
     assert torch.allclose(views.face, plain.face.flip(-1), atol=1e-3)
 
@@ -52,9 +56,7 @@ def test_rotation_turns_by_the_drawn_angle() -> None:
     config = TrainingConfig(**STILL, warp=0)
     geometry = draw_geometry(2, config, generator())
     quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]]).expand(2, 2, 2)
-    turned = make_views(
-        stored_faces(), type(geometry)(**{**vars(geometry), "matrix": quarter}), 64, 1.3
-    )
+    turned = make_views(floats(), type(geometry)(**{**vars(geometry), "matrix": quarter}), 64, 1.3)
     plain = central_views(stored_faces(), 64, 1.3)
     assert torch.allclose(turned.face, torch.rot90(plain.face, 1, (2, 3)), atol=1e-3)
 
@@ -62,7 +64,7 @@ def test_rotation_turns_by_the_drawn_angle() -> None:
 def test_same_generator_same_views() -> None:
     config = TrainingConfig()
     first, again, other = (
-        make_views(stored_faces(), draw_geometry(2, config, generator(seed)), 64, 1.3).warped
+        make_views(floats(), draw_geometry(2, config, generator(seed)), 64, 1.3).warped
         for seed in (5, 5, 6)
     )
     assert torch.equal(first, again)

@@ -22,6 +22,7 @@ from faceswap_lite.training.checkpoints import list_checkpoints
 from faceswap_lite.training.hardware import build_fabric
 from faceswap_lite.training.loop import train
 from faceswap_lite.training.optimizers import build_optimizer
+from faceswap_lite.training.runs import describe_run
 from faceswap_lite.training.step import (
     accumulate_gradient,
     gradient_within_memory,
@@ -32,12 +33,16 @@ from faceswap_lite.training.step import (
 def gradient_of(cast: Cast, parts: int, share: tuple[int, int] = (0, 1)) -> list[torch.Tensor]:
     config = with_training(cast.config, batch=6)
     sets = {"source": open_face_set(cast.source), "target": open_face_set(cast.target)}
-    sides = {side: load_side(sets[side], 32, config.training) for side in SIDES}
+    facts = describe_run(sets["source"], sets["target"], config)
+    sides = {
+        side: load_side(sets[side], 32, config.training, getattr(facts, side).groups)
+        for side in SIDES
+    }
     network = build_model(config.model, 0)
     fabric = build_fabric("cpu", "32-true")
     model, optimizer = fabric.setup(network, build_optimizer(network, config.training))
     views = {
-        side: draw_views(sides[side], 32, config.training, 3, side, torch.device("cpu"), share)
+        side: draw_views(sides, 32, config.training, 3, side, torch.device("cpu"), share)
         for side in SIDES
     }
     accumulate_gradient(fabric, model, optimizer, views, config.training, parts)

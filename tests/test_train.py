@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from faceswap_lite.training.checkpoints import (
     restore_optimizer,
 )
 from faceswap_lite.training.loop import TrainSummary, train
-from faceswap_lite.training.runs import describe_run
+from faceswap_lite.training.runs import describe_run, read_facts
+from faceswap_lite.training.split import read_roles
 
 
 def with_training(config: Config, **options: Any) -> Config:
@@ -73,6 +75,7 @@ JUMPY_PLATEAU = {
         {"schedule": "step", "step_every": 15},
         {"schedule": "one_cycle"},
         JUMPY_PLATEAU,
+        {"pose_balance": 1.0, "color_transfer": 0.5, "hue": 0.1, "value": 0.2, "warp_until": 30},
         {"l1_weight": 1.0, "gradient_weight": 1.0, "frequency_weight": 1.0},
         {"optimizer": "adamw", "schedule": "cosine"},
         {"optimizer": "adabelief", "ema_decay": 0.0},
@@ -100,6 +103,39 @@ def test_resume_repeats_an_uninterrupted_run(
     assert any(name.startswith("best.") for name in once)
     assert [name for name in once if not torch.equal(once[name], twice[name])] == []
     assert log_lines(tmp_path / "once") == log_lines(tmp_path / "twice")
+
+
+def test_a_run_goes_on_with_faces_that_join_it(cast: Cast, tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    shutil.copytree(cast.target, faces, ignore=shutil.ignore_patterns(".*"))
+    cast = replace(cast, target=faces)
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    options = {"late_ramp": 15, "pose_balance": 0.5, "color_transfer": 0.5, "hue": 0.05}
+    for run in (once, twice):
+        run_steps(cast, run, steps=12, **options)
+    before = read_facts(once).target
+    # Another clip's faces, and one that leaves.
+    for crop in sorted(cast.source.glob("*.png")):
+        shutil.copy(crop, faces / f"new_{crop.name}")
+    sorted(faces.glob("[!n]*.png"))[3].unlink()
+    said: list[str] = []
+    config = with_training(cast.config, steps=30, **options)
+    train(open_face_set(cast.source), open_face_set(faces), once, config, say=said.append)
+    assert "40 faces joined, 6 of them" in said[0] and "1 left" in said[0]
+    run_steps(cast, twice, steps=17, **options)
+    run_steps(cast, twice, steps=30, **options)
+    tensors, again = (checkpoint_tensors(run, 30) for run in (once, twice))
+    assert [name for name in tensors if not torch.equal(tensors[name], again[name])] == []
+    assert log_lines(once) == log_lines(twice)
+    # Nobody changed sides, and who came is known with the step.
+    roles, old = read_roles(read_facts(twice).target.groups), read_roles(before.groups)
+    assert {place: roles[place] for place in old} == old
+    assert {roles[place][1] for place in roles if place not in old} == {12}
+
+
+def test_a_run_may_end_its_warp_on_the_way(cast: Cast, tmp_path: Path) -> None:
+    run_steps(cast, tmp_path / "run", steps=4)
+    assert run_steps(cast, tmp_path / "run", steps=6, warp_until=4).step == 6
 
 
 def test_a_plateau_lowers_the_rate_and_says_so(cast: Cast, tmp_path: Path) -> None:

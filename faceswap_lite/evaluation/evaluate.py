@@ -35,9 +35,9 @@ from ..media import Frame, clip_fingerprint, list_images, open_clip
 from ..metrics import correlation, landmark_nme, psnr_db, sharpness_ratio, ssim
 from ..outputs import claim, found_job, job_id, write_json
 from ..training import TrainedRun
-from ..training.batches import split_heldout
 from ..training.hardware import pick_device
 from ..training.runs import describe_identity
+from ..training.split import read_roles, share_out
 from .judge import Judge, build_judge
 
 METRICS = (
@@ -417,12 +417,8 @@ def _seen_psnr(run: TrainedRun, reasons: dict[str, str]) -> float | None:
         faces = open_face_set(Path(run.facts.target.path))
         if describe_identity(faces).fingerprint != run.facts.target.fingerprint:
             raise FaceswapError(f"{faces.path}: has changed since the run was trained on it")
-        seen, _ = split_heldout(
-            [face.record.clip_fingerprint for face in faces.faces],
-            by=options.heldout_by,
-            share=options.heldout_share,
-            gap=options.heldout_gap,
-        )
+        roles = read_roles(share_out(run.facts.target.groups, faces.places(), options, run.step))
+        seen = np.array([i for i, p in enumerate(faces.places()) if roles[p][0] == "seen"])
         chosen = seen[np.unique(np.linspace(0, len(seen) - 1, SEEN_FACES).round().astype(int))]
         subset = replace(faces, faces=[faces.faces[i] for i in chosen])
         crops, masks = subset.crops(size, 0.0), subset.masks(size, 0.0)

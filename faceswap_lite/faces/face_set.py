@@ -74,6 +74,10 @@ class FaceSet:
         """The masks of eyes and mouth of `crops`, 0 to 255."""
         return self._drawn(features_mask, size, margin)
 
+    def places(self) -> list[tuple[str, int]]:
+        """The clip's fingerprint and the frame of each of `faces`."""
+        return [(face.record.clip_fingerprint, face.record.frame_index) for face in self.faces]
+
     def embeddings(self) -> Float[np.ndarray, "n d"] | None:
         """The vectors of all faces; None when `embedder` is."""
         if self.embedder is None:

@@ -5,9 +5,10 @@ to the device, so that every device and every resumed run sees the same views.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,6 +37,10 @@ class Geometry:
     gain: Float[Tensor, " b"]
     offset: Float[Tensor, " b"]
 
+    def of(self, part: Int[Tensor, " k"]) -> "Geometry":
+        """That of some of the views."""
+        return Geometry(**{name: value[part] for name, value in vars(self).items()})
+
 
 def draw_geometry(count: int, config: TrainingConfig, generator: torch.Generator) -> Geometry:
     """Random rotation, zoom, shift, flip, warp nodes and colour jitter for `count` views."""
@@ -59,27 +64,24 @@ def draw_geometry(count: int, config: TrainingConfig, generator: torch.Generator
 
 
 def make_views(
-    stored: UInt8[Tensor, "b 5 m m"], geometry: Geometry, size: int, side_with_margin: float
+    pixels: Float[Tensor, "b 5 m m"], geometry: Geometry, size: int, side_with_margin: float
 ) -> Views:
-    """Views of `size` px from stored crops: red, green, blue, mask, features; margin included.
+    """Views of `size` px from crops: red, green, blue, mask, features in [0, 1]; margin included.
 
-    `side_with_margin` is the stored crop's side in sides of the view: the margin is what rotations
-    and shifts may use without inventing borders.
+    `side_with_margin` is the crop's side in sides of the view: the margin is what rotations and
+    shifts may use without inventing borders.
     """
-    device = stored.device
-    pixels = stored.to(torch.float32) / 255
-    place = _base_grid(size).to(device)  # (s, s, 2), in crop sides
-    matrix = geometry.matrix.to(device)
-    grid = torch.einsum("hwj,bij->bhwi", place, matrix) + geometry.shift.to(device)[:, None, None]
-    warp = F.interpolate(
-        geometry.nodes.to(device), size=(size, size), mode="bicubic", align_corners=True
-    ).permute(0, 2, 3, 1)
-    # A stored crop spans -1..1 in the sampler's coordinates, align_corners off.
-    scale = 2 / side_with_margin
-    plain = F.grid_sample(pixels, grid * scale, padding_mode="border", align_corners=False)
-    warped = F.grid_sample(
-        pixels[:, :3], (grid + warp) * scale, padding_mode="border", align_corners=False
-    )
+    device = pixels.device
+    basis = _basis(size).to(device)
+    # A crop spans -1..1 in the sampler's coordinates, align_corners off.
+    coefficients = (_coefficients(geometry) * (2 / side_with_margin)).to(device)
+    still = WARP_NODES  # from there on, the basis knows no warp
+    grid = _fields(coefficients[:, :, still:, still:], basis[:, still:])
+    plain = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    warped = plain[:, :3]
+    if geometry.nodes.any():
+        grid = _fields(coefficients, basis)
+        warped = F.grid_sample(pixels[:, :3], grid, padding_mode="border", align_corners=False)
     gain, offset = (v.to(device)[:, None, None, None] for v in (geometry.gain, geometry.offset))
     return Views(
         warped=_jitter(warped, gain, offset),
@@ -99,15 +101,44 @@ def central_views(stored: UInt8[Tensor, "b 5 m m"], size: int, side_with_margin:
         gain=torch.ones(count),
         offset=torch.zeros(count),
     )
-    return make_views(stored, still, size, side_with_margin)
+    return make_views(stored.float() / 255, still, size, side_with_margin)
 
 
-def _base_grid(size: int) -> Float[Tensor, "s s 2"]:
-    """Pixel centres of a crop in crop sides from its middle: x then y."""
+# Where each pixel of a view looks is a sum of products of one function of its row and one of its
+# column: the spline of every warp node, a constant, and the place itself. So all grids of a batch
+# are two small products.
+
+
+@lru_cache
+def _basis(size: int) -> Float[Tensor, "s k"]:
+    """The splines of the warp's nodes along one side of a view, 1, and the place in crop sides."""
+    impulses = torch.eye(WARP_NODES)[None, :, :, None]
+    splines = F.interpolate(impulses, size=(size, 1), mode="bicubic", align_corners=True)
     steps = (torch.arange(size) + 0.5) / size - 0.5
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
-    return torch.stack([x, y], -1)
+    return torch.cat([splines[0, :, :, 0].T, torch.ones(size, 1), steps[:, None]], 1)
+
+
+def _coefficients(geometry: Geometry) -> Float[Tensor, "b 2 k k"]:
+    """What to multiply functions of the row (third axis) and of the column (last) by."""
+    constant, place = WARP_NODES, WARP_NODES + 1
+    coefficients = F.pad(geometry.nodes, (0, 2, 0, 2))
+    coefficients[:, :, constant, constant] = geometry.shift
+    coefficients[:, :, constant, place] = geometry.matrix[:, :, 0]
+    coefficients[:, :, place, constant] = geometry.matrix[:, :, 1]
+    return coefficients
+
+
+def _fields(
+    coefficients: Float[Tensor, "b 2 k k"], basis: Float[Tensor, "s k"]
+) -> Float[Tensor, "b s s 2"]:
+    """Fields of x and y over the pixels."""
+    size = len(basis)
+    down = basis @ coefficients.permute(0, 2, 3, 1).flatten(2)  # (b, s, k * 2)
+    # With x and y side by side, as the sampler wants them: this product is the large one.
+    across = torch.kron(basis.T.contiguous(), torch.eye(2, device=basis.device))  # (k * 2, s * 2)
+    return (down @ across).view(-1, size, size, 2)
 
 
 def _jitter(image: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-    return ((image - 0.5) * gain + 0.5 + offset).clamp(0, 1)
+    """Contrast about middle grey, then brightness."""
+    return (image * gain).add_(0.5 + offset - 0.5 * gain).clamp_(0, 1)

@@ -1,12 +1,11 @@
-"""Faces in memory, what is held out of training, and which faces a step sees."""
+"""Faces in memory, and which of them a step sees."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ..config import TrainingConfig
@@ -14,9 +13,21 @@ from ..errors import FaceswapError
 from ..faces import FaceSet
 from ..models import SIDES, Side
 from .augment import Geometry, Views, draw_geometry, make_views
+from .recolor import jitter_hsv, transfer_colors
+from .split import FaceGroup, read_roles
 
-SMALLEST_GROUP = 20
-"""Clips with fewer faces than this (stills, mostly) are split as one sequence."""
+YAW_BIN_DEG = 10.0
+"""Width of the bins that pose balance counts faces in."""
+
+MOST_POSE_WEIGHT = 10.0
+"""No face is drawn this many times as often as one of the commonest pose: a lone profile is soon
+known by heart, and may be a mistake."""
+
+CACHED_PIXELS = 2**17
+"""Of the faces that a CPU makes views of at a time."""
+
+# Each has its own random numbers, so that an option draws nothing away from another.
+PURPOSES = ("order", "geometry", "start", "transfer", "hsv")
 
 
 @dataclass(frozen=True)
@@ -27,12 +38,18 @@ class SideData:
     heldout: UInt8[Tensor, "k 5 m m"]
     side_with_margin: float
     """The stored side in sides of the model's view."""
-    names: list[str]
+    weights: Float[Tensor, " n"]
+    """How often each seen face is drawn, beside the average one (mean 1); on the CPU."""
+    since: Int[Tensor, " n"]
+    """The step at which each seen face joined the run; 0: there from the start; on the CPU."""
+    names: Sequence[str] = ()
     """The files of the seen faces."""
 
 
-def load_side(faces: FaceSet, size: int, config: TrainingConfig) -> SideData:
-    """A face set decoded once, at the model's size plus margin, and split.
+def load_side(
+    faces: FaceSet, size: int, config: TrainingConfig, groups: Sequence[FaceGroup]
+) -> SideData:
+    """A face set decoded once, at the model's size plus margin, in the roles of `groups`.
 
     Raises: FaceswapError when too few faces are left to train on.
     """
@@ -40,19 +57,26 @@ def load_side(faces: FaceSet, size: int, config: TrainingConfig) -> SideData:
     crops = faces.crops(size, margin)  # (n, m, m, 3)
     extra = np.stack([faces.masks(size, margin), faces.features(size, margin)], -1)
     pixels = torch.from_numpy(np.concatenate([crops, extra], -1)).permute(0, 3, 1, 2).contiguous()
-    seen, heldout = split_heldout(
-        [face.record.clip_fingerprint for face in faces.faces],
-        by=config.heldout_by,
-        share=config.heldout_share,
-        gap=config.heldout_gap,
+    known = read_roles(groups)
+    roles = [known[place] for place in faces.places()]
+    seen, heldout = (
+        [i for i, (role, _) in enumerate(roles) if role == wanted] for wanted in ("seen", "heldout")
     )
-    if len(seen) < 2 or not len(heldout):
+    if len(seen) < 2 or not heldout:
         raise FaceswapError(
             f"{faces.path}: {len(crops)} faces leave {len(seen)} to train on and {len(heldout)} "
             "held out; add faces, or lower training.heldout_share and training.heldout_gap"
         )
-    names = [faces.faces[place].path.name for place in seen]
-    return SideData(pixels[seen], pixels[heldout], crops.shape[1] / size, names)
+    poses = [faces.faces[i].record.pose for i in seen]
+    yaw = np.array([np.nan if pose is None else pose.yaw_deg for pose in poses])
+    return SideData(
+        seen=pixels[seen],
+        heldout=pixels[heldout],
+        side_with_margin=crops.shape[1] / size,
+        weights=torch.from_numpy(pose_weights(yaw, config.pose_balance)),
+        since=torch.tensor([roles[i][1] for i in seen]),
+        names=[faces.faces[i].path.name for i in seen],
+    )
 
 
 def side_batch(config: TrainingConfig, side: Side) -> int:
@@ -61,46 +85,55 @@ def side_batch(config: TrainingConfig, side: Side) -> int:
     return of_source if side == "source" else 2 * config.batch - of_source
 
 
-def split_heldout(
-    clips: Sequence[str], *, by: Literal["block", "clip"], share: float, gap: int
-) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " k"]]:
-    """Places of the seen and of the held-out faces, given each face's clip, in order of time.
+def pose_weights(yaw_deg: Float[np.ndarray, " n"], strength: float) -> Float[np.ndarray, " n"]:
+    """How often to draw each face, mean 1, so that rare yaws catch up with common ones.
 
-    By block: the last `share` of every clip, with `gap` faces before it left out of both, since
-    neighbours in time are all but copies. By clip: the whole last clip. Never random frames.
+    `strength` 0: all alike; 1: every bin of YAW_BIN_DEG as often as any other, within
+    MOST_POSE_WEIGHT. A face without a pose (NaN) weighs 1.
     """
-    names = list(dict.fromkeys(clips))
-    groups = [[i for i, clip in enumerate(clips) if clip == name] for name in names]
-    if by == "clip":
-        if len(groups) < 2:
-            raise FaceswapError("heldout_by clip needs faces of at least two clips")
-        seen = [i for group in groups[:-1] for i in group]
-        return np.array(seen), np.array(groups[-1])
-    large = [group for group in groups if len(group) >= SMALLEST_GROUP]
-    pooled = [i for group in groups if len(group) < SMALLEST_GROUP for i in group]
-    seen, heldout = [], []
-    for group in [*large, *([pooled] if pooled else [])]:
-        count = max(1, round(len(group) * share))
-        # A short group gives up a smaller gap rather than all its faces.
-        skipped = min(gap, len(group) // 10)
-        seen += group[: len(group) - count - skipped]
-        heldout += group[len(group) - count :]
-    return np.array(sorted(seen), dtype=int), np.array(sorted(heldout), dtype=int)
+    weights = np.ones(len(yaw_deg))
+    known = ~np.isnan(yaw_deg)
+    if not known.any():
+        return weights
+    bins = np.floor(yaw_deg[known] / YAW_BIN_DEG + 0.5)  # the middle one is about 0 degrees
+    _, places, counts = np.unique(bins, return_inverse=True, return_counts=True)
+    balanced = (1 / counts[places]) ** strength
+    balanced = np.minimum(balanced, MOST_POSE_WEIGHT * balanced.min())
+    weights[known] = balanced / balanced.mean()
+    return weights
 
 
-def draw_faces(count: int, batch: int, seed: int, step: int, side: Side) -> Int[Tensor, " b"]:
-    """Which of `count` faces a step sees: shuffled epochs, as a function of (seed, step) alone."""
+def ramp(since: Int[Tensor, " n"], step: int, steps: int) -> Float[Tensor, " n"]:
+    """The share of its weight that each face has at a step: rises for `steps` from its joining."""
+    risen = (step + 1 - since).double() / max(steps, 1)
+    return torch.where(since == 0, 1.0, risen.clamp(0, 1))
+
+
+def draw_faces(
+    weights: Float[Tensor, " n"], batch: int, seed: int, step: int, side: Side
+) -> Int[Tensor, " b"]:
+    """Which faces a step sees, as a function of (seed, step) and the weights of this step alone.
+
+    Systematic resampling, an epoch at a time: the faces lie side by side, each as wide as its
+    weight; as many pointers as faces lie over them, evenly from a random start; the pointers are
+    shuffled, and every step takes the next few. So a face is drawn in an epoch as often as its
+    weight says, to within one draw, where independent draws would scatter; and with equal weights
+    an epoch is a plain shuffle.
+    """
+    ends = weights.double().cumsum(0)
+    count = int((weights > 0).sum())
     places = torch.arange(step * batch, (step + 1) * batch)
-    chosen = torch.empty(batch, dtype=torch.long)
+    pointers = torch.empty(batch, dtype=torch.double)
     for epoch in torch.unique(places // count).tolist():
         order = torch.randperm(count, generator=_generator(seed, epoch, side, "order"))
+        start = torch.rand((), generator=_generator(seed, epoch, side, "start"))
         here = places // count == epoch
-        chosen[here] = order[places[here] % count]
-    return chosen
+        pointers[here] = order[places[here] % count] + start.double()
+    return torch.searchsorted(ends * count, pointers * ends[-1], right=True)
 
 
 def draw_views(
-    data: SideData,
+    sides: Mapping[Side, SideData],
     size: int,
     config: TrainingConfig,
     step: int,
@@ -109,17 +142,98 @@ def draw_views(
     share: tuple[int, int] = (0, 1),
 ) -> Views:
     """One side's views of one step; of `share` (i, n) every n-th from the i-th on."""
-    count, (first, every) = side_batch(config, side), share
-    chosen = draw_faces(len(data.seen), count, config.seed, step, side)[first::every]
-    stored = data.seen[chosen.to(data.seen.device)].to(device)
-    # Drawn for all, so that any number of processes sees the same views.
+    draws = draw_step(sides, config, step, side)
+    # Chance decides for all, so that any number of processes sees the same views.
+    mine = torch.arange(share[0], side_batch(config, side), share[1])
+    parts = mine.split(_at_once(sides[side], device))
+    views = [_make_part(sides, draws, part, size, config, side, device) for part in parts]
+    if len(views) == 1:
+        return views[0]
+    names = [field.name for field in fields(Views)]
+    return Views(**{name: torch.cat([getattr(view, name) for view in views]) for name in names})
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that chance decides about one side of a step, for the whole batch; on the CPU."""
+
+    chosen: Int[Tensor, " b"]
+    """Places among the seen faces of the side."""
+    partners: Int[Tensor, " b"]
+    """Places among the target's seen faces, whose colours these take; -1: they keep their own."""
+    hsv: Float[Tensor, "3 b"]
+    """Turn of the hue, factors of saturation and value."""
+    geometry: Geometry
+
+
+def draw_step(
+    sides: Mapping[Side, SideData], config: TrainingConfig, step: int, side: Side
+) -> Draws:
+    """What chance decides about one side of a step: a function of (seed, step) and the weights."""
+    count = side_batch(config, side)
+    partners = torch.full((count,), -1)
+    if side == "source" and config.color_transfer:
+        # Toward target faces of the same step: then colours do not tell the source.
+        generator = _generator(config.seed, step, side, "transfer")
+        chance, place = torch.rand(2, count, generator=generator)
+        others = _choose(sides["target"], config, step, "target")
+        others = others[(place * len(others)).long()]
+        partners = torch.where(chance < config.color_transfer, others, -1)
+    spread = torch.rand(3, count, generator=_generator(config.seed, step, side, "hsv"))
+    limits = torch.tensor([config.hue, config.saturation, config.value])[:, None]
     geometry = draw_geometry(count, config, _generator(config.seed, step, side, "geometry"))
-    geometry = Geometry(**{name: value[first::every] for name, value in vars(geometry).items()})
-    return make_views(stored, geometry, size, data.side_with_margin)
+    if config.warp_until is not None and step >= config.warp_until:
+        geometry = replace(geometry, nodes=torch.zeros_like(geometry.nodes))
+    return Draws(
+        chosen=_choose(sides[side], config, step, side),
+        partners=partners,
+        hsv=torch.tensor([0.0, 1.0, 1.0])[:, None] + (spread * 2 - 1) * limits,
+        geometry=geometry,
+    )
+
+
+def _make_part(
+    sides: Mapping[Side, SideData],
+    draws: Draws,
+    part: Int[Tensor, " k"],
+    size: int,
+    config: TrainingConfig,
+    side: Side,
+    device: torch.device,
+) -> Views:
+    """The views of some faces of a step."""
+    faces = _take(sides[side], draws.chosen[part], device)
+    partners = draws.partners[part]
+    moved = (partners >= 0).nonzero()[:, 0]
+    if len(moved):
+        others = _take(sides["target"], partners[moved], device)
+        moved = moved.to(device)
+        own = faces[moved]
+        faces[moved, :3] = transfer_colors(own[:, :3], own[:, 3:4], others[:, :3], others[:, 3:4])
+    if config.hue or config.saturation or config.value:
+        faces[:, :3] = jitter_hsv(faces[:, :3], *draws.hsv[:, part].to(device))
+    return make_views(faces, draws.geometry.of(part), size, sides[side].side_with_margin)
+
+
+def _at_once(data: SideData, device: torch.device) -> int:
+    """Faces to make views of at a time: on CPUs as many as stay in the cache, which halves it."""
+    count = CACHED_PIXELS // data.seen[0, 0].numel()
+    return max(1, count) if device.type == "cpu" else 2**31
+
+
+def _choose(data: SideData, config: TrainingConfig, step: int, side: Side) -> Int[Tensor, " b"]:
+    weights = data.weights * ramp(data.since, step, config.late_ramp)
+    return draw_faces(weights, side_batch(config, side), config.seed, step, side)
+
+
+def _take(
+    data: SideData, chosen: Int[Tensor, " k"], device: torch.device
+) -> Float[Tensor, "k 5 m m"]:
+    return data.seen[chosen.to(data.seen.device)].to(device).float().div_(255)
 
 
 def _generator(seed: int, step: int, side: Side, purpose: str) -> torch.Generator:
     # SeedSequence spreads small integers over the whole state; neighbours do not correlate.
-    words = [seed, step, SIDES.index(side), ("order", "geometry").index(purpose)]
+    words = [seed, step, SIDES.index(side), PURPOSES.index(purpose)]
     state = np.random.SeedSequence(words).generate_state(2)
     return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)

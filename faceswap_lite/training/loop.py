@@ -23,7 +23,7 @@ from ..faces import FaceSet
 from ..media import write_image
 from ..models import SIDES, Side, build_model
 from ..outputs import write_text
-from .batches import SideData, draw_faces, draw_views, load_side, side_batch
+from .batches import SideData, draw_step, draw_views, load_side, side_batch
 from .checkpoints import (
     Best,
     RunState,
@@ -87,11 +87,12 @@ def train(
         say = _say_nothing
 
     # What is this run, and where does it stand?
+    sets: dict[Side, FaceSet] = {"source": source, "target": target}
     taken: TakenUp | None = None
     if first:
         facts = describe_run(source, target, config)
         why_stop = partial(_why_stop, options=options)
-        taken = take_up(run, facts, config, why_stop=why_stop, overwrite=overwrite, say=say)
+        taken = take_up(run, facts, sets, config, why_stop=why_stop, overwrite=overwrite, say=say)
     taken = _agreed(fabric, taken)
     assert taken is not None, "the first process has told the others"
     start, facts = taken.start, taken.facts
@@ -100,8 +101,8 @@ def train(
     if taken.action == "done":
         return TrainSummary(state.step, state.seconds, "already done")
     sides: dict[Side, SideData] = {
-        "source": load_side(source, size, options),
-        "target": load_side(target, size, options),
+        "source": load_side(source, size, options, facts.source.groups),
+        "target": load_side(target, size, options, facts.target.groups),
     }
     share = _share_of_batch(fabric, options)
 
@@ -160,7 +161,7 @@ def train(
         while not (reason := _agreed(fabric, _why_stop(state, options))):
             # Draw this step's views of both sides.
             views = {
-                side: draw_views(sides[side], size, options, step, side, fabric.device, share)
+                side: draw_views(sides, size, options, step, side, fabric.device, share)
                 for side in SIDES
             }
 
@@ -323,8 +324,7 @@ def _names(
     def names() -> dict[Side, list[str]]:
         drawn = {}
         for side in SIDES:
-            count = side_batch(options, side)
-            chosen = draw_faces(len(sides[side].seen), count, options.seed, step, side)
+            chosen = draw_step(sides, options, step, side).chosen
             drawn[side] = [sides[side].names[place] for place in chosen.tolist()]
         return drawn
 

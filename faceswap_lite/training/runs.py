@@ -11,10 +11,10 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .. import __version__
-from ..config import Config, WeightsName, dump_config, load_config
+from ..config import Config, TrainingConfig, WeightsName, dump_config, load_config
 from ..errors import FaceswapError
 from ..faces import FaceSet, LandmarksPack
-from ..models import SIDES, SwapAutoencoder, build_model
+from ..models import SIDES, Side, SwapAutoencoder, build_model
 from ..outputs import claim, file_sha256, job_id, read_json, write_json, write_text
 from .checkpoints import (
     RunState,
@@ -26,14 +26,17 @@ from .checkpoints import (
     newest_good,
     remove_after,
 )
+from .split import FaceGroup, read_roles, share_out
 
 FACTS_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 
-# A resumed run may change these: they say when to stop, look and save, not what is learned.
+# A resumed run may change these. Most say when to stop, look and save, not what is learned; the
+# last two are how a person steers a run under way: by ending the warp, and by adding faces.
 FREE_ON_RESUME = (
     "steps", "minutes", "keep", "log_every", "save_every", "preview_every", "heldout_every",
-    "patience", "accumulate", "device", "precision", "compile", "threads",
+    "patience", "accumulate", "device", "precision", "compile", "threads", "warp_until",
+    "late_ramp",
 )  # fmt: skip
 
 # But not the one that the run's schedule goes by.
@@ -52,6 +55,8 @@ class IdentityFacts(BaseModel):
     """Fingerprints of the clips that the faces came from."""
     embedder: str | None
     centroid: list[float] | None
+    groups: list[FaceGroup] = []
+    """Which faces are seen and held out, and since when; those that have left included."""
 
     @property
     def center(self) -> Float[np.ndarray, " d"] | None:
@@ -130,7 +135,10 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
             )
     goes_by = SCHEDULE_GOES_BY.get(config.training.schedule, set())
     fixed = config.training.model_dump(exclude=set(FREE_ON_RESUME) - goes_by)
-    sides = {"source": describe_identity(source), "target": describe_identity(target)}
+    sides = {}
+    for name, faces in (("source", source), ("target", target)):
+        groups = share_out([], faces.places(), config.training, step=0)
+        sides[name] = describe_identity(faces).model_copy(update={"groups": groups})
     return RunFacts(
         job=job_id(
             source=sides["source"].path,
@@ -159,6 +167,7 @@ class TakenUp:
 def take_up(
     run: Path,
     facts: RunFacts,
+    sets: dict[Side, FaceSet],
     config: Config,
     *,
     why_stop: Callable[[RunState], str],
@@ -191,7 +200,7 @@ def take_up(
         _clear(run)
         return TakenUp("start", None, facts)
     if action == "resume" and found is not None:
-        facts = carry_on(found, facts, say)
+        facts = carry_on(found, facts, sets, config.training, start or 0, say)
         remove_after(run, start)
     return TakenUp(action, start, facts)
 
@@ -219,16 +228,44 @@ def _clear(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def carry_on(found: RunFacts, facts: RunFacts, say: Callable[[str], None]) -> RunFacts:
-    """The facts of a resumed run: today's, with every clip that it ever learned from."""
-    sides = {}
-    for name in ("source", "target"):
+def carry_on(
+    found: RunFacts,
+    facts: RunFacts,
+    sets: dict[Side, FaceSet],
+    config: TrainingConfig,
+    step: int,
+    say: Callable[[str], None],
+) -> RunFacts:
+    """The facts of a run resumed at `step`: today's, with all that it ever learned from.
+
+    Faces keep their roles; those that have joined since are shared out, and said.
+    """
+    sides: dict[str, IdentityFacts] = {}
+    for name, faces in sets.items():
         before, now = getattr(found, name), getattr(facts, name)
+        groups = share_out(before.groups, faces.places(), config, step)
         if before.fingerprint != now.fingerprint:
-            say(f"note: {now.path} changed since this run began; it goes on with today's faces")
+            joined, left, heldout = _count_changes(before, now, faces, groups)
+            over = f" over {config.late_ramp} steps" if config.late_ramp else ""
+            say(
+                f"note: {now.path} changed since this run began: {joined} faces joined, "
+                f"{heldout} of them held out or beside these, {left} left; new ones come in{over}"
+            )
         clips = sorted({*before.clips, *now.clips})
-        sides[name] = now.model_copy(update={"clips": clips})
+        sides[name] = now.model_copy(update={"clips": clips, "groups": groups})
     return facts.model_copy(update={**sides, "lineage": found.lineage})
+
+
+def _count_changes(
+    before: IdentityFacts, now: IdentityFacts, faces: FaceSet, groups: list[FaceGroup]
+) -> tuple[int, int, int]:
+    """How many faces joined, how many left, and how many of the former are not trained on."""
+    known, roles = read_roles(before.groups), read_roles(groups)
+    new = [place for place in faces.places() if place not in known] if known else []
+    # Who left and came back is known, yet joins.
+    joined = max(len(new), now.faces - before.faces)
+    unseen = sum(roles[place][0] != "seen" for place in new)
+    return joined, before.faces + joined - now.faces, unseen
 
 
 def write_run(run: Path, facts: RunFacts, config: Config) -> None:
