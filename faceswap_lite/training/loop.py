@@ -20,9 +20,9 @@ from ..config import Config, TrainingConfig
 from ..errors import FaceswapError
 from ..faces import FaceSet
 from ..media import write_image
-from ..models import SIDES, SwapAutoencoder, build_model
+from ..models import SIDES, Side, SwapAutoencoder, build_model
 from ..outputs import claim, write_text
-from .augment import Views, central_views
+from .augment import central_views
 from .batches import SideData, draw_views, load_side
 from .checkpoints import (
     Progress,
@@ -36,8 +36,10 @@ from .checkpoints import (
 )
 from .ema import ema_decay, update_ema
 from .hardware import memory_used, pick_device, pick_precision
-from .losses import reconstruction_loss
+from .objective import side_loss
+from .optimizers import build_optimizer
 from .preview import preview_sheet
+from .range_test import CURVE_FILE, SWEEP_FILE, rate_of_new_run
 from .runs import FACTS_FILE, carry_on, describe_run, read_facts, write_run
 from .schedules import SCHEDULES, PlateauState, next_plateau
 
@@ -84,7 +86,8 @@ def train(
         state = read_state(run, start)
         done = Progress(start, state["seconds"])
     finished = start is not None and _is_over(done, options)
-    is_empty = run.is_dir() and not any(run.iterdir())
+    # A range test by itself is no run: training begins beside it.
+    is_empty = run.is_dir() and {p.name for p in run.iterdir()} <= {CURVE_FILE, SWEEP_FILE}
     action = (
         "start"
         if is_empty
@@ -94,14 +97,14 @@ def train(
     )
     if action == "done":
         return TrainSummary(done.step, done.seconds, "already done")
-    if action == "start" and run.exists():
+    if action == "start" and run.exists() and not is_empty:
         if found is None and any(run.iterdir()):
             raise FaceswapError(f"{run}: is not a run folder and not empty; choose another name")
         _clear(run)
     if action == "resume" and found is not None:
         facts = carry_on(found, facts, say)
         remove_after(run, start)
-    sides = {
+    sides: dict[Side, SideData] = {
         "source": load_side(source, size, options),
         "target": load_side(target, size, options),
     }
@@ -121,9 +124,16 @@ def train(
         network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).requires_grad_(False)
     plateau = PlateauState()
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=options.lr, betas=(options.beta1, options.beta2), fused=True
-    )
+    if options.lr == "auto":
+        if facts.lr is None:
+            say(f"lr auto: a range test of up to {options.find_lr_steps} steps comes first")
+            named = rate_of_new_run(run, facts, network, sides, config, device)
+            # Kept: a resumed run goes on at the rate that it began with.
+            facts = facts.model_copy(update={"lr": named})
+            write_run(run, facts, config)
+        say(f"rate {facts.lr:.1e}, named by a range test ({run / CURVE_FILE})")
+        options = options.model_copy(update={"lr": facts.lr})
+    optimizer = build_optimizer(network, options)
     model, optimizer = fabric.setup(network, optimizer)
     fabric.to_device(average)
     sides = {name: _place(side, fabric.device) for name, side in sides.items()}
@@ -159,7 +169,7 @@ def train(
             }
 
             # Set the learning rate.
-            rate = options.lr * plateau.scale * SCHEDULES[options.schedule](step, options)
+            rate = options.base_rate * plateau.scale * SCHEDULES[options.schedule](step, options)
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
@@ -248,26 +258,6 @@ def train(
     return TrainSummary(step, time.monotonic() - began, reason)
 
 
-def side_loss(
-    painted: tuple[torch.Tensor, torch.Tensor | None], views: Views, options: TrainingConfig
-) -> dict[str, torch.Tensor]:
-    """One side's loss terms under the config's weights."""
-    return reconstruction_loss(
-        painted,
-        views.face,
-        views.mask,
-        views.features,
-        dssim_weight=options.dssim_weight,
-        mse_weight=options.mse_weight,
-        mask_weight=options.mask_weight,
-        features_weight=options.features_weight,
-        background_weight=options.background_weight,
-        l1_weight=options.l1_weight,
-        gradient_weight=options.gradient_weight,
-        frequency_weight=options.frequency_weight,
-    )
-
-
 @torch.no_grad()
 def heldout_loss(
     average: SwapAutoencoder, data: SideData, size: int, options: TrainingConfig, side: Any
@@ -328,7 +318,7 @@ def _clear(run: Path) -> None:
     """Remove what an earlier run wrote into this folder, and nothing else."""
     for name in ("checkpoints", "previews", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("log.jsonl", "preview.png", "config.yaml", FACTS_FILE):
+    for name in ("log.jsonl", "preview.png", "config.yaml", CURVE_FILE, SWEEP_FILE, FACTS_FILE):
         (run / name).unlink(missing_ok=True)
 
 

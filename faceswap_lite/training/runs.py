@@ -61,6 +61,8 @@ class RunFacts(BaseModel):
     coverage: str
     source: IdentityFacts
     target: IdentityFacts
+    lr: float | None = None
+    """The rate that a range test named for this run; None where the config has one."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
 
 
 def carry_on(found: RunFacts, facts: RunFacts, say: Callable[[str], None]) -> RunFacts:
-    """The facts of a resumed run: today's, with every clip that it ever learned from."""
+    """The facts of a resumed run: today's, its rate, and every clip that it ever learned from."""
     sides = {}
     for name in ("source", "target"):
         before, now = getattr(found, name), getattr(facts, name)
@@ -141,7 +143,7 @@ def carry_on(found: RunFacts, facts: RunFacts, say: Callable[[str], None]) -> Ru
             say(f"note: {now.path} changed since this run began; it goes on with today's faces")
         clips = sorted({*before.clips, *now.clips})
         sides[name] = now.model_copy(update={"clips": clips})
-    return facts.model_copy(update=sides)
+    return facts.model_copy(update={**sides, "lr": found.lr})
 
 
 def write_run(run: Path, facts: RunFacts, config: Config) -> None:
