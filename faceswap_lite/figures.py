@@ -18,8 +18,8 @@ DOTS_PER_INCH = 150
 class Curve:
     """One line of a figure. `x` and `y` are equally long; NaN leaves a gap."""
 
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float | int]
+    y: Sequence[float | int]
     faint: bool = False
     """Drawn thin and pale, in the colour of the next curve: the raw values behind a smooth one."""
 
@@ -33,7 +33,7 @@ def write_line_figure(
     y_label: str,
     log_x: bool = False,
     log_y: bool = False,
-    marks: Mapping[str, float] | None = None,
+    marks: Mapping[str, float | int] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> None:
     """Write a PNG of curves by label, with a dashed upright line at each of `marks`.

@@ -115,7 +115,7 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
         weights=weights,
         gradients=weights,
         optimizer=_bytes(state),
-        average=weights if options.ema_decay else 0,
+        average=weights,
         activations=activations,
         peak=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         device=str(device),
