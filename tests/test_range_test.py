@@ -69,7 +69,7 @@ def test_the_named_rate_is_a_third_of_the_edge() -> None:
     assert name_rate(rates, [7 * v + 2 for v in valley]) == 1.1e-3
 
 
-@pytest.mark.parametrize("losses", [[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize("losses", [[1.0, 2.0, 3.0], [1.0, 1.0, 1.0], []])
 def test_a_loss_that_never_fell_names_nothing(losses: list[float]) -> None:
     with pytest.raises(ValueError, match="never fell"):
         name_rate([1e-3, 1e-2, 1e-1], losses)

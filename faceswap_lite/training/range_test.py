@@ -74,7 +74,7 @@ def name_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
 
     Raises: ValueError when the first loss is the lowest: no rate of the sweep helped.
     """
-    lowest = min(range(len(losses)), key=losses.__getitem__)
+    lowest = min(range(len(losses)), key=losses.__getitem__, default=0)
     if lowest == 0:
         raise ValueError("the loss never fell")
     return float(f"{SHARE_OF_EDGE * rates[lowest]:.1e}")
