@@ -28,6 +28,8 @@ EmbedderName = Literal["auto", "none", "mobilefacenet", "facenet", "dlib"]
 CoverageName = Literal["face", "full", "whole", "head"]
 ArchitectureName = Literal["original", "df", "liae"]
 ScheduleName = Literal["constant", "cosine", "step", "one_cycle", "plateau"]
+OptimizerName = Literal["adam", "adamw", "adabelief", "schedulefree"]
+WeightsName = Literal["best", "last"]
 ColorName = Literal["none", "reinhard", "robust_mkl"]
 MaskName = Literal["hull", "learned", "product"]
 CodecName = Literal["h264", "hevc", "prores", "ffv1"]
@@ -85,14 +87,31 @@ class ModelConfig(Section):
         return self
 
 
+class InitConfig(Section):
+    """Weights of another run to begin with. Parts: df: encoder, inter, decoder_source,
+    decoder_target; liae: encoder, inter_AB, inter_B, decoder."""
+
+    run: str | None = Field(None, description="the run folder that they come from")
+    parts: list[str] | None = Field(None, description="only these, all of them; null: what fits")
+    freeze: list[str] = Field([], description="parts that do not learn at first")
+    freeze_steps: int = Field(100, ge=0, description="how long they do not")
+
+
 class TrainingConfig(Section):
     """Batches, augmentation, losses, schedule, checkpoints."""
 
     steps: int | None = Field(None, ge=1, description="stop after this many steps in all")
     minutes: float | None = Field(None, gt=0, description="stop after this much training time")
     batch: int = Field(8, ge=1, description="faces of each identity in a step")
+    source_share: float = Field(
+        0.5, gt=0, lt=1, description="of a step's 2 * batch faces; the rest is the target's"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="parts that a batch is worked through in: less memory, same gradient"
+    )
     seed: int = Field(0, ge=0)
 
+    optimizer: OptimizerName = "adam"
     lr: float | Literal["auto"] = Field(
         1e-3, description="base rate; auto: named by a range test when the run begins"
     )
@@ -117,8 +136,11 @@ class TrainingConfig(Section):
     )
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0, description="of adamw and schedulefree")
     clip_norm: float = Field(1.0, ge=0, description="largest norm of a step's gradient; 0: off")
-    ema_decay: float = Field(0.998, ge=0, lt=1, description="0: no averaging")
+    ema_decay: float = Field(
+        0.998, ge=0, lt=1, description="0: no averaging; schedulefree keeps its own average"
+    )
 
     dssim_weight: float = Field(10.0, ge=0)
     mse_weight: float = Field(30.0, ge=0)
@@ -148,12 +170,16 @@ class TrainingConfig(Section):
     heldout_gap: int = Field(5, ge=0, description="frames dropped beside a held-out block")
     log_every: int = Field(10, ge=1, description="steps between lines of the log")
     heldout_every: int = Field(100, ge=1, description="steps between held-out losses")
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many held-out losses without a new best; null: never"
+    )
     preview_every: int = Field(200, ge=1, description="steps between preview sheets")
     save_every: int = Field(200, ge=1, description="steps between checkpoints")
     keep: int = Field(2, ge=1, description="newest checkpoints kept")
 
     device: DeviceName = "auto"
     precision: PrecisionName = Field("auto", description="auto: bf16 where the hardware has it")
+    compile: bool = Field(False, description="torch.compile: slow to begin, then faster on GPUs")
     threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")
 
     @field_validator("lr", mode="before")
@@ -184,15 +210,20 @@ class TrainingConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _schedule_has_its_end(self) -> "TrainingConfig":
+    def _schedule_fits(self) -> "TrainingConfig":
         if self.schedule in ("cosine", "one_cycle") and self.steps is None:
             raise ValueError(f"schedule {self.schedule} needs training.steps: it ends there")
+        if self.optimizer == "schedulefree" and self.schedule != "constant":
+            raise ValueError("optimizer schedulefree goes with schedule constant alone")
         return self
 
 
 class ConvertConfig(Section):
     """From a clip and a run to the swapped clip."""
 
+    weights: WeightsName = Field(
+        "best", description="best: lowest held-out loss of the run; last: the newest"
+    )
     color: ColorName = "robust_mkl"
     mask: MaskName = "product"
     erode: float = Field(-0.03, ge=-0.3, le=0.3, description="in face sides; below 0: dilate")
@@ -231,6 +262,7 @@ class Config(Section):
 
     extract: ExtractConfig = ExtractConfig()
     model: ModelConfig = ModelConfig()
+    init: InitConfig = InitConfig()
     training: TrainingConfig = TrainingConfig()
     convert: ConvertConfig = ConvertConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

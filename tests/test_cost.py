@@ -33,8 +33,10 @@ def test_what_the_backward_pass_keeps_is_counted_once_and_without_weights() -> N
     with _count_saved(net) as saved:
         # The product keeps its input, 160 bytes; exp keeps what it gives, 112, and square keeps
         # the same block.
-        net(faces).exp().square().sum()
-    assert sum(saved.values()) == 160 + 112
+        net(faces).exp().square().sum().backward()
+        # A second, smaller part finds the first one's memory free.
+        net(faces[:1]).exp().sum().backward()
+    assert saved == [160 + 112, 160 + 28]
 
 
 def test_the_cost_of_a_config_is_measured() -> None:
@@ -50,6 +52,10 @@ def test_the_cost_of_a_config_is_measured() -> None:
     assert double.steps == 1
     assert double.weights == cost.weights
     assert double.activations == pytest.approx(2 * cost.activations, rel=0.05)
+    halves = training_cost(
+        load_config("demo", [*fp32, "training.batch=8", "training.accumulate=2"]), seconds=0.0
+    )
+    assert halves.activations == pytest.approx(cost.activations, rel=0.2)
 
 
 def test_the_lines_of_a_cost() -> None:

@@ -26,8 +26,6 @@ from faceswap_lite.training.range_test import (
     sweep_rates,
 )
 
-CPU = torch.device("cpu")
-
 # Fewer steps than the default, up to rates that break any network.
 SHORT: dict[str, Any] = {"find_lr_steps": 40, "find_lr_low": 1e-4, "find_lr_high": 10.0}
 
@@ -80,8 +78,8 @@ def test_a_sweep_repeats_itself_stops_at_the_break_and_leaves_the_network(cast: 
     network = build_model(config.model, 0)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     sides = load_sides(cast, config)
-    sweep = range_test(network, sides, config, CPU)
-    assert sweep == range_test(network, sides, config, CPU)
+    sweep = range_test(network, sides, config)
+    assert sweep == range_test(network, sides, config)
     assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())
     assert 10 < len(sweep.losses) < SHORT["find_lr_steps"]
     assert sweep.rates == sweep_rates(1e-4, 10.0, 40)[: len(sweep.losses)]
@@ -89,7 +87,7 @@ def test_a_sweep_repeats_itself_stops_at_the_break_and_leaves_the_network(cast: 
     assert all(loss < 2 * min(sweep.smoothed[:k]) for k, loss in enumerate(sweep.smoothed[1:-1], 1))
     assert 1e-4 < sweep.rate < sweep.rates[-1]
     other = with_training(cast.config, **SHORT, seed=5)
-    assert range_test(build_model(config.model, 5), sides, other, CPU).losses != sweep.losses
+    assert range_test(build_model(config.model, 5), sides, other).losses != sweep.losses
 
 
 def test_a_sweep_that_starts_too_high_is_one_readable_line(cast: Cast) -> None:
@@ -97,7 +95,7 @@ def test_a_sweep_that_starts_too_high_is_one_readable_line(cast: Cast) -> None:
         cast.config, find_lr_steps=10, find_lr_low=1e3, find_lr_high=1e9, clip_norm=0.0
     )
     with pytest.raises(FaceswapError, match=r"lower training\.find_lr_low") as caught:
-        range_test(build_model(config.model), load_sides(cast, config), config, CPU)
+        range_test(build_model(config.model), load_sides(cast, config), config)
     assert "\n" not in str(caught.value)
 
 
@@ -108,7 +106,7 @@ def test_a_sweep_takes_the_steps_that_training_takes(cast: Cast, tmp_path: Path)
         cast.config, find_lr_steps=10, find_lr_low=rate, find_lr_high=rate * (1 + 1e-12)
     )
     network = build_model(config.model, config.training.seed)
-    sweep = range_test(network, load_sides(cast, config), config, CPU)
+    sweep = range_test(network, load_sides(cast, config), config)
     run_steps(cast, tmp_path / "run", steps=10, lr=rate, warmup_steps=0)
     logged = [line["loss"] for line in log_lines(tmp_path / "run") if "loss" in line]
     # The rates differ in the last digits, and so may the losses.

@@ -13,7 +13,7 @@ from ..config import TrainingConfig
 from ..errors import FaceswapError
 from ..faces import FaceSet
 from ..models import SIDES, Side
-from .augment import Views, draw_geometry, make_views
+from .augment import Geometry, Views, draw_geometry, make_views
 
 SMALLEST_GROUP = 20
 """Clips with fewer faces than this (stills, mostly) are split as one sequence."""
@@ -27,6 +27,8 @@ class SideData:
     heldout: UInt8[Tensor, "k 5 m m"]
     side_with_margin: float
     """The stored side in sides of the model's view."""
+    names: list[str]
+    """The files of the seen faces."""
 
 
 def load_side(faces: FaceSet, size: int, config: TrainingConfig) -> SideData:
@@ -49,7 +51,14 @@ def load_side(faces: FaceSet, size: int, config: TrainingConfig) -> SideData:
             f"{faces.path}: {len(crops)} faces leave {len(seen)} to train on and {len(heldout)} "
             "held out; add faces, or lower training.heldout_share and training.heldout_gap"
         )
-    return SideData(pixels[seen], pixels[heldout], crops.shape[1] / size)
+    names = [faces.faces[place].path.name for place in seen]
+    return SideData(pixels[seen], pixels[heldout], crops.shape[1] / size, names)
+
+
+def side_batch(config: TrainingConfig, side: Side) -> int:
+    """How many faces of this side a step sees; at least one."""
+    of_source = min(max(1, round(2 * config.batch * config.source_share)), 2 * config.batch - 1)
+    return of_source if side == "source" else 2 * config.batch - of_source
 
 
 def split_heldout(
@@ -91,12 +100,21 @@ def draw_faces(count: int, batch: int, seed: int, step: int, side: Side) -> Int[
 
 
 def draw_views(
-    data: SideData, size: int, config: TrainingConfig, step: int, side: Side, device: torch.device
+    data: SideData,
+    size: int,
+    config: TrainingConfig,
+    step: int,
+    side: Side,
+    device: torch.device,
+    share: tuple[int, int] = (0, 1),
 ) -> Views:
-    """One side's views of one step."""
-    chosen = draw_faces(len(data.seen), config.batch, config.seed, step, side)
+    """One side's views of one step; of `share` (i, n) every n-th from the i-th on."""
+    count, (first, every) = side_batch(config, side), share
+    chosen = draw_faces(len(data.seen), count, config.seed, step, side)[first::every]
     stored = data.seen[chosen.to(data.seen.device)].to(device)
-    geometry = draw_geometry(config.batch, config, _generator(config.seed, step, side, "geometry"))
+    # Drawn for all, so that any number of processes sees the same views.
+    geometry = draw_geometry(count, config, _generator(config.seed, step, side, "geometry"))
+    geometry = Geometry(**{name: value[first::every] for name, value in vars(geometry).items()})
     return make_views(stored, geometry, size, data.side_with_margin)
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,23 @@ from ..errors import FaceswapError
 from ..outputs import file_sha256, read_json, whole_folder
 from .schedules import PlateauState
 
-TENSOR_FILES = ("model", "ema", "optimizer")
+
+@dataclass(frozen=True)
+class Best:
+    """The lowest held-out loss so far."""
+
+    step: int
+    heldout: float
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run stands."""
+class RunState:
+    """Where a run stands, besides its tensors. Plain numbers: it is saved as JSON."""
 
-    step: int
-    seconds: float
+    step: int = 0
+    seconds: float = 0.0
+    plateau: PlateauState = field(default_factory=PlateauState)
+    best: Best | None = None
 
 
 def checkpoint_folder(run: Path, step: int) -> Path:
@@ -34,21 +42,26 @@ def checkpoint_folder(run: Path, step: int) -> Path:
 
 def save_checkpoint(
     run: Path,
-    progress: Progress,
+    state: RunState,
     model: nn.Module,
     ema: nn.Module,
+    best: dict[str, Tensor] | None,
     optimizer: torch.optim.Optimizer,
-    plateau: PlateauState,
+    lineage: list[dict[str, Any]],
     keep: int,
 ) -> Path:
-    """Write a checkpoint of this step, then remove all but the newest `keep`."""
+    """Write a checkpoint of this step, then remove all but the newest `keep`.
+
+    `best`: the averaged weights of `state.best`. `lineage`: which runs the weights came from.
+    """
     optimizer_tensors, optimizer_facts = flatten_optimizer(optimizer.state_dict())
     tensors = {
         "model": model.state_dict(),
         "ema": ema.state_dict(),
         "optimizer": optimizer_tensors,
+        **({} if best is None else {"best": best}),
     }
-    folder = checkpoint_folder(run, progress.step)
+    folder = checkpoint_folder(run, state.step)
     if folder.exists():
         # The loop never saves a step twice: this one was found damaged.
         shutil.rmtree(folder)
@@ -62,10 +75,9 @@ def save_checkpoint(
                 raise FaceswapError(f"{folder}: cannot be written ({error})") from error
             hashes[file.name] = file_sha256(file)
         facts = {
-            "step": progress.step,
-            "seconds": progress.seconds,
+            **asdict(state),
             "optimizer": optimizer_facts,
-            "plateau": asdict(plateau),
+            "lineage": lineage,
             "sha256": hashes,
         }
         (partial / "state.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -96,7 +108,13 @@ def read_state(run: Path, step: int) -> dict[str, Any]:
     """
     folder = checkpoint_folder(run, step)
     facts = read_json(folder / "state.json")
-    if not isinstance(facts, dict) or not facts.keys() >= {"step", "seconds", "sha256"}:
+    if not isinstance(facts, dict) or not facts.keys() >= {
+        "step",
+        "seconds",
+        "plateau",
+        "best",
+        "sha256",
+    }:
         raise FaceswapError(f"{folder / 'state.json'}: is damaged; remove this checkpoint's folder")
     for name, digest in facts["sha256"].items():
         if not (folder / name).is_file():
@@ -104,6 +122,23 @@ def read_state(run: Path, step: int) -> dict[str, Any]:
         if file_sha256(folder / name) != digest:
             raise FaceswapError(f"{folder / name}: is damaged; remove this checkpoint's folder")
     return facts
+
+
+def checkpoint_facts(run: Path, step: int) -> dict[str, Any]:
+    """The facts of a checkpoint that `newest_good` has found good."""
+    facts: dict[str, Any] = read_json(checkpoint_folder(run, step) / "state.json")
+    return facts
+
+
+def as_state(facts: dict[str, Any]) -> RunState:
+    """Where the run stood at a checkpoint, from its facts."""
+    best = facts["best"]
+    return RunState(
+        step=facts["step"],
+        seconds=facts["seconds"],
+        plateau=PlateauState(**facts["plateau"]),
+        best=None if best is None else Best(**best),
+    )
 
 
 def newest_good(run: Path) -> tuple[int | None, list[str]]:
@@ -120,7 +155,7 @@ def newest_good(run: Path) -> tuple[int | None, list[str]]:
 
 
 def load_weights(run: Path, step: int, name: str) -> dict[str, Tensor]:
-    """The tensors of one file of a checkpoint: "model", "ema" or "optimizer"."""
+    """The tensors of one file of a checkpoint: "model", "ema", "optimizer" or "best"."""
     return load_file(checkpoint_folder(run, step) / f"{name}.safetensors")
 
 

@@ -7,17 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ..config import Config
 from ..models import SIDES, Side, build_model, count_parameters
 from .augment import Views
-from .batches import SideData, draw_views
+from .batches import SideData, draw_views, side_batch
 from .ema import update_ema
-from .hardware import pick_device, pick_precision
-from .objective import total_loss
-from .optimizers import build_optimizer
+from .hardware import build_fabric
+from .optimizers import build_optimizer, keeps_average
+from .step import accumulate_gradient
 
 SECONDS = 10.0
 """Timed steps end after this long."""
@@ -61,20 +60,21 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
     options, size = config.training, config.model.size
     if options.lr == "auto":
         options = options.model_copy(update={"lr": options.find_lr_low})
-    device = pick_device(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
-    precision = pick_precision(options.precision, device)
-    fabric = Fabric(accelerator=device.type, devices=1, precision=precision)  # type: ignore[arg-type]
+    fabric = build_fabric(options.device, options.precision)
+    device = fabric.device
     network = build_model(config.model, options.seed)
     if device.type == "cuda":
         network = network.to(memory_format=torch.channels_last)
         torch.cuda.reset_peak_memory_stats(device)
     average = copy.deepcopy(network).requires_grad_(False)
-    optimizer = build_optimizer(network, options)
-    model, optimizer = fabric.setup(network, optimizer)
+    bare_optimizer = build_optimizer(network, options)
+    model, optimizer = fabric.setup(network, bare_optimizer)
     fabric.to_device(average)
-    sides: dict[Side, SideData] = {side: _random_faces(size, options.batch) for side in SIDES}
+    sides: dict[Side, SideData] = {
+        side: _random_faces(size, side_batch(options, side)) for side in SIDES
+    }
 
     def step(number: int) -> int:
         """One step; what its backward pass kept, in bytes."""
@@ -82,18 +82,19 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
             side: draw_views(sides[side], size, options, number, side, fabric.device)
             for side in SIDES
         }
+        most = min(len(views[side].face) for side in SIDES)
         with _count_saved(network) as saved:
-            painted = model(views["source"].warped, views["target"].warped)
-            loss = total_loss(painted, views, options)
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(loss)
+            accumulate_gradient(
+                fabric, model, optimizer, views, options, min(options.accumulate, most)
+            )
         if options.clip_norm:
             fabric.clip_gradients(
                 model, optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
             )
         optimizer.step()
-        update_ema(average, network, options.ema_decay)
-        return sum(saved.values())
+        if not keeps_average(bare_optimizer):
+            update_ema(average, network, options.ema_decay)
+        return max(saved)
 
     activations = step(0)
     _wait(device)
@@ -106,7 +107,7 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
     weights = _bytes(network.parameters())
     state = (
         value
-        for entry in optimizer.state.values()
+        for entry in bare_optimizer.state.values()
         for value in entry.values()
         if isinstance(value, Tensor)
     )
@@ -118,8 +119,8 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
         average=weights,
         activations=activations,
         peak=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
-        device=str(device),
-        precision=precision,
+        device=device.type,
+        precision=fabric._precision.precision,
         steps=done,
         steps_per_second=done / spent,
     )
@@ -131,23 +132,37 @@ def _random_faces(size: int, batch: int) -> SideData:
     pixels = torch.randint(
         0, 256, (2 * batch, 5, side, side), dtype=torch.uint8, generator=generator
     )
-    return SideData(pixels, pixels[:1], side / size)
+    return SideData(pixels, pixels[:1], side / size, [])
 
 
 @contextmanager
-def _count_saved(network: nn.Module) -> Iterator[dict[int, int]]:
-    """Bytes of each memory block that the pass inside keeps for its backward, but the weights."""
+def _count_saved(network: nn.Module) -> Iterator[list[int]]:
+    """Bytes that each pass inside keeps for its backward, the weights left out, one by one."""
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    saved: dict[int, int] = {}
+    blocks: dict[int, int] = {}
+    counts = [0]
+    went_back = False
 
-    def note(tensor: Tensor) -> Tensor:
+    def keep(tensor: Tensor) -> Tensor:
+        nonlocal went_back
+        if went_back:
+            # Another part of the batch: what the one before kept is free again.
+            blocks.clear()
+            counts.append(0)
+            went_back = False
         block = tensor.untyped_storage()
         if block.data_ptr() not in own:
-            saved[block.data_ptr()] = block.nbytes()
+            blocks[block.data_ptr()] = block.nbytes()
+            counts[-1] = sum(blocks.values())
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        yield saved
+    def give(tensor: Tensor) -> Tensor:
+        nonlocal went_back
+        went_back = True
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, give):
+        yield counts
 
 
 def _bytes(tensors: Iterator[Tensor]) -> int:

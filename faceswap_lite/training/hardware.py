@@ -1,9 +1,11 @@
 """Which device, at what precision, with how much memory."""
 
+import os
 import sys
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 
 from ..config import DeviceName, PrecisionName
 from ..errors import FaceswapError
@@ -31,6 +33,22 @@ def pick_precision(wanted: PrecisionName, device: torch.device) -> str:
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return "bf16-mixed" if native and device.type == "cpu" else "32-true"
+
+
+def build_fabric(wanted: DeviceName, precision: PrecisionName) -> Fabric:
+    """Device, precision and, under `torchrun`, the processes that share the work."""
+    device = pick_device(wanted)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    everywhere = int(os.environ.get("WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=here,
+        num_nodes=everywhere // here,
+        strategy="ddp" if everywhere > 1 else "auto",
+        precision=pick_precision(precision, device),  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
 
 
 def memory_used(device: torch.device) -> str:

@@ -2,17 +2,18 @@
 
 import copy
 import json
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -20,31 +21,37 @@ from ..config import Config, TrainingConfig
 from ..errors import FaceswapError
 from ..faces import FaceSet
 from ..media import write_image
-from ..models import SIDES, Side, SwapAutoencoder, build_model
-from ..outputs import claim, write_text
-from .augment import central_views
-from .batches import SideData, draw_views, load_side
+from ..models import SIDES, Side, build_model
+from ..outputs import write_text
+from .batches import SideData, draw_faces, draw_views, load_side, side_batch
 from .checkpoints import (
-    Progress,
+    Best,
+    RunState,
+    as_state,
+    checkpoint_facts,
     load_into,
     load_weights,
-    newest_good,
-    read_state,
-    remove_after,
     restore_optimizer,
     save_checkpoint,
 )
 from .ema import ema_decay, update_ema
-from .hardware import memory_used, pick_device, pick_precision
-from .objective import side_loss
-from .optimizers import build_optimizer
+from .hardware import build_fabric, memory_used
+from .initial import frozen_parts, import_weights, lineage_of
+from .optimizers import average_of, build_optimizer, keeps_average
 from .preview import preview_sheet
-from .range_test import CURVE_FILE, SWEEP_FILE, rate_of_new_run
-from .runs import FACTS_FILE, carry_on, describe_run, read_facts, write_run
+from .range_test import rate_of_new_run
+from .runs import CURVE_FILE, TakenUp, describe_run, take_up, write_run
 from .schedules import SCHEDULES, PlateauState, next_plateau
+from .step import (
+    accumulate_gradient,
+    everywhere,
+    gradient_within_memory,
+    heldout_loss,
+    refuse_nonfinite_loss,
+    refuse_nonfinite_weights,
+)
 
-HELDOUT_FACES = 128
-"""Held-out faces of each side that a held-out loss looks at, spread evenly over all."""
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -65,243 +72,286 @@ def train(
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> TrainSummary:
-    """Train until the config's steps or minutes are spent, or Ctrl-C; resume what `run` holds.
+    """Train until the config's steps or minutes are spent, the held-out loss has stood still for
+    `patience`, or Ctrl-C; resume what `run` holds.
 
+    Under `torchrun`, every process takes its share of each batch and the first one writes.
     Raises: FaceswapError when the sets do not go together, `run` is another job's, or the loss
     stops being a number. KeyboardInterrupt, after saving, when a person stopped it.
     """
     options, size = config.training, config.model.size
-    device = pick_device(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    fabric = build_fabric(options.device, options.precision)
+    first = fabric.is_global_zero
+    if not first:
+        say = _say_nothing
 
     # What is this run, and where does it stand?
-    facts = describe_run(source, target, config)
-    found = read_facts(run) if (run / FACTS_FILE).is_file() else None
-    start, problems = newest_good(run)
-    if problems and start is None:
-        raise FaceswapError(f"{run}: no checkpoint is good ({problems[0]}); or pass --overwrite")
-    for problem in problems:
-        say(f"warning: {problem}; going on from step {start}")
-    done = Progress(0, 0.0)
-    if found is not None and start is not None:
-        state = read_state(run, start)
-        done = Progress(start, state["seconds"])
-    finished = start is not None and _is_over(done, options)
-    # A range test by itself is no run: training begins beside it.
-    is_empty = run.is_dir() and {p.name for p in run.iterdir()} <= {CURVE_FILE, SWEEP_FILE}
-    action = (
-        "start"
-        if is_empty
-        else claim(
-            run, facts.job, found.job if found else None, finished=finished, overwrite=overwrite
-        )
-    )
-    if action == "done":
-        return TrainSummary(done.step, done.seconds, "already done")
-    if action == "start" and run.exists() and not is_empty:
-        if found is None and any(run.iterdir()):
-            raise FaceswapError(f"{run}: is not a run folder and not empty; choose another name")
-        _clear(run)
-    if action == "resume" and found is not None:
-        facts = carry_on(found, facts, say)
-        remove_after(run, start)
+    taken: TakenUp | None = None
+    if first:
+        facts = describe_run(source, target, config)
+        why_stop = partial(_why_stop, options=options)
+        taken = take_up(run, facts, why_stop=why_stop, overwrite=overwrite, say=say)
+    taken = _agreed(fabric, taken)
+    assert taken is not None, "the first process has told the others"
+    start, facts = taken.start, taken.facts
+    stored = {} if start is None else checkpoint_facts(run, start)
+    state = RunState() if start is None else as_state(stored)
+    if taken.action == "done":
+        return TrainSummary(state.step, state.seconds, "already done")
     sides: dict[Side, SideData] = {
         "source": load_side(source, size, options),
         "target": load_side(target, size, options),
     }
-    write_run(run, facts, config)
+    share = _share_of_batch(fabric, options)
 
-    # Device, precision, model, optimiser.
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    fabric = Fabric(
-        accelerator=device.type,
-        devices=1,
-        precision=pick_precision(options.precision, device),  # type: ignore[arg-type]
-    )
+    # Model and optimiser; fresh, from another run, or where this one stood.
     network = build_model(config.model, options.seed)
+    if start is None:
+        imported = import_weights(network, config.init)
+        for report in imported:
+            say(report.line())
+        facts = facts.model_copy(update={"lineage": lineage_of(config.init, imported)})
+    frozen = frozen_parts(network, config.init)
+    if first:
+        write_run(run, facts, config)
     if fabric.device.type == "cuda":
         # Tensor cores want channels last; on CPUs it measured slower.
         network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).requires_grad_(False)
-    plateau = PlateauState()
     if options.lr == "auto":
         if facts.lr is None:
             say(f"lr auto: a range test of up to {options.find_lr_steps} steps comes first")
-            named = rate_of_new_run(run, facts, network, sides, config, device)
+            named = rate_of_new_run(run, facts, network, sides, config) if first else None
             # Kept: a resumed run goes on at the rate that it began with.
-            facts = facts.model_copy(update={"lr": named})
-            write_run(run, facts, config)
+            facts = facts.model_copy(update={"lr": _agreed(fabric, named)})
+            if first:
+                write_run(run, facts, config)
         say(f"rate {facts.lr:.1e}, named by a range test ({run / CURVE_FILE})")
         options = options.model_copy(update={"lr": facts.lr})
-    optimizer = build_optimizer(network, options)
-    model, optimizer = fabric.setup(network, optimizer)
+    bare_optimizer = build_optimizer(network, options)
+    compiled: Any = torch.compile(network) if options.compile else network
+    model, optimizer = fabric.setup(compiled, bare_optimizer)
     fabric.to_device(average)
     sides = {name: _place(side, fabric.device) for name, side in sides.items()}
-    if action == "resume" and start is not None:
+    best_weights: dict[str, Tensor] | None = None
+    if start is not None:
         load_into(network, load_weights(run, start, "model"), run)
         load_into(average, load_weights(run, start, "ema"), run)
-        restore_optimizer(optimizer, load_weights(run, start, "optimizer"), state["optimizer"])
-        plateau = PlateauState(**state["plateau"])
-    else:
-        done = Progress(0, 0.0)
+        restore_optimizer(
+            bare_optimizer, load_weights(run, start, "optimizer"), stored["optimizer"]
+        )
+        best_weights = load_weights(run, start, "best") if state.best else None
     say(
-        f"{'resuming at step ' + str(done.step) if done.step else 'training'}: "
+        f"{'resuming at step ' + str(state.step) if state.step else 'training'}: "
         f"{len(sides['source'].seen)} source and {len(sides['target'].seen)} target faces, "
         f"{len(sides['source'].heldout)} and {len(sides['target'].heldout)} held out; "
         f"{config.model.architecture} {size} px on {fabric.device}, {fabric._precision.precision}"
+        + (f", {fabric.world_size} processes" if fabric.world_size > 1 else "")
     )
-    if options.steps is None and options.minutes is None:
+    if options.steps is None and options.minutes is None and options.patience is None:
         say("no --steps and no --minutes: training goes on until Ctrl-C, which saves")
 
     # The loop. A step depends on (seed, step) and the weights alone, so that a resumed run repeats
     # an uninterrupted one bit for bit on the same machine.
-    log = _open_log(run, done.step)
-    board = SummaryWriter(str(run / "tensorboard"), purge_step=done.step + 1)
-    step, began = done.step, time.monotonic() - done.seconds
-    reason, heldout = "", float("nan")
-    bar = tqdm(total=options.steps, initial=step, desc="train", unit="step", disable=None)
-    with _stop_on_signal() as stopped, log, bar:
-        while not (reason := _why_stop(Progress(step, time.monotonic() - began), options)):
+    log = _Log(run, state.step) if first else None
+    began, began_at, step = time.monotonic() - state.seconds, state, state.step
+    parts, heldout = options.accumulate, float("nan")
+    bar = tqdm(
+        total=options.steps,
+        initial=step,
+        desc="train",
+        unit="step",
+        disable=None if first else True,
+    )
+    if log and step == 0:
+        log.write({"step": 0, **_heldout_losses(average, sides, size, options)}, state.seconds)
+    with _stop_on_signal() as stopped, bar:
+        while not (reason := _agreed(fabric, _why_stop(state, options))):
             # Draw this step's views of both sides.
             views = {
-                side: draw_views(sides[side], size, options, step, side, fabric.device)
+                side: draw_views(sides[side], size, options, step, side, fabric.device, share)
                 for side in SIDES
             }
 
             # Set the learning rate.
-            rate = options.base_rate * plateau.scale * SCHEDULES[options.schedule](step, options)
+            rate = (
+                options.base_rate * state.plateau.scale * SCHEDULES[options.schedule](step, options)
+            )
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
-            # Forward: each identity is rebuilt by its own path from the one shared code.
-            painted = model(views["source"].warped, views["target"].warped)
-            terms = {
-                side: side_loss(painted[place], views[side], options)
-                for place, side in enumerate(SIDES)
-            }
-            loss = torch.stack([term for side in SIDES for term in terms[side].values()]).sum()
+            # Forward and backward.
+            gradient = partial(accumulate_gradient, fabric, model, optimizer, views, options)
+            most = min(len(views[side].face) for side in SIDES)
+            terms, parts = gradient_within_memory(gradient, min(parts, most), most, say)
 
-            # Backward.
-            optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
+            # Move the weights, and their average after them.
+            if step < config.init.freeze_steps:
+                for parameter in (p for part in frozen for p in part.parameters()):
+                    parameter.grad = None
             if options.clip_norm:
                 # One freak batch would otherwise cost Adam hundreds of steps.
                 fabric.clip_gradients(
                     model, optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
                 )
             optimizer.step()
-            update_ema(average, network, ema_decay(step, options.ema_decay))
+            if not keeps_average(bare_optimizer):
+                update_ema(average, network, ema_decay(step, options.ema_decay))
             step += 1
             bar.update()
+            state = replace(state, step=step, seconds=time.monotonic() - began)
+
+            # What is to be done after this step?
+            stop_here = _agreed(fabric, bool(stopped) or bool(_why_stop(state, options)))
+            save_here = stop_here or step % options.save_every == 0
+            log_here = step % options.log_every == 0
+            judge_here = step % options.heldout_every == 0
+            show_here = stop_here or step % options.preview_every == 0
+            if keeps_average(bare_optimizer) and (save_here or judge_here or show_here):
+                for mine, learned in zip(
+                    average.parameters(), average_of(bare_optimizer, network), strict=True
+                ):
+                    mine.copy_(learned)
 
             # Log, before anything of this step can be saved.
-            now = Progress(step, time.monotonic() - began)
-            stop_here = bool(stopped) or bool(_why_stop(now, options))
-            save_here = stop_here or step % options.save_every == 0
-            if step % options.log_every == 0 or save_here:
-                value = _finite(loss, step, rate)
-                record = {
-                    "step": step,
-                    "loss": value,
-                    **{
-                        f"{side}_{name}": term.item()
-                        for side in SIDES
-                        for name, term in terms[side].items()
-                    },
-                    "lr": rate,
-                }
-                if step % options.log_every == 0:
-                    _write_log(log, board, record, now.seconds)
-                speed = 2 * options.batch * (step - done.step) / (now.seconds - done.seconds)
+            if log_here or save_here:
+                terms = everywhere(fabric, terms)
+                refuse_nonfinite_loss(terms, step, rate, _names(sides, options, step - 1))
+                values = {f"{s}_{n}": t.item() for s in SIDES for n, t in terms[s].items()}
+                loss = sum(values.values())
+                if log and log_here:
+                    log.write({"step": step, "loss": loss, **values, "lr": rate}, state.seconds)
+                spent = state.seconds - began_at.seconds
+                speed = 2 * options.batch * (step - began_at.step) / spent
                 bar.set_postfix(
-                    loss=f"{value:.3f}",
+                    loss=f"{loss:.3f}",
                     heldout=f"{heldout:.3f}",
                     faces_s=f"{speed:.0f}",
                     mem=memory_used(fabric.device),
                 )
-            if step % options.heldout_every == 0 or stop_here:
-                losses = {s: heldout_loss(average, sides[s], size, options, s) for s in SIDES}
-                heldout = sum(losses.values())
-                if step % options.heldout_every == 0:
-                    record = {"step": step, "heldout": heldout}
-                    record |= {f"heldout_{side}": losses[side] for side in SIDES}
+            if judge_here or stop_here:
+                record = {"step": step, **_heldout_losses(average, sides, size, options)}
+                heldout = record["heldout"]
+                if judge_here:
+                    if state.best is None or heldout < state.best.heldout:
+                        state = replace(state, best=Best(step, heldout))
+                        best_weights = _copy_of(average)
                     if options.schedule == "plateau":
-                        before, plateau = plateau, next_plateau(plateau, heldout, options)
-                        record |= {f"plateau_{name}": v for name, v in asdict(plateau).items()}
-                        if plateau.scale != before.scale:
-                            bar.clear()
-                            say(
-                                f"step {step}: no gain in the held-out loss; the rate goes from "
-                                f"{before.scale:g} to {plateau.scale:g} of training.lr"
-                            )
-                    _write_log(log, board, record, now.seconds)
+                        before = state.plateau
+                        state = replace(state, plateau=next_plateau(before, heldout, options))
+                        record |= {f"plateau_{n}": v for n, v in asdict(state.plateau).items()}
+                        _tell_of_drop(before, state.plateau, step, bar, say)
+                    stop_here = stop_here or bool(_why_stop(state, options))
+                    save_here = save_here or stop_here
+                    if log:
+                        log.write(record, state.seconds)
                 if bar.disable:
                     say(
-                        f"step {step}  {now.seconds:.0f} s  loss {loss.item():.3f}  "
-                        f"held out {heldout:.3f}  lr {rate:.1e}"
+                        f"step {step}  {state.seconds:.0f} s  held out {heldout:.3f}  lr {rate:.1e}"
                     )
-            if step % options.preview_every == 0 or stop_here:
+            if first and (show_here or stop_here):
                 sheet = preview_sheet(average, sides["source"], sides["target"], size)
                 write_image(run / "previews" / f"step_{step:08d}.png", sheet)
                 write_image(run / "preview.png", sheet)
             if save_here:
-                _check_weights(network, step)
-                now = Progress(step, time.monotonic() - began)
-                save_checkpoint(run, now, network, average, optimizer, plateau, options.keep)
-            if stopped:
+                refuse_nonfinite_weights(network, step)
+                state = replace(state, seconds=time.monotonic() - began)
+                if first:
+                    save_checkpoint(
+                        run,
+                        state,
+                        network,
+                        average,
+                        best_weights,
+                        bare_optimizer,
+                        facts.lineage,
+                        options.keep,
+                    )
+                fabric.barrier()
+            if _agreed(fabric, bool(stopped)):
                 reason = "stopped by hand"
                 break
-    board.close()
-    if stopped:
+    if log:
+        log.close()
+    if reason == "stopped by hand":
         say(f"stopped at step {step}; saved. The same command goes on from here")
         raise KeyboardInterrupt
     return TrainSummary(step, time.monotonic() - began, reason)
 
 
-@torch.no_grad()
-def heldout_loss(
-    average: SwapAutoencoder, data: SideData, size: int, options: TrainingConfig, side: Any
-) -> float:
-    """The loss of the averaged weights on one side's held-out faces, unwarped."""
-    device = next(average.parameters()).device
-    chosen = torch.linspace(0, len(data.heldout) - 1, min(HELDOUT_FACES, len(data.heldout))).long()
-    total = 0.0
-    for part in chosen.split(32):
-        views = central_views(data.heldout[part].to(device), size, data.side_with_margin)
-        terms = side_loss(average.paint(views.warped, side), views, options)
-        total += sum(float(term) for term in terms.values()) * len(part)
-    return total / len(chosen)
-
-
-def _is_over(progress: Progress, options: TrainingConfig) -> bool:
-    return bool(_why_stop(progress, options))
-
-
-def _why_stop(progress: Progress, options: TrainingConfig) -> str:
-    if options.steps is not None and progress.step >= options.steps:
+def _why_stop(state: RunState, options: TrainingConfig) -> str:
+    if options.steps is not None and state.step >= options.steps:
         return f"{options.steps} steps done"
-    if options.minutes is not None and progress.seconds >= 60 * options.minutes:
+    if options.minutes is not None and state.seconds >= 60 * options.minutes:
         return f"{options.minutes:g} minutes spent"
+    if options.patience is not None and state.best is not None:
+        since = state.step - state.best.step
+        if since >= options.patience * options.heldout_every:
+            return f"no better held-out loss than that of step {state.best.step}"
     return ""
 
 
-def _finite(loss: torch.Tensor, step: int, rate: float) -> float:
-    value = loss.item()
-    if value != value or value in (float("inf"), float("-inf")):
-        raise FaceswapError(
-            f"step {step}: the loss is no longer a number (rate {rate:.1e}); the last "
-            "checkpoint is good: try training.lr three times lower, or training.precision=32-true"
-        )
-    return value
+def _heldout_losses(
+    average: Any, sides: dict[Side, SideData], size: int, options: TrainingConfig
+) -> dict[str, Any]:
+    losses = {side: heldout_loss(average, sides[side], size, options, side) for side in SIDES}
+    named = {f"heldout_{side}": losses[side] for side in SIDES}
+    return {"heldout": sum(losses.values()), **named}
 
 
-def _check_weights(network: SwapAutoencoder, step: int) -> None:
-    # The loss is that of the weights before this step's update; what is saved are those after it.
-    if not all(bool(p.isfinite().all()) for p in network.parameters()):
-        raise FaceswapError(
-            f"step {step}: the weights are no longer numbers; the last checkpoint is good: try "
-            "training.lr three times lower, or training.precision=32-true"
+def _tell_of_drop(
+    before: PlateauState, after: PlateauState, step: int, bar: Any, say: Callable[[str], None]
+) -> None:
+    if after.scale != before.scale:
+        bar.clear()
+        say(
+            f"step {step}: no gain in the held-out loss; the rate goes from "
+            f"{before.scale:g} to {after.scale:g} of training.lr"
         )
+
+
+def _copy_of(average: nn.Module) -> dict[str, Tensor]:
+    """The weights as they are now, out of the GPU's way."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in average.state_dict().items()}
+
+
+def _names(
+    sides: dict[Side, SideData], options: TrainingConfig, step: int
+) -> Callable[[], dict[Side, list[str]]]:
+    """Which files a step's faces came from, worked out when somebody asks."""
+
+    def names() -> dict[Side, list[str]]:
+        drawn = {}
+        for side in SIDES:
+            count = side_batch(options, side)
+            chosen = draw_faces(len(sides[side].seen), count, options.seed, step, side)
+            drawn[side] = [sides[side].names[place] for place in chosen.tolist()]
+        return drawn
+
+    return names
+
+
+def _share_of_batch(fabric: Fabric, options: TrainingConfig) -> tuple[int, int]:
+    """This process's number and how many there are. Raises: FaceswapError for unequal shares."""
+    processes = fabric.world_size
+    for side in SIDES:
+        if (count := side_batch(options, side)) % processes:
+            raise FaceswapError(
+                f"training.batch: {count} {side} faces cannot be shared alike by {processes} "
+                "processes; choose a multiple"
+            )
+    return fabric.global_rank, processes
+
+
+def _agreed(fabric: Fabric, value: _Value) -> _Value:
+    """The first process's value: only it looks at the clock and at the disk."""
+    return fabric.broadcast(value) if fabric.world_size > 1 else value
+
+
+def _say_nothing(line: str) -> None:
+    """What the other processes say."""
 
 
 def _place(side: SideData, device: torch.device) -> SideData:
@@ -311,33 +361,35 @@ def _place(side: SideData, device: torch.device) -> SideData:
     free, _ = torch.cuda.mem_get_info(device)
     if side.seen.nbytes + side.heldout.nbytes > free // 3:
         return side
-    return SideData(side.seen.to(device), side.heldout.to(device), side.side_with_margin)
+    return replace(side, seen=side.seen.to(device), heldout=side.heldout.to(device))
 
 
-def _clear(run: Path) -> None:
-    """Remove what an earlier run wrote into this folder, and nothing else."""
-    for name in ("checkpoints", "previews", "tensorboard"):
-        shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("log.jsonl", "preview.png", "config.yaml", CURVE_FILE, SWEEP_FILE, FACTS_FILE):
-        (run / name).unlink(missing_ok=True)
+class _Log:
+    """The log in lines of JSON, and TensorBoard beside it."""
 
+    def __init__(self, run: Path, step: int) -> None:
+        path = run / "log.jsonl"
+        if path.exists():
+            # Lines after `step` are dropped: those steps will be done again.
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if line.endswith("}")]
+            kept = [line for line in kept if json.loads(line)["step"] <= step]
+            write_text(path, "".join(line + "\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
-def _open_log(run: Path, step: int) -> Any:
-    """The log, with lines after `step` dropped: those steps will be done again."""
-    path = run / "log.jsonl"
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        write_text(path, "".join(line + "\n" for line in kept))
-    return path.open("a", encoding="utf-8")
+    def write(self, record: dict[str, Any], seconds: float) -> None:
+        """One line, and its values on the board."""
+        self._file.write(json.dumps({**record, "seconds": round(seconds, 2)}) + "\n")
+        self._file.flush()
+        for name, value in record.items():
+            if name != "step" and value is not None:
+                self._board.add_scalar(name.replace("_", "/", 1), value, record["step"])
 
-
-def _write_log(log: Any, board: SummaryWriter, record: dict[str, Any], seconds: float) -> None:
-    log.write(json.dumps({**record, "seconds": round(seconds, 2)}) + "\n")
-    log.flush()
-    for name, value in record.items():
-        if name != "step":
-            board.add_scalar(name.replace("_", "/", 1), value, record["step"])
+    def close(self) -> None:
+        """Flush what is left."""
+        self._file.close()
+        self._board.close()
 
 
 @contextmanager

@@ -147,14 +147,18 @@ def focal_frequency_error(
     power = spectrum.real.square() + spectrum.imag.square()  # (b, c, h, w)
     focus = power.detach() ** (alpha / 2)
     focus = focus / focus.amax((-2, -1), keepdim=True).clamp(min=1e-12)
-    return (focus * power).mean() / weight.mean().clamp(min=1e-6)
+    return ((focus * power).mean((1, 2, 3)) / weight.mean((1, 2, 3)).clamp(min=1e-6)).mean()
 
 
 def weighted_mean(
     values: Float[Tensor, "b c h w"], weight: Float[Tensor, "b 1 h w"]
 ) -> Float[Tensor, ""]:
-    """Mean of `values` over batch, channels and places, weighted by place."""
-    return (values * weight).sum() / (weight.sum() * values.shape[1]).clamp(min=1e-6)
+    """Mean of `values` over batch, channels and places, weighted by place within each picture.
+
+    Every picture counts alike, so that parts of a batch, wherever they are worked out, add up.
+    """
+    inside = (values * weight).sum((1, 2, 3))
+    return (inside / (weight.sum((1, 2, 3)) * values.shape[1]).clamp(min=1e-6)).mean()
 
 
 def soft_mask(mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:

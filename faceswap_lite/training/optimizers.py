@@ -1,16 +1,125 @@
-"""The optimiser of a run."""
+"""Optimisers: Adam and its kin, and the averaged weights of the one that keeps its own.
 
+Schedule-free training has two sets of weights: those that gradients are taken at, in the network,
+and their running average, which is what it has learned. `average_of` gives the latter.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import schedulefree
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..config import TrainingConfig
 
+ADABELIEF_EPS = 1e-12
+"""The authors' for pictures; it is added inside and outside of the root."""
 
-def build_optimizer(network: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer:
-    """The optimiser of `network`'s weights, at the config's rate."""
-    return torch.optim.Adam(
-        network.parameters(),
+
+class AdaBelief(Optimizer):
+    """Adam that divides by the spread of the gradient around its own prediction.
+
+    Source: Zhuang et al. 2020, "AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed
+    Gradients", algorithm 2, with bias correction and without weight decay.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        betas: tuple[float, float],
+        eps: float = ADABELIEF_EPS,
+    ):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient."""
+        for group in self.param_groups:
+            (beta1, beta2), eps = group["betas"], group["eps"]
+            moved = [p for p in group["params"] if p.grad is not None]
+            if not moved:
+                continue
+            for p in moved:
+                if not self.state[p]:
+                    self.state[p] = {
+                        "step": torch.zeros(()),
+                        "exp_avg": torch.zeros_like(p),
+                        "exp_avg_var": torch.zeros_like(p),
+                    }
+            grads = [p.grad for p in moved]
+            means = [self.state[p]["exp_avg"] for p in moved]
+            spreads = [self.state[p]["exp_avg_var"] for p in moved]
+            # foreach: one call for all tensors instead of one for each.
+            torch._foreach_lerp_(means, grads, 1 - beta1)
+            surprise = torch._foreach_sub(grads, means)
+            torch._foreach_mul_(spreads, beta2)
+            torch._foreach_addcmul_(spreads, surprise, surprise, 1 - beta2)
+            torch._foreach_add_(spreads, eps)
+            for p, mean, spread in zip(moved, means, spreads, strict=True):
+                steps = self.state[p]["step"]
+                steps += 1
+                count = float(steps)
+                scale = (spread / (1 - beta2**count)).sqrt_().add_(eps)
+                p.addcdiv_(mean, scale, value=-group["lr"] / (1 - beta1**count))
+
+
+def build_optimizer(network: nn.Module, options: TrainingConfig) -> Optimizer:
+    """The config's optimiser over all parameters of the network."""
+    return OPTIMIZERS[options.optimizer](network.parameters(), options)
+
+
+def keeps_average(optimizer: Optimizer) -> bool:
+    """Whether the optimiser averages the weights itself."""
+    return isinstance(optimizer, schedulefree.AdamWScheduleFree)
+
+
+@torch.no_grad()
+def average_of(optimizer: Optimizer, network: nn.Module) -> list[Tensor]:
+    """The averaged weights that such an optimiser keeps, in the order of the parameters.
+
+    x of Defazio et al. 2024, "The Road Less Scheduled". The package's own `eval()` makes it in
+    place and back again, which would round the weights in training at every save.
+    """
+    beta1 = optimizer.param_groups[0]["betas"][0]
+    return [
+        p.lerp(state["z"], 1 - 1 / beta1) if (state := optimizer.state[p]) else p.clone()
+        for p in network.parameters()
+    ]
+
+
+def _adam(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
+    betas = (options.beta1, options.beta2)
+    return torch.optim.Adam(params, lr=options.base_rate, betas=betas, fused=True)
+
+
+def _adamw(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
+    betas, decay = (options.beta1, options.beta2), options.weight_decay
+    return torch.optim.AdamW(
+        params, lr=options.base_rate, betas=betas, weight_decay=decay, fused=True
+    )
+
+
+def _adabelief(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
+    return AdaBelief(params, lr=options.base_rate, betas=(options.beta1, options.beta2))
+
+
+def _schedulefree(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
+    optimizer = schedulefree.AdamWScheduleFree(
+        params,
         lr=options.base_rate,
         betas=(options.beta1, options.beta2),
-        fused=True,
+        weight_decay=options.weight_decay,
     )
+    optimizer.train()
+    return optimizer
+
+
+OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], TrainingConfig], Optimizer]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "adabelief": _adabelief,
+    "schedulefree": _schedulefree,
+}

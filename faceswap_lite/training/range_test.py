@@ -8,6 +8,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,12 +23,10 @@ from ..models import SIDES, Side, SwapAutoencoder, build_model
 from ..outputs import claim, found_job, job_id, write_json
 from .batches import SideData, draw_views, load_side
 from .hardware import pick_device, pick_precision
-from .objective import total_loss
+from .initial import import_weights
 from .optimizers import build_optimizer
-from .runs import RunFacts, describe_run
-
-CURVE_FILE = "find_lr.png"
-SWEEP_FILE = "find_lr.json"
+from .runs import CURVE_FILE, SWEEP_FILE, RunFacts, describe_run
+from .step import accumulate_gradient, gradient_within_memory
 
 SMOOTHING = 0.9
 """Weight of the past in the smoothed loss."""
@@ -81,7 +80,10 @@ def name_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
 
 
 def range_test(
-    network: SwapAutoencoder, sides: dict[Side, SideData], config: Config, device: torch.device
+    network: SwapAutoencoder,
+    sides: dict[Side, SideData],
+    config: Config,
+    say: Callable[[str], None] = print,
 ) -> Sweep:
     """The sweep from `network`'s weights on the first steps' views. It works on a copy.
 
@@ -90,7 +92,9 @@ def range_test(
     """
     options, size = config.training, config.model.size
     rates = sweep_rates(options.find_lr_low, options.find_lr_high, options.find_lr_steps)
-    # Its own Fabric: a loss that breaks out would spoil the run's fp16 scale.
+    device = pick_device(options.device)
+    # Its own Fabric: a loss that breaks out would spoil the run's fp16 scale. One process: of
+    # several, the first one tests, with the whole batch.
     fabric = Fabric(
         accelerator=device.type,
         devices=1,
@@ -99,7 +103,7 @@ def range_test(
     probe = copy.deepcopy(network)
     optimizer = build_optimizer(probe, options.model_copy(update={"lr": rates[0]}))
     model, optimizer = fabric.setup(probe, optimizer)
-    losses: list[float] = []
+    losses, parts = list[float](), options.accumulate
     for step, rate in enumerate(tqdm(rates, desc="range test", unit="step", disable=None)):
         views = {
             side: draw_views(sides[side], size, options, step, side, fabric.device)
@@ -107,15 +111,16 @@ def range_test(
         }
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = total_loss(model(views["source"].warped, views["target"].warped), views, options)
-        if not math.isfinite(loss.item()):
+        gradient = partial(accumulate_gradient, fabric, model, optimizer, views, options)
+        most = min(len(views[side].face) for side in SIDES)
+        terms, parts = gradient_within_memory(gradient, min(parts, most), most, say)
+        loss = sum(term.item() for side in SIDES for term in terms[side].values())
+        if not math.isfinite(loss):
             break
-        losses.append(loss.item())
+        losses.append(loss)
         smoothed = smooth(losses)
         if smoothed[-1] > DIVERGED * min(smoothed):
             break
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(loss)
         if options.clip_norm:
             fabric.clip_gradients(
                 model, optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
@@ -141,7 +146,7 @@ def find_lr(
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> float:
-    """The rate that a range test from fresh weights names; its curve goes into `run`.
+    """The rate that a range test from a new run's first weights names; its curve goes into `run`.
 
     Nothing else is written: `run` can be trained afterwards, or may be a run already. The test that
     stands there is not done twice.
@@ -153,14 +158,16 @@ def find_lr(
     if claim(run / SWEEP_FILE, job, found.get("job"), finished=True, overwrite=overwrite) == "done":
         say(f"{run / SWEEP_FILE}: already done")
         return float(found["rate"])
-    device = pick_device(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
     sides: dict[Side, SideData] = {
         "source": load_side(source, size, options),
         "target": load_side(target, size, options),
     }
-    sweep = range_test(build_model(config.model, options.seed), sides, config, device)
+    network = build_model(config.model, options.seed)
+    for report in import_weights(network, config.init):
+        say(report.line())
+    sweep = range_test(network, sides, config, say)
     write_sweep(run, sweep, job)
     return sweep.rate
 
@@ -171,7 +178,6 @@ def rate_of_new_run(
     network: SwapAutoencoder,
     sides: dict[Side, SideData],
     config: Config,
-    device: torch.device,
 ) -> float:
     """The rate for a run with `lr: auto` that begins: of the test in its folder, else of a new one.
 
@@ -180,7 +186,7 @@ def rate_of_new_run(
     job, found = sweep_job(facts), found_job(run / SWEEP_FILE)
     if found.get("job") == job:
         return float(found["rate"])
-    sweep = range_test(network, sides, config, device)
+    sweep = range_test(network, sides, config)
     write_sweep(run, sweep, job)
     return sweep.rate
 

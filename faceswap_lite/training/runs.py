@@ -1,28 +1,40 @@
 """The run folder: what it was made from, and how others load what it learned."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .. import __version__
-from ..config import Config, dump_config, load_config
+from ..config import Config, WeightsName, dump_config, load_config
 from ..errors import FaceswapError
 from ..faces import FaceSet, LandmarksPack
 from ..models import SwapAutoencoder, build_model
-from ..outputs import file_sha256, job_id, read_json, write_json, write_text
-from .checkpoints import checkpoint_folder, load_into, load_weights, newest_good
+from ..outputs import claim, file_sha256, job_id, read_json, write_json, write_text
+from .checkpoints import (
+    RunState,
+    as_state,
+    checkpoint_facts,
+    checkpoint_folder,
+    load_into,
+    load_weights,
+    newest_good,
+    remove_after,
+)
 
 FACTS_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
+CURVE_FILE, SWEEP_FILE = "find_lr.png", "find_lr.json"
 
 # A resumed run may change these: they say when to stop, look and save, not what is learned.
 FREE_ON_RESUME = (
     "steps", "minutes", "keep", "log_every", "save_every", "preview_every", "heldout_every",
-    "device", "precision", "threads",
+    "patience", "accumulate", "device", "precision", "compile", "threads",
 )  # fmt: skip
 
 # But not the one that the run's schedule goes by.
@@ -61,6 +73,8 @@ class RunFacts(BaseModel):
     coverage: str
     source: IdentityFacts
     target: IdentityFacts
+    lineage: list[dict[str, Any]] = []
+    """The runs that the first weights came from, oldest first: see `initial.py`."""
     lr: float | None = None
     """The rate that a range test named for this run; None where the config has one."""
 
@@ -74,6 +88,7 @@ class TrainedRun:
     config: Config
     facts: RunFacts
     step: int
+    """Of the loaded weights."""
     fingerprint: str
     """16 hex digits of the loaded weights' sha256."""
 
@@ -124,6 +139,7 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
             source=sides["source"].path,
             target=sides["target"].path,
             model=config.model.model_dump(),
+            init=config.init.model_dump(),
             training=fixed,
         ),
         landmarks_pack=source.pack,
@@ -134,8 +150,60 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
     )
 
 
+@dataclass(frozen=True)
+class TakenUp:
+    """What `take_up` decided. `start`: the checkpoint's step to go on from; None: from nothing."""
+
+    action: Literal["start", "resume", "done"]
+    start: int | None
+    facts: RunFacts
+
+
+def take_up(
+    run: Path,
+    facts: RunFacts,
+    *,
+    why_stop: Callable[[RunState], str],
+    overwrite: bool,
+    say: Callable[[str], None],
+) -> TakenUp:
+    """Decide what becomes of a run folder, and make it ready to be trained in.
+
+    Raises: FaceswapError when it is another job's, or nothing of ours, or no checkpoint is good.
+    """
+    found = read_facts(run) if (run / FACTS_FILE).is_file() else None
+    start, problems = newest_good(run)
+    if problems and start is None:
+        raise FaceswapError(f"{run}: no checkpoint is good ({problems[0]}); or pass --overwrite")
+    for problem in problems:
+        say(f"warning: {problem}; going on from step {start}")
+    finished = start is not None and bool(why_stop(as_state(checkpoint_facts(run, start))))
+    # A range test by itself is no run: training begins beside it.
+    if run.is_dir() and {p.name for p in run.iterdir()} <= {CURVE_FILE, SWEEP_FILE}:
+        return TakenUp("start", None, facts)
+    job = found.job if found else None
+    action = claim(run, facts.job, job, finished=finished, overwrite=overwrite)
+    if action == "start":
+        if found is None and run.exists():
+            raise FaceswapError(f"{run}: is not a run folder and not empty; choose another name")
+        _clear(run)
+        return TakenUp("start", None, facts)
+    if action == "resume" and found is not None:
+        facts = carry_on(found, facts, say)
+        remove_after(run, start)
+    return TakenUp(action, start, facts)
+
+
+def _clear(run: Path) -> None:
+    """Remove what an earlier run wrote into this folder, and nothing else."""
+    for name in ("checkpoints", "previews", "tensorboard"):
+        shutil.rmtree(run / name, ignore_errors=True)
+    for name in ("log.jsonl", "preview.png", CURVE_FILE, SWEEP_FILE, CONFIG_FILE, FACTS_FILE):
+        (run / name).unlink(missing_ok=True)
+
+
 def carry_on(found: RunFacts, facts: RunFacts, say: Callable[[str], None]) -> RunFacts:
-    """The facts of a resumed run: today's, its rate, and every clip that it ever learned from."""
+    """The facts of a resumed run: today's, its own rate, every clip that it ever learned from."""
     sides = {}
     for name in ("source", "target"):
         before, now = getattr(found, name), getattr(facts, name)
@@ -143,7 +211,7 @@ def carry_on(found: RunFacts, facts: RunFacts, say: Callable[[str], None]) -> Ru
             say(f"note: {now.path} changed since this run began; it goes on with today's faces")
         clips = sorted({*before.clips, *now.clips})
         sides[name] = now.model_copy(update={"clips": clips})
-    return facts.model_copy(update={**sides, "lr": found.lr})
+    return facts.model_copy(update={**sides, "lineage": found.lineage, "lr": found.lr})
 
 
 def write_run(run: Path, facts: RunFacts, config: Config) -> None:
@@ -166,9 +234,10 @@ def read_facts(run: Path) -> RunFacts:
         ) from error
 
 
-def load_run(run: Path) -> TrainedRun:
+def load_run(run: Path, weights: WeightsName = "best") -> TrainedRun:
     """The newest good checkpoint of a run, with averaged weights.
 
+    Best: those of the lowest held-out loss so far; the last ones as long as there is none.
     Raises: FaceswapError when the folder is no run, holds no good checkpoint, or its weights do
     not fit its config.
     """
@@ -178,7 +247,9 @@ def load_run(run: Path) -> TrainedRun:
     if step is None:
         reason = problems[0] if problems else "it has no checkpoint yet; train it first"
         raise FaceswapError(f"{run}: {reason}")
+    best = as_state(checkpoint_facts(run, step)).best
+    name, of_step = ("ema", step) if weights == "last" or best is None else ("best", best.step)
     model = build_model(config.model)
-    weights = checkpoint_folder(run, step) / "ema.safetensors"
-    load_into(model, load_weights(run, step, "ema"), weights)
-    return TrainedRun(run, model.eval(), config, facts, step, file_sha256(weights)[:16])
+    file = checkpoint_folder(run, step) / f"{name}.safetensors"
+    load_into(model, load_weights(run, step, name), file)
+    return TrainedRun(run, model.eval(), config, facts, of_step, file_sha256(file)[:16])

@@ -1,0 +1,159 @@
+"""What a training step is made of: the gradient of a batch, and the held-out loss beside it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from ..config import TrainingConfig
+from ..errors import FaceswapError
+from ..models import SIDES, Side, SwapAutoencoder
+from .augment import Views, central_views
+from .batches import SideData
+from .losses import reconstruction_loss
+
+HELDOUT_FACES = 128
+"""Held-out faces of each side that a held-out loss looks at, spread evenly over all."""
+
+Terms = dict[Side, dict[str, Tensor]]
+"""The weighted terms of both sides' losses; their sum is what training lowers."""
+
+
+def accumulate_gradient(
+    fabric: Fabric,
+    model: Any,
+    optimizer: Any,
+    views: dict[Side, Views],
+    options: TrainingConfig,
+    parts: int,
+) -> Terms:
+    """Leave the batch's gradient in the model, worked out in `parts`; return the loss's terms.
+
+    Each identity is rebuilt by its own path from the one shared code. Any number of parts, and of
+    processes, gives the same gradient: faces count alike.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    sums: Terms = {side: {} for side in SIDES}
+    pieces = list(zip(*(_split(views[side], parts) for side in SIDES), strict=True))
+    for number, piece in enumerate(pieces):
+        last = number == len(pieces) - 1
+        with fabric.no_backward_sync(model, enabled=not last):
+            painted = model(piece[0].warped, piece[1].warped)
+            shares = []
+            for place, side in enumerate(SIDES):
+                share = len(piece[place].face) / len(views[side].face)
+                for name, term in side_loss(painted[place], piece[place], options).items():
+                    shares.append(share * term)
+                    known = sums[side].get(name, torch.zeros_like(term))
+                    sums[side][name] = known + share * term.detach()
+            fabric.backward(torch.stack(shares).sum())
+    return sums
+
+
+def gradient_within_memory(
+    gradient: Callable[[int], Terms], parts: int, most: int, say: Callable[[str], None]
+) -> tuple[Terms, int]:
+    """`gradient` of as few parts as the memory lets through, from `parts` on; and that number.
+
+    Raises: FaceswapError when not even single faces fit.
+    """
+    while True:
+        try:
+            return gradient(parts), parts
+        except torch.OutOfMemoryError:
+            if parts >= most:
+                raise FaceswapError(
+                    "out of memory with one face at a time; choose a smaller model.size or dims"
+                ) from None
+        torch.cuda.empty_cache()
+        parts = min(2 * parts, most)
+        say(f"out of memory: each batch is worked through in {parts} parts from here on")
+
+
+def everywhere(fabric: Fabric, terms: Terms) -> Terms:
+    """The mean of the terms over all processes."""
+    mean: Any = fabric.all_reduce(terms)
+    return terms if fabric.world_size == 1 else mean
+
+
+def side_loss(
+    painted: tuple[Tensor, Tensor | None], views: Views, options: TrainingConfig
+) -> dict[str, Tensor]:
+    """One side's loss terms under the config's weights."""
+    return reconstruction_loss(
+        painted,
+        views.face,
+        views.mask,
+        views.features,
+        dssim_weight=options.dssim_weight,
+        mse_weight=options.mse_weight,
+        mask_weight=options.mask_weight,
+        features_weight=options.features_weight,
+        background_weight=options.background_weight,
+        l1_weight=options.l1_weight,
+        gradient_weight=options.gradient_weight,
+        frequency_weight=options.frequency_weight,
+    )
+
+
+@torch.no_grad()
+def heldout_loss(
+    average: SwapAutoencoder, data: SideData, size: int, options: TrainingConfig, side: Side
+) -> float:
+    """The loss of the averaged weights on one side's held-out faces, unwarped."""
+    device = next(average.parameters()).device
+    chosen = torch.linspace(0, len(data.heldout) - 1, min(HELDOUT_FACES, len(data.heldout))).long()
+    total = 0.0
+    for part in chosen.split(32):
+        views = central_views(data.heldout[part].to(device), size, data.side_with_margin)
+        terms = side_loss(average.paint(views.warped, side), views, options)
+        total += sum(float(term) for term in terms.values()) * len(part)
+    return total / len(chosen)
+
+
+def refuse_nonfinite_loss(
+    terms: Terms, step: int, rate: float, faces: Callable[[], dict[Side, list[str]]]
+) -> None:
+    """Stop before a loss that is no number can be saved.
+
+    Raises: FaceswapError naming the terms and, by `faces`, the batch.
+    """
+    bad = [(s, name) for s in SIDES for name, term in terms[s].items() if not term.isfinite()]
+    if not bad:
+        return
+    parts = ", ".join(f"{side}'s {name}" for side, name in bad)
+    batch = "; ".join(f"{side} {', '.join(names)}" for side, names in faces().items())
+    raise FaceswapError(
+        f"step {step}: the loss is no longer a number ({parts}; rate {rate:.1e}; faces: {batch}); "
+        "the last checkpoint is good: try training.lr three times lower, or "
+        "training.precision=32-true"
+    )
+
+
+def refuse_nonfinite_weights(network: nn.Module, step: int) -> None:
+    """Stop before weights that are no numbers can be saved.
+
+    The loss is that of the weights before a step's update; what is saved are those after it.
+    Raises: FaceswapError naming the parts.
+    """
+    bad = [
+        name
+        for name, part in network.named_children()
+        if not all(bool(p.isfinite().all()) for p in part.parameters())
+    ]
+    if bad:
+        raise FaceswapError(
+            f"step {step}: the weights of {', '.join(bad)} are no longer numbers; the last "
+            "checkpoint is good: try training.lr three times lower, or training.precision=32-true"
+        )
+
+
+def _split(views: Views, parts: int) -> Iterator[Views]:
+    """The views in `parts` parts of nearly the same size."""
+    chunks = [
+        torch.tensor_split(tensor, parts)
+        for tensor in (views.warped, views.face, views.mask, views.features)
+    ]
+    return (Views(*chunk) for chunk in zip(*chunks, strict=True))
