@@ -1,12 +1,14 @@
-"""What is this? The `info` command: face sets, runs, clips and pictures in a few lines."""
+"""What is this? The `info` command: face sets, runs, clips, pictures and configs in a few lines."""
 
 from pathlib import Path
 
+from .config import Config
 from .errors import FaceswapError
 from .faces import describe_face_set
 from .media import list_images, open_clip, read_synthetic_mark
 from .outputs import found_job
 from .training.checkpoints import newest_good
+from .training.cost import TrainingCost, training_cost
 from .training.runs import CONFIG_FILE, FACTS_FILE, read_facts
 
 
@@ -29,6 +31,41 @@ def describe(path: Path) -> str:
     return _describe_clip(path)
 
 
+def describe_config(config: Config) -> str:
+    """A few lines on what a config costs to train here. Takes some steps on random faces."""
+    return cost_lines(config, training_cost(config))
+
+
+def cost_lines(config: Config, cost: TrainingCost) -> str:
+    """The lines of a config's cost: parameters, memory and speed."""
+    model, training = config.model, config.training
+    flags = f"-{model.flags}" if model.flags else ""
+    total = sum(cost.parameters.values())
+    held = cost.weights + cost.gradients + cost.optimizer + cost.average
+    faces = 2 * training.batch * cost.steps_per_second
+    lines = [
+        f"model       {model.architecture}{flags}, {model.size} px, {total:,} parameters",
+        *(f"  {name:<16} {count:>13,}" for name, count in cost.parameters.items()),
+        f"memory      {_size(held + cost.activations)} at batch {training.batch} a side: "
+        f"{_size(held)} for good and {_size(cost.activations)} a step",
+        f"  weights {_size(cost.weights)}, gradients {_size(cost.gradients)}, "
+        f"optimiser {_size(cost.optimizer)}, average {_size(cost.average)} (counted)",
+        f"  activations {_size(cost.activations)} (measured: what the backward pass keeps)",
+    ]
+    if cost.peak is not None:
+        lines.append(f"  peak {_size(cost.peak)} (measured: the GPU's own count)")
+    lines += [
+        "  the faces in memory and the libraries come on top",
+        f"speed       {cost.steps_per_second:.3g} steps/s, {faces:.3g} faces/s "
+        f"(measured: {cost.steps} steps on random faces, {cost.device}, {cost.precision})",
+    ]
+    return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
 def _describe_run(path: Path) -> str:
     facts = read_facts(path)
     step, problems = newest_good(path)
@@ -40,6 +77,8 @@ def _describe_run(path: Path) -> str:
         f"faces by  {facts.detector}, {facts.landmarks_pack} landmarks, coverage {facts.coverage}",
         f"config    {path / CONFIG_FILE}",
     ]
+    if facts.lr is not None:
+        lines.append(f"rate      {facts.lr:.1e}, named by a range test")
     if (path / "report.json").is_file():
         lines.append(f"report    {path / 'report.json'}")
     return "\n".join(lines + [f"warning   {problem}" for problem in problems])

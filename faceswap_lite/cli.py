@@ -73,11 +73,17 @@ def train(
     run: RunOption,
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so much time in all.")] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Name a learning rate and draw its curve; train not.")
+    ] = False,
     config: ConfigOption = None,
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Train, or go on training, a run. Ctrl-C saves; the same command resumes.
+
+    --find-lr tries rising rates on fresh weights for some steps, names one, and writes
+    RUN/find_lr.png; --set training.lr=auto does so at the start of a run, and trains with it.
 
     On resume these may change: steps, minutes, keep, log_every, save_every, preview_every,
     heldout_every, device, precision, threads.
@@ -91,14 +97,15 @@ def train(
     options = load_config(config, changed)
     from .faces import open_face_set
     from .training.loop import train as run_training
+    from .training.range_test import CURVE_FILE
+    from .training.range_test import find_lr as run_range_test
 
-    summary = run_training(
-        open_face_set(source, minimum=10),
-        open_face_set(target, minimum=10),
-        run,
-        options,
-        overwrite=overwrite,
-    )
+    faces = open_face_set(source, minimum=10), open_face_set(target, minimum=10)
+    if find_lr:
+        rate = run_range_test(*faces, run, options, overwrite=overwrite)
+        print(f"rate {rate:.1e}: --set training.lr={rate:.1e} (curve: {run / CURVE_FILE})")
+        return
+    summary = run_training(*faces, run, options, overwrite=overwrite)
     print(f"{run}: step {summary.step}, {summary.seconds / 60:.1f} minutes ({summary.reason})")
 
 
@@ -189,15 +196,26 @@ def render(
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(help="A face set, a run, a clip or a picture.")],
+    path: Annotated[
+        Path | None, typer.Argument(help="A face set, a run, a clip or a picture.")
+    ] = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
 ) -> None:
     """Tell what a face set, a run, a clip or a picture is, and whether it is marked synthetic.
 
+    With --config: what that config costs to train: parameters, memory, steps/s on this machine.
+
     Example: faceswap-lite info workspace/anna
     """
-    from .about import describe
+    if (path is None) == (config is None):
+        raise UsageError("info wants one thing: a path, or --config")
+    if path is not None and changes:
+        raise UsageError("--set goes with --config")
+    options = load_config(config, changes or [])
+    from .about import describe, describe_config
 
-    print(describe(path))
+    print(describe(path) if path is not None else describe_config(options))
 
 
 @app.command()

@@ -5,12 +5,20 @@ Defaults live here and nowhere else; units are in the names or the descriptions.
 """
 
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .errors import UsageError
 
@@ -104,7 +112,12 @@ class TrainingConfig(Section):
     seed: int = Field(0, ge=0)
 
     optimizer: OptimizerName = "adam"
-    lr: float = Field(1e-3, gt=0)
+    lr: float | Literal["auto"] = Field(
+        1e-3, description="base rate; auto: named by a range test when the run begins"
+    )
+    find_lr_steps: int = Field(150, ge=10, description="range test: most steps, fewer if it breaks")
+    find_lr_low: float = Field(1e-6, gt=0, description="range test: the first rate")
+    find_lr_high: float = Field(0.1, gt=0, description="range test: the last rate")
     schedule: ScheduleName = "constant"
     warmup_steps: int = Field(
         100, ge=0, description="linear rise of the rate; one_cycle has its own"
@@ -184,6 +197,33 @@ class TrainingConfig(Section):
     precision: PrecisionName = Field("auto", description="auto: bf16 where the hardware has it")
     compile: bool = Field(False, description="torch.compile: slow to begin, then faster on GPUs")
     threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")
+
+    @field_validator("lr", mode="before")
+    @classmethod
+    def _rate_or_auto(cls, value: Any) -> Any:
+        # One message; pydantic would give one for each of the two kinds.
+        if value == "auto":
+            return value
+        try:
+            rate = float(value)
+        except (TypeError, ValueError):
+            rate = math.nan
+        if not 0 < rate < math.inf:
+            raise ValueError("must be a number above 0, or auto")
+        return rate
+
+    @property
+    def base_rate(self) -> float:
+        """`lr` as a number. Raises: ValueError while it is auto."""
+        if self.lr == "auto":
+            raise ValueError("training.lr is auto: a range test has to name it first")
+        return self.lr
+
+    @model_validator(mode="after")
+    def _sweep_rises(self) -> "TrainingConfig":
+        if self.find_lr_low >= self.find_lr_high:
+            raise ValueError("find_lr_low must be below find_lr_high")
+        return self
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> "TrainingConfig":

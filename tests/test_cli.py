@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from conftest import Cast
+from conftest import TINY, Cast
 
 from faceswap_lite import cli
 from faceswap_lite.media import write_image
@@ -43,7 +43,7 @@ def test_help_has_an_example(
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from faceswap_lite import cli; "
-        "heavy = {'torch', 'cv2', 'av', 'numpy', 'skimage'} & set(sys.modules); "
+        "heavy = {'torch', 'cv2', 'av', 'numpy', 'skimage', 'matplotlib'} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -68,6 +68,9 @@ def test_help_is_quick() -> None:
         ["render", "a.mp4", "--actor", "nobody"],
         ["render", "a.mp4", "--set", "render.framez=3"],
         ["extract", "a.mp4", "--out", "b", "--config", "no-such-preset"],
+        ["info"],
+        ["info", "a.mp4", "--config", "quick64"],
+        ["info", "a.mp4", "--set", "training.batch=4"],
     ],
 )
 def test_misuse_is_exit_code_2(
@@ -134,6 +137,26 @@ def test_too_few_faces_and_the_same_set_twice(
     code, _, err = call(capsys, monkeypatch, *words, "--source", cast.target)
     assert code == 1 and "two people" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_find_lr_names_a_rate_and_info_tells_the_cost(
+    cast: Cast,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiny = ["--config", "demo", *(word for change in TINY for word in ("--set", change))]
+    sets = ["--source", str(cast.source), "--target", str(cast.target)]
+    sweep = ["--set", "training.find_lr_steps=20", "--set", "training.find_lr_low=1e-4"]
+    run = tmp_path / "run"
+    words = ["train", "--find-lr", *sets, "--run", str(run), *tiny, *sweep]
+    code, out, _ = call(capsys, monkeypatch, *words)
+    assert code == 0
+    assert re.search(r"^rate (\S+): --set training.lr=\1 \(curve: .*find_lr.png\)$", out, re.M)
+    assert not (run / "checkpoints").exists()
+    code, out, _ = call(capsys, monkeypatch, "info", *tiny)
+    assert code == 0
+    assert "decoder_source" in out and "steps/s" in out and "activations" in out
 
 
 def test_no_space_left_is_one_line(

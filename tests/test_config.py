@@ -24,12 +24,25 @@ def test_numbers_without_a_point_are_numbers() -> None:
     assert load_config(None, ["training.lr=1e-4"]).training.lr == 1e-4
 
 
+def test_a_rate_is_a_number_or_auto(tmp_path: Path) -> None:
+    config = load_config(None, ["training.lr=auto"])
+    assert config.training.lr == "auto"
+    (tmp_path / "auto.yaml").write_text(dump_config(config), encoding="utf-8")
+    assert load_config(tmp_path / "auto.yaml") == config
+    with pytest.raises(ValueError, match="range test"):
+        _ = config.training.base_rate
+    assert load_config(None, ["training.lr=2e-4"]).training.base_rate == 2e-4
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ("training.lrr=1", "training.lrr: no such option; did you mean lr?"),
         ("trainin.lr=1", "trainin: no such option; did you mean training?"),
-        ("training.lr=fast", "training.lr:"),
+        ("training.lr=fast", "training.lr: must be a number above 0, or auto"),
+        ("training.lr=[1]", "training.lr: must be"),
+        ("training.lr=.inf", "training.lr: must be"),
+        ("training.find_lr_low=1", "find_lr_low must be below find_lr_high"),
         ("training.lr=-1", "training.lr:"),
         ("model.size=70", "not a multiple"),
         ("nonsense", "section.key=value"),

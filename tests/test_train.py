@@ -16,7 +16,7 @@ import torch
 from conftest import Cast
 from safetensors.torch import load_file
 
-from faceswap_lite.config import Config
+from faceswap_lite.config import Config, load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import open_face_set
 from faceswap_lite.training import load_run
@@ -30,6 +30,8 @@ from faceswap_lite.training.checkpoints import (
 from faceswap_lite.training.loop import TrainSummary, train
 from faceswap_lite.training.runs import describe_run, read_facts
 from faceswap_lite.training.split import read_roles
+
+PRESETS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 
 
 def with_training(config: Config, **options: Any) -> Config:
@@ -304,6 +306,24 @@ def test_the_optimiser_is_restored_in_the_memory_order_of_its_weights() -> None:
     step(again, restored, 2)
     for one, other in zip(net.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_shipped_config_trains(cast: Cast, tmp_path: Path, path: Path) -> None:
+    """Three steps at batch 2 on a CPU, a few GB of memory."""
+    config = with_training(load_config(path), steps=3, batch=2, device="cpu", keep=1)
+    run = tmp_path / "run"
+    source, target = open_face_set(cast.source), open_face_set(cast.target)
+    assert train(source, target, run, config, say=lambda line: None).step == 3
+    loaded = load_run(run)
+    assert loaded.config.model == config.model
+    faces = torch.rand(1, 3, config.model.size, config.model.size)
+    with torch.no_grad():
+        painted, _ = loaded.model.paint(faces, "source")
+    assert painted.shape == faces.shape and bool(painted.isfinite().all())
+    # Checkpoints of the large ones are gigabytes.
+    shutil.rmtree(run)
 
 
 TRAIN_FOREVER = """

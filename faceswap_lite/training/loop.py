@@ -39,7 +39,8 @@ from .hardware import build_fabric, memory_used
 from .initial import frozen_parts, import_weights, lineage_of
 from .optimizers import average_of, build_optimizer, keeps_average
 from .preview import preview_sheet
-from .runs import TakenUp, describe_run, take_up, write_run
+from .range_test import rate_of_new_run
+from .runs import CURVE_FILE, TakenUp, describe_run, take_up, write_run
 from .schedules import SCHEDULES, PlateauState, next_plateau
 from .step import (
     accumulate_gradient,
@@ -120,6 +121,16 @@ def train(
         # Tensor cores want channels last; on CPUs it measured slower.
         network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).requires_grad_(False)
+    if options.lr == "auto":
+        if facts.lr is None:
+            say(f"lr auto: a range test of up to {options.find_lr_steps} steps comes first")
+            named = rate_of_new_run(run, facts, network, sides, config) if first else None
+            # Kept: a resumed run goes on at the rate that it began with.
+            facts = facts.model_copy(update={"lr": _agreed(fabric, named)})
+            if first:
+                write_run(run, facts, config)
+        say(f"rate {facts.lr:.1e}, named by a range test ({run / CURVE_FILE})")
+        options = options.model_copy(update={"lr": facts.lr})
     bare_optimizer = build_optimizer(network, options)
     compiled: Any = torch.compile(network) if options.compile else network
     model, optimizer = fabric.setup(compiled, bare_optimizer)
@@ -166,7 +177,9 @@ def train(
             }
 
             # Set the learning rate.
-            rate = options.lr * state.plateau.scale * SCHEDULES[options.schedule](step, options)
+            rate = (
+                options.base_rate * state.plateau.scale * SCHEDULES[options.schedule](step, options)
+            )
             for group in optimizer.param_groups:
                 group["lr"] = rate
 

@@ -92,22 +92,24 @@ def average_of(optimizer: Optimizer, network: nn.Module) -> list[Tensor]:
 
 def _adam(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
     betas = (options.beta1, options.beta2)
-    return torch.optim.Adam(params, lr=options.lr, betas=betas, fused=True)
+    return torch.optim.Adam(params, lr=options.base_rate, betas=betas, fused=True)
 
 
 def _adamw(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
     betas, decay = (options.beta1, options.beta2), options.weight_decay
-    return torch.optim.AdamW(params, lr=options.lr, betas=betas, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(
+        params, lr=options.base_rate, betas=betas, weight_decay=decay, fused=True
+    )
 
 
 def _adabelief(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
-    return AdaBelief(params, lr=options.lr, betas=(options.beta1, options.beta2))
+    return AdaBelief(params, lr=options.base_rate, betas=(options.beta1, options.beta2))
 
 
 def _schedulefree(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
     optimizer = schedulefree.AdamWScheduleFree(
         params,
-        lr=options.lr,
+        lr=options.base_rate,
         betas=(options.beta1, options.beta2),
         weight_decay=options.weight_decay,
     )

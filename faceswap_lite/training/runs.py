@@ -30,6 +30,7 @@ from .split import FaceGroup, read_roles, share_out
 
 FACTS_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
+CURVE_FILE, SWEEP_FILE = "find_lr.png", "find_lr.json"
 
 # A resumed run may change these. Most say when to stop, look and save, not what is learned; the
 # last two are how a person steers a run under way: by ending the warp, and by adding faces.
@@ -79,6 +80,8 @@ class RunFacts(BaseModel):
     target: IdentityFacts
     lineage: list[dict[str, Any]] = []
     """The runs that the first weights came from, oldest first: see `initial.py`."""
+    lr: float | None = None
+    """The rate that a range test named for this run; None where the config has one."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,8 @@ def take_up(
     for problem in problems:
         say(f"warning: {problem}; going on from step {start}")
     finished = start is not None and bool(why_stop(as_state(checkpoint_facts(run, start))))
-    if run.is_dir() and not any(run.iterdir()):
+    # A range test by itself is no run: training begins beside it.
+    if run.is_dir() and {p.name for p in run.iterdir()} <= {CURVE_FILE, SWEEP_FILE}:
         return TakenUp("start", None, facts)
     job = found.job if found else None
     if found is not None and job != facts.job and not overwrite:
@@ -224,7 +228,7 @@ def _clear(run: Path) -> None:
     """Remove what an earlier run wrote into this folder, and nothing else."""
     for name in ("checkpoints", "previews", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("log.jsonl", "preview.png", CONFIG_FILE, FACTS_FILE):
+    for name in ("log.jsonl", "preview.png", CURVE_FILE, SWEEP_FILE, CONFIG_FILE, FACTS_FILE):
         (run / name).unlink(missing_ok=True)
 
 
@@ -236,7 +240,7 @@ def carry_on(
     step: int,
     say: Callable[[str], None],
 ) -> RunFacts:
-    """The facts of a run resumed at `step`: today's, with all that it ever learned from.
+    """The facts of a run resumed at `step`: today's, its own rate, all it ever learned from.
 
     Faces keep their roles; those that have joined since are shared out, and said.
     """
@@ -253,7 +257,7 @@ def carry_on(
             )
         clips = sorted({*before.clips, *now.clips})
         sides[name] = now.model_copy(update={"clips": clips, "groups": groups})
-    return facts.model_copy(update={**sides, "lineage": found.lineage})
+    return facts.model_copy(update={**sides, "lineage": found.lineage, "lr": found.lr})
 
 
 def _count_changes(

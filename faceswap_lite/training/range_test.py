@@ -1,0 +1,223 @@
+"""The learning-rate range test: a short sweep of the rate, its curve, and the rate that it names.
+
+Source: Smith 2017, "Cyclical learning rates for training neural networks", section 3.3. The rate
+rises exponentially here, from far too low until the loss breaks out.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from tqdm import tqdm
+
+from ..config import Config
+from ..errors import FaceswapError
+from ..faces import FaceSet
+from ..figures import Curve, write_line_figure
+from ..models import SIDES, Side, SwapAutoencoder, build_model
+from ..outputs import claim, found_job, job_id, write_json
+from .batches import SideData, draw_views, load_side
+from .hardware import pick_device, pick_precision
+from .initial import import_weights
+from .optimizers import build_optimizer
+from .runs import CURVE_FILE, SWEEP_FILE, RunFacts, describe_run
+from .step import accumulate_gradient, gradient_within_memory
+
+SMOOTHING = 0.9
+"""Weight of the past in the smoothed loss."""
+
+DIVERGED = 2.0
+"""The sweep ends when the smoothed loss is this many times its lowest."""
+
+SHARE_OF_EDGE = 1 / 3
+"""The named rate, in shares of the one where the smoothed loss is lowest. That one is next to where
+training breaks down, and the smoothing shows it late; half a decade below it is safe for thousands
+of steps and still many times the field's 5e-5."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a range test saw. As long as the steps it took; all numbers finite."""
+
+    rates: list[float]
+    losses: list[float]
+    smoothed: list[float]
+    rate: float
+    """The named one."""
+
+
+def sweep_rates(low: float, high: float, steps: int) -> list[float]:
+    """`steps` rates from `low` to `high`, each the same factor above the one before."""
+    return [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
+
+
+def smooth(losses: Sequence[float], past: float = SMOOTHING) -> list[float]:
+    """The exponential running mean, corrected for its start at 0 (Kingma and Ba 2015, section 3).
+
+    A constant series stays as it is.
+    """
+    mean, smoothed = 0.0, []
+    for step, loss in enumerate(losses, 1):
+        mean = past * mean + (1 - past) * loss
+        smoothed.append(mean / (1 - past**step))
+    return smoothed
+
+
+def name_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """A third of the rate where the loss is lowest (of equal ones the first), to two digits.
+
+    Raises: ValueError when the first loss is the lowest: no rate of the sweep helped.
+    """
+    lowest = min(range(len(losses)), key=losses.__getitem__, default=0)
+    if lowest == 0:
+        raise ValueError("the loss never fell")
+    return float(f"{SHARE_OF_EDGE * rates[lowest]:.1e}")
+
+
+def range_test(
+    network: SwapAutoencoder,
+    sides: dict[Side, SideData],
+    config: Config,
+    say: Callable[[str], None] = print,
+) -> Sweep:
+    """The sweep from `network`'s weights on the first steps' views. It works on a copy.
+
+    The same seed gives the same sweep on a CPU. Neither the schedule nor its warm-up plays a part.
+    Raises: FaceswapError when no rate lowered the loss.
+    """
+    options, size = config.training, config.model.size
+    rates = sweep_rates(options.find_lr_low, options.find_lr_high, options.find_lr_steps)
+    device = pick_device(options.device)
+    # Its own Fabric: a loss that breaks out would spoil the run's fp16 scale. One process: of
+    # several, the first one tests, with the whole batch.
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=1,
+        precision=pick_precision(options.precision, device),  # type: ignore[arg-type]
+    )
+    probe = copy.deepcopy(network)
+    optimizer = build_optimizer(probe, options.model_copy(update={"lr": rates[0]}))
+    model, optimizer = fabric.setup(probe, optimizer)
+    losses, parts = list[float](), options.accumulate
+    for step, rate in enumerate(tqdm(rates, desc="range test", unit="step", disable=None)):
+        views = {
+            side: draw_views(sides, size, options, step, side, fabric.device) for side in SIDES
+        }
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        gradient = partial(accumulate_gradient, fabric, model, optimizer, views, options)
+        most = min(len(views[side].face) for side in SIDES)
+        terms, parts = gradient_within_memory(gradient, min(parts, most), most, say)
+        loss = sum(term.item() for side in SIDES for term in terms[side].values())
+        if not math.isfinite(loss):
+            break
+        losses.append(loss)
+        smoothed = smooth(losses)
+        if smoothed[-1] > DIVERGED * min(smoothed):
+            break
+        if options.clip_norm:
+            fabric.clip_gradients(
+                model, optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
+            )
+        optimizer.step()
+    rates, smoothed = rates[: len(losses)], smooth(losses)
+    try:
+        named = name_rate(rates, smoothed)
+    except ValueError as error:
+        raise FaceswapError(
+            f"range test: {error} at rates from {options.find_lr_low:g}; lower "
+            "training.find_lr_low, or set training.lr by hand"
+        ) from error
+    return Sweep(rates, losses, smoothed, named)
+
+
+def find_lr(
+    source: FaceSet,
+    target: FaceSet,
+    run: Path,
+    config: Config,
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> float:
+    """The rate that a range test from a new run's first weights names; its curve goes into `run`.
+
+    Nothing else is written: `run` can be trained afterwards, or may be a run already. The test that
+    stands there is not done twice.
+    Raises: FaceswapError when the sets do not go together, or `run` holds another test.
+    """
+    options, size = config.training, config.model.size
+    facts = describe_run(source, target, with_auto_rate(config))
+    job, found = sweep_job(facts), found_job(run / SWEEP_FILE)
+    if claim(run / SWEEP_FILE, job, found.get("job"), finished=True, overwrite=overwrite) == "done":
+        say(f"{run / SWEEP_FILE}: already done")
+        return float(found["rate"])
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    sides: dict[Side, SideData] = {
+        "source": load_side(source, size, options, facts.source.groups),
+        "target": load_side(target, size, options, facts.target.groups),
+    }
+    network = build_model(config.model, options.seed)
+    for report in import_weights(network, config.init):
+        say(report.line())
+    sweep = range_test(network, sides, config, say)
+    write_sweep(run, sweep, job)
+    return sweep.rate
+
+
+def rate_of_new_run(
+    run: Path,
+    facts: RunFacts,
+    network: SwapAutoencoder,
+    sides: dict[Side, SideData],
+    config: Config,
+) -> float:
+    """The rate for a run with `lr: auto` that begins: of the test in its folder, else of a new one.
+
+    Raises: FaceswapError when no rate lowered the loss.
+    """
+    job, found = sweep_job(facts), found_job(run / SWEEP_FILE)
+    if found.get("job") == job:
+        return float(found["rate"])
+    sweep = range_test(network, sides, config)
+    write_sweep(run, sweep, job)
+    return sweep.rate
+
+
+def with_auto_rate(config: Config) -> Config:
+    """The config with `lr: auto`: a test is the same whatever rate stands in the config."""
+    training = config.training.model_copy(update={"lr": "auto"})
+    return config.model_copy(update={"training": training})
+
+
+def sweep_job(facts: RunFacts) -> str:
+    """The name of the test of a run with `lr: auto`. The faces count, not only their folders."""
+    faces = [facts.source.fingerprint, facts.target.fingerprint]
+    return job_id(run=facts.job, faces=faces)
+
+
+def write_sweep(run: Path, sweep: Sweep, job: str) -> None:
+    """Write a sweep's curve and numbers into the run's folder."""
+    best = min(sweep.smoothed)
+    title = f"Learning-rate range test: {sweep.rate:.1e}"
+    write_line_figure(
+        run / CURVE_FILE,
+        {
+            "loss of a step": Curve(sweep.rates, sweep.losses, faint=True),
+            "smoothed": Curve(sweep.rates, sweep.smoothed),
+        },
+        title=title,
+        x_label="learning rate",
+        y_label="training loss",
+        log_x=True,
+        marks={f"named {sweep.rate:.1e}": sweep.rate},
+        # What comes after the break would squeeze what comes before.
+        y_range=(0.0, max(1.05 * max(sweep.losses[0], sweep.smoothed[0]), DIVERGED * best)),
+    )
+    write_json(run / SWEEP_FILE, {"job": job, **asdict(sweep)})
