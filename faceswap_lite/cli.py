@@ -73,6 +73,9 @@ def train(
     run: RunOption,
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so much time in all.")] = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", help="A run whose weights this one begins with.")
+    ] = None,
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Name a learning rate and draw its curve; train not.")
     ] = False,
@@ -85,8 +88,13 @@ def train(
     --find-lr tries rising rates on fresh weights for some steps, names one, and writes
     RUN/find_lr.png; --set training.lr=auto does so at the start of a run, and trains with it.
 
-    On resume these may change: steps, minutes, keep, log_every, save_every, preview_every,
-    heldout_every, device, precision, threads.
+    --init begins with the weights of another run, part by part, as far as they fit.
+
+    On resume these may change: steps, minutes, patience, keep, log_every, save_every,
+    preview_every, heldout_every, accumulate, warp_until, late_ramp, device, precision, compile,
+    threads.
+
+    On several GPUs: torchrun --nproc-per-node 4 -m faceswap_lite train ...
 
     Example: faceswap-lite train --source workspace/anna --target workspace/ben
     --run workspace/run --minutes 60
@@ -94,6 +102,7 @@ def train(
     changed = list(changes or [])
     changed += [f"training.steps={steps}"] if steps is not None else []
     changed += [f"training.minutes={minutes}"] if minutes is not None else []
+    changed += [f"init.run={init}"] if init is not None else []
     options = load_config(config, changed)
     from .faces import open_face_set
     from .training.loop import train as run_training
@@ -107,6 +116,36 @@ def train(
         return
     summary = run_training(*faces, run, options, overwrite=overwrite)
     print(f"{run}: step {summary.step}, {summary.seconds / 60:.1f} minutes ({summary.reason})")
+
+
+@app.command()
+def fit(
+    base: Annotated[Path, typer.Option(help="The trained run to start from.")],
+    target: Annotated[Path, typer.Option(help="The new target: a clip, or a face set.")],
+    run: RunOption,
+    steps: Annotated[int | None, typer.Option(help="Stop after so many steps in all.")] = None,
+    compare_scratch: Annotated[
+        bool, typer.Option("--compare-scratch", help="Also train from scratch, and compare.")
+    ] = False,
+    config: ConfigOption = "fit",
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Fit a trained run to a new clip's target, in a fraction of the time.
+
+    What the config does not set is the base's. Leaves fit_report.json and fit_report.png in the
+    run's folder: what the fit brought, and what it cost the source.
+
+    Example: faceswap-lite fit --base workspace/run --target scene.mp4 --run workspace/scene
+    """
+    changed = list(changes or []) + ([f"training.steps={steps}"] if steps is not None else [])
+    options = load_config(config, changed)
+    from .training.fit import fit_run
+
+    report = fit_run(
+        base, target, run, options, compare_scratch=compare_scratch, overwrite=overwrite
+    )
+    print("\n".join(report.lines()))
 
 
 @app.command()
@@ -130,7 +169,9 @@ def convert(
     from .conversion import convert_clip
     from .training import load_run
 
-    summary = convert_clip(load_run(run), clip, out, options.convert, overwrite=overwrite)
+    summary = convert_clip(
+        load_run(run, options.convert.weights), clip, out, options.convert, overwrite=overwrite
+    )
     before = " (already done)" if summary.done_before else ""
     print(f"{out}: {summary.swapped} of {summary.frames} frames swapped{before}")
 
@@ -159,7 +200,7 @@ def evaluate(
 
     path = out or run / "report.json"
     report = evaluate_clip(
-        load_run(run),
+        load_run(run, options.convert.weights),
         clip,
         path,
         options.evaluate,

@@ -62,7 +62,11 @@ def run_demo(
     shutil.copyfile(out / "run" / "preview.png", out / "preview.png")
 
     say("4/5 convert a clip that training never saw")
-    run, clip, swap = load_run(out / "run"), out / "unseen.mp4", out / "swap.mp4"
+    run, clip, swap = (
+        load_run(out / "run", config.convert.weights),
+        out / "unseen.mp4",
+        out / "swap.mp4",
+    )
     # A demo that went on training since converts and measures anew.
     made_by = found_job(swap.with_name(swap.name + ".json")).get("run_fingerprint")
     anew = overwrite or (ours and made_by != run.fingerprint)

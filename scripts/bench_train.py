@@ -2,29 +2,38 @@
 
     python scripts/bench_train.py --arch original --size 64 --batch 16
 
-The step is what `train` does: augmented views, forward, SSIM + MSE in a mask, backward, Adam, EMA.
-Compare by ratio within one run: machines differ, and shared ones are noisy.
+A step is what `train` does with a batch: forward, SSIM + MSE in a mask, backward, Adam, EMA.
+Beside it stands a plain one of the same net, as a tutorial would write it: mean absolute
+difference, a forward, a backward and an Adam step for each identity in turn, nothing fused. The
+kinds take turns, so that their ratio holds on a machine that others use too.
 """
 
 import argparse
 import copy
+import itertools
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import numpy as np
 import torch
+from torch import nn
 
 from faceswap_lite.config import ModelConfig, TrainingConfig
-from faceswap_lite.models import SIDES, Side, build_model, count_parameters
+from faceswap_lite.models import SIDES, Side, SwapAutoencoder, build_model, count_parameters
 from faceswap_lite.models.architectures import ARCHITECTURES
+from faceswap_lite.training.augment import Views
 from faceswap_lite.training.batches import SideData, draw_views, pose_weights
 from faceswap_lite.training.ema import update_ema
 from faceswap_lite.training.losses import reconstruction_loss
 
 MARGIN = 1.3
+FIELD_DIMS = {"encoder_dims": 64, "inter_dims": 256, "decoder_dims": 64, "mask_dims": 22}
 EVERY_COLOR = {
     "hue": 0.03, "saturation": 0.1, "value": 0.1, "color_transfer": 0.5, "pose_balance": 1.0,
 }  # fmt: skip
+
+Step = Callable[[dict[Side, Views]], None]
 
 
 def main() -> None:
@@ -33,16 +42,24 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16, help="faces of each identity")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--precision", default="both", choices=["both", "fp32", "bf16"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("CPU seconds are process time on one thread; the least of the steps is given")
-    for precision in ("fp32", "bf16") if options.precision == "both" else (options.precision,):
-        seconds, parameters = step_seconds(options, precision)
-        print(
-            f"{options.arch} {options.size} px, {parameters:,} parameters, batch {options.batch} a "
-            f"side, {precision}: {seconds:.2f} cpu-s a step"
-        )
+    flags = "" if options.arch == "original" else "ud"
+    config = ModelConfig(
+        architecture=options.arch, flags=flags, size=options.size, mask_head=False, **FIELD_DIMS
+    )
+    print(
+        f"{options.arch} {options.size} px, {count_parameters(build_model(config)):,} parameters, "
+        f"batch {options.batch} a side; the least CPU seconds of {options.steps} steps, one thread"
+    )
+    kinds: dict[str, Callable[[SwapAutoencoder], Step]] = {
+        "plain": plain_step,
+        "ours, fp32": lambda model: our_step(model, nullcontext()),
+        "ours, bf16": lambda model: our_step(model, torch.autocast("cpu", torch.bfloat16)),
+    }
+    spent = step_seconds(kinds, config, options.batch, options.steps)
+    for name, seconds in spent.items():
+        print(f"{name:12} {seconds:.2f} cpu-s a step, {spent['plain'] / seconds:.2f} x as fast")
     for size in (64, 128, 256):
         plain = pipeline_speed(size, TrainingConfig(batch=16))
         full = pipeline_speed(size, TrainingConfig(batch=16, **EVERY_COLOR))
@@ -52,56 +69,84 @@ def main() -> None:
         )
 
 
-def step_seconds(options: argparse.Namespace, precision: str) -> tuple[float, int]:
-    flags = "" if options.arch == "original" else "ud"
-    config = ModelConfig(architecture=options.arch, flags=flags, size=options.size, mask_head=False)
-    if options.arch != "original":
-        config = config.model_copy(
-            update={"encoder_dims": 64, "inter_dims": 256, "decoder_dims": 64, "mask_dims": 22}
-        )
-    training = TrainingConfig(batch=options.batch)
-    model = build_model(config)
+def step_seconds(
+    kinds: dict[str, Callable[[SwapAutoencoder], Step]],
+    config: ModelConfig,
+    batch: int,
+    count: int,
+) -> dict[str, float]:
+    """The least seconds of a step of each kind, on the same views."""
+    training = TrainingConfig(batch=batch)
+    sides = {side: random_side(4 * batch, config.size, training) for side in SIDES}
+    cpu = torch.device("cpu")
+    steps = {name: make(build_model(config)) for name, make in kinds.items()}
+    best = dict.fromkeys(kinds, float("inf"))
+    for number in range(count + 1):
+        views = {
+            side: draw_views(sides, config.size, training, number, side, cpu) for side in SIDES
+        }
+        for name, step in steps.items():
+            began = time.process_time()
+            step(views)
+            # The first step also allocates.
+            if number:
+                best[name] = min(best[name], time.process_time() - began)
+    return best
+
+
+def our_step(model: SwapAutoencoder, precision: torch.autocast | nullcontext[None]) -> Step:
     average = copy.deepcopy(model)
     adam = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
-    sides: dict[Side, SideData] = {
-        side: random_side(4 * options.batch, options.size, training) for side in SIDES
-    }
-    spent = []
-    for step in range(options.steps + 1):
-        began = time.process_time()
-        views = [
-            draw_views(sides, options.size, training, step, side, torch.device("cpu"))
-            for side in SIDES
-        ]
-        autocast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
-        with autocast:
-            painted = model(views[0].warped, views[1].warped)
-        loss = torch.zeros(())
-        for side, view in zip(painted, views, strict=True):
-            terms = reconstruction_loss(
-                side,
-                view.face,
-                view.mask,
-                view.features,
+
+    def step(views: dict[Side, Views]) -> None:
+        with precision:
+            painted = model(views["source"].warped, views["target"].warped)
+        terms = [
+            reconstruction_loss(
+                of_side,
+                views[side].face,
+                views[side].mask,
+                views[side].features,
                 dssim_weight=2.0,
                 mse_weight=1.0,
                 mask_weight=0.0,
                 features_weight=0.0,
                 background_weight=0.0,
             )
-            loss = loss + sum(terms.values())
+            for of_side, side in zip(painted, SIDES, strict=True)
+        ]
         adam.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.stack(list(itertools.chain(*(t.values() for t in terms)))).sum().backward()
         adam.step()
         update_ema(average, model, 0.998)
-        spent.append(time.process_time() - began)
-    # The first step also allocates.
-    return min(spent[1:]), count_parameters(model)
+
+    return step
+
+
+def plain_step(model: SwapAutoencoder) -> Step:
+    # Each identity's Adam moves the shared encoder too.
+    own = {side: getattr(model, f"decoder_{side}", model).parameters() for side in SIDES}
+    shared = [p for name, p in model.named_parameters() if not name.startswith("decoder_")]
+    adams = {
+        side: torch.optim.Adam(
+            {id(p): p for p in [*shared, *own[side]]}.values(), lr=1e-4, foreach=False, fused=False
+        )
+        for side in SIDES
+    }
+
+    def step(views: dict[Side, Views]) -> None:
+        for side, adam in adams.items():
+            face, _mask = model.paint(views[side].warped, side)
+            adam.zero_grad(set_to_none=True)
+            nn.functional.l1_loss(face, views[side].face).backward()
+            adam.step()
+
+    return step
 
 
 def pipeline_speed(size: int, config: TrainingConfig) -> float:
     """Faces per CPU second, both sides drawn: views with warp, mask, features and colours."""
-    sides: dict[Side, SideData] = {side: random_side(500, size, config) for side in SIDES}
+    sides = {side: random_side(500, size, config) for side in SIDES}
     best = 0.0
     for step in range(20):
         began = time.process_time()
@@ -112,15 +157,11 @@ def pipeline_speed(size: int, config: TrainingConfig) -> float:
 
 
 def random_side(count: int, size: int, config: TrainingConfig) -> SideData:
-    faces = random_faces(count, size)
+    side = round(size * MARGIN)
+    faces = torch.randint(0, 256, (count, 5, side, side), dtype=torch.uint8)
     yaw_deg = np.random.default_rng(0).normal(0, 15, count)
     weights = torch.from_numpy(pose_weights(yaw_deg, config.pose_balance))
     return SideData(faces, faces[:1], MARGIN, weights, torch.zeros(count, dtype=torch.long))
-
-
-def random_faces(count: int, size: int) -> torch.Tensor:
-    side = round(size * MARGIN)
-    return torch.randint(0, 256, (count, 5, side, side), dtype=torch.uint8)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,15 @@ class SideData:
     """The files of the seen faces."""
 
 
+def load_pixels(faces: FaceSet, size: int) -> tuple[UInt8[Tensor, "n 5 m m"], float]:
+    """All faces as red, green, blue, mask, features, and the stored side in sides of the view."""
+    margin = min(face.record.margin for face in faces.faces)
+    crops = faces.crops(size, margin)  # (n, m, m, 3)
+    extra = np.stack([faces.masks(size, margin), faces.features(size, margin)], -1)
+    pixels = torch.from_numpy(np.concatenate([crops, extra], -1)).permute(0, 3, 1, 2).contiguous()
+    return pixels, crops.shape[1] / size
+
+
 def load_side(
     faces: FaceSet, size: int, config: TrainingConfig, groups: Sequence[FaceGroup]
 ) -> SideData:
@@ -53,10 +62,7 @@ def load_side(
 
     Raises: FaceswapError when too few faces are left to train on.
     """
-    margin = min(face.record.margin for face in faces.faces)
-    crops = faces.crops(size, margin)  # (n, m, m, 3)
-    extra = np.stack([faces.masks(size, margin), faces.features(size, margin)], -1)
-    pixels = torch.from_numpy(np.concatenate([crops, extra], -1)).permute(0, 3, 1, 2).contiguous()
+    pixels, side_with_margin = load_pixels(faces, size)
     known = read_roles(groups)
     roles = [known[place] for place in faces.places()]
     seen, heldout = (
@@ -64,7 +70,7 @@ def load_side(
     )
     if len(seen) < 2 or not heldout:
         raise FaceswapError(
-            f"{faces.path}: {len(crops)} faces leave {len(seen)} to train on and {len(heldout)} "
+            f"{faces.path}: {len(pixels)} faces leave {len(seen)} to train on and {len(heldout)} "
             "held out; add faces, or lower training.heldout_share and training.heldout_gap"
         )
     poses = [faces.faces[i].record.pose for i in seen]
@@ -72,7 +78,7 @@ def load_side(
     return SideData(
         seen=pixels[seen],
         heldout=pixels[heldout],
-        side_with_margin=crops.shape[1] / size,
+        side_with_margin=side_with_margin,
         weights=torch.from_numpy(pose_weights(yaw, config.pose_balance)),
         since=torch.tensor([roles[i][1] for i in seen]),
         names=[faces.faces[i].path.name for i in seen],

@@ -205,7 +205,8 @@ def train(
             state = replace(state, step=step, seconds=time.monotonic() - began)
 
             # What is to be done after this step?
-            stop_here = _agreed(fabric, bool(stopped) or bool(_why_stop(state, options)))
+            by_hand = _agreed(fabric, bool(stopped))
+            stop_here = by_hand or _agreed(fabric, bool(_why_stop(state, options)))
             save_here = stop_here or step % options.save_every == 0
             log_here = step % options.log_every == 0
             judge_here = step % options.heldout_every == 0
@@ -234,8 +235,8 @@ def train(
                 shown |= {"mem": memory_used(fabric.device), **_time_left(state, options)}
                 bar.set_postfix(shown)
             if judge_here or stop_here:
-                record = {"step": step, **_heldout_losses(average, sides, size, options)}
-                heldout = record["heldout"]
+                losses = _agreed(fabric, _heldout_losses(average, sides, size, options))
+                record, heldout = {"step": step, **losses}, losses["heldout"]
                 if judge_here:
                     if state.best is None or heldout < state.best.heldout:
                         state = replace(state, best=Best(step, heldout))
@@ -245,7 +246,7 @@ def train(
                         state = replace(state, plateau=next_plateau(before, heldout, options))
                         record |= {f"plateau_{n}": v for n, v in asdict(state.plateau).items()}
                         _tell_of_drop(before, state.plateau, step, bar, say)
-                    stop_here = stop_here or bool(_why_stop(state, options))
+                    stop_here = stop_here or _agreed(fabric, bool(_why_stop(state, options)))
                     save_here = save_here or stop_here
                     if log:
                         log.write(record, state.seconds)
@@ -271,7 +272,7 @@ def train(
                         options.keep,
                     )
                 fabric.barrier()
-            if _agreed(fabric, bool(stopped)):
+            if by_hand:
                 reason = "stopped by hand"
                 break
     if log:

@@ -136,12 +136,15 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
                 f"{source.path} and {target.path}: five points of {', '.join(sorted(names))} "
                 "do not go together; extract again with one extract.detector"
             )
+    base = _base_facts(config)
     goes_by = SCHEDULE_GOES_BY.get(config.training.schedule, set())
     fixed = config.training.model_dump(exclude=set(FREE_ON_RESUME) - goes_by)
     sides = {}
     for name, faces in (("source", source), ("target", target)):
-        groups = share_out([], faces.places(), config.training, step=0)
-        sides[name] = describe_identity(faces).model_copy(update={"groups": groups})
+        groups = share_out(_known_groups(base, faces), faces.places(), config.training, step=0)
+        own = describe_identity(faces)
+        clips = sorted({*own.clips, *(getattr(base, name).clips if base else [])})
+        sides[name] = own.model_copy(update={"groups": groups, "clips": clips})
     return RunFacts(
         job=job_id(
             source=sides["source"].path,
@@ -156,6 +159,22 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
         source=sides["source"],
         target=sides["target"],
     )
+
+
+def _base_facts(config: Config) -> RunFacts | None:
+    """The facts of the run that `config.init` names; a resumed run no longer needs it."""
+    if config.init.run is None or not (Path(config.init.run) / FACTS_FILE).is_file():
+        return None
+    return read_facts(Path(config.init.run))
+
+
+def _known_groups(base: RunFacts | None, faces: FaceSet) -> list[FaceGroup]:
+    """The roles that these faces' clips had in the base: its weights know what it has seen."""
+    if base is None:
+        return []
+    clips = {record.clip_fingerprint for record in (face.record for face in faces.faces)}
+    groups = [*base.source.groups, *base.target.groups]
+    return [group for group in groups if group.clip in clips]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,302 @@
+"""Studies of training on real clips and on actors: what docs/training.md reports.
+
+    python scripts/study_training.py fit   --media FOLDER   # fit-training against from-scratch
+    python scripts/study_training.py rates --media FOLDER   # range test, a grid of rates, EMA
+    python scripts/study_training.py best  --media FOLDER   # best checkpoint against the last
+    python scripts/study_training.py pose                   # pose balance on a skewed set
+
+FOLDER holds the clips (…_train_*.mp4, …_eval_1.mp4). Runs are kept in workspace/studies, so that a
+study that was stopped goes on; each writes its figures as PNG and its numbers as JSON into --out.
+Everything is 64 px on a CPU; an hour and a half for all four with three seeds.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from faceswap_lite.actors import render_clip
+from faceswap_lite.config import Config, ExtractConfig, RenderConfig, load_config
+from faceswap_lite.faces import FaceSet, extract_faces, open_face_set
+from faceswap_lite.figures import Curve, write_line_figure
+from faceswap_lite.models import SIDES, Side
+from faceswap_lite.outputs import write_json
+from faceswap_lite.training import TrainedRun, load_run
+from faceswap_lite.training.batches import SideData, load_pixels, load_side
+from faceswap_lite.training.checkpoints import load_into, load_weights
+from faceswap_lite.training.fit import fit_run
+from faceswap_lite.training.loop import train
+from faceswap_lite.training.range_test import find_lr
+from faceswap_lite.training.step import heldout_loss
+
+WORK = Path("workspace/studies")
+GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+FIELD_RATE = 5e-5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--media", type=Path, default=Path("../shared/media/video"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("docs/training"))
+    options = parser.parse_args()
+    numbers = STUDIES[options.study](options)
+    write_json(options.out / f"{options.study}.json", numbers)
+
+
+def study_fit(options: argparse.Namespace) -> dict[str, Any]:
+    """A base of lsman3 and franck, fitted to one clip of grid_s1."""
+    source, old, new = (
+        faces_of(options, "lsman3", "train_*"),
+        faces_of(options, "franck", "train_*"),
+        faces_of(options, "grid_s1", "train_1"),
+    )
+    rows, curves = [], {}
+    for seed in range(options.seeds):
+        base = trained(source, old, f"fit_base_{seed}", steps=3000, seed=seed)
+        config = load_config(
+            "fit", ["training.steps=600", f"training.seed={seed}", "training.patience=null"]
+        )
+        report = fit_run(base, new.path, WORK / f"fit_{seed}", config, compare_scratch=True)
+        other = report.scratch
+        assert other is not None
+        rows.append(
+            {
+                "seed": seed,
+                "ratio_at_100": other.ratio_at_100,
+                "ratio_at_last": other.ratio_at_last,
+                "share_of_steps": other.share_of_steps,
+                "source_ratio": report.source_ratio,
+            }
+        )
+        print(rows[-1], flush=True)
+        faint = seed > 0
+        curves[f"fit {seed}"] = Curve(report.fit.steps, report.fit.target, faint=faint)
+        curves[f"scratch {seed}"] = Curve(other.curve.steps, other.curve.target, faint=faint)
+    write_line_figure(
+        options.out / "fit.png",
+        curves,
+        title="Fit-training to one clip, and from scratch",
+        x_label="step",
+        y_label="held-out loss of the new target",
+        y_range=(0.0, 4.0),
+    )
+    return {"rows": rows, "mean": means(rows)}
+
+
+def study_rates(options: argparse.Namespace) -> dict[str, Any]:
+    """A grid of constant rates beside the one that the range test names; EMA beside raw weights."""
+    source = faces_of(options, "lsman3", "train_*")
+    target = faces_of(options, "grid_s1", "train_*")
+    rows = []
+    for seed in range(options.seeds):
+        config = quick(steps=600, seed=seed)
+        named = find_lr(source, target, WORK / f"rates_find_{seed}", config)
+        losses: dict[float, float] = {}
+        for rate in (FIELD_RATE, *GRID, named):
+            run = trained(source, target, f"rates_{seed}_{rate:g}", steps=600, seed=seed, lr=rate)
+            losses[rate] = own_loss(load_run(run, "last"), source, target)
+        best = min(GRID, key=losses.__getitem__)
+        middle = WORK / f"rates_{seed}_{1e-3:g}"
+        rows.append(
+            {
+                "seed": seed,
+                "losses": {f"{rate:g}": loss for rate, loss in losses.items()},
+                "named": named,
+                "named_over_best": named / best,
+                "loss_over_field_rate": losses[named] / losses[FIELD_RATE],
+                "ema_over_raw": losses[1e-3] / raw_loss(middle, source, target),
+            }
+        )
+        print(rows[-1], flush=True)
+    write_line_figure(
+        options.out / "rates.png",
+        {
+            f"seed {row['seed']}": Curve(
+                sorted(float(r) for r in row["losses"]),
+                [row["losses"][r] for r in sorted(row["losses"], key=float)],
+            )
+            for row in rows
+        },
+        title="Held-out loss after 600 steps, by rate",
+        x_label="learning rate",
+        y_label="held-out loss",
+        log_x=True,
+        marks={f"named, seed {row['seed']}": row["named"] for row in rows},
+        y_range=(0.0, 6.0),
+    )
+    return {"rows": rows, "mean": means(rows)}
+
+
+def study_best(options: argparse.Namespace) -> dict[str, Any]:
+    """The best checkpoint by a held-out clip against the last one, on another unseen clip."""
+    sets = {
+        "source": faces_of(options, "grid_s1", "train_*"),
+        "target": faces_of(options, "franck", "train_*"),
+    }
+    unseen: dict[Side, FaceSet] = {
+        "source": faces_of(options, "grid_s1", "eval_1"),
+        "target": faces_of(options, "franck", "eval_1"),
+    }
+    rows = []
+    for seed in range(options.seeds):
+        run = trained(
+            sets["source"],
+            sets["target"],
+            f"best_{seed}",
+            steps=3000,
+            seed=seed,
+            heldout_by="clip",
+        )
+        best, last = load_run(run, "best"), load_run(run, "last")
+        for side in SIDES:
+            losses = [loss_on(weights, unseen[side], side) for weights in (best, last)]
+            rows.append(
+                {
+                    "seed": seed,
+                    "identity": side,
+                    "best_step": best.step,
+                    "best": losses[0],
+                    "last": losses[1],
+                    "best_over_last": losses[0] / losses[1],
+                }
+            )
+            print(rows[-1], flush=True)
+    return {"rows": rows, "mean": means(rows)}
+
+
+def study_pose(options: argparse.Namespace) -> dict[str, Any]:
+    """Pose balance where nine tenths of the training faces look ahead."""
+    sets = {"source": skewed_faces("source", "dara"), "target": skewed_faces("target", "bruno")}
+    config = load_config("demo")
+    wide = RenderConfig(actor="bruno", twin=None, frames=240, size=192, seed=901, max_yaw_deg=45)
+    render_clip(wide, WORK / "pose_unseen.mp4")
+    extract = config.extract
+    extract_faces([WORK / "pose_unseen.mp4"], WORK / "pose_unseen", extract)
+    unseen = open_face_set(WORK / "pose_unseen")
+    yaws = np.array([abs(f.record.pose.yaw_deg) if f.record.pose else 0.0 for f in unseen.faces])
+    groups = {"top decile": yaws >= np.quantile(yaws, 0.9), "frontal": yaws <= 10}
+    rows = []
+    for seed in range(options.seeds):
+        losses: dict[float, dict[str, float]] = {}
+        for balance in (0.0, 1.0):
+            training = config.training.model_copy(
+                update={
+                    "minutes": None,
+                    "steps": 1000,
+                    "seed": seed,
+                    "threads": 1,
+                    "pose_balance": balance,
+                }
+            )
+            run = WORK / f"pose_{seed}_{balance:g}"
+            train(
+                sets["source"],
+                sets["target"],
+                run,
+                config.model_copy(update={"training": training}),
+            )
+            weights = load_run(run, "last")
+            losses[balance] = {
+                name: loss_on(weights, subset(unseen, chosen), "target")
+                for name, chosen in groups.items()
+            }
+        rows.append(
+            {
+                "seed": seed,
+                **{f"{n}, plain": losses[0.0][n] for n in groups},
+                **{f"{n}, balanced": losses[1.0][n] for n in groups},
+                **{f"{n}, ratio": losses[1.0][n] / losses[0.0][n] for n in groups},
+            }
+        )
+        print(rows[-1], flush=True)
+    return {"rows": rows, "mean": means(rows)}
+
+
+def faces_of(options: argparse.Namespace, who: str, which: str) -> FaceSet:
+    out = WORK / f"faces_{who}_{which.replace('_*', '')}"
+    clips = sorted(options.media.glob(f"{who}_{which}.mp4"))
+    extract_faces(clips, out, ExtractConfig())
+    return open_face_set(out, minimum=10)
+
+
+def skewed_faces(side: str, actor: str) -> FaceSet:
+    """Nine clips that look ahead to one that turns far."""
+    clips = []
+    for take in range(10):
+        clip = WORK / f"pose_{side}_{take}.mp4"
+        part = RenderConfig(
+            actor=actor,
+            twin=None,
+            frames=40,
+            rate=8,
+            size=192,
+            seed=600 + 20 * (side == "target") + take,
+            max_yaw_deg=45 if take == 9 else 8,
+        )
+        render_clip(part, clip)
+        clips.append(clip)
+    out = WORK / f"pose_{side}"
+    extract_faces(clips, out, load_config("demo").extract)
+    return open_face_set(out)
+
+
+def quick(**training: Any) -> Config:
+    config = load_config("quick64")
+    update = {"preview_every": 10**6, "save_every": 500, "threads": 1, **training}
+    return config.model_copy(update={"training": config.training.model_copy(update=update)})
+
+
+def trained(source: FaceSet, target: FaceSet, name: str, **training: Any) -> Path:
+    run = WORK / name
+    train(source, target, run, quick(**training))
+    return run
+
+
+def own_loss(weights: TrainedRun, source: FaceSet, target: FaceSet) -> float:
+    """Held-out loss of both sides, on the faces that the run itself held out."""
+    options, size = weights.config.training, weights.config.model.size
+    total = 0.0
+    for side, faces in (("source", source), ("target", target)):
+        data = load_side(faces, size, options, getattr(weights.facts, side).groups)
+        total += heldout_loss(weights.model, data, size, options, side)
+    return total
+
+
+def raw_loss(run: Path, source: FaceSet, target: FaceSet) -> float:
+    """The same without averaging the weights."""
+    weights = load_run(run, "last")
+    load_into(weights.model, load_weights(run, weights.step, "model"), run)
+    return own_loss(weights, source, target)
+
+
+def loss_on(weights: TrainedRun, faces: FaceSet, side: Side) -> float:
+    """The loss on faces that training never saw."""
+    options, size = weights.config.training, weights.config.model.size
+    pixels, side_with_margin = load_pixels(faces, size)
+    nothing = torch.zeros(0)
+    data = SideData(pixels[:0], pixels, side_with_margin, nothing, nothing.long())
+    return heldout_loss(weights.model, data, size, options, side)
+
+
+def subset(faces: FaceSet, chosen: np.ndarray) -> FaceSet:
+    kept = [face for face, keep in zip(faces.faces, chosen, strict=True) if keep]
+    return replace(faces, faces=kept)
+
+
+def means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Of every number over the rows."""
+    names = [name for name, value in rows[0].items() if isinstance(value, float)]
+    return {name: float(np.mean([row[name] for row in rows])) for name in names}
+
+
+STUDIES = {"fit": study_fit, "rates": study_rates, "best": study_best, "pose": study_pose}
+
+
+if __name__ == "__main__":
+    main()
