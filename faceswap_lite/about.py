@@ -5,9 +5,10 @@ from pathlib import Path
 from .config import Config
 from .errors import FaceswapError
 from .faces import describe_face_set
+from .faces.face_set import HIDDEN_FOLDER
 from .media import list_images, open_clip, read_synthetic_mark
 from .outputs import found_job
-from .training.checkpoints import newest_good
+from .training.checkpoints import as_state, checkpoint_facts, newest_good
 from .training.cost import TrainingCost, training_cost
 from .training.runs import CONFIG_FILE, FACTS_FILE, read_facts
 
@@ -25,6 +26,11 @@ def describe(path: Path) -> str:
         try:
             return describe_face_set(path)
         except FaceswapError:
+            if inside := _sets_and_runs(path):
+                names = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
+                raise FaceswapError(
+                    f"{path}: holds {len(inside)} face sets and runs; name one of them ({names})"
+                ) from None
             # Not faces; pictures may still be a clip.
             if not list_images(path):
                 raise
@@ -66,6 +72,14 @@ def _size(count: int) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
+def _sets_and_runs(path: Path) -> list[str]:
+    return sorted(
+        child.name
+        for child in path.iterdir()
+        if (child / FACTS_FILE).is_file() or (child / HIDDEN_FOLDER).is_dir()
+    )
+
+
 def _describe_run(path: Path) -> str:
     facts = read_facts(path)
     step, problems = newest_good(path)
@@ -79,6 +93,12 @@ def _describe_run(path: Path) -> str:
     ]
     if facts.lr is not None:
         lines.append(f"rate      {facts.lr:.1e}, named by a range test")
+    best = as_state(checkpoint_facts(path, step)).best if step is not None else None
+    if best is not None:
+        lines.insert(2, f"best      step {best.step}, held-out loss {best.heldout:.3f}")
+    for origin in facts.lineage:
+        parts = ", ".join(origin["parts"])
+        lines.append(f"began as  {origin['run']}, step {origin['step']} ({parts})")
     if (path / "report.json").is_file():
         lines.append(f"report    {path / 'report.json'}")
     return "\n".join(lines + [f"warning   {problem}" for problem in problems])
@@ -87,7 +107,9 @@ def _describe_run(path: Path) -> str:
 def _describe_clip(path: Path) -> str:
     with open_clip(path) as reader:
         clip = reader.info
-    rate = f"{float(clip.rate):.3f} frames/s" if clip.rate else "no frame rate"
+    # A picture, or a folder of them, has one only by assumption.
+    timed = clip.kind == "video" and clip.rate is not None
+    rate = f"{float(clip.rate or 0):.3f} frames/s" if timed else "no frame rate"
     lines = [
         f"{clip.kind:9} {path}",
         f"frames    {clip.frame_count or 'unknown'}, {clip.width}x{clip.height}, {rate}",

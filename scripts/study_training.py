@@ -93,7 +93,7 @@ def study_rates(options: argparse.Namespace) -> dict[str, Any]:
     """A grid of constant rates beside the one that the range test names; EMA beside raw weights."""
     source = faces_of(options, "lsman3", "train_*")
     target = faces_of(options, "grid_s1", "train_*")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for seed in range(options.seeds):
         config = quick(steps=600, seed=seed)
         named = find_lr(source, target, WORK / f"rates_find_{seed}", config)
@@ -262,7 +262,8 @@ def own_loss(weights: TrainedRun, source: FaceSet, target: FaceSet) -> float:
     """Held-out loss of both sides, on the faces that the run itself held out."""
     options, size = weights.config.training, weights.config.model.size
     total = 0.0
-    for side, faces in (("source", source), ("target", target)):
+    sets: dict[Side, FaceSet] = {"source": source, "target": target}
+    for side, faces in sets.items():
         data = load_side(faces, size, options, getattr(weights.facts, side).groups)
         total += heldout_loss(weights.model, data, size, options, side)
     return total

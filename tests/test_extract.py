@@ -24,6 +24,7 @@ from faceswap_lite.faces import (
     open_face_set,
 )
 from faceswap_lite.faces import extract as extract_module
+from faceswap_lite.faces import extraction as extraction_module
 from faceswap_lite.faces.face_set import HIDDEN_FOLDER
 from faceswap_lite.faces.landmarks import Five
 from faceswap_lite.media import write_image
@@ -160,11 +161,13 @@ def test_an_interrupted_extraction_ends_like_an_undisturbed_one(
     expected = extract_faces(clips, tmp_path / "whole", CONFIG)
     whole = contents(tmp_path / "whole")
     real = {
-        "write_crop": extract_module.write_crop,
+        "write_crop": extraction_module.write_crop,
         "replace": os.replace,
-        "journal": extract_module.json.dumps,
+        "journal": extraction_module.json.dumps,
     }[where]
-    owner = {"write_crop": extract_module, "replace": os, "journal": extract_module.json}[where]
+    owner = {"write_crop": extraction_module, "replace": os, "journal": extraction_module.json}[
+        where
+    ]
     attribute = {"journal": "dumps"}.get(where, where)
     for stop_at in (1, 2, 5, 9, 14):
         calls = 0

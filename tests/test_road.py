@@ -213,3 +213,6 @@ def test_info_tells_what_things_are(cast: Cast, run: TrainedRun) -> None:
     assert "bit" in describe(cast.unseen_clip)
     assert "40" in describe(cast.source)
     assert "step      150" in describe(run.path)
+    assert "held-out loss" in describe(run.path)
+    with pytest.raises(FaceswapError, match="holds 2 face sets and runs; name one"):
+        describe(cast.source.parent)

@@ -1,0 +1,128 @@
+"""From a found face to what a set may take in: its crop, its record, and whose face it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ..config import ExtractConfig
+from ..media import Frame
+from .align import COVERAGES, LandmarksPack, align, cut_crop, inner_view
+from .embed import Embedder, embedding_distance
+from .pack import FacePack, FoundFace
+from .pose import estimate_pose, eye_opening, mouth_opening
+from .quality import sharpness
+from .records import FaceRecord
+
+
+@dataclass(frozen=True)
+class Source:
+    """A clip, what its crops' names begin with, and the landmarks of a rendered actor's clip."""
+
+    path: Path
+    fingerprint: str
+    prefix: str
+    true_landmarks: Float[np.ndarray, "n 68 2"] | None
+
+    def truth_of(self, frame: int, face: FoundFace) -> Float[np.ndarray, "68 2"] | None:
+        """The renderer's landmarks of this face; None when it is no actor's."""
+        if self.true_landmarks is None or frame >= len(self.true_landmarks):
+            return None
+        points = self.true_landmarks[frame]
+        low, high = corners(face)
+        centre = points.mean(0)
+        return points if ((low < centre) & (centre < high)).all() else None
+
+
+class Wanted(NamedTuple):
+    """The person on the photo."""
+
+    vector: Float[np.ndarray, " d"]
+    embedder: Embedder
+
+    def distance(self, face: FoundFace) -> float:
+        """To the photo's face."""
+        if face.embedding is None:
+            raise ValueError("a face without a vector cannot be compared")
+        return embedding_distance(self.vector, face.embedding, self.embedder.metric)
+
+
+class Candidate(NamedTuple):
+    """A face that may go in: its crop and its record, whose track is not known yet."""
+
+    record: FaceRecord
+    crop: UInt8[np.ndarray, "s s 3"]
+    sure: bool
+
+
+def corners(face: FoundFace) -> Float[np.ndarray, "2 2"]:
+    """The upper left and the lower right corner of its box."""
+    return face.detection.box_xyxy.reshape(2, 2)
+
+
+def record_and_crop(
+    image: UInt8[np.ndarray, "h w 3"],
+    frame: Frame,
+    face: FoundFace,
+    place: int,
+    source: Source,
+    pack: FacePack,
+    job: str,
+    config: ExtractConfig,
+) -> tuple[FaceRecord, UInt8[np.ndarray, "s s 3"]]:
+    """A face's record, without its track, and its crop; `place` counts from the left."""
+    side = COVERAGES[config.coverage] * (1 + 2 * config.margin)
+    frame_to_crop = align(face.landmarks, pack.landmarks_name, side, config.size)
+    crop = cut_crop(image, frame_to_crop, config.size)
+    to_inner, inner_size = inner_view(
+        config.size, config.margin, round(config.size / (1 + 2 * config.margin)), 0.0
+    )
+    truth = source.truth_of(frame.index, face)
+    outline: tuple[Float[np.ndarray, "n 2"], LandmarksPack]
+    outline = (face.landmarks, pack.landmarks_name) if truth is None else (truth, "ibug68")
+    missing = {}
+    if outline[1] == "five":
+        missing["mouth_opening"] = "five points do not show the lips"
+        missing["eye_opening"] = "five points do not show the lids"
+    if face.presence is None:
+        missing["presence"] = "the detector's points come without one"
+    if pack.embedder is None:
+        missing["embedding"] = "no embedder"
+    record = FaceRecord(
+        job=job,
+        clip_name=source.path.name,
+        clip_fingerprint=source.fingerprint,
+        frame_index=frame.index,
+        pts=frame.pts,
+        time=str(frame.time),
+        frame_width=image.shape[1],
+        frame_height=image.shape[0],
+        face=place,
+        track=-1,
+        box_xyxy=np.round(face.detection.box_xyxy, 2),
+        score=round(face.detection.score, 4),
+        presence=None if face.presence is None else round(face.presence, 4),
+        detector=pack.detector_name,
+        landmarks_pack="mesh" if pack.landmarks_name == "mesh" else "five",
+        landmarks=face.landmarks,
+        five=face.detection.five,
+        true_landmarks=truth,
+        embedder=pack.embedder_name,
+        embedding=face.embedding,
+        coverage=config.coverage,
+        margin=config.margin,
+        size=config.size,
+        frame_to_crop=frame_to_crop,
+        sharpness=round(sharpness(cut_crop(crop, to_inner, inner_size)), 4),
+        pose=estimate_pose(face.landmarks, pack.landmarks_name).rounded(),
+        mouth_opening=_rounded(mouth_opening(*outline)),
+        eye_opening=_rounded(eye_opening(*outline)),
+        missing=missing,
+    )
+    return record, crop
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
