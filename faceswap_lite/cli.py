@@ -105,9 +105,9 @@ def train(
     changed += [f"init.run={init}"] if init is not None else []
     options = load_config(config, changed)
     from .faces import open_face_set
+    from .training.find_lr import CURVE_FILE
+    from .training.find_lr import find_lr as run_range_test
     from .training.loop import train as run_training
-    from .training.range_test import CURVE_FILE
-    from .training.range_test import find_lr as run_range_test
 
     faces = open_face_set(source, minimum=10), open_face_set(target, minimum=10)
     if find_lr:

@@ -28,9 +28,9 @@ from faceswap_lite.outputs import write_json
 from faceswap_lite.training import TrainedRun, load_run
 from faceswap_lite.training.batches import SideData, load_pixels, load_side
 from faceswap_lite.training.checkpoints import load_into, load_weights
+from faceswap_lite.training.find_lr import find_lr
 from faceswap_lite.training.fit import fit_run
 from faceswap_lite.training.loop import train
-from faceswap_lite.training.range_test import find_lr
 from faceswap_lite.training.step import heldout_loss
 
 WORK = Path("workspace/studies")

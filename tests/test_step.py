@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Cast
+from safetensors.torch import load_file
 from test_train import checkpoint_tensors, log_lines, run_steps, with_training
 
 from faceswap_lite.errors import FaceswapError
@@ -49,9 +50,11 @@ def gradient_of(cast: Cast, parts: int, share: tuple[int, int] = (0, 1)) -> list
     return [p.grad for p in network.parameters() if p.grad is not None]
 
 
-def assert_same_direction(ones: list[torch.Tensor], others: list[torch.Tensor]) -> None:
+def assert_same_direction(
+    ones: list[torch.Tensor], others: list[torch.Tensor], within: float = 1e-5
+) -> None:
     one, other = (torch.cat([g.flatten() for g in grads]) for grads in (ones, others))
-    assert (one - other).norm() < 1e-5 * one.norm()
+    assert (one - other).norm() < within * one.norm()
 
 
 def test_a_batch_in_parts_has_the_same_gradient(cast: Cast) -> None:
@@ -119,31 +122,43 @@ def test_a_loss_that_is_no_number_names_its_part_and_its_faces() -> None:
     refuse_nonfinite_loss({"source": {"mse": fine}, "target": {}}, 12, 1e-3, lambda: files)
 
 
-TRAIN_IN_PROCESSES = """
+IN_PROCESSES = """
+import os
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[4])
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+from safetensors.torch import save_file
 from conftest import TINY
+from test_step import gradient_of
 from test_train import with_training
 from faceswap_lite.config import load_config
 from faceswap_lite.faces import open_face_set
 from faceswap_lite.training.loop import train
+source, target, out = (Path(name) for name in sys.argv[2:5])
+steps = int(sys.argv[5])
 config = with_training(
-    load_config("demo", TINY), steps=int(sys.argv[5]), batch=6, device="cpu", precision="32-true"
+    load_config("demo", TINY), steps=steps, batch=6, device="cpu", precision="32-true"
 )
-source, target = open_face_set(Path(sys.argv[1])), open_face_set(Path(sys.argv[2]))
-print(train(source, target, Path(sys.argv[3]), config))
+if steps:
+    print(train(open_face_set(source), open_face_set(target), out, config))
+else:
+    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    cast = SimpleNamespace(source=source, target=target, config=config)
+    grads = gradient_of(cast, 2, (rank, ranks))
+    if rank == 0:
+        save_file({str(place): grad for place, grad in enumerate(grads)}, out)
 """
 
 
-def train_in_processes(cast: Cast, run: Path, steps: int, processes: int) -> None:
-    """As torchrun starts them."""
+def in_processes(cast: Cast, out: Path, steps: int, processes: int) -> None:
+    """A training, or with no steps the gradient of a batch, as torchrun starts it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     tests = str(Path(__file__).resolve().parent)
-    command = [sys.executable, "-c", TRAIN_IN_PROCESSES, str(cast.source), str(cast.target)]
-    command += [str(run), tests, str(steps)]
+    command = [sys.executable, "-c", IN_PROCESSES, tests, str(cast.source), str(cast.target)]
+    command += [str(out), str(steps)]
     ranks = [
         subprocess.Popen(
             command,
@@ -166,8 +181,15 @@ def train_in_processes(cast: Cast, run: Path, steps: int, processes: int) -> Non
         for rank in range(processes)
     ]
     for process in ranks:
-        told, _ = process.communicate(timeout=180)
+        told, _ = process.communicate(timeout=300)
         assert process.returncode == 0, told
+
+
+def test_processes_have_the_gradient_of_the_whole_batch(cast: Cast, tmp_path: Path) -> None:
+    in_processes(cast, tmp_path / "gradient.safetensors", 0, 2)
+    found = load_file(tmp_path / "gradient.safetensors")
+    mean = [found[str(place)] for place in range(len(found))]
+    assert_same_direction(gradient_of(cast, 1), mean)
 
 
 def test_processes_train_like_one_and_resume_with_another_number(
@@ -176,12 +198,13 @@ def test_processes_train_like_one_and_resume_with_another_number(
     config = with_training(cast.config, steps=6, batch=6, precision="32-true")
     source, target = open_face_set(cast.source), open_face_set(cast.target)
     train(source, target, tmp_path / "one", config, say=lambda line: None)
-    train_in_processes(cast, tmp_path / "two", 3, 2)
+    in_processes(cast, tmp_path / "two", 3, 2)
     assert list_checkpoints(tmp_path / "two") == [3]
-    train_in_processes(cast, tmp_path / "two", 4, 3)
+    in_processes(cast, tmp_path / "two", 4, 3)
     train(source, target, tmp_path / "two", config, say=lambda line: None)
     one, two = (checkpoint_tensors(tmp_path / name, 6) for name in ("one", "two"))
     names = [name for name in one if name.startswith("model.")]
-    assert_same_direction([one[n] for n in names], [two[n] for n in names])
+    # Adam divides by the root of tiny squares: what is rounded differently grows a hundredfold.
+    assert_same_direction([one[n] for n in names], [two[n] for n in names], within=1e-3)
     for ours, theirs in zip(*(log_lines(tmp_path / n) for n in ("one", "two")), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+        assert ours == pytest.approx(theirs, rel=1e-3)

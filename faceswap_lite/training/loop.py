@@ -35,11 +35,11 @@ from .checkpoints import (
     save_checkpoint,
 )
 from .ema import ema_decay, update_ema
+from .find_lr import rate_of_new_run
 from .hardware import build_fabric, memory_used
 from .initial import frozen_parts, import_weights, lineage_of
 from .optimizers import average_of, build_optimizer, keeps_average
 from .preview import preview_sheet
-from .range_test import rate_of_new_run
 from .runs import CURVE_FILE, TakenUp, describe_run, take_up, write_run
 from .schedules import SCHEDULES, PlateauState, next_plateau
 from .step import (

@@ -14,10 +14,10 @@ from faceswap_lite.config import Config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import open_face_set
 from faceswap_lite.models import Side, build_model
-from faceswap_lite.training import range_test as module
+from faceswap_lite.training import find_lr as module
 from faceswap_lite.training import read_facts
 from faceswap_lite.training.batches import SideData, load_side
-from faceswap_lite.training.range_test import (
+from faceswap_lite.training.find_lr import (
     Sweep,
     find_lr,
     name_rate,
@@ -28,7 +28,7 @@ from faceswap_lite.training.range_test import (
 from faceswap_lite.training.runs import describe_run
 
 # Fewer steps than the default, up to rates that break any network.
-SHORT: dict[str, Any] = {"find_lr_steps": 40, "find_lr_low": 1e-4, "find_lr_high": 10.0}
+SHORT: dict[str, Any] = {"find_lr_steps": 40, "find_lr_low": 1e-4, "find_lr_high": 1e4}
 
 
 def load_sides(cast: Cast, config: Config) -> dict[Side, SideData]:
@@ -85,7 +85,7 @@ def test_a_sweep_repeats_itself_stops_at_the_break_and_leaves_the_network(cast: 
     assert sweep == range_test(network, sides, config)
     assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())
     assert 10 < len(sweep.losses) < SHORT["find_lr_steps"]
-    assert sweep.rates == sweep_rates(1e-4, 10.0, 40)[: len(sweep.losses)]
+    assert sweep.rates == sweep_rates(1e-4, SHORT["find_lr_high"], 40)[: len(sweep.losses)]
     assert sweep.smoothed[-1] > 2 * min(sweep.smoothed) or not math.isfinite(sweep.smoothed[-1])
     assert all(loss < 2 * min(sweep.smoothed[:k]) for k, loss in enumerate(sweep.smoothed[1:-1], 1))
     assert 1e-4 < sweep.rate < sweep.rates[-1]
