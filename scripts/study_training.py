@@ -1,6 +1,7 @@
 """Studies of training on real clips and on actors: what docs/training.md reports.
 
     python scripts/study_training.py fit   --media FOLDER   # fit-training against from-scratch
+    python scripts/study_training.py inter --media FOLDER   # liae's fit: its target's inter anew?
     python scripts/study_training.py rates --media FOLDER   # range test, a grid of rates, EMA
     python scripts/study_training.py best  --media FOLDER   # best checkpoint against the last
     python scripts/study_training.py pose                   # pose balance on a skewed set
@@ -29,7 +30,7 @@ from faceswap_lite.training import TrainedRun, load_run
 from faceswap_lite.training.batches import SideData, load_pixels, load_side
 from faceswap_lite.training.checkpoints import load_into, load_weights
 from faceswap_lite.training.find_lr import find_lr
-from faceswap_lite.training.fit import fit_run
+from faceswap_lite.training.fit import HeldoutCurve, fit_run
 from faceswap_lite.training.loop import train
 from faceswap_lite.training.step import heldout_loss
 
@@ -50,38 +51,97 @@ def main() -> None:
 
 
 def study_fit(options: argparse.Namespace) -> dict[str, Any]:
-    """A base of lsman3 and franck, fitted to one clip of grid_s1."""
-    source, old, new = (
-        faces_of(options, "lsman3", "train_*"),
-        faces_of(options, "franck", "train_*"),
-        faces_of(options, "grid_s1", "train_1"),
-    )
+    """A base of lsman3 and franck, fitted to grid_s1: four clips, and one clip alone."""
+    source, old = faces_of(options, "lsman3", "train_*"), faces_of(options, "franck", "train_*")
     rows, curves = [], {}
     for seed in range(options.seeds):
         base = trained(source, old, f"fit_base_{seed}", steps=3000, seed=seed)
-        config = load_config(
-            "fit", ["training.steps=600", f"training.seed={seed}", "training.patience=null"]
-        )
-        report = fit_run(base, new.path, WORK / f"fit_{seed}", config, compare_scratch=True)
-        other = report.scratch
-        assert other is not None
-        rows.append(
+        row, fit, fresh = fitted(options, base, "train_*", seed)
+        rows.append(row)
+        curves[f"fit {seed}"] = Curve(fit.steps, fit.target, faint=seed > 0)
+        curves[f"scratch {seed}"] = Curve(fresh.steps, fresh.target, faint=seed > 0)
+    # One seed: what a clip does whose end is like nothing before it. No claim rests on it.
+    alone, fit, fresh = fitted(options, WORK / "fit_base_0", "train_1", 0)
+    for name, chosen in (
+        ("fit", curves),
+        (
+            "fit_alone",
             {
-                "seed": seed,
-                "ratio_at_100": other.ratio_at_100,
-                "ratio_at_last": other.ratio_at_last,
-                "share_of_steps": other.share_of_steps,
-                "source_ratio": report.source_ratio,
-            }
+                "fit": Curve(fit.steps, fit.target),
+                "scratch": Curve(fresh.steps, fresh.target),
+            },
+        ),
+    ):
+        write_line_figure(
+            options.out / f"{name}.png",
+            chosen,
+            title="Fit-training, and from scratch",
+            x_label="step",
+            y_label="held-out loss of the new target",
+            y_range=(0.0, 3.0),
         )
-        print(rows[-1], flush=True)
-        faint = seed > 0
-        curves[f"fit {seed}"] = Curve(report.fit.steps, report.fit.target, faint=faint)
-        curves[f"scratch {seed}"] = Curve(other.curve.steps, other.curve.target, faint=faint)
+    return {"rows": rows, "mean": means(rows), "one clip": alone}
+
+
+def fitted(
+    options: argparse.Namespace, base: Path, which: str, seed: int
+) -> tuple[dict[str, Any], HeldoutCurve, HeldoutCurve]:
+    """What a fit to grid_s1 brought: numbers, its curve, and that of training from scratch."""
+    changes = ["training.steps=600", f"training.seed={seed}", "training.patience=null"]
+    new = faces_of(options, "grid_s1", which)
+    run = WORK / f"fit_{'one_' if which == 'train_1' else ''}{seed}"
+    report = fit_run(base, new.path, run, load_config("fit", changes), compare_scratch=True)
+    other = report.scratch
+    assert other is not None
+    row = {
+        "seed": seed,
+        "ratio_at_100": other.ratio_at_100,
+        "ratio_at_last": other.ratio_at_last,
+        "share_of_steps": other.share_of_steps,
+        "source_ratio": report.source_ratio,
+        "fit_last": report.fit.target[-1],
+        "fit_best": min(report.fit.target),
+        "scratch_last": other.curve.target[-1],
+    }
+    print(row, flush=True)
+    return row, report.fit, other.curve
+
+
+def study_inter(options: argparse.Namespace) -> dict[str, Any]:
+    """A fit of liae, the target's own inter from the base's weights or anew."""
+    source, old, new = (
+        faces_of(options, "lsman3", "train_*"),
+        faces_of(options, "franck", "train_*"),
+        faces_of(options, "grid_s1", "train_*"),
+    )
+    starts = {"base": "null", "anew": "[encoder, inter_AB, decoder]"}
+    rows, curves = [], {}
+    for seed in range(options.seeds):
+        config = quick(steps=1000, seed=seed)
+        model = config.model.model_copy(update={"architecture": "liae", "inter_dims": 64})
+        base = WORK / f"inter_base_{seed}"
+        train(source, old, base, config.model_copy(update={"model": model}))
+        row: dict[str, Any] = {"seed": seed}
+        for start, parts in starts.items():
+            changes = [
+                f"init.parts={parts}",
+                "training.steps=400",
+                f"training.seed={seed}",
+                "training.patience=null",
+            ]
+            report = fit_run(
+                base, new.path, WORK / f"inter_{start}_{seed}", load_config("fit", changes)
+            )
+            losses = dict(zip(report.fit.steps, report.fit.target, strict=True))
+            row |= {f"{start}, at {step}": losses[step] for step in (100, 400)}
+            row[f"{start}, source ratio"] = report.source_ratio
+            curves[f"{start} {seed}"] = Curve(report.fit.steps, report.fit.target, faint=seed > 0)
+        rows.append(row)
+        print(row, flush=True)
     write_line_figure(
-        options.out / "fit.png",
+        options.out / "inter.png",
         curves,
-        title="Fit-training to one clip, and from scratch",
+        title="liae fitted to one clip: the target's inter from the base, or anew",
         x_label="step",
         y_label="held-out loss of the new target",
         y_range=(0.0, 4.0),
@@ -149,7 +209,7 @@ def study_best(options: argparse.Namespace) -> dict[str, Any]:
             sets["source"],
             sets["target"],
             f"best_{seed}",
-            steps=3000,
+            steps=2000,
             seed=seed,
             heldout_by="clip",
         )
@@ -296,7 +356,13 @@ def means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in names}
 
 
-STUDIES = {"fit": study_fit, "rates": study_rates, "best": study_best, "pose": study_pose}
+STUDIES = {
+    "fit": study_fit,
+    "inter": study_inter,
+    "rates": study_rates,
+    "best": study_best,
+    "pose": study_pose,
+}
 
 
 if __name__ == "__main__":
