@@ -67,6 +67,57 @@ def extract(
 
 
 @app.command()
+def curate(
+    faces: Annotated[Path, typer.Argument(help="The face set to judge.")],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Set the rejected faces aside, in FACES/_rejected.")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Bring back what was set aside.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="The target's face set: what of it is not covered?")
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Keep the best N that cover pose, mouth and light.")
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep this file in any case, or those a .txt names."),
+    ] = None,
+    reject: Annotated[
+        list[str] | None, typer.Option(help="Reject this file, or those a .txt names.")
+    ] = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+) -> None:
+    """Judge a face set: who and what does not belong, and why. Nothing is ever deleted.
+
+    Without --apply it only shows: FACES_curation/ holds a page, contact sheets, and the decisions
+    as JSON and CSV. Rare poses are kept, and training draws them more often. What you accept or
+    reject, or move by hand, stays as you want it.
+
+    Example: faceswap-lite curate workspace/anna --against workspace/ben
+    """
+    if undo and (apply or keep or accept or reject or against):
+        raise UsageError("--undo goes alone")
+    options = load_config(config, changes or [])
+    from .curation import curate_faces, undo_curation
+
+    if undo:
+        print(undo_curation(faces))
+        return
+    summary = curate_faces(
+        faces,
+        options.curate,
+        apply=apply,
+        against=against,
+        best=keep,
+        accept=_names(accept),
+        reject=_names(reject),
+    )
+    print("\n".join(summary.lines()))
+
+
+@app.command()
 def train(
     source: Annotated[Path, typer.Option(help="Face set of the identity to paint.")],
     target: Annotated[Path, typer.Option(help="Face set of the person in the target clip.")],
@@ -276,6 +327,21 @@ def demo(
     from .demo import run_demo
 
     run_demo(out, options, overwrite=overwrite)
+
+
+def _names(given: list[str] | None) -> list[str]:
+    """File names as given, and those of text files that hold one a line."""
+    names: list[str] = []
+    for name in given or []:
+        if not name.endswith(".txt"):
+            names.append(name)
+            continue
+        try:
+            lines = Path(name).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name}: cannot be read as a list of names ({error})") from error
+        names += [line.strip() for line in lines if line.strip()]
+    return names
 
 
 def _options_of_run(run: Path, config: str | None, changes: list[str]) -> Config:

@@ -65,6 +65,31 @@ class ExtractConfig(Section):
         return self
 
 
+class CurateConfig(Section):
+    """Which faces of a set do not belong. A limit says where a face is rejected."""
+
+    person: int | None = Field(
+        None, ge=1, description="of several people the n-th, most faces first; null: by majority"
+    )
+    identity_limit: float | None = Field(
+        None, gt=0, description="distance to the person's centre; null: the embedder's own"
+    )
+    misplacement_limit: float = Field(
+        0.12, gt=0, description="where the points are and should be, in eye distances"
+    )
+    occlusion_limit: float = Field(
+        0.52, gt=0, description="local difference from the set's faces, in the face's own contrast"
+    )
+    blur_limit: float = Field(0.5, ge=0, le=1, description="sharpness, in medians of the set")
+    small_limit: float = Field(
+        0.4, ge=0, le=1, description="size in the frame, in medians of the set"
+    )
+    duplicates: bool = Field(True, description="reject all but the sharpest of equal pictures")
+    rare_weight: float = Field(
+        3.0, ge=1, description="most times that training draws a rare face beside a common one"
+    )
+
+
 class ModelConfig(Section):
     """The network. The field's names in brackets."""
 
@@ -277,6 +302,7 @@ class Config(Section):
     """One file for the whole road; each stage reads its own section."""
 
     extract: ExtractConfig = ExtractConfig()
+    curate: CurateConfig = CurateConfig()
     model: ModelConfig = ModelConfig()
     init: InitConfig = InitConfig()
     training: TrainingConfig = TrainingConfig()

@@ -26,7 +26,7 @@ from faceswap_lite.faces import (
     write_crop,
 )
 from faceswap_lite.faces import face_set as face_set_module
-from faceswap_lite.faces.face_set import HIDDEN_FOLDER
+from faceswap_lite.faces.face_set import HIDDEN_FOLDER, REJECTED_FOLDER, delete_crops_of
 
 FRAME = 160
 SIZE = 96
@@ -191,6 +191,40 @@ def test_what_people_do_to_a_set(tmp_path: Path) -> None:
     assert len(faces.problems) == len(expected)
     assert all("\n" not in line for line in faces.problems)
     assert faces.crops(32, 0).shape == (5, 32, 32, 3)
+
+
+def test_what_is_set_aside_is_no_part_of_the_set(tmp_path: Path) -> None:
+    names = make_set(tmp_path, 6)
+    aside = tmp_path / REJECTED_FOLDER / "blurred"
+    aside.mkdir(parents=True)
+    (tmp_path / names[1]).rename(aside / names[1])
+    faces = open_face_set(tmp_path)
+    assert len(faces.faces) == 5
+    assert faces.problems == ["1 of 6 extracted faces is set aside in _rejected"]
+    (tmp_path / names[2]).rename(aside / "renamed.png")
+    (tmp_path / names[4]).unlink()
+    (aside / "notes.txt").write_text("mine")
+    (aside / "._a_000001_0.png").write_text("a system's own")
+    assert open_face_set(tmp_path).problems == [
+        "2 of 6 extracted faces are set aside in _rejected",
+        "1 of 6 extracted faces have been removed",
+    ]
+    assert "note       2 of 6" in describe_face_set(tmp_path)
+    delete_crops_of(tmp_path, "one")
+    assert len(list(aside.glob("a_*.png"))) == 1 and not list(tmp_path.glob("*.png"))
+
+
+def test_the_same_crops_make_the_same_index(tmp_path: Path) -> None:
+    names = make_set(tmp_path)
+    open_face_set(tmp_path)
+    index = tmp_path / HIDDEN_FOLDER / "index.npz"
+    before = index.read_bytes()
+    (tmp_path / names[0]).rename(tmp_path.parent / "away.png")
+    open_face_set(tmp_path)
+    assert index.read_bytes() != before
+    (tmp_path.parent / "away.png").rename(tmp_path / names[0])
+    open_face_set(tmp_path)
+    assert index.read_bytes() == before
 
 
 def test_the_hidden_folder_may_be_lost(tmp_path: Path) -> None:

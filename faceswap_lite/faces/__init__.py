@@ -10,7 +10,7 @@ from .align import (
     frame_to_canonical,
 )
 from .detect import DETECTORS, Detection, Detector
-from .embed import EMBEDDERS, Embedder, build_embedder, embedding_distance
+from .embed import EMBEDDERS, Embedder, build_embedder, embedding_distance, likeness
 from .extract import ExtractSummary, extract_faces
 from .face_set import FaceSet, StoredFace, describe_face_set, open_face_set
 from .geometry import (
@@ -63,6 +63,7 @@ __all__ = [
     "five_points",
     "frame_to_canonical",
     "invert_similarity",
+    "likeness",
     "mouth_opening",
     "open_face_set",
     "read_record",

@@ -102,10 +102,14 @@ def align(
     crop with a margin is an aligned crop of a larger coverage: coverage * (1 + 2 * margin).
     """
     side = COVERAGES[coverage] if isinstance(coverage, str) else coverage
+    return compose(frame_to_canonical(landmarks, pack), canonical_to_crop(side, size))
+
+
+def canonical_to_crop(side: float | int, size: float | int) -> Float[np.ndarray, "2 3"]:
+    """The map from the canonical face to a crop that shows `side` eye distances on `size` px."""
     scale = size / side
     shift = (size - 1) / 2 - scale * CROP_CENTRE
-    canonical_to_crop = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    return compose(frame_to_canonical(landmarks, pack), canonical_to_crop)
+    return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
 
 
 def inner_view(

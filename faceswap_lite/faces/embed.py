@@ -191,6 +191,16 @@ def build_embedder(name: str) -> Embedder:
     return EMBEDDERS[name]()
 
 
+def likeness(name: str) -> tuple[Metric, float]:
+    """The metric of an embedder's vectors, and its `same_person`; needs no weights."""
+    kind = _KINDS[name]
+    return kind.metric, kind.same_person
+
+
+_KINDS: dict[str, type[MobileFaceNet] | type[FaceNet] | type[Dlib]] = {
+    kind.name: kind for kind in (MobileFaceNet, FaceNet, Dlib)
+}
+
 EMBEDDERS: dict[str, Callable[[], Embedder]] = {
     "mobilefacenet": build_mobilefacenet,
     "facenet": build_facenet,

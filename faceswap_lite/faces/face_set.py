@@ -1,7 +1,8 @@
 """A face set: a folder of crops that people may delete from, rename in, copy into.
 
 The truth is in the crops. Beside them, in a hidden folder, lie the extraction's own file and an
-index that makes opening quick; both may be lost.
+index that makes opening quick; both may be lost. What curation set aside lies in a folder of its
+own and is no part of the set.
 """
 
 import json
@@ -26,6 +27,7 @@ from .mask import face_mask, features_mask
 from .records import CROP_SUFFIXES, FaceRecord, read_record
 
 HIDDEN_FOLDER = ".faceswap_lite"
+REJECTED_FOLDER = "_rejected"
 JOB_FILE = "extraction.json"
 _INDEX_FILE = "index.npz"
 _INDEX_VERSION = 1
@@ -169,9 +171,21 @@ def read_job(path: Path) -> dict[str, Any] | None:
 
 def delete_crops_of(path: Path, job: str) -> None:
     """Delete the crops that this extraction wrote into the folder, whatever they are called now."""
-    for entry in _entries(path)[0]:
-        if entry.record is not None and entry.record.job == job:
-            entry.path.unlink(missing_ok=True)
+    for face in stored_faces(path):
+        if face.record.job == job:
+            face.path.unlink(missing_ok=True)
+
+
+def stored_faces(path: Path) -> list[StoredFace]:
+    """Every crop of the folder that carries a record, copies of one face too, by name."""
+    return [StoredFace(e.path, e.record) for e in _entries(path)[0] if e.record is not None]
+
+
+def face_key(record: FaceRecord) -> str:
+    """What two copies of one face share, whatever their files are called: clip, frame, box."""
+    # Adding 0 turns a -0.0 into 0.0.
+    box = ",".join(f"{value:.1f}" for value in record.box_xyxy.round(1) + 0.0)
+    return f"{record.clip_fingerprint}:{record.frame_index}:{box}"
 
 
 class _Entry(NamedTuple):
@@ -184,13 +198,13 @@ class _Entry(NamedTuple):
 
 
 def _entries(path: Path) -> tuple[list[_Entry], int]:
-    """The folder's pictures, read through the index where it still holds; the count of others."""
+    """The folder's pictures by name, read through the index where it holds; the count of others."""
     known = _read_index(path)
     kept: list[_Entry] = []
     new: list[tuple[Path, tuple[int, int]]] = []
     others = 0
     for file in sorted(path.iterdir(), key=lambda file: file.name):
-        if file.name.startswith("."):
+        if file.name.startswith(".") or file.name == REJECTED_FOLDER:
             continue
         if file.suffix.lower() not in CROP_SUFFIXES or not file.is_file():
             others += 1
@@ -202,7 +216,9 @@ def _entries(path: Path) -> tuple[list[_Entry], int]:
             kept.append(entry)
         else:
             new.append((file, stamp))
-    entries = [*kept, *_in_threads(lambda item: _read_entry(*item), new)]
+    read = _in_threads(lambda item: _read_entry(*item), new)
+    # In one order, so that the same crops make the same bytes of an index.
+    entries = sorted([*kept, *read], key=lambda entry: entry.path.name)
     if new or len(kept) != len(known):
         _write_index(path, entries)
     return entries, others
@@ -237,8 +253,12 @@ def _write_index(path: Path, entries: Sequence[_Entry]) -> None:
                 vectors.append(entry.record.embedding)
         rows.append(row)
     text = json.dumps({"version": _INDEX_VERSION, "rows": rows})
+    file = path / HIDDEN_FOLDER / _INDEX_FILE
     try:
-        with whole_file(path / HIDDEN_FOLDER / _INDEX_FILE) as partial:
+        # What a kill left of an earlier one.
+        for left in file.parent.glob(f".{file.stem}.*.partial{file.suffix}"):
+            left.unlink()
+        with whole_file(file) as partial:
             np.savez(
                 partial,
                 rows=np.frombuffer(text.encode(), np.uint8),
@@ -305,20 +325,15 @@ def _order(face: StoredFace) -> tuple[Any, ...]:
     )
 
 
-def _identity(record: FaceRecord) -> tuple[Any, ...]:
-    """What two copies of one face share, whatever their files are called."""
-    return record.clip_fingerprint, record.frame_index, record.box_xyxy.round(1).tobytes()
-
-
 def _without_duplicates(entries: Sequence[_Entry]) -> tuple[list[StoredFace], list[str]]:
-    faces: dict[tuple[Any, ...], StoredFace] = {}
+    faces: dict[str, StoredFace] = {}
     copies = []
     # Of two copies, the one with the shorter name is the likelier original.
     for entry in sorted(entries, key=lambda e: (len(e.path.name), e.path.name)):
         if entry.record is None:
             continue
         face = StoredFace(entry.path, entry.record)
-        if faces.setdefault(_identity(entry.record), face) is not face:
+        if faces.setdefault(face_key(entry.record), face) is not face:
             copies.append(entry.path.name)
     problems = []
     if copies:
@@ -362,9 +377,22 @@ def _changes(path: Path, faces: Sequence[StoredFace]) -> list[str]:
     if renamed:
         problems.append(_line(renamed, "has been renamed", "have been renamed", ""))
     gone = set(job.get("files", [])) - {f"{name}.png" for name in names}
-    if gone:
-        problems.append(f"{len(gone)} of {len(job['files'])} extracted faces have been removed")
+    # Counted, not read: thousands may lie there.
+    aside = min(_set_aside(path), len(gone))
+    if aside:
+        problems.append(
+            f"{aside} of {len(job['files'])} extracted faces {_plural(aside, 'is', 'are')} "
+            f"set aside in {REJECTED_FOLDER}"
+        )
+    if removed := len(gone) - aside:
+        problems.append(f"{removed} of {len(job['files'])} extracted faces have been removed")
     return problems
+
+
+def _set_aside(path: Path) -> int:
+    """How many pictures lie in the folder of rejected ones, at any depth."""
+    files = (path / REJECTED_FOLDER).rglob("*")
+    return sum(f.suffix.lower() in CROP_SUFFIXES and not f.name.startswith(".") for f in files)
 
 
 def crop_name(prefix: str, record: FaceRecord) -> str:

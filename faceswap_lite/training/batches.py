@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ..config import TrainingConfig
+from ..curation import sampling_weights
 from ..errors import FaceswapError
 from ..faces import FaceSet
 from ..models import SIDES, Side
@@ -75,11 +76,15 @@ def load_side(
         )
     poses = [faces.faces[i].record.pose for i in seen]
     yaw = np.array([np.nan if pose is None else pose.yaw_deg for pose in poses])
+    decided = sampling_weights(faces)
+    weights = pose_weights(yaw, config.pose_balance)
+    if decided is not None:
+        weights = weights * decided[seen] / decided[seen].mean()
     return SideData(
         seen=pixels[seen],
         heldout=pixels[heldout],
         side_with_margin=side_with_margin,
-        weights=torch.from_numpy(pose_weights(yaw, config.pose_balance)),
+        weights=torch.from_numpy(weights),
         since=torch.tensor([roles[i][1] for i in seen]),
         names=[faces.faces[i].path.name for i in seen],
     )

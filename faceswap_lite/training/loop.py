@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ..config import Config, TrainingConfig
+from ..curation import pending_rejections, sampling_weights, say_coverage
 from ..errors import FaceswapError
 from ..faces import FaceSet
 from ..media import write_image
@@ -106,6 +107,8 @@ def train(
         "target": load_side(target, size, options, facts.target.groups),
     }
     share = _share_of_batch(fabric, options)
+    if start is None:
+        _say_what_curation_knows(sets, say)
 
     # Model and optimiser; fresh, from another run, or where this one stood.
     network = build_model(config.model, options.seed)
@@ -281,6 +284,20 @@ def train(
         say(f"stopped at step {step}; saved. The same command goes on from here")
         raise KeyboardInterrupt
     return TrainSummary(step, time.monotonic() - began, reason)
+
+
+def _say_what_curation_knows(sets: dict[Side, FaceSet], say: Callable[[str], None]) -> None:
+    """What the sets lack, and what was decided about their faces."""
+    say_coverage(sets["source"], sets["target"], say)
+    for side, faces in sets.items():
+        if (weights := sampling_weights(faces)) is not None:
+            rare = int((weights > 1).sum())
+            say(f"{side}: faces are drawn as curate weighed them, {rare} rare ones more often")
+        if pending := pending_rejections(faces):
+            say(
+                f"{side}: {pending} faces that curate rejects are in the set: "
+                f"faceswap-lite curate {faces.path} --apply sets them aside"
+            )
 
 
 def _why_stop(state: RunState, options: TrainingConfig) -> str:

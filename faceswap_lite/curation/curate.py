@@ -1,0 +1,209 @@
+"""The stage: judge a face set, show why, and on demand set aside what does not belong."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..config import CurateConfig
+from ..errors import FaceswapError
+from ..faces import FaceSet, StoredFace, open_face_set, read_record
+from ..outputs import job_id, write_json
+from .choose import choose_best
+from .coverage import Coverage, attributes_of, coverage
+from .coverage_figure import draw_coverage
+from .decisions import (
+    Decision,
+    apply_decisions,
+    carry_overrides,
+    override,
+    read_decisions,
+    rejected_faces,
+    report_folder,
+    returned_faces,
+    undo_moves,
+    write_decisions,
+)
+from .measures import Measures, measure_faces
+from .page import write_page
+from .sheets import REASON_WORDS, write_sheets
+from .verdicts import judge
+
+PAGE_FILE = "index.html"
+COVERAGE_FILE, COVERAGE_FIGURE = "coverage.json", "coverage.png"
+
+
+@dataclass(frozen=True)
+class CurateSummary:
+    """What a call of `curate` decided. `moved`: crops moved there or back; None: a preview."""
+
+    path: Path
+    decisions: list[Decision]
+    notes: list[str]
+    moved: int | None
+    coverage: Coverage | None
+
+    def lines(self) -> list[str]:
+        """For a person to read."""
+        kept = [d for d in self.decisions if d.kept]
+        rejected = Counter(d.reason for d in self.decisions if not d.kept)
+        folder = report_folder(self.path)
+        lines = [f"{self.path}: {len(kept)} of {len(self.decisions)} faces belong"]
+        lines += [f"  rejected {n:5}  {REASON_WORDS[why]}" for why, n in rejected.most_common()]
+        for reason, what in (("rare", "rare, drawn more often"), ("fills_gap", "fill a gap")):
+            if count := sum(d.reason == reason for d in kept):
+                lines.append(f"  kept     {count:5}  {what}")
+        lines += [f"note: {note}" for note in self.notes]
+        if self.coverage is not None:
+            lines += coverage_lines(self.coverage)
+        lines.append(f"why, face by face: {folder / PAGE_FILE}, {folder / 'decisions.csv'}")
+        if self.moved is not None:
+            return [*lines, f"moved {self.moved} crops; --undo brings everything back"]
+        if rejected:
+            lines.append("nothing was moved: --apply sets the rejected ones aside")
+        return lines
+
+
+def curate_faces(
+    path: Path,
+    config: CurateConfig,
+    *,
+    apply: bool = False,
+    against: Path | None = None,
+    best: int | None = None,
+    accept: Sequence[str] = (),
+    reject: Sequence[str] = (),
+) -> CurateSummary:
+    """Judge the set's faces, those set aside before too, and write decisions, sheets and a page.
+
+    `apply` moves the rejected ones to `_rejected`, and back whose decision has changed; `best`
+    keeps only so many, which cover pose, expression and light; `accept` and `reject` are the user's
+    word on single files, and hold from then on. `against`: the target whose frames the set has to
+    cover.
+    Raises: FaceswapError when there is no such set, or a name is none of its faces'.
+    """
+    faces, names = _with_rejected(path)
+    measures = measure_faces(faces)
+    judgement = judge(faces, measures, config)
+    decisions = [
+        d.model_copy(update={"file": names.get(face.path, d.file)})
+        for d, face in zip(judgement.decisions, faces.faces, strict=True)
+    ]
+    decisions = carry_overrides(decisions, read_decisions(path), returned_faces(path))
+    decisions = override(decisions, accept, reject)
+    if best is not None:
+        decisions = _only_best(faces, measures, decisions, best)
+    covered = None
+    if against is not None:
+        covered = _cover(faces, measures, decisions, against)
+    folder = report_folder(path)
+    job = job_id(stage="curate", config=config.model_dump(), best=best)
+    write_decisions(path, decisions, job)
+    order = _worst_first(decisions)
+    shown, pictures = [decisions[place] for place in order], measures.views[order]
+    write_sheets(folder, shown, pictures)
+    write_page(folder / PAGE_FILE, f"{path.name}: {len(decisions)} faces", shown, pictures)
+    if covered is not None:
+        write_json(folder / COVERAGE_FILE, covered.to_json())
+        draw_coverage(folder / COVERAGE_FIGURE, covered)
+    moved = apply_decisions(path, decisions) if apply else None
+    return CurateSummary(path, decisions, judgement.notes, moved, covered)
+
+
+def undo_curation(path: Path) -> str:
+    """Bring back what `curate_faces` moved; what happened, for a person to read."""
+    undone = undo_moves(path)
+    stay = ""
+    if undone.kept_back:
+        stay = (
+            f"; {len(undone.kept_back)} stay in _rejected, their names are taken "
+            f"({', '.join(undone.kept_back[:3])})"
+        )
+    return f"{path}: {undone.restored} crops are back{stay}"
+
+
+def say_coverage(source: FaceSet, target: FaceSet, say: Callable[[str], None]) -> None:
+    """Before a training: what of the target the source was never seen like, by its records."""
+    records = ([face.record for face in faces.faces] for faces in (source, target))
+    found = coverage(*(attributes_of(some) for some in records))
+    for line in coverage_lines(found):
+        say(line)
+
+
+def coverage_lines(found: Coverage) -> list[str]:
+    """The gaps, for a person to read."""
+    if not found.gaps:
+        return ["coverage: the source was seen like everything that the target shows"]
+    return [f"coverage: {gap.words}" for gap in found.gaps]
+
+
+def _with_rejected(path: Path) -> tuple[FaceSet, dict[Path, str]]:
+    """The set with what was set aside before, and the names that those had in it."""
+    names = rejected_faces(path) if path.is_dir() else {}
+    aside = []
+    for place in names:
+        record = read_record(place)
+        if record is not None:
+            aside.append(StoredFace(place, record))
+    try:
+        faces = open_face_set(path)
+    except FaceswapError:
+        if not aside:
+            raise
+        raise FaceswapError(
+            f"{path}: all of its faces are set aside; faceswap-lite curate {path} --undo"
+        ) from None
+    return replace(faces, faces=[*faces.faces, *aside]), names
+
+
+def _only_best(
+    faces: FaceSet, measures: Measures, decisions: Sequence[Decision], count: int
+) -> list[Decision]:
+    """The decisions with all but the chosen faces rejected as surplus; the user's word stands."""
+    chosen = set(choose_best(faces, measures, decisions, count))
+    surplus = {
+        "kept": False,
+        "reason": "surplus",
+        "words": f"not among the {count} that cover the set best",
+        "weight": 1.0,
+    }
+    return [
+        d if place in chosen or not d.kept or d.by_user else d.model_copy(update=surplus)
+        for place, d in enumerate(decisions)
+    ]
+
+
+def _cover(
+    faces: FaceSet, measures: Measures, decisions: Sequence[Decision], against: Path
+) -> Coverage:
+    """How the kept faces cover those of a target set; the target is measured as the set is."""
+    target = open_face_set(against)
+    kept = [place for place, decision in enumerate(decisions) if decision.kept]
+    source = attributes_of([faces.faces[place].record for place in kept], measures.light[kept])
+    wanted = attributes_of([f.record for f in target.faces], measure_faces(target).light)
+    return coverage(source, wanted)
+
+
+def _worst_first(decisions: Sequence[Decision]) -> list[int]:
+    """Places in the order in which faces are shown: of each reason, what is farthest off first."""
+
+    def key(place: int) -> tuple[float, int]:
+        score, sign = WORST_BY.get(decisions[place].reason, ("", 1))
+        return -sign * decisions[place].scores.get(score, -np.inf * sign), place
+
+    return sorted(range(len(decisions)), key=key)
+
+
+# Which score says how bad, and whether more or less of it is worse.
+WORST_BY: dict[str, tuple[str, int]] = {
+    "other_person": ("identity", 1),
+    "no_face": ("presence", -1),
+    "misaligned": ("misplacement", 1),
+    "occluded": ("occlusion", 1),
+    "blurred": ("sharpness", -1),
+    "exposure": ("clipped", 1),
+    "too_small": ("eyes_px", -1),
+    "fills_gap": ("sharpness", -1),
+}

@@ -1,0 +1,77 @@
+"""Whose faces are these: distances to the set's own centre, and whether it holds several people."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..faces.embed import Metric
+
+TRIM_ROUNDS = 3
+TRIM_KEPT = 0.7
+"""Share of the faces nearest to the centre that the next centre is the mean of."""
+
+MOST_PEOPLE = 8
+
+LEAST_SHARE = 0.02
+"""Fewer faces than this share of a set are strangers, not a person of their own."""
+
+
+def trimmed_centre(vectors: Float[np.ndarray, "n d"], metric: Metric) -> Float[np.ndarray, " d"]:
+    """The mean of the vectors without those farthest from it: strangers do not move it far.
+
+    Begins at the median of every coordinate, and trims in three rounds.
+    """
+    centre = np.median(vectors, axis=0)
+    for _ in range(TRIM_ROUNDS):
+        distances = distances_to(centre, vectors, metric)
+        kept = distances <= np.quantile(distances, TRIM_KEPT)
+        centre = vectors[kept].mean(0)
+    return centre
+
+
+def distances_to(
+    centre: Float[np.ndarray, " d"], vectors: Float[np.ndarray, "n d"], metric: Metric
+) -> Float[np.ndarray, " n"]:
+    """How far each vector is from one: the metric of `embedding_distance`, for many."""
+    if metric == "euclidean":
+        return np.linalg.norm(vectors - centre, axis=1)
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(centre)
+    return 1 - vectors @ centre / (lengths + 1e-12)
+
+
+def split_people(
+    vectors: Float[np.ndarray, "n d"], metric: Metric, same_person: float
+) -> Int[np.ndarray, " n"]:
+    """Which person each face is: 0 for the one with most faces, then 1, ...; -1: of no group.
+
+    People are found one after the other: the next one's first guess is the face with most others
+    within `same_person` among those that belong to nobody yet (looked for among 300 at most); a
+    person's faces are those nearer to its trimmed centre than `same_person` and than to any other.
+    """
+    free = np.ones(len(vectors), bool)
+    centres: list[np.ndarray] = []
+    least = max(2, round(LEAST_SHARE * len(vectors)))
+    while len(centres) < MOST_PEOPLE and free.sum() >= least:
+        places = np.flatnonzero(free)
+        guesses = places[np.linspace(0, len(places) - 1, min(300, len(places))).astype(int)]
+        near = [
+            int((distances_to(vectors[guess], vectors[places], metric) <= same_person).sum())
+            for guess in guesses
+        ]
+        first = vectors[guesses[int(np.argmax(near))]]
+        own = places[distances_to(first, vectors[places], metric) <= same_person]
+        if len(own) < least:
+            break
+        centre = trimmed_centre(vectors[own], metric)
+        own = places[distances_to(centre, vectors[places], metric) <= same_person]
+        if len(own) < least:
+            break
+        centres.append(trimmed_centre(vectors[own], metric))
+        free[own] = False
+    if not centres:
+        return np.full(len(vectors), -1)
+    distances = np.stack([distances_to(centre, vectors, metric) for centre in centres], 1)
+    people = np.where(distances.min(1) <= same_person, distances.argmin(1), -1)
+    counts = np.bincount(people[people >= 0], minlength=len(centres))
+    rank = np.empty(len(centres), int)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(centres))
+    return np.where(people >= 0, rank[people], -1)

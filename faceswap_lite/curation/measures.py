@@ -1,0 +1,236 @@
+"""What is measured of each face of a set: one array a kind. Kept beside the set between calls."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8, UInt64
+from PIL import Image
+from tqdm import tqdm
+
+from ..errors import FaceswapError
+from ..faces import (
+    CANONICAL_FIVE,
+    COVERAGES,
+    FaceRecord,
+    FaceSet,
+    Landmarker,
+    StoredFace,
+    compose,
+    cut_crop,
+    face_mask,
+    frame_to_canonical,
+    similarity_scale,
+    transform_points,
+)
+from ..faces.align import canonical_to_crop, inner_view
+from ..faces.detect import Detection
+from ..faces.face_set import face_key
+from ..faces.landmarks import build_mesh
+from ..outputs import whole_file
+from .decisions import report_folder
+from .duplicates import perceptual_hash
+
+VIEW_PX = 64
+"""Side of the small view of each face: what is compared, and shown."""
+
+MEASURES_FILE = "measures.npz"
+_VERSION = 1
+_THREADS = 2
+
+_SHARP_EYES_PX = 40.0
+"""Sharpness is that of a view with eyes so far apart, or as far as in the frame if that is less: an
+enlarged face is not blurred, it is small."""
+
+# Where a face lies in its crop, in eye distances around the middle of the canonical five points.
+_BOX_ABOVE, _BOX_BELOW, _BOX_BESIDE = 1.1, 1.3, 1.0
+
+
+@dataclass(frozen=True)
+class Measures:
+    """One row a face, in the order of the set's faces; NaN where it cannot be known."""
+
+    light: Float[np.ndarray, " n"]
+    """Mean brightness inside the face's mask, 0 to 1."""
+    clipped: Float[np.ndarray, " n"]
+    """Share of the mask that is black or white beyond recovery, 0 to 1."""
+    sharpness: Float[np.ndarray, " n"]
+    """Spread of the Laplacian over that of the grey values, within the mask, at the face's scale
+    in its frame."""
+    eyes_px: Float[np.ndarray, " n"]
+    """The distance between the eyes in the original frame."""
+    presence: Float[np.ndarray, " n"]
+    """How surely the mesh, laid over the crop anew, lies on a face, 0 to 1."""
+    misplacement: Float[np.ndarray, " n"]
+    """Root mean square distance between where the crop's five points should be and where the mesh
+    finds them, in eye distances."""
+    hashes: UInt64[np.ndarray, " n"]
+    views: UInt8[np.ndarray, "n s s 3"]
+    masks: UInt8[np.ndarray, "n s s"]
+
+
+class _Stamp(NamedTuple):
+    """Which face a stored row is of, and of which state of its file."""
+
+    key: str
+    size: int
+    changed: int
+
+
+def measure_faces(faces: FaceSet) -> Measures:
+    """The measures of all faces; those that an earlier call stored are not taken again.
+
+    Without the mesh's weights, presence and misplacement are NaN. Raises: FaceswapError when a crop
+    cannot be read.
+    """
+    stamps = [_stamp(face) for face in faces.faces]
+    stored = _read(faces.path)
+    new = [place for place, stamp in enumerate(stamps) if stamp not in stored]
+    rows: list[dict[str, Any]] = [stored.get(stamp, {}) for stamp in stamps]
+    finders = threading.local()
+    has_mesh = bool(new) and _mesh_or_none() is not None
+
+    def measure(place: int) -> None:
+        if has_mesh and not hasattr(finders, "mesh"):
+            # Networks hold state: one a thread.
+            finders.mesh = build_mesh()
+        rows[place] = measure_face(faces.faces[place], getattr(finders, "mesh", None))
+
+    bar = tqdm(total=len(new), desc="measure", unit="face", disable=None if len(new) else True)
+    with bar, ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(measure, new):
+            bar.update()
+    names = [field.name for field in fields(Measures)]
+    columns = {name: np.stack([row[name] for row in rows]) for name in names}
+    if new or len(stored) != len(stamps):
+        _write(faces.path, stamps, columns)
+    return Measures(**columns)
+
+
+def measure_face(face: StoredFace, mesh: Landmarker | None) -> dict[str, Any]:
+    """The row of one face, by the names of Measures."""
+    record = face.record
+    crop = _read_crop(face)
+    to_view, _ = inner_view(record.size, record.margin, VIEW_PX, 0.0)
+    view = cut_crop(crop, to_view, VIEW_PX)
+    mask = face_mask(*record.outline, compose(record.frame_to_crop, to_view), VIEW_PX)
+    grey = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)
+    on_face = mask > 0.5
+    inside = grey[on_face] if on_face.any() else grey.ravel()
+    presence, misplacement = (np.nan, np.nan) if mesh is None else lay_over(crop, record, mesh)
+    return {
+        "light": np.float64(inside.mean() / 255),
+        "clipped": np.float64(((inside <= 4) | (inside >= 251)).mean()),
+        "sharpness": np.float64(face_sharpness(crop, record)),
+        "eyes_px": np.float64(_eyes_px(record)),
+        "presence": np.float64(presence),
+        "misplacement": np.float64(misplacement),
+        "hashes": perceptual_hash(view),
+        "views": view,
+        "masks": np.round(mask * 255).astype(np.uint8),
+    }
+
+
+def lay_over(
+    crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord, mesh: Landmarker
+) -> tuple[float, float]:
+    """Presence and misplacement of a crop: see Measures."""
+    side = COVERAGES[record.coverage] * (1 + 2 * record.margin)
+    to_crop = canonical_to_crop(side, record.size)
+    five = transform_points(CANONICAL_FIVE, to_crop)
+    eyes = similarity_scale(to_crop)
+    reach = eyes * np.array([[_BOX_BESIDE, _BOX_ABOVE], [-_BOX_BESIDE, -_BOX_BELOW]])
+    box = (five.mean(0) - reach).ravel()
+    found = mesh(crop, Detection(box, 1.0, five))
+    back = transform_points(five, frame_to_canonical(found.points, "mesh"))
+    off = float(np.sqrt(((back - CANONICAL_FIVE) ** 2).sum(1).mean()))
+    return float("nan") if found.presence is None else found.presence, off
+
+
+def face_sharpness(crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord) -> float:
+    """Fine detail against contrast inside the face's mask: see Measures.sharpness."""
+    side = COVERAGES[record.coverage] * (1 + 2 * record.margin)
+    eyes = min(_SHARP_EYES_PX, _eyes_px(record))
+    size = max(16, round(side * eyes))
+    to_small, _ = inner_view(record.size, 0.0, size, 0.0)
+    grey = cv2.cvtColor(cut_crop(crop, to_small, size), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    mask = face_mask(*record.outline, compose(record.frame_to_crop, to_small), size) > 0.9
+    if mask.sum() < 16:
+        mask = np.ones_like(mask)
+    contrast = float(grey[mask].std())
+    return float(cv2.Laplacian(grey, cv2.CV_32F)[mask].std()) / contrast if contrast >= 1 else 0.0
+
+
+def embeddings_of(records: Sequence[FaceRecord]) -> Float[np.ndarray, "n d"] | None:
+    """The faces' vectors; rows of NaN where a face has none, None when no two are comparable."""
+    known = [r for r in records if r.embedding is not None]
+    if not known or len({record.embedder for record in known}) > 1:
+        return None
+    size = len(np.asarray(known[0].embedding))
+    nothing = np.full(size, np.nan, np.float32)
+    return np.stack([nothing if r.embedding is None else r.embedding for r in records])
+
+
+def _eyes_px(record: FaceRecord) -> float:
+    """The canonical eye distance, 1, in pixels of the frame."""
+    return 1 / similarity_scale(frame_to_canonical(record.landmarks, record.landmarks_pack))
+
+
+def _read_crop(face: StoredFace) -> UInt8[np.ndarray, "s s 3"]:
+    try:
+        with Image.open(face.path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise FaceswapError(f"{face.path}: cannot be read ({reason}); delete it") from error
+
+
+def _mesh_or_none() -> Landmarker | None:
+    try:
+        return build_mesh()
+    except FaceswapError:
+        return None
+
+
+def _stamp(face: StoredFace) -> _Stamp:
+    stat = face.path.stat()
+    return _Stamp(face_key(face.record), stat.st_size, stat.st_mtime_ns)
+
+
+def _write(path: Path, stamps: Sequence[_Stamp], columns: dict[str, np.ndarray]) -> None:
+    arrays: dict[str, Any] = {
+        "version": np.array(_VERSION),
+        "keys": np.array([stamp.key for stamp in stamps]),
+        "stamps": np.array([stamp[1:] for stamp in stamps], np.int64).reshape(-1, 2),
+        **columns,
+    }
+    with whole_file(report_folder(path) / MEASURES_FILE) as partial:
+        np.savez(partial, **arrays)
+
+
+def _read(path: Path) -> dict[_Stamp, dict[str, Any]]:
+    """The stored rows by stamp; empty when there are none, or none that can be used."""
+    file = report_folder(path) / MEASURES_FILE
+    if not file.is_file():
+        return {}
+    names = [field.name for field in fields(Measures)]
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            if int(arrays["version"]) != _VERSION:
+                return {}
+            keys, numbers = arrays["keys"], arrays["stamps"]
+            columns = {name: arrays[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        # Taken again: it is only a saving of time.
+        return {}
+    stamps = [_Stamp(str(k), int(s), int(c)) for k, (s, c) in zip(keys, numbers, strict=True)]
+    return {
+        stamp: {name: column[place] for name, column in columns.items()}
+        for place, stamp in enumerate(stamps)
+    }

@@ -1,0 +1,417 @@
+"""From measures to decisions: which faces do not belong, which are rare, and the words for it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
+
+from ..config import CurateConfig
+from ..errors import FaceswapError
+from ..faces import COVERAGES, FaceSet, likeness
+from ..faces.face_set import face_key
+from .decisions import Decision, Reason
+from .duplicates import near_duplicates
+from .identity import distances_to, split_people, trimmed_centre
+from .measures import Measures, embeddings_of
+from .occlusion import Disagreement, disagreement
+
+PRESENCE_LIMIT = 0.2
+"""Below it the mesh does not lie on a face (faces/pack.py)."""
+
+MOST_EXTENT = 0.8
+"""A face of which more than this disagrees with the set's others is not covered: it lies askew."""
+
+DARK, BRIGHT, MOST_CLIPPED = 0.06, 0.94, 0.4
+"""Mean brightness, and the share of pixels without a value of their own, that nothing mends."""
+
+ENLARGED = 0.5
+"""Only faces that their crop shows at twice their size or more can be too small."""
+
+UNUSUAL = 2.5
+"""In a set whose faces are all hard to explain, those this many spreads above the median are hard
+even for it."""
+
+AMBIGUOUS = 0.5
+"""A second person with more than this share of the first one's faces may be the wanted one."""
+
+POSE_DEG, MOUTH, EYES = 10.0, 0.1, 0.1
+"""Faces one such step apart count as different in pose, mouth, eyes."""
+
+RARE = 2.0
+"""Faces drawn at least so often are called rare."""
+
+GAP_STEPS = 1.0
+"""A blurred face fills a gap when no better one is so near, in the steps above."""
+
+GAP_WEIGHT = 0.5
+GAP_BLUR = 0.5
+"""Faces down to this share of the limit of sharpness may fill a gap."""
+
+DUPLICATE_EMBEDDING = 0.1
+"""Of vectors of length 1: between two pictures of one moment."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Decisions in the order of the set's faces, and what concerns the set as a whole."""
+
+    decisions: list[Decision]
+    people: list[int]
+    """Faces of each person, most first; one entry for a set of one person, none when unknown."""
+    person: Int[np.ndarray, " n"]
+    """Which person each face is, 0 for the first; -1: nobody's."""
+    notes: list[str]
+
+
+class _People(NamedTuple):
+    """Who is who. `distance`: of each face to the person that the set is of; NaN when unknown."""
+
+    person: Int[np.ndarray, " n"]
+    counts: list[int]
+    distance: Float[np.ndarray, " n"]
+    limit: float
+    notes: list[str]
+
+
+class _Fault(NamedTuple):
+    """One kind of fault: who has it, and how to say it of each."""
+
+    reason: Reason
+    has: Bool[np.ndarray, " n"]
+    words: list[str]
+
+
+def judge(faces: FaceSet, measures: Measures, config: CurateConfig) -> Judgement:
+    """What becomes of each face, and why. Nothing is moved or written.
+
+    Raises: FaceswapError when `config.person` is none of the set's.
+    """
+    records = [face.record for face in faces.faces]
+    people = _identify(faces, config)
+    covered = disagreement(measures.views / np.float32(255), measures.masks / np.float32(255))
+    sharpness = measures.sharpness / _middle(measures.sharpness)
+    attributes = attribute_steps(faces)
+    reasons: list[Reason] = [""] * len(records)
+    words = [""] * len(records)
+    # The first fault of the list that a face has is what is said of it.
+    for fault in reversed(_faults(faces, measures, people, covered, sharpness, config)):
+        for place in np.flatnonzero(fault.has):
+            reasons[place], words[place] = fault.reason, fault.words[place]
+    rejected = np.array([reason != "" for reason in reasons])
+    weights = np.ones(len(records))
+    _fill_gaps(reasons, words, weights, rejected, sharpness, attributes, config)
+    if config.duplicates:
+        _reject_duplicates(faces, measures, reasons, words, rejected)
+    _favour_rare(reasons, words, weights, rejected, attributes, config.rare_weight)
+    scores = {
+        "identity": people.distance,
+        "misplacement": measures.misplacement,
+        "presence": measures.presence,
+        "occlusion": covered.peak,
+        "unlike": covered.extent,
+        "sharpness": sharpness,
+        "light": measures.light,
+        "clipped": measures.clipped,
+        "eyes_px": measures.eyes_px,
+        "detector": np.array([record.score for record in records]),
+        **{name: _column(faces, name) for name in ("yaw_deg", "pitch_deg", "mouth", "eyes")},
+    }
+    if len(people.counts) > 1:
+        scores["person"] = people.person + 1.0
+    decisions = [
+        Decision(
+            key=face_key(record),
+            file=face.path.name,
+            kept=not rejected[place],
+            reason=reasons[place],
+            words=words[place],
+            weight=round(float(weights[place]), 3),
+            scores={
+                name: round(float(values[place]), 4)
+                for name, values in scores.items()
+                if np.isfinite(values[place])
+            },
+        )
+        for place, (face, record) in enumerate(zip(faces.faces, records, strict=True))
+    ]
+    return Judgement(decisions, people.counts, people.person, people.notes)
+
+
+def _faults(
+    faces: FaceSet,
+    measures: Measures,
+    people: _People,
+    covered: Disagreement,
+    sharpness: Float[np.ndarray, " n"],
+    config: CurateConfig,
+) -> list[_Fault]:
+    """All that can be wrong with a face, the surest first: a blurred face is hard to recognise, so
+    that it is blurred comes before that it looks like somebody else.
+    """
+    misplaced = max(config.misplacement_limit, _upper(measures.misplacement))
+    is_unusual = robust_z(np.log(np.maximum(covered.peak, 1e-6))) > UNUSUAL
+    is_covered = is_unusual & (covered.peak > config.occlusion_limit)
+    size, middle = measures.eyes_px, _middle(measures.eyes_px)
+    return [
+        _Fault(
+            "no_face",
+            measures.presence < PRESENCE_LIMIT,
+            [
+                f"no face: the mesh is {v:.2f} sure, limit {PRESENCE_LIMIT}"
+                for v in measures.presence
+            ],
+        ),
+        _Fault(
+            "misaligned",
+            measures.misplacement > misplaced,
+            [
+                f"misaligned: {v:.2f} eye distances off, limit {misplaced:.2f}"
+                for v in measures.misplacement
+            ],
+        ),
+        _Fault(
+            "misaligned",
+            is_covered & (covered.extent > MOST_EXTENT),
+            [
+                f"misaligned or no face: {v:.0%} of it unlike the others, limit {MOST_EXTENT:.0%}"
+                for v in covered.extent
+            ],
+        ),
+        _Fault(
+            "exposure",
+            (measures.light < DARK) | (measures.light > BRIGHT) | (measures.clipped > MOST_CLIPPED),
+            [
+                f"too {'dark' if light < 0.5 else 'bright'}: {light:.2f} of full brightness, "
+                f"{clipped:.0%} of it lost"
+                for light, clipped in zip(measures.light, measures.clipped, strict=True)
+            ],
+        ),
+        _Fault(
+            "blurred",
+            sharpness < config.blur_limit,
+            [
+                f"blurred: {v:.2f} as sharp as the median face, limit {config.blur_limit:.2f}"
+                for v in sharpness
+            ],
+        ),
+        _Fault(
+            "other_person",
+            people.distance > people.limit,
+            [
+                f"not the same person: {v:.2f} from the others, limit {people.limit:.2f}"
+                for v in people.distance
+            ],
+        ),
+        _Fault(
+            "occluded",
+            is_covered,
+            [
+                f"something covers the {_where(place)}: {v:.2f} of the face's contrast away from "
+                f"the set's other faces, limit {config.occlusion_limit:.2f}"
+                for v, place in zip(covered.peak, covered.place, strict=True)
+            ],
+        ),
+        _Fault(
+            "too_small",
+            (size < config.small_limit * middle) & (size < ENLARGED * _crop_eyes_px(faces)),
+            [
+                f"too small: eyes {v:.0f} px apart in the frame, in the median face {middle:.0f}"
+                for v in size
+            ],
+        ),
+    ]
+
+
+def robust_z(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Spreads above the median, the spread taken from the median absolute deviation."""
+    middle = np.nanmedian(values)
+    spread = 1.4826 * np.nanmedian(np.abs(values - middle))
+    return (values - middle) / max(float(spread), 1e-9)
+
+
+def attribute_steps(faces: FaceSet) -> Float[np.ndarray, "n 4"]:
+    """Yaw, pitch, mouth, eyes in steps of POSE_DEG, POSE_DEG, MOUTH, EYES; 0 where unknown."""
+    steps = {"yaw_deg": POSE_DEG, "pitch_deg": POSE_DEG, "mouth": MOUTH, "eyes": EYES}
+    columns = [_column(faces, name) / step for name, step in steps.items()]
+    return np.nan_to_num(np.stack(columns, 1))
+
+
+def rarity(points: Float[np.ndarray, "n k"], most: float | int) -> Float[np.ndarray, " n"]:
+    """How often to draw each face so that lonely ones count: 1 for ordinary ones, up to `most`.
+
+    The distance to a near neighbour (the n/50th, the third at least) over the median one.
+    """
+    count = len(points)
+    neighbour = min(max(3, count // 50), count - 1)
+    if neighbour < 1:
+        return np.ones(count)
+    distances = cKDTree(points).query(points, k=[neighbour + 1])[0][:, 0]
+    return np.clip(distances / max(float(np.median(distances)), 1e-6), 1, most)
+
+
+def _identify(faces: FaceSet, config: CurateConfig) -> _People:
+    count = len(faces.faces)
+    vectors = embeddings_of([face.record for face in faces.faces])
+    person: Int[np.ndarray, " n"] = np.full(count, -1)
+    unknown = np.full(count, np.nan)
+    if vectors is None:
+        notes = ["who is who is not judged: the faces have no embeddings"]
+        return _People(person, [], unknown, np.inf, notes)
+    name = next(face.record.embedder for face in faces.faces if face.record.embedding is not None)
+    assert name is not None, "who has a vector knows whose"
+    metric, same_person = likeness(name)
+    limit = config.identity_limit or same_person
+    known = np.isfinite(vectors).all(1)
+    person[known] = split_people(vectors[known], metric, same_person)
+    counts = [int(faces_of) for faces_of in np.bincount(person[person >= 0])]
+    if config.person is not None and config.person > max(1, len(counts)):
+        raise FaceswapError(
+            f"curate.person={config.person}: {faces.path} shows {len(counts)} people"
+        )
+    said = " + ".join(map(str, counts))
+    rivals = [n for n, faces_of in enumerate(counts) if faces_of > AMBIGUOUS * counts[0]]
+    notes = [f"{len(counts)} people ({said} faces)"] if len(counts) > 1 else []
+    wanted = [(config.person or 1) - 1]
+    if config.person is None and len(rivals) > 1:
+        wanted = rivals
+        notes = [
+            f"{len(counts)} people ({said} faces), and the larger {len(rivals)} are all kept: "
+            "--set curate.person=N keeps the N-th"
+        ]
+    distance = unknown
+    for number in wanted:
+        if (own := person == number).any():
+            centre = trimmed_centre(vectors[own], metric)
+            to_this = unknown.copy()
+            to_this[known] = distances_to(centre, vectors[known], metric)
+            distance = np.fmin(distance, to_this)
+    # Whose face is another's is not ours, however near.
+    is_other = (person >= 0) & ~np.isin(person, wanted)
+    distance = np.where(is_other, np.maximum(distance, 1.001 * limit), distance)
+    return _People(person, counts, distance, limit, notes)
+
+
+def _fill_gaps(
+    reasons: list[Reason],
+    words: list[str],
+    weights: Float[np.ndarray, " n"],
+    rejected: Bool[np.ndarray, " n"],
+    sharpness: Float[np.ndarray, " n"],
+    attributes: Float[np.ndarray, "n k"],
+    config: CurateConfig,
+) -> None:
+    """Let in blurred faces where there are no better ones, seldom drawn."""
+    good = attributes[~rejected]
+    if not len(good):
+        return
+    for place in [n for n, reason in enumerate(reasons) if reason == "blurred"]:
+        alone = np.linalg.norm(good - attributes[place], axis=1).min() > GAP_STEPS
+        if alone and sharpness[place] > GAP_BLUR * config.blur_limit:
+            reasons[place], rejected[place], weights[place] = "fills_gap", False, GAP_WEIGHT
+            words[place] = (
+                f"blurred ({sharpness[place]:.2f} as sharp as the median face), but no sharper one "
+                f"is near its pose and expression: kept, drawn {GAP_WEIGHT:g} times as often"
+            )
+
+
+def _reject_duplicates(
+    faces: FaceSet,
+    measures: Measures,
+    reasons: list[Reason],
+    words: list[str],
+    rejected: Bool[np.ndarray, " n"],
+) -> None:
+    left = np.flatnonzero(~rejected)
+    vectors = embeddings_of([faces.faces[place].record for place in left])
+    repeated = near_duplicates(
+        measures.hashes[left],
+        measures.views[left],
+        vectors,
+        measures.sharpness[left],
+        DUPLICATE_EMBEDDING,
+    )
+    for place, other in repeated.items():
+        reasons[left[place]], rejected[left[place]] = "duplicate", True
+        words[left[place]] = f"the same picture as {faces.faces[left[other]].path.name}, less sharp"
+
+
+def _favour_rare(
+    reasons: list[Reason],
+    words: list[str],
+    weights: Float[np.ndarray, " n"],
+    rejected: Bool[np.ndarray, " n"],
+    attributes: Float[np.ndarray, "n k"],
+    most: float,
+) -> None:
+    """Give kept faces of unusual pose or expression a higher weight."""
+    kept = np.flatnonzero(~rejected)
+    often = rarity(attributes[kept], most) if len(kept) > 1 else np.ones(len(kept))
+    for place, weight in zip(kept, often, strict=True):
+        if reasons[place] == "fills_gap":
+            continue
+        weights[place] = weight
+        if weight >= RARE:
+            yaw, pitch = (attributes[place, :2] * POSE_DEG).round()
+            reasons[place] = "rare"
+            words[place] = (
+                f"rare pose or expression (yaw {yaw:+.0f}, pitch {pitch:+.0f} degrees, mouth "
+                f"{attributes[place, 2] * MOUTH:.2f}): kept, drawn {weight:.1f} times as often"
+            )
+
+
+def _column(faces: FaceSet, name: str) -> Float[np.ndarray, " n"]:
+    """One of yaw_deg, pitch_deg, mouth, eyes of all faces; NaN where unknown."""
+    records = [face.record for face in faces.faces]
+    if name in ("yaw_deg", "pitch_deg"):
+        values = [None if r.pose is None else getattr(r.pose, name) for r in records]
+    else:
+        values = [r.mouth_opening if name == "mouth" else r.eye_opening for r in records]
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _crop_eyes_px(faces: FaceSet) -> Float[np.ndarray, " n"]:
+    """How far apart the eyes are in each stored crop."""
+    return np.array(
+        [
+            face.record.size / (COVERAGES[face.record.coverage] * (1 + 2 * face.record.margin))
+            for face in faces.faces
+        ]
+    )
+
+
+def _where(place: Float[np.ndarray, " 2"]) -> str:
+    """A part of an aligned face, by where it lies in the crop."""
+    x, y = place
+    if y < 0.34:
+        return "forehead"
+    if y < 0.5:
+        return (
+            "eyes"
+            if 0.42 <= x <= 0.58
+            else ("picture-left eye" if x < 0.5 else "picture-right eye")
+        )
+    if y < 0.6:
+        return (
+            "nose"
+            if 0.38 <= x <= 0.62
+            else ("picture-left cheek" if x < 0.5 else "picture-right cheek")
+        )
+    return (
+        "mouth"
+        if 0.34 <= x <= 0.66
+        else ("picture-left cheek" if x < 0.5 else "picture-right cheek")
+    )
+
+
+def _middle(values: Float[np.ndarray, " n"]) -> float:
+    return max(float(np.nanmedian(values)), 1e-9) if np.isfinite(values).any() else 1.0
+
+
+def _upper(values: Float[np.ndarray, " n"]) -> float:
+    """Where ordinary values end: six spreads above the median; 0 when there are none."""
+    if not np.isfinite(values).any():
+        return 0.0
+    middle = float(np.nanmedian(values))
+    return middle + 6 * 1.4826 * float(np.nanmedian(np.abs(values - middle)))

@@ -1,0 +1,195 @@
+"""The whole of `curate` on rendered actors: judged, shown, applied, undone, used by training."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import Cast
+from PIL import Image
+from test_train import with_training
+
+from faceswap_lite.cli import main
+from faceswap_lite.config import CurateConfig
+from faceswap_lite.curation import curate_faces, read_decisions, sampling_weights, undo_curation
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.faces import open_face_set, read_record, write_crop
+from faceswap_lite.training.batches import load_side
+from faceswap_lite.training.loop import train
+from faceswap_lite.training.runs import describe_run
+
+BLURRED = 3
+
+
+@pytest.fixture
+def faces(cast: Cast, tmp_path: Path) -> Path:
+    """An actor's set with some crops out of focus."""
+    path = tmp_path / "set"
+    shutil.copytree(cast.source, path)
+    for file in blurred(path):
+        with Image.open(file) as picture:
+            crop = cv2.GaussianBlur(np.asarray(picture.convert("RGB")), (0, 0), 6)
+        record = read_record(file)
+        assert record is not None
+        write_crop(file, crop, record)
+    return path
+
+
+def blurred(path: Path) -> list[Path]:
+    return sorted(path.glob("*.png"))[10 : 10 + BLURRED]
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["faceswap-lite", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_a_preview_shows_and_moves_nothing(faces: Path) -> None:
+    before = contents(faces)
+    summary = curate_faces(faces, CurateConfig())
+    after = contents(faces)
+    assert {k: v for k, v in after.items() if k.endswith(".png")} == {
+        k: v for k, v in before.items() if k.endswith(".png")
+    }
+    folder = faces.with_name("set_curation")
+    assert {d.file for d in summary.decisions if d.reason == "blurred"} == {
+        file.name for file in blurred(faces)
+    }
+    assert "--apply" in summary.lines()[-1]
+    with Image.open(folder / "sheet_rejected_blurred.png") as sheet:
+        assert sheet.size[0] > 500
+    assert blurred(faces)[0].name in (folder / "index.html").read_text()
+    assert (folder / "decisions.csv").read_text().count("\n") == len(summary.decisions) + 1
+
+
+def test_apply_and_undo_leave_the_folder_as_it_was(faces: Path) -> None:
+    open_face_set(faces)
+    before = contents(faces)
+    curate_faces(faces, CurateConfig(), apply=True)
+    aside = sorted((faces / "_rejected" / "blurred").iterdir())
+    assert len(aside) == BLURRED
+    assert len(open_face_set(faces).faces) == len(before) - len(aside) - extra(before)
+    # Judged again: those aside are judged with the rest, and stay where they are.
+    summary = curate_faces(faces, CurateConfig(), apply=True)
+    assert summary.moved == 0 and len(summary.decisions) == len(before) - extra(before)
+    assert f"{BLURRED} crops are back" in undo_curation(faces)
+    assert contents(faces) == before
+
+
+def extra(listing: dict[str, bytes]) -> int:
+    return sum(not name.endswith(".png") for name in listing)
+
+
+def test_what_the_user_wants_stays(faces: Path) -> None:
+    wanted, unwanted = blurred(faces)[0].name, sorted(faces.glob("*.png"))[0].name
+    curate_faces(faces, CurateConfig(), accept=[wanted], reject=[unwanted])
+    summary = curate_faces(faces, CurateConfig(), apply=True)
+    fates = {d.file: d for d in summary.decisions}
+    assert fates[wanted].kept and fates[wanted].by_user and (faces / wanted).exists()
+    assert not fates[unwanted].kept and (faces / "_rejected" / "by_hand" / unwanted).exists()
+    # Moved back by hand: the same.
+    back = next((faces / "_rejected" / "blurred").iterdir())
+    back.rename(faces / back.name)
+    summary = curate_faces(faces, CurateConfig(), apply=True)
+    assert {d.file: d.kept for d in summary.decisions}[back.name]
+    assert (faces / back.name).exists()
+
+
+def test_only_the_best_are_kept(faces: Path) -> None:
+    summary = curate_faces(faces, CurateConfig(), best=12)
+    kept = [d for d in summary.decisions if d.kept]
+    assert len(kept) == 12 and not {d.file for d in kept} & {f.name for f in blurred(faces)}
+    assert sum(d.reason == "surplus" for d in summary.decisions) == len(summary.decisions) - 12 - 3
+
+
+def test_the_target_that_is_not_covered_is_told(faces: Path, cast: Cast) -> None:
+    turned = [f for f in open_face_set(faces).faces if f.record.pose and f.record.pose.yaw_deg > 5]
+    for face in turned:
+        face.path.unlink()
+    summary = curate_faces(faces, CurateConfig(), against=cast.target)
+    assert any("no source face beyond" in line and "right" in line for line in summary.lines())
+    written = json.loads((faces.with_name("set_curation") / "coverage.json").read_text())
+    assert written["gaps"][0]["words"] in "\n".join(summary.lines())
+    with Image.open(faces.with_name("set_curation") / "coverage.png") as picture:
+        assert picture.size[0] > 500
+
+
+def test_training_draws_as_decided_and_says_what_is_missing(
+    faces: Path, cast: Cast, tmp_path: Path
+) -> None:
+    curate_faces(faces, CurateConfig())
+    source, target = open_face_set(faces), open_face_set(cast.target)
+    weights = sampling_weights(source)
+    assert weights is not None and weights.max() > 1
+    config = with_training(cast.config, steps=2)
+    groups = describe_run(source, target, config).source.groups
+    side = load_side(source, config.model.size, config.training, groups)
+    drawn = {name: float(w) for name, w in zip(side.names, side.weights, strict=True)}
+    decided = {d.file: d.weight for d in read_decisions(faces)}
+    scale = decided[side.names[0]] / drawn[side.names[0]]
+    assert all(decided[n] == pytest.approx(scale * w) for n, w in drawn.items())
+    assert float(side.weights.mean()) == pytest.approx(1)
+    said: list[str] = []
+    train(source, target, tmp_path / "run", config, say=said.append)
+    assert any(line.startswith("coverage: ") for line in said)
+    assert f"source: {BLURRED} faces that curate rejects are in the set" in "\n".join(said)
+
+
+def test_the_command_says_what_it_did(
+    faces: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text(f"{blurred(faces)[0].name}\n\n")
+    assert run(monkeypatch, "curate", str(faces), "--apply", "--accept", str(names)) == 0
+    assert f"moved {BLURRED - 1} crops" in capsys.readouterr().out
+    assert run(monkeypatch, "curate", str(faces), "--undo") == 0
+    assert f"{BLURRED - 1} crops are back" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["curate", "{0}/nowhere"], 1, "no such face set"),
+        (["curate", "{0}/nowhere", "--undo"], 1, "no such face set"),
+        (["curate", "{1}", "--undo", "--apply"], 2, "--undo goes alone"),
+        (["curate", "{1}", "--reject", "nobody.png"], 1, "nobody.png: no such face in the set"),
+        (["curate", "{1}", "--accept", "{0}/none.txt"], 2, "cannot be read as a list of names"),
+        (["curate", "{1}", "--against", "{0}/nowhere"], 1, "no such face set"),
+        (["curate", "{1}", "--set", "curate.blur=2"], 2, "did you mean blur_limit?"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(
+    faces: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    said: str,
+) -> None:
+    before = contents(faces)
+    assert run(monkeypatch, *(word.format(tmp_path, faces) for word in words)) == code
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert {k: v for k, v in contents(faces).items() if k in before} == before
+
+
+def test_a_set_that_is_all_aside_says_how_to_get_it_back(faces: Path) -> None:
+    names = [file.name for file in sorted(faces.glob("*.png"))]
+    curate_faces(faces, CurateConfig(), apply=True, reject=names)
+    with pytest.raises(FaceswapError, match="all of its faces are set aside.*--undo"):
+        curate_faces(faces, CurateConfig())
+    undo_curation(faces)
+    assert len(open_face_set(faces).faces) == len(names)
