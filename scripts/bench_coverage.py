@@ -24,7 +24,7 @@ from faceswap_lite.config import ExtractConfig, RenderConfig
 from faceswap_lite.curation.coverage import Attributes, attributes_of, coverage
 from faceswap_lite.faces import extract_faces, open_face_set
 
-# Named and random people, each once or twice on either side.
+# Named and random people, in turn on either side: eight pairs, each with every source yaw.
 PEOPLE = ("ada", "bruno", "random:1", "random:2", "random:3", "random:4", "random:5", "random:6")
 SOURCE_YAW_DEG = (12.0, 18.0, 24.0)
 TARGET_YAW_DEG = 45.0

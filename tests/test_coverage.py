@@ -16,7 +16,6 @@ from faceswap_lite.curation.coverage import (
     Coverage,
     attributes_of,
     coverage,
-    mean_light,
 )
 from faceswap_lite.curation.coverage_figure import draw_coverage
 from faceswap_lite.faces import extract_faces, open_face_set
@@ -252,16 +251,11 @@ def test_turns_dropped_from_a_real_set_are_named(
     assert_dropped_turns_are_named(tmp_path / "faces")
 
 
-def test_light_is_the_mean_inside_the_mask() -> None:
-    crops = np.zeros((3, 8, 8, 3), np.uint8)
-    crops[0, :4] = 255
-    crops[1, :, :, 1] = 255
-    masks = np.zeros((3, 8, 8), np.uint8)
-    masks[0, :4] = 255
-    masks[1] = 128
-    assert mean_light(crops, masks) == pytest.approx([1.0, 0.7152, np.nan], nan_ok=True)
-    light = np.array([0.5])
-    assert attributes_of([], light[:0]).light.size == 0
+def test_light_is_taken_as_given(cast: Cast) -> None:
+    records = [face.record for face in open_face_set(cast.source).faces]
+    light = np.linspace(0.2, 0.4, len(records))
+    assert attributes_of(records, light).light.tolist() == light.tolist()
+    assert np.isnan(attributes_of(records).light).all()
 
 
 def test_the_figure_shows_the_gaps(tmp_path: Path) -> None:

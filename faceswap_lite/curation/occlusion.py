@@ -41,7 +41,8 @@ class Disagreement(NamedTuple):
     """How each face differs from the set's plane."""
 
     peak: Float[np.ndarray, " n"]
-    """The largest local error: mean absolute difference, in spreads of the face's own pixels."""
+    """The largest local error: mean absolute difference, in spreads of the face's own pixels. Of
+    small sets less: their plane has fewer dimensions, and more of a face is left over."""
     extent: Float[np.ndarray, " n"]
     """The share of the face whose local error is above FAR, 0 to 1."""
     place: Float[np.ndarray, "n 2"]
@@ -84,7 +85,7 @@ def disagreement(
     top = whole.argmax(1)
     far = (smooth[:, inside] > FAR) & (weight > 0.5)
     return Disagreement(
-        peak=whole.max(1).astype(np.float64),
+        peak=whole.max(1).astype(np.float64) * np.sqrt(rank / DIMENSIONS),
         extent=far.sum(1) / np.maximum((weight > 0.5).sum(1), 1),
         place=np.stack([top % size, top // size], 1) / size,
     )
