@@ -77,7 +77,7 @@ def curate(
         Path | None, typer.Option(help="The target's face set: what of it is not covered?")
     ] = None,
     keep: Annotated[
-        int | None, typer.Option(min=1, help="Keep the best N that cover pose, mouth and light.")
+        int | None, typer.Option(min=0, help="Keep the best N that cover the set; 0: all again.")
     ] = None,
     accept: Annotated[
         list[str] | None,
@@ -97,7 +97,7 @@ def curate(
 
     Example: faceswap-lite curate workspace/anna --against workspace/ben
     """
-    if undo and (apply or keep or accept or reject or against):
+    if undo and (apply or keep is not None or accept or reject or against):
         raise UsageError("--undo goes alone")
     options = load_config(config, changes or [])
     from .curation import curate_faces, undo_curation

@@ -130,7 +130,7 @@ def study_inter(options: argparse.Namespace) -> dict[str, Any]:
                 "training.patience=null",
             ]
             report = fit_run(
-                base, new.path, WORK / f"inter_{start}_{seed}", load_config("fit", changes)
+                base, new.path, WORK / f"inter_fit_{start}_{seed}", load_config("fit", changes)
             )
             losses = dict(zip(report.fit.steps, report.fit.target, strict=True))
             row |= {f"{start}, at {step}": losses[step] for step in (100, 400)}

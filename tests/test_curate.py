@@ -7,9 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import Cast
 from PIL import Image
-from test_train import with_training
+from test_train import checkpoint_tensors, with_training
 
 from faceswap_lite.cli import main
 from faceswap_lite.config import CurateConfig
@@ -135,8 +136,8 @@ def test_training_draws_as_decided_and_says_what_is_missing(
     weights = sampling_weights(source)
     assert weights is not None and weights.max() > 1
     config = with_training(cast.config, steps=2)
-    groups = describe_run(source, target, config).source.groups
-    side = load_side(source, config.model.size, config.training, groups)
+    facts = describe_run(source, target, config).source
+    side = load_side(source, config.model.size, config.training, facts.groups, facts.weights)
     drawn = {name: float(w) for name, w in zip(side.names, side.weights, strict=True)}
     decided = {d.file: d.weight for d in read_decisions(faces)}
     scale = decided[side.names[0]] / drawn[side.names[0]]
@@ -194,3 +195,57 @@ def test_a_set_that_is_all_aside_says_how_to_get_it_back(faces: Path) -> None:
         curate_faces(faces, CurateConfig())
     undo_curation(faces)
     assert len(open_face_set(faces).faces) == len(names)
+
+
+def test_so_many_as_before_are_kept_until_told_otherwise(faces: Path) -> None:
+    curate_faces(faces, CurateConfig(), apply=True, best=12)
+    again = curate_faces(faces, CurateConfig(), apply=True)
+    assert again.moved == 0 and sum(d.kept for d in again.decisions) == 12
+    assert any("--keep 0 ends that" in note for note in again.notes)
+    assert sum(d.kept for d in curate_faces(faces, CurateConfig(), best=1).decisions) == 1
+    whole = curate_faces(faces, CurateConfig(), apply=True, best=0)
+    assert not any(d.reason == "surplus" for d in whole.decisions)
+    assert whole.aside == sum(not d.kept for d in whole.decisions)
+
+
+def test_a_copy_taken_back_is_judged_once(faces: Path) -> None:
+    curate_faces(faces, CurateConfig(), apply=True)
+    aside = next((faces / "_rejected" / "blurred").iterdir())
+    shutil.copy(aside, faces / aside.name)
+    summary = curate_faces(faces, CurateConfig())
+    assert len({d.key for d in summary.decisions}) == len(summary.decisions)
+    assert {d.file: d.reason for d in summary.decisions}[aside.name] == "blurred"
+
+
+def test_a_renamed_set_can_be_undone(faces: Path) -> None:
+    before = crops(contents(faces))
+    curate_faces(faces, CurateConfig(), apply=True)
+    renamed = faces.rename(faces.with_name("other"))
+    undo_curation(renamed)
+    assert crops(contents(renamed)) == before
+
+
+def test_a_resumed_run_draws_as_it_began(faces: Path, cast: Cast, tmp_path: Path) -> None:
+    """What is curated between two calls does not change a run under way."""
+    target = open_face_set(cast.target)
+    curate_faces(faces, CurateConfig())
+    whole = tmp_path / "whole"
+    train(open_face_set(faces), target, whole, with_training(cast.config, steps=8), say=quiet)
+    halves = tmp_path / "halves"
+    train(open_face_set(faces), target, halves, with_training(cast.config, steps=4), say=quiet)
+    curate_faces(faces, CurateConfig(rare_weight=1.0))
+    train(open_face_set(faces), target, halves, with_training(cast.config, steps=8), say=quiet)
+    one, other = (checkpoint_tensors(run, 8) for run in (whole, halves))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def quiet(line: str) -> None:
+    """Says nothing."""
+
+
+def test_a_target_that_cannot_be_compared_is_refused(faces: Path, cast: Cast) -> None:
+    every = [file.name for file in faces.glob("*.png")]
+    with pytest.raises(FaceswapError, match="no face is kept that could cover"):
+        curate_faces(faces, CurateConfig(), reject=every, against=cast.target)
+    # What the user said is not lost by that.
+    assert all(d.by_user for d in read_decisions(faces))

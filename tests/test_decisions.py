@@ -36,11 +36,15 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import extract_faces, open_face_set, read_record, write_crop
 from faceswap_lite.faces.face_set import HIDDEN_FOLDER, REJECTED_FOLDER
 
-JOB = "0123456789abcdef"
+BEST = 40
 WORDS = "not the same person: 0.91 from the others, limit 0.45"
 REJECTED: dict[int, Reason] = {
     1: "other_person", 2: "blurred", 5: "blurred", 6: "duplicate", 9: "exposure",
 }  # fmt: skip
+
+
+def journal(faces: Path) -> Path:
+    return faces / "_rejected" / ".moves.json"
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def decide(faces: Path, rejected: dict[int, Reason] = REJECTED) -> list[Decision
 def decided(faces: Path, rejected: dict[int, Reason] = REJECTED) -> list[Decision]:
     """Decisions, written."""
     decisions = decide(faces, rejected)
-    write_decisions(faces, decisions, JOB)
+    write_decisions(faces, decisions, BEST)
     return decisions
 
 
@@ -115,14 +119,14 @@ def test_decisions_come_back_as_written(faces: Path) -> None:
     decisions[0] = decisions[0].model_copy(
         update={"scores": {"identity": float("nan"), "sharpness": float("inf"), "size": 0.5}}
     )
-    write_decisions(faces, decisions, JOB)
+    write_decisions(faces, decisions, BEST)
     read = read_decisions(faces)
     assert read[1:] == decisions[1:]
     assert read[0] == decisions[0].model_copy(update={"scores": {"size": 0.5}})
     folder = faces.parent / "set_curation"
     assert report_folder(faces) == folder
     content = json.loads((folder / "decisions.json").read_text())
-    assert (content["schema"], content["set"], content["job"]) == (1, "set", JOB)
+    assert (content["schema"], content["set"], content["best"]) == (1, "set", BEST)
     assert {file.name for file in folder.iterdir()} == {"decisions.json", "decisions.csv"}
 
 
@@ -131,7 +135,7 @@ def test_the_table(faces: Path) -> None:
     decisions[2] = decisions[2].model_copy(
         update={"reason": "rare", "weight": 2.5, "scores": {"identity": float("nan")}}
     )
-    write_decisions(faces, override(decisions, reject=[decisions[3].file]), JOB)
+    write_decisions(faces, override(decisions, reject=[decisions[3].file]), BEST)
     with (report_folder(faces) / "decisions.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(decisions)
@@ -179,7 +183,8 @@ def test_broken_files_are_one_line_that_says_what_to_do(faces: Path, content: st
     with pytest.raises(FaceswapError, match=r"decisions\.json: .*; delete it and curate") as error:
         read_decisions(faces)
     assert "\n" not in str(error.value)
-    (report_folder(faces) / "moves.json").write_text(content)
+    journal(faces).parent.mkdir()
+    journal(faces).write_text(content)
     for act in (lambda: apply_decisions(faces, decisions), lambda: undo_moves(faces)):
         with pytest.raises(FaceswapError, match=r"moves\.json: .*by hand and delete it") as error:
             act()
@@ -189,7 +194,7 @@ def test_broken_files_are_one_line_that_says_what_to_do(faces: Path, content: st
 @pytest.mark.parametrize("name", ["..", "../other.png", "/etc/passwd", ""])
 def test_a_journal_names_nothing_outside_the_set(faces: Path, name: str) -> None:
     apply_decisions(faces, decided(faces))
-    file = report_folder(faces) / "moves.json"
+    file = journal(faces)
     for part in ("name", "folder", "file"):
         content = json.loads(file.read_text())
         content["moves"][0][part] = name
@@ -217,7 +222,7 @@ def test_applied_and_undone_the_folder_is_byte_for_byte_as_before(faces: Path) -
     assert undo_moves(faces) == Undone(5, [])
     assert snapshot(faces) == before
     assert not (faces / REJECTED_FOLDER).exists()
-    assert not (report_folder(faces) / "moves.json").exists()
+    assert not journal(faces).exists()
     open_face_set(faces)
     assert snapshot(faces) == before
     assert read_decisions(faces) == decisions
@@ -342,7 +347,7 @@ def test_a_killed_apply_loses_nothing_and_is_finished_by_the_next(faces: Path) -
             open_face_set(folder)
         assert undo_moves(folder).kept_back == []
         assert snapshot(folder) == before
-        assert not (report_folder(folder) / "moves.json").exists()
+        assert not journal(folder).exists()
 
 
 def test_a_killed_undo_loses_nothing_and_is_finished_by_the_next(faces: Path) -> None:
@@ -512,7 +517,7 @@ def test_a_new_judgement_keeps_what_the_user_decided(faces: Path) -> None:
 def judged_again(faces: Path, judged: list[Decision]) -> list[Decision]:
     """What the command does: the same judgement anew, with what the user decided, written."""
     decisions = carry_overrides(judged, read_decisions(faces), returned_faces(faces))
-    write_decisions(faces, decisions, JOB)
+    write_decisions(faces, decisions, BEST)
     return decisions
 
 
@@ -542,7 +547,7 @@ def test_the_later_word_of_the_user_counts(faces: Path) -> None:
     place = faces / REJECTED_FOLDER / "other_person" / judged[1].file
     place.rename(faces / judged[1].file)
     kept = judged_again(faces, judged)
-    write_decisions(faces, override(kept, reject=[judged[1].file]), JOB)
+    write_decisions(faces, override(kept, reject=[judged[1].file]), BEST)
     rejected = judged_again(faces, judged)
     assert not rejected[1].kept and rejected[1].by_user
     apply_decisions(faces, rejected)
@@ -559,7 +564,7 @@ def test_undoing_remembers_what_was_moved_back_by_hand(faces: Path) -> None:
     assert [d.by_user for d in read_decisions(faces)].count(True) == 1
     assert judged_again(faces, judged)[1].kept
     written = json.loads((report_folder(faces) / "decisions.json").read_text())
-    assert written["job"] == JOB
+    assert written["best"] == BEST
 
 
 def test_a_crop_rejected_by_hand_is_left_where_it_is(faces: Path) -> None:
@@ -634,7 +639,7 @@ def test_weights_follow_faces_and_not_names(faces: Path) -> None:
     decisions[3] = decisions[3].model_copy(update={"weight": 2.5})
     # Of a rejected face, no weight counts.
     decisions[1] = decisions[1].model_copy(update={"weight": 7.0})
-    write_decisions(faces, decisions[:-1], JOB)
+    write_decisions(faces, decisions[:-1], BEST)
     (faces / decisions[3].file).rename(faces / "aaa.png")
     opened = open_face_set(faces)
     weights = sampling_weights(opened)

@@ -13,7 +13,8 @@ def view(seed: int) -> np.ndarray:
 
 
 def recoded(picture: np.ndarray, quality: int) -> np.ndarray:
-    return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1)
+    file = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))
 
 
 def brighter(picture: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from faceswap_lite.curation import measures as measuring
 from faceswap_lite.curation.decisions import report_folder
 from faceswap_lite.curation.measures import MEASURES_FILE, measure_face, measure_faces
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import FaceSet, StoredFace, open_face_set, write_crop
+from faceswap_lite.faces import FaceSet, Landmarker, StoredFace, open_face_set, write_crop
 from faceswap_lite.faces.landmarks import build_mesh
 
 
@@ -101,11 +102,12 @@ def test_what_was_measured_is_not_measured_again(
     first = measure_faces(faces)
     taken: list[str] = []
     measure = measuring.measure_face
-    monkeypatch.setattr(
-        measuring,
-        "measure_face",
-        lambda face, mesh: taken.append(face.path.name) or measure(face, mesh),
-    )
+
+    def counted(face: StoredFace, mesh: Landmarker | None) -> dict[str, Any]:
+        taken.append(face.path.name)
+        return measure(face, mesh)
+
+    monkeypatch.setattr(measuring, "measure_face", counted)
     again = measure_faces(faces)
     assert taken == []
     np.testing.assert_array_equal(again.views, first.views)

@@ -184,3 +184,19 @@ def test_lonely_points_are_rare() -> None:
     often = rarity(points, 3.0)
     assert often[-1] == 3 and np.median(often) < 1.2 and often.min() == 1
     assert rarity(points[:1], 3.0).tolist() == [1.0]
+
+
+def test_a_blurred_stranger_fills_no_gap(plain: FaceSet) -> None:
+    faces = with_face(plain, 9, yaw=45.0, who=3)
+    assert rejected(judge(faces, with_values(9, sharpness=0.12), CurateConfig())) == {9: "blurred"}
+
+
+def test_a_set_in_which_nothing_is_good_is_judged(plain: FaceSet) -> None:
+    found = ordinary()
+    found.presence[:] = 0.01
+    assert len(rejected(judge(plain, found, CurateConfig()))) == COUNT
+
+
+def test_a_person_cannot_be_named_where_none_is_known(cast: Cast) -> None:
+    with pytest.raises(FaceswapError, match=r"curate.person=2.*no embeddings"):
+        judge(open_face_set(cast.source), ordinary(), CurateConfig(person=2))

@@ -5,9 +5,10 @@ from .coverage import Attributes, Coverage, attributes_of, coverage
 from .curate import CurateSummary, curate_faces, say_coverage, undo_curation
 from .decisions import Decision, pending_rejections, read_decisions, report_folder, sampling_weights
 from .measures import Measures, measure_faces
-from .verdicts import Judgement, judge
+from .verdicts import RARE, Judgement, judge
 
 __all__ = [
+    "RARE",
     "Attributes",
     "Coverage",
     "CurateSummary",

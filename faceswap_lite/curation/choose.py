@@ -51,6 +51,8 @@ def farthest_points(
         far = int(np.argmax(gain))
         chosen.append(far)
         nearest = np.minimum(nearest, np.linalg.norm(points - points[far], axis=1))
+    if len(chosen) >= count:
+        return chosen
     rest = np.setdiff1d(np.arange(len(points)), chosen)
     centred = points[rest] - points[rest].mean(0)
     direction = np.linalg.svd(centred, full_matrices=False)[2][0]

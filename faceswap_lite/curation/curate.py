@@ -10,7 +10,8 @@ import numpy as np
 from ..config import CurateConfig
 from ..errors import FaceswapError
 from ..faces import FaceSet, StoredFace, open_face_set, read_record
-from ..outputs import job_id, write_json
+from ..faces.face_set import face_key, stored_faces
+from ..outputs import write_json
 from .choose import choose_best
 from .coverage import Coverage, attributes_of, coverage
 from .coverage_figure import draw_coverage
@@ -18,6 +19,7 @@ from .decisions import (
     Decision,
     apply_decisions,
     carry_overrides,
+    kept_before,
     override,
     read_decisions,
     rejected_faces,
@@ -43,6 +45,8 @@ class CurateSummary:
     decisions: list[Decision]
     notes: list[str]
     moved: int | None
+    aside: int
+    """Crops that lie in `_rejected` now."""
     coverage: Coverage | None
 
     def lines(self) -> list[str]:
@@ -50,7 +54,7 @@ class CurateSummary:
         kept = [d for d in self.decisions if d.kept]
         rejected = Counter(d.reason for d in self.decisions if not d.kept)
         folder = report_folder(self.path)
-        lines = [f"{self.path}: {len(kept)} of {len(self.decisions)} faces belong"]
+        lines = [f"{self.path}: {len(kept)} of {len(self.decisions)} faces are kept"]
         lines += [f"  rejected {n:5}  {REASON_WORDS[why]}" for why, n in rejected.most_common()]
         for reason, what in (("rare", "rare, drawn more often"), ("fills_gap", "fill a gap")):
             if count := sum(d.reason == reason for d in kept):
@@ -59,9 +63,16 @@ class CurateSummary:
         if self.coverage is not None:
             lines += coverage_lines(self.coverage)
         lines.append(f"why, face by face: {folder / PAGE_FILE}, {folder / 'decisions.csv'}")
+        if self.coverage is not None:
+            lines.append(f"what is covered: {folder / COVERAGE_FIGURE}")
         if self.moved is not None:
-            return [*lines, f"moved {self.moved} crops; --undo brings everything back"]
-        if rejected:
+            return [
+                *lines,
+                f"moved {self.moved} crops; {self.aside} lie in _rejected, --undo brings them back",
+            ]
+        if self.aside:
+            lines.append(f"nothing was moved; {self.aside} crops lie in _rejected from before")
+        elif rejected:
             lines.append("nothing was moved: --apply sets the rejected ones aside")
         return lines
 
@@ -79,9 +90,10 @@ def curate_faces(
     """Judge the set's faces, those set aside before too, and write decisions, sheets and a page.
 
     `apply` moves the rejected ones to `_rejected`, and back whose decision has changed; `best`
-    keeps only so many, which cover pose, expression and light; `accept` and `reject` are the user's
-    word on single files, and hold from then on. `against`: the target whose frames the set has to
-    cover.
+    keeps only so many, which cover pose, expression and light (None: as many as at the last call,
+    0: all); `accept` and `reject` are the user's word on single files, and hold from then on.
+    `against`: the target whose frames the set has to cover; it is measured too, and what was
+    measured is kept beside it.
     Raises: FaceswapError when there is no such set, or a name is none of its faces'.
     """
     faces, names = _with_rejected(path)
@@ -93,23 +105,25 @@ def curate_faces(
     ]
     decisions = carry_overrides(decisions, read_decisions(path), returned_faces(path))
     decisions = override(decisions, accept, reject)
-    if best is not None:
+    notes = [*faces.problems, *judgement.notes]
+    if best is None and (best := kept_before(path)):
+        notes.append(f"only the best {best} are kept, as asked before; --keep 0 ends that")
+    if best:
         decisions = _only_best(faces, measures, decisions, best)
-    covered = None
-    if against is not None:
-        covered = _cover(faces, measures, decisions, against)
     folder = report_folder(path)
-    job = job_id(stage="curate", config=config.model_dump(), best=best)
-    write_decisions(path, decisions, job)
+    write_decisions(path, decisions, best or None)
     order = _worst_first(decisions)
     shown, pictures = [decisions[place] for place in order], measures.views[order]
     write_sheets(folder, shown, pictures)
-    write_page(folder / PAGE_FILE, f"{path.name}: {len(decisions)} faces", shown, pictures)
-    if covered is not None:
+    title = f"{path.resolve().name}: {len(decisions)} faces"
+    write_page(folder / PAGE_FILE, title, shown, pictures)
+    covered = None
+    if against is not None:
+        covered = _cover(faces, measures, decisions, against)
         write_json(folder / COVERAGE_FILE, covered.to_json())
         draw_coverage(folder / COVERAGE_FIGURE, covered)
     moved = apply_decisions(path, decisions) if apply else None
-    return CurateSummary(path, decisions, judgement.notes, moved, covered)
+    return CurateSummary(path, decisions, notes, moved, len(rejected_faces(path)), covered)
 
 
 def undo_curation(path: Path) -> str:
@@ -134,28 +148,44 @@ def say_coverage(source: FaceSet, target: FaceSet, say: Callable[[str], None]) -
 
 def coverage_lines(found: Coverage) -> list[str]:
     """The gaps, for a person to read."""
-    if not found.gaps:
-        return ["coverage: the source was seen like everything that the target shows"]
-    return [f"coverage: {gap.words}" for gap in found.gaps]
+    lines = [f"coverage: {gap.words}" for gap in found.gaps]
+    if not found.attributes:
+        return ["coverage: nothing is known of both sets that could be compared"]
+    if not lines:
+        lines = ["coverage: the source was seen like everything that the target shows"]
+    # Light is known of measured sets only, and nobody misses it in a training's log.
+    if unknown := [name for name in found.unknown if name != "light"]:
+        lines.append(f"coverage: not known of both sets: {', '.join(unknown)}")
+    return lines
 
 
 def _with_rejected(path: Path) -> tuple[FaceSet, dict[Path, str]]:
     """The set with what was set aside before, and the names that those had in it."""
     names = rejected_faces(path) if path.is_dir() else {}
-    aside = []
-    for place in names:
-        record = read_record(place)
-        if record is not None:
-            aside.append(StoredFace(place, record))
-    try:
-        faces = open_face_set(path)
-    except FaceswapError:
-        if not aside:
-            raise
+    if names and not stored_faces(path):
         raise FaceswapError(
             f"{path}: all of its faces are set aside; faceswap-lite curate {path} --undo"
-        ) from None
-    return replace(faces, faces=[*faces.faces, *aside]), names
+        )
+    faces = open_face_set(path)
+    known = {face_key(face.record) for face in faces.faces}
+    aside, broken = [], []
+    for place in names:
+        try:
+            record = read_record(place)
+        except FaceswapError:
+            record = None
+        if record is None:
+            broken.append(place.name)
+        elif face_key(record) not in known:
+            # Who is in the set again, by a copy, is judged there.
+            aside.append(StoredFace(place, record))
+    for file in [face.path for face in [*faces.faces, *aside]]:
+        if not file.name.isprintable():
+            raise FaceswapError(f"{path}: {file.name!a} is no name for a file of text; rename it")
+    problems = list(faces.problems)
+    if broken:
+        problems.append(f"{len(broken)} crops in _rejected cannot be read ({broken[0]})")
+    return replace(faces, faces=[*faces.faces, *aside], problems=problems), names
 
 
 def _only_best(
@@ -181,6 +211,13 @@ def _cover(
     """How the kept faces cover those of a target set; the target is measured as the set is."""
     target = open_face_set(against)
     kept = [place for place, decision in enumerate(decisions) if decision.kept]
+    if not kept:
+        raise FaceswapError(f"{faces.path}: no face is kept that could cover {against}")
+    if faces.pack != target.pack:
+        raise FaceswapError(
+            f"{faces.path} was made with landmarks {faces.pack}, {against} with {target.pack}: "
+            "their poses cannot be compared; extract one of them again"
+        )
     source = attributes_of([faces.faces[place].record for place in kept], measures.light[kept])
     wanted = attributes_of([f.record for f in target.faces], measure_faces(target).light)
     return coverage(source, wanted)

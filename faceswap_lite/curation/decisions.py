@@ -23,11 +23,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, Validat
 from ..errors import FaceswapError
 from ..faces.face_set import REJECTED_FOLDER, FaceSet, face_key, stored_faces
 from ..faces.records import read_record
-from ..outputs import found_job, read_json, write_json, write_text
+from ..outputs import read_json, write_json, write_text
 
 DECISIONS_FILE = "decisions.json"
 TABLE_FILE = "decisions.csv"
-MOVES_FILE = "moves.json"
+MOVES_FILE = ".moves.json"
 _SCHEMA = 1
 
 _Item = TypeVar("_Item")
@@ -85,8 +85,10 @@ def report_folder(faces: Path) -> Path:
 # The decisions, as JSON for this program and as a table for people.
 
 
-def write_decisions(faces: Path, decisions: Sequence[Decision], job: str) -> None:
+def write_decisions(faces: Path, decisions: Sequence[Decision], best: int | None = None) -> None:
     """Write the decisions beside the set, as JSON and as CSV, each whole or not at all.
+
+    `best`: how many faces were asked to be kept at most; the next call goes by it.
 
     What the user moved back into the set is forgotten as a move once a decision says so: what is
     decided of it later counts from then on.
@@ -96,7 +98,7 @@ def write_decisions(faces: Path, decisions: Sequence[Decision], job: str) -> Non
     content = {
         "schema": _SCHEMA,
         "set": folder.name.removesuffix("_curation"),
-        "job": job,
+        "best": best,
         "decisions": [decision.model_dump(mode="json") for decision in finite],
     }
     write_text(folder / TABLE_FILE, _table(finite))
@@ -114,6 +116,16 @@ def read_decisions(faces: Path) -> list[Decision]:
     """
     file = report_folder(faces) / DECISIONS_FILE
     return _read_list(file, "decisions", _DECISIONS.validate_python, "delete it and curate again")
+
+
+def kept_before(faces: Path) -> int | None:
+    """How many faces the last call was asked to keep at most; None when it was not."""
+    file = report_folder(faces) / DECISIONS_FILE
+    if not file.is_file():
+        return None
+    content = read_json(file)
+    best = content.get("best") if isinstance(content, dict) else None
+    return best if isinstance(best, int) and best > 0 else None
 
 
 def sampling_weights(faces: FaceSet) -> Float[np.ndarray, " n"] | None:
@@ -374,9 +386,8 @@ def _note_returned(faces: Path) -> None:
     """Take down as decisions what the user moved back: the journal will no longer tell."""
     if returned := returned_faces(faces):
         old = read_decisions(faces)
-        job = found_job(report_folder(faces) / DECISIONS_FILE).get("job", "")
         if old:
-            write_decisions(faces, carry_overrides(old, old, returned), job)
+            write_decisions(faces, carry_overrides(old, old, returned), kept_before(faces))
 
 
 def _is_there(faces: Path, move: _Move) -> bool:
@@ -394,24 +405,32 @@ def _is_there(faces: Path, move: _Move) -> bool:
     return record is not None and face_key(record) == move.key
 
 
+def _journal(faces: Path) -> Path:
+    """In the folder of rejected ones: whoever renames the set or that folder takes it along."""
+    return faces / REJECTED_FOLDER / MOVES_FILE
+
+
 def _moves_there(faces: Path) -> list[_Move]:
     return [move for move in _read_moves(faces) if _is_there(faces, move)]
 
 
 def _read_moves(faces: Path) -> list[_Move]:
-    file = report_folder(faces) / MOVES_FILE
+    file = _journal(faces)
     advice = f"move the crops in {faces / REJECTED_FOLDER} back by hand and delete it"
     return _read_list(file, "moves", _MOVES.validate_python, advice)
 
 
 def _write_moves(faces: Path, moves: Sequence[_Move]) -> None:
     """Write the journal; an empty one is removed."""
-    file = report_folder(faces) / MOVES_FILE
+    file = _journal(faces)
     if moves:
         content = [move.model_dump(mode="json") for move in moves]
         write_json(file, {"schema": _SCHEMA, "moves": content})
     else:
         file.unlink(missing_ok=True)
+    # Of a call that was killed while it wrote.
+    for partial in file.parent.glob(f".{file.stem}.*.partial{file.suffix}"):
+        partial.unlink(missing_ok=True)
 
 
 def _read_list(

@@ -91,10 +91,13 @@ def measure_faces(faces: FaceSet) -> Measures:
     """
     stamps = [_stamp(face) for face in faces.faces]
     stored = _read(faces.path)
-    new = [place for place, stamp in enumerate(stamps) if stamp not in stored]
     rows: list[dict[str, Any]] = [stored.get(stamp, {}) for stamp in stamps]
+    new = [place for place, row in enumerate(rows) if not row or np.isnan(row["presence"])]
     finders = threading.local()
     has_mesh = bool(new) and _mesh_or_none() is not None
+    if not has_mesh:
+        # What was measured without the mesh is as good as it gets.
+        new = [place for place in new if not rows[place]]
 
     def measure(place: int) -> None:
         if has_mesh and not hasattr(finders, "mesh"):
@@ -210,8 +213,12 @@ def _write(path: Path, stamps: Sequence[_Stamp], columns: dict[str, np.ndarray])
         "stamps": np.array([stamp[1:] for stamp in stamps], np.int64).reshape(-1, 2),
         **columns,
     }
-    with whole_file(report_folder(path) / MEASURES_FILE) as partial:
-        np.savez(partial, **arrays)
+    try:
+        with whole_file(report_folder(path) / MEASURES_FILE) as partial:
+            np.savez(partial, **arrays)
+    except FaceswapError:
+        # A folder that cannot be written to is measured anew each time, not refused.
+        return
 
 
 def _read(path: Path) -> dict[_Stamp, dict[str, Any]]:

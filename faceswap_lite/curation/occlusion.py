@@ -54,7 +54,7 @@ def disagreement(
 ) -> Disagreement:
     """How each face differs from the others' plane, inside its own mask and the set's median one.
 
-    Pictures and masks in [0, 1]. Few faces (under ten or so) say nothing: zeros.
+    Pictures and masks in [0, 1]. Fewer than FACES_A_DIMENSION faces say nothing: zeros.
     """
     count, size = pictures.shape[:2]
     weights = np.minimum(masks, np.median(masks, axis=0)).astype(np.float32)

@@ -96,12 +96,14 @@ def judge(faces: FaceSet, measures: Measures, config: CurateConfig) -> Judgement
     reasons: list[Reason] = [""] * len(records)
     words = [""] * len(records)
     # The first fault of the list that a face has is what is said of it.
-    for fault in reversed(_faults(faces, measures, people, covered, sharpness, config)):
+    faults = _faults(faces, measures, people, covered, sharpness, config)
+    for fault in reversed(faults):
         for place in np.flatnonzero(fault.has):
             reasons[place], words[place] = fault.reason, fault.words[place]
+    only_blurred = np.sum([fault.has for fault in faults], axis=0) == 1
     rejected = np.array([reason != "" for reason in reasons])
     weights = np.ones(len(records))
-    _fill_gaps(reasons, words, weights, rejected, sharpness, attributes, config)
+    _fill_gaps(reasons, words, weights, rejected, only_blurred, sharpness, attributes, config)
     if config.duplicates:
         _reject_duplicates(faces, measures, reasons, words, rejected)
     _favour_rare(reasons, words, weights, rejected, attributes, config.rare_weight)
@@ -136,7 +138,10 @@ def judge(faces: FaceSet, measures: Measures, config: CurateConfig) -> Judgement
         )
         for place, (face, record) in enumerate(zip(faces.faces, records, strict=True))
     ]
-    return Judgement(decisions, people.counts, people.person, people.notes)
+    notes = list(people.notes)
+    if np.isnan(measures.presence).all():
+        notes.append("faces laid askew are judged by their picture alone: no weights of the mesh")
+    return Judgement(decisions, people.counts, people.person, notes)
 
 
 def _faults(
@@ -172,14 +177,6 @@ def _faults(
             ],
         ),
         _Fault(
-            "misaligned",
-            is_covered & (covered.extent > MOST_EXTENT),
-            [
-                f"misaligned or no face: {v:.0%} of it unlike the others, limit {MOST_EXTENT:.0%}"
-                for v in covered.extent
-            ],
-        ),
-        _Fault(
             "exposure",
             (measures.light < DARK) | (measures.light > BRIGHT) | (measures.clipped > MOST_CLIPPED),
             [
@@ -202,6 +199,14 @@ def _faults(
             [
                 f"not the same person: {v:.2f} from the others, limit {people.limit:.2f}"
                 for v in people.distance
+            ],
+        ),
+        _Fault(
+            "misaligned",
+            is_covered & (covered.extent > MOST_EXTENT),
+            [
+                f"misaligned or no face: {v:.0%} of it unlike the others, limit {MOST_EXTENT:.0%}"
+                for v in covered.extent
             ],
         ),
         _Fault(
@@ -257,7 +262,15 @@ def _identify(faces: FaceSet, config: CurateConfig) -> _People:
     person: Int[np.ndarray, " n"] = np.full(count, -1)
     unknown = np.full(count, np.nan)
     if vectors is None:
-        notes = ["who is who is not judged: the faces have no embeddings"]
+        kinds = sorted({r.embedder for f in faces.faces if (r := f.record).embedder})
+        why = (
+            f"embeddings of several kinds ({', '.join(kinds)})"
+            if len(kinds) > 1
+            else "no embeddings"
+        )
+        if config.person is not None:
+            raise FaceswapError(f"curate.person={config.person}: {faces.path} has {why}")
+        notes = [f"who is who is not judged: the faces have {why}"]
         return _People(person, [], unknown, np.inf, notes)
     name = next(face.record.embedder for face in faces.faces if face.record.embedding is not None)
     assert name is not None, "who has a vector knows whose"
@@ -273,6 +286,8 @@ def _identify(faces: FaceSet, config: CurateConfig) -> _People:
     said = " + ".join(map(str, counts))
     rivals = [n for n, faces_of in enumerate(counts) if faces_of > AMBIGUOUS * counts[0]]
     notes = [f"{len(counts)} people ({said} faces)"] if len(counts) > 1 else []
+    if not counts:
+        notes = ["who is who is not judged: no two faces are surely of one person"]
     wanted = [(config.person or 1) - 1]
     if config.person is None and len(rivals) > 1:
         wanted = rivals
@@ -298,6 +313,7 @@ def _fill_gaps(
     words: list[str],
     weights: Float[np.ndarray, " n"],
     rejected: Bool[np.ndarray, " n"],
+    only_blurred: Bool[np.ndarray, " n"],
     sharpness: Float[np.ndarray, " n"],
     attributes: Float[np.ndarray, "n k"],
     config: CurateConfig,
@@ -306,7 +322,8 @@ def _fill_gaps(
     good = attributes[~rejected]
     if not len(good):
         return
-    for place in [n for n, reason in enumerate(reasons) if reason == "blurred"]:
+    # Of a blurred face it is hard to say what else is wrong: any other fault counts.
+    for place in [n for n, why in enumerate(reasons) if why == "blurred" and only_blurred[n]]:
         alone = np.linalg.norm(good - attributes[place], axis=1).min() > GAP_STEPS
         if alone and sharpness[place] > GAP_BLUR * config.blur_limit:
             reasons[place], rejected[place], weights[place] = "fills_gap", False, GAP_WEIGHT
@@ -324,6 +341,8 @@ def _reject_duplicates(
     rejected: Bool[np.ndarray, " n"],
 ) -> None:
     left = np.flatnonzero(~rejected)
+    if len(left) < 2:
+        return
     vectors = embeddings_of([faces.faces[place].record for place in left])
     repeated = near_duplicates(
         measures.hashes[left],

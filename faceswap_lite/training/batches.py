@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -9,9 +10,9 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ..config import TrainingConfig
-from ..curation import sampling_weights
 from ..errors import FaceswapError
 from ..faces import FaceSet
+from ..faces.face_set import face_key
 from ..models import SIDES, Side
 from .augment import Geometry, Views, draw_geometry, make_views
 from .recolor import jitter_hsv, transfer_colors
@@ -40,7 +41,7 @@ class SideData:
     side_with_margin: float
     """The stored side in sides of the model's view."""
     weights: Float[Tensor, " n"]
-    """How often each seen face is drawn, beside the average one (mean 1); on the CPU."""
+    """How often each seen face is drawn, beside the others; on the CPU."""
     since: Int[Tensor, " n"]
     """The step at which each seen face joined the run; 0: there from the start; on the CPU."""
     names: Sequence[str] = ()
@@ -57,10 +58,16 @@ def load_pixels(faces: FaceSet, size: int) -> tuple[UInt8[Tensor, "n 5 m m"], fl
 
 
 def load_side(
-    faces: FaceSet, size: int, config: TrainingConfig, groups: Sequence[FaceGroup]
+    faces: FaceSet,
+    size: int,
+    config: TrainingConfig,
+    groups: Sequence[FaceGroup],
+    decided: Mapping[str, float] = MappingProxyType({}),
 ) -> SideData:
     """A face set decoded once, at the model's size plus margin, in the roles of `groups`.
 
+    `decided`: by their keys, the weights of faces that are to be drawn more or less often than
+    others; the balance of poses comes on top.
     Raises: FaceswapError when too few faces are left to train on.
     """
     pixels, side_with_margin = load_pixels(faces, size)
@@ -76,10 +83,8 @@ def load_side(
         )
     poses = [faces.faces[i].record.pose for i in seen]
     yaw = np.array([np.nan if pose is None else pose.yaw_deg for pose in poses])
-    decided = sampling_weights(faces)
-    weights = pose_weights(yaw, config.pose_balance)
-    if decided is not None:
-        weights = weights * decided[seen] / decided[seen].mean()
+    known_weights = np.array([decided.get(face_key(faces.faces[i].record), 1.0) for i in seen])
+    weights = pose_weights(yaw, config.pose_balance) * known_weights / known_weights.mean()
     return SideData(
         seen=pixels[seen],
         heldout=pixels[heldout],

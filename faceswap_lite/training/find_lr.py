@@ -160,8 +160,8 @@ def find_lr(
     if options.threads:
         torch.set_num_threads(options.threads)
     sides: dict[Side, SideData] = {
-        "source": load_side(source, size, options, facts.source.groups),
-        "target": load_side(target, size, options, facts.target.groups),
+        "source": load_side(source, size, options, facts.source.groups, facts.source.weights),
+        "target": load_side(target, size, options, facts.target.groups, facts.target.weights),
     }
     network = build_model(config.model, options.seed)
     for report in import_weights(network, config.init):

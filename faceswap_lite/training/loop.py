@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ..config import Config, TrainingConfig
-from ..curation import pending_rejections, sampling_weights, say_coverage
+from ..curation import RARE, pending_rejections, say_coverage
 from ..errors import FaceswapError
 from ..faces import FaceSet
 from ..media import write_image
@@ -41,7 +41,7 @@ from .hardware import build_fabric, memory_used
 from .initial import frozen_parts, import_weights, lineage_of
 from .optimizers import average_of, build_optimizer, keeps_average
 from .preview import preview_sheet
-from .runs import CURVE_FILE, TakenUp, describe_run, take_up, write_run
+from .runs import CURVE_FILE, RunFacts, TakenUp, describe_run, take_up, write_run
 from .schedules import SCHEDULES, PlateauState, next_plateau
 from .step import (
     accumulate_gradient,
@@ -103,12 +103,12 @@ def train(
     if taken.action == "done":
         return TrainSummary(state.step, state.seconds, "already done")
     sides: dict[Side, SideData] = {
-        "source": load_side(source, size, options, facts.source.groups),
-        "target": load_side(target, size, options, facts.target.groups),
+        "source": load_side(source, size, options, facts.source.groups, facts.source.weights),
+        "target": load_side(target, size, options, facts.target.groups, facts.target.weights),
     }
     share = _share_of_batch(fabric, options)
     if start is None:
-        _say_what_curation_knows(sets, say)
+        _say_what_curation_knows(sets, facts, say)
 
     # Model and optimiser; fresh, from another run, or where this one stood.
     network = build_model(config.model, options.seed)
@@ -286,13 +286,15 @@ def train(
     return TrainSummary(step, time.monotonic() - began, reason)
 
 
-def _say_what_curation_knows(sets: dict[Side, FaceSet], say: Callable[[str], None]) -> None:
+def _say_what_curation_knows(
+    sets: dict[Side, FaceSet], facts: RunFacts, say: Callable[[str], None]
+) -> None:
     """What the sets lack, and what was decided about their faces."""
     say_coverage(sets["source"], sets["target"], say)
     for side, faces in sets.items():
-        if (weights := sampling_weights(faces)) is not None:
-            rare = int((weights > 1).sum())
-            say(f"{side}: faces are drawn as curate weighed them, {rare} rare ones more often")
+        if weights := getattr(facts, side).weights:
+            rare = sum(weight >= RARE for weight in weights.values())
+            say(f"{side}: faces are drawn as curate weighed them, {rare} of them as rare ones")
         if pending := pending_rejections(faces):
             say(
                 f"{side}: {pending} faces that curate rejects are in the set: "

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .. import __version__
 from ..config import Config, TrainingConfig, WeightsName, dump_config, load_config
+from ..curation import sampling_weights
 from ..errors import FaceswapError
 from ..faces import FaceSet, LandmarksPack
+from ..faces.face_set import face_key
 from ..models import SIDES, Side, SwapAutoencoder, build_model
 from ..outputs import claim, file_sha256, job_id, read_json, write_json, write_text
 from .checkpoints import (
@@ -58,6 +60,8 @@ class IdentityFacts(BaseModel):
     centroid: list[float] | None
     groups: list[FaceGroup] = []
     """Which faces are seen and held out, and since when; those that have left included."""
+    weights: dict[str, float] = {}
+    """Faces, by their keys, that curate wants drawn more or less often than others (1)."""
 
     @property
     def center(self) -> Float[np.ndarray, " d"] | None:
@@ -109,8 +113,17 @@ def describe_identity(faces: FaceSet) -> IdentityFacts:
         fingerprint=job_id(places=places),
         clips=sorted({r.clip_fingerprint for r in records}),
         embedder=faces.embedder,
+        weights=_weights_of(faces),
         centroid=None if embeddings is None else embeddings.mean(0).tolist(),
     )
+
+
+def _weights_of(faces: FaceSet) -> dict[str, float]:
+    weights = sampling_weights(faces)
+    if weights is None:
+        return {}
+    pairs = zip(faces.faces, weights.tolist(), strict=True)
+    return {face_key(face.record): weight for face, weight in pairs if weight != 1}
 
 
 def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
@@ -275,7 +288,15 @@ def carry_on(
                 f"{heldout} of them held out or beside these, {left} left; new ones come in{over}"
             )
         clips = sorted({*before.clips, *now.clips})
-        sides[name] = now.model_copy(update={"clips": clips, "groups": groups})
+        # What the run began with holds, whatever was decided since: a resumed run is the same run.
+        begun = read_roles(before.groups)
+        records = [face.record for face in faces.faces]
+        joined_keys = {
+            face_key(r) for r in records if (r.clip_fingerprint, r.frame_index) not in begun
+        }
+        joined_weights = {key: w for key, w in now.weights.items() if key in joined_keys}
+        update = {"clips": clips, "groups": groups, "weights": before.weights | joined_weights}
+        sides[name] = now.model_copy(update=update)
     return facts.model_copy(update={**sides, "lineage": found.lineage, "lr": found.lr})
 
 
