@@ -37,6 +37,7 @@ from faceswap_lite.training.step import heldout_loss
 WORK = Path("workspace/studies")
 GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 FIELD_RATE = 5e-5
+BALANCES = (0.0, 0.25, 0.5, 1.0)
 
 
 def main() -> None:
@@ -53,13 +54,17 @@ def main() -> None:
 def study_fit(options: argparse.Namespace) -> dict[str, Any]:
     """A base of lsman3 and franck, fitted to grid_s1: four clips, and one clip alone."""
     source, old = faces_of(options, "lsman3", "train_*"), faces_of(options, "franck", "train_*")
-    rows, curves = [], {}
+    rows, found = [], []
     for seed in range(options.seeds):
         base = trained(source, old, f"fit_base_{seed}", steps=3000, seed=seed)
-        row, fit, fresh = fitted(options, base, "train_*", seed)
+        row, *both = fitted(options, base, "train_*", seed)
         rows.append(row)
-        curves[f"fit {seed}"] = Curve(fit.steps, fit.target, faint=seed > 0)
-        curves[f"scratch {seed}"] = Curve(fresh.steps, fresh.target, faint=seed > 0)
+        found.append(both)
+    curves = {
+        name: curve
+        for kind, of_kind in zip(("fit", "scratch"), zip(*found, strict=True), strict=True)
+        for name, curve in by_seed(kind, of_kind).items()
+    }
     # One seed: what a clip does whose end is like nothing before it. No claim rests on it.
     alone, fit, fresh = fitted(options, WORK / "fit_base_0", "train_1", 0)
     for name, chosen in (
@@ -107,6 +112,15 @@ def fitted(
     return row, report.fit, other.curve
 
 
+def by_seed(kind: str, curves: Sequence[HeldoutCurve]) -> dict[str, Curve]:
+    """The last seed's curve, the others' pale in its colour."""
+    last = len(curves) - 1
+    return {
+        f"{kind}, seed {seed}": Curve(curve.steps, curve.target, faint=seed < last)
+        for seed, curve in enumerate(curves)
+    }
+
+
 def study_inter(options: argparse.Namespace) -> dict[str, Any]:
     """A fit of liae, the target's own inter from the base's weights or anew."""
     source, old, new = (
@@ -115,7 +129,8 @@ def study_inter(options: argparse.Namespace) -> dict[str, Any]:
         faces_of(options, "grid_s1", "train_*"),
     )
     starts = {"base": "null", "anew": "[encoder, inter_AB, decoder]"}
-    rows, curves = [], {}
+    rows: list[dict[str, Any]] = []
+    found: dict[str, list[HeldoutCurve]] = {start: [] for start in starts}
     for seed in range(options.seeds):
         config = quick(steps=1000, seed=seed)
         model = config.model.model_copy(update={"architecture": "liae", "inter_dims": 64})
@@ -135,12 +150,12 @@ def study_inter(options: argparse.Namespace) -> dict[str, Any]:
             losses = dict(zip(report.fit.steps, report.fit.target, strict=True))
             row |= {f"{start}, at {step}": losses[step] for step in (100, 400)}
             row[f"{start}, source ratio"] = report.source_ratio
-            curves[f"{start} {seed}"] = Curve(report.fit.steps, report.fit.target, faint=seed > 0)
+            found[start].append(report.fit)
         rows.append(row)
         print(row, flush=True)
     write_line_figure(
         options.out / "inter.png",
-        curves,
+        {n: c for start, of in found.items() for n, c in by_seed(f"inter {start}", of).items()},
         title="liae fitted to one clip: the target's inter from the base, or anew",
         x_label="step",
         y_label="held-out loss of the new target",
@@ -183,11 +198,11 @@ def study_rates(options: argparse.Namespace) -> dict[str, Any]:
             )
             for row in rows
         },
-        title="Held-out loss after 600 steps, by rate",
+        title="Held-out loss after 600 steps, by rate; dashed: what the range test names",
         x_label="learning rate",
         y_label="held-out loss",
         log_x=True,
-        marks={f"named, seed {row['seed']}": row["named"] for row in rows},
+        marks={str(row["seed"]): row["named"] for row in rows},
         y_range=(0.0, 6.0),
     )
     return {"rows": rows, "mean": means(rows)}
@@ -244,7 +259,7 @@ def study_pose(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for seed in range(options.seeds):
         losses: dict[float, dict[str, float]] = {}
-        for balance in (0.0, 1.0):
+        for balance in BALANCES:
             training = config.training.model_copy(
                 update={
                     "minutes": None,
@@ -266,14 +281,12 @@ def study_pose(options: argparse.Namespace) -> dict[str, Any]:
                 name: loss_on(weights, subset(unseen, chosen), "target")
                 for name, chosen in groups.items()
             }
-        rows.append(
-            {
-                "seed": seed,
-                **{f"{n}, plain": losses[0.0][n] for n in groups},
-                **{f"{n}, balanced": losses[1.0][n] for n in groups},
-                **{f"{n}, ratio": losses[1.0][n] / losses[0.0][n] for n in groups},
-            }
-        )
+        row: dict[str, Any] = {"seed": seed}
+        for name in groups:
+            row[f"{name}, plain"] = losses[0.0][name]
+            for balance in BALANCES[1:]:
+                row[f"{name}, {balance:g}, ratio"] = losses[balance][name] / losses[0.0][name]
+        rows.append(row)
         print(rows[-1], flush=True)
     return {"rows": rows, "mean": means(rows)}
 
