@@ -31,6 +31,7 @@ from ..faces import (
 )
 from ..faces.align import canonical_to_crop, inner_view
 from ..faces.detect import Detection
+from ..faces.extract import one_opencv_thread
 from ..faces.face_set import face_key
 from ..faces.landmarks import build_mesh
 from ..outputs import whole_file
@@ -106,7 +107,7 @@ def measure_faces(faces: FaceSet) -> Measures:
         rows[place] = measure_face(faces.faces[place], getattr(finders, "mesh", None))
 
     bar = tqdm(total=len(new), desc="measure", unit="face", disable=None if len(new) else True)
-    with bar, ThreadPoolExecutor(_THREADS) as pool:
+    with bar, one_opencv_thread(), ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(measure, new):
             bar.update()
     names = [field.name for field in fields(Measures)]

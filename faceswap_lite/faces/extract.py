@@ -108,7 +108,7 @@ def extract_faces(
     if todo == "start":
         _start(out, found_job, job, packs[0], sources)
     extraction = Extraction(out, job, config, sources, packs, wanted, problems)
-    with _one_opencv_thread():
+    with one_opencv_thread():
         tally = extraction.run()
     summary = _finish(out, sources, packs[0], tally)
     print("\n".join(summary.lines()))
@@ -197,7 +197,7 @@ def _clean_up(out: Path) -> None:
 
 
 @contextmanager
-def _one_opencv_thread() -> Iterator[None]:
+def one_opencv_thread() -> Iterator[None]:
     """Frames are worked on side by side: threads inside OpenCV would only get in their way."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
