@@ -8,7 +8,7 @@
 
 FOLDER holds the clips (…_train_*.mp4, …_eval_1.mp4). Runs are kept in workspace/studies, so that a
 study that was stopped goes on; each writes its figures as PNG and its numbers as JSON into --out.
-Everything is 64 px on a CPU; an hour and a half for all four with three seeds.
+Everything is 64 px on a CPU; two to three hours for all five with three seeds.
 """
 
 import argparse
