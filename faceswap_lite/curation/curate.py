@@ -18,8 +18,8 @@ from .coverage_figure import draw_coverage
 from .decisions import (
     Decision,
     apply_decisions,
+    asked_to_keep,
     carry_overrides,
-    kept_before,
     override,
     read_decisions,
     rejected_faces,
@@ -97,6 +97,7 @@ def curate_faces(
     Raises: FaceswapError when there is no such set, or a name is none of its faces'.
     """
     faces, names = _with_rejected(path)
+    target = None if against is None else open_face_set(against)
     measures = measure_faces(faces)
     judgement = judge(faces, measures, config)
     decisions = [
@@ -106,7 +107,7 @@ def curate_faces(
     decisions = carry_overrides(decisions, read_decisions(path), returned_faces(path))
     decisions = override(decisions, accept, reject)
     notes = [*faces.problems, *judgement.notes]
-    if best is None and (best := kept_before(path)):
+    if best is None and (best := asked_to_keep(path)):
         notes.append(f"only the best {best} are kept, as asked before; --keep 0 ends that")
     if best:
         decisions = _only_best(faces, measures, decisions, best)
@@ -118,8 +119,8 @@ def curate_faces(
     title = f"{path.resolve().name}: {len(decisions)} faces"
     write_page(folder / PAGE_FILE, title, shown, pictures)
     covered = None
-    if against is not None:
-        covered = _cover(faces, measures, decisions, against)
+    if target is not None:
+        covered = _cover(faces, measures, decisions, target)
         write_json(folder / COVERAGE_FILE, covered.to_json())
         draw_coverage(folder / COVERAGE_FIGURE, covered)
     moved = apply_decisions(path, decisions) if apply else None
@@ -206,16 +207,15 @@ def _only_best(
 
 
 def _cover(
-    faces: FaceSet, measures: Measures, decisions: Sequence[Decision], against: Path
+    faces: FaceSet, measures: Measures, decisions: Sequence[Decision], target: FaceSet
 ) -> Coverage:
     """How the kept faces cover those of a target set; the target is measured as the set is."""
-    target = open_face_set(against)
     kept = [place for place, decision in enumerate(decisions) if decision.kept]
     if not kept:
-        raise FaceswapError(f"{faces.path}: no face is kept that could cover {against}")
+        raise FaceswapError(f"{faces.path}: no face is kept that could cover {target.path}")
     if faces.pack != target.pack:
         raise FaceswapError(
-            f"{faces.path} was made with landmarks {faces.pack}, {against} with {target.pack}: "
+            f"{faces.path} was made with landmarks {faces.pack}, {target.path} with {target.pack}: "
             "their poses cannot be compared; extract one of them again"
         )
     source = attributes_of([faces.faces[place].record for place in kept], measures.light[kept])

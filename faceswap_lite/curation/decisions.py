@@ -118,7 +118,7 @@ def read_decisions(faces: Path) -> list[Decision]:
     return _read_list(file, "decisions", _DECISIONS.validate_python, "delete it and curate again")
 
 
-def kept_before(faces: Path) -> int | None:
+def asked_to_keep(faces: Path) -> int | None:
     """How many faces the last call was asked to keep at most; None when it was not."""
     file = report_folder(faces) / DECISIONS_FILE
     if not file.is_file():
@@ -387,7 +387,7 @@ def _note_returned(faces: Path) -> None:
     if returned := returned_faces(faces):
         old = read_decisions(faces)
         if old:
-            write_decisions(faces, carry_overrides(old, old, returned), kept_before(faces))
+            write_decisions(faces, carry_overrides(old, old, returned), asked_to_keep(faces))
 
 
 def _is_there(faces: Path, move: _Move) -> bool:
