@@ -78,7 +78,7 @@ class CurateConfig(Section):
         0.12, gt=0, description="where the points are and should be, in eye distances"
     )
     occlusion_limit: float = Field(
-        0.52, gt=0, description="local difference from the set's faces, in the face's own contrast"
+        0.6, gt=0, description="local difference from the set's faces, in the face's own contrast"
     )
     blur_limit: float = Field(0.5, ge=0, le=1, description="sharpness, in medians of the set")
     small_limit: float = Field(
