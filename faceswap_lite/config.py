@@ -30,8 +30,12 @@ ArchitectureName = Literal["original", "df", "liae"]
 ScheduleName = Literal["constant", "cosine", "step", "one_cycle", "plateau"]
 OptimizerName = Literal["adam", "adamw", "adabelief", "schedulefree"]
 WeightsName = Literal["best", "last"]
-ColorName = Literal["none", "reinhard", "robust_mkl"]
+ColorName = Literal[
+    "none", "mean", "reinhard", "mkl", "robust_mkl", "histogram", "sliced_ot", "poisson"
+]
 MaskName = Literal["hull", "learned", "product"]
+BlendName = Literal["alpha", "multiband"]
+SwapName = Literal["source-to-target", "target-to-source"]
 CodecName = Literal["h264", "hevc", "prores", "ffv1"]
 PrecisionName = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -260,22 +264,74 @@ class TrainingConfig(Section):
 
 
 class ConvertConfig(Section):
-    """From a clip and a run to the swapped clip."""
+    """From a clip and a run to the swapped clip. Sides and sizes are the model's crop's."""
 
     weights: WeightsName = Field(
         "best", description="best: lowest held-out loss of the run; last: the newest"
     )
-    color: ColorName = "robust_mkl"
-    mask: MaskName = "product"
-    erode: float = Field(-0.03, ge=-0.3, le=0.3, description="in face sides; below 0: dilate")
-    feather: float = Field(0.05, ge=0, le=0.5, description="soft edge's width, in face sides")
-    batch: int = Field(16, ge=1, description="faces swapped at a time")
+    swap: SwapName = Field("source-to-target", description="whose face is painted, and onto whom")
+
     face: int | None = Field(
         None, ge=0, description="swap the n-th face from the left, not the target's by likeness"
     )
+    all_faces: bool = Field(False, description="swap every face, whoever it is")
+    start: int = Field(0, ge=0, description="the first frame that is written")
+    end: int | None = Field(None, ge=1, description="the frame before which it ends; null: all")
+    smooth: float = Field(
+        2.0, ge=0, le=20, description="frames that landmarks are smoothed over (sigma); 0: off"
+    )
+    bridge: int = Field(5, ge=0, le=50, description="longest gap in a face's track filled, frames")
+
+    views: int = Field(1, ge=1, le=64, description="shifted inputs averaged; costs that much more")
+    scale: float = Field(1.0, ge=0.5, le=2, description="size of the painted face, 1: as it is")
+
+    color: ColorName = "robust_mkl"
+    color_steady: float = Field(
+        3.0, ge=0, le=50, description="frames that the colour map is averaged over (sigma); 0: off"
+    )
+    relight: float = Field(
+        0.0, ge=0, le=1, description="how far the target's broad light replaces the face's; 0: off"
+    )
+
+    mask: MaskName = "product"
+    erode: float = Field(-0.03, ge=-0.3, le=0.3, description="in face sides; below 0: dilate")
+    feather: float = Field(0.05, ge=0, le=0.5, description="soft edge's width, in face sides")
+    top: float = Field(0.0, ge=-0.5, le=0.5, description="mask's upper edge moved outwards, sides")
+    bottom: float = Field(0.0, ge=-0.5, le=0.5, description="its lower edge")
+    left: float = Field(0.0, ge=-0.5, le=0.5, description="its left edge")
+    right: float = Field(0.0, ge=-0.5, le=0.5, description="its right edge")
+    mask_steady: float = Field(
+        1.0, ge=0, le=50, description="frames that the mask is averaged over (sigma); 0: off"
+    )
+    masks: str | None = Field(
+        None, description="folder of PNG masks of the frames: white may be swapped, black never"
+    )
+    blend: BlendName = "alpha"
+    sharpen: float = Field(
+        0.0, ge=0, le=1, description="how far the face's sharpness is brought to the target's"
+    )
+    grain: float = Field(0.0, ge=0, le=1, description="how far its grain is; 0: off")
+
     codec: CodecName = "h264"
     quality: int = Field(16, ge=0, le=51, description="crf of h264 and hevc: 0 lossless, 51 worst")
+    label: str = Field("", description="a visible line burnt into every frame; empty: none")
+    c2pa: bool = Field(False, description="sign the file with a C2PA manifest (extra c2pa)")
+    c2pa_certificate: str | None = Field(
+        None, description="PEM chain; null: a local one is made, which nobody else trusts"
+    )
+    c2pa_key: str | None = Field(None, description="PEM private key of the certificate")
+    batch: int = Field(16, ge=1, description="faces swapped at a time")
     device: DeviceName = "auto"
+
+    @model_validator(mode="after")
+    def _choices_agree(self) -> "ConvertConfig":
+        if self.face is not None and self.all_faces:
+            raise ValueError("face names one, all_faces means all: choose")
+        if self.end is not None and self.end <= self.start:
+            raise ValueError("end must lie after start")
+        if (self.c2pa_certificate is None) != (self.c2pa_key is None):
+            raise ValueError("c2pa_certificate and c2pa_key go together")
+        return self
 
 
 class EvaluateConfig(Section):
@@ -301,6 +357,9 @@ class RenderConfig(Section):
 class Config(Section):
     """One file for the whole road; each stage reads its own section."""
 
+    consent: str = Field(
+        "", description="who agreed to this swap, when and to what; goes into runs and clips"
+    )
     extract: ExtractConfig = ExtractConfig()
     curate: CurateConfig = CurateConfig()
     model: ModelConfig = ModelConfig()
@@ -359,6 +418,8 @@ def dump_config(config: Config) -> str:
 def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
     name, equals, text = change.partition("=")
     section, dot, key = name.strip().partition(".")
+    if equals and section == "consent" and not dot:
+        return {**values, "consent": text}
     if not (equals and dot and key):
         raise UsageError(f"--set {change}: must read section.key=value")
     try:
