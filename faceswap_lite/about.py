@@ -1,13 +1,19 @@
 """What is this? The `info` command: face sets, runs, clips, pictures and configs in a few lines."""
 
 from pathlib import Path
+from typing import Any
 
-from .config import Config
+from .config import Config, ConvertConfig
 from .errors import FaceswapError
 from .faces import describe_face_set
 from .faces.face_set import HIDDEN_FOLDER
-from .media import list_images, open_clip, read_synthetic_mark
-from .outputs import found_job
+from .media import (
+    check_output,
+    list_images,
+    open_clip,
+    read_credentials,
+    read_synthetic_mark,
+)
 from .training.checkpoints import as_state, checkpoint_facts, newest_good
 from .training.cost import TrainingCost, training_cost
 from .training.runs import CONFIG_FILE, FACTS_FILE, read_facts
@@ -99,6 +105,7 @@ def _describe_run(path: Path) -> str:
     for origin in facts.lineage:
         parts = ", ".join(origin["parts"])
         lines.append(f"began as  {origin['run']}, step {origin['step']} ({parts})")
+    lines.append(_consent_line(facts.consent))
     if (path / "report.json").is_file():
         lines.append(f"report    {path / 'report.json'}")
     return "\n".join(lines + [f"warning   {problem}" for problem in problems])
@@ -116,15 +123,53 @@ def _describe_clip(path: Path) -> str:
         f"codec     {clip.codec}, {clip.pixel_format}, {clip.bit_depth} bit",
         f"audio     {'yes' if clip.has_audio else 'no'}",
     ]
+    return "\n".join([*lines, *describe_origin(path), *_credentials_lines(path)])
+
+
+def describe_origin(path: Path) -> list[str]:
+    """Lines on what a clip's mark and its sidecar say of its making, and whether they still fit."""
     mark = read_synthetic_mark(path)
+    verdict = check_output(path, mark)
+    sidecar, facts = verdict.sidecar, verdict.facts
+    if mark is None and sidecar is None:
+        return ["synthetic no mark found"]
     if mark is None:
-        lines.append("synthetic no mark found")
+        lines = [f"synthetic no mark found, but {sidecar} calls it so; {verdict.line()}"]
     else:
-        lines.append(
-            f"synthetic {mark.digital_source_type}, by {mark.tool} {mark.version}, run {mark.run}"
-        )
-    sidecar = path.with_name(path.name + ".json")
-    facts = found_job(sidecar)
-    if "run_fingerprint" in facts:
-        lines.append(f"made from {facts['clip']} by run {facts['run']}")
-    return "\n".join(lines)
+        run = f" (run {mark.run})" if mark.run else ""
+        by = f"{mark.digital_source_type}, by {mark.tool} {mark.version}{run}"
+        lines = [f"synthetic {by}; {verdict.line()}"]
+    return lines + (_sidecar_lines(facts) if "run_fingerprint" in facts else [])
+
+
+def _sidecar_lines(facts: dict[str, Any]) -> list[str]:
+    """What a conversion wrote of itself; what an older version did not write is left out."""
+    step = f", step {facts['run_step']}" if "run_step" in facts else ""
+    lines = [f"made from {facts['clip']} by run {facts['run']}{step}"]
+    if "settings" in facts:
+        lines.append(f"settings  {changed_settings(facts['settings'])}")
+    counts = {"frames": "", "swapped": "swapped", "passed_through": "passed through"}
+    counts["failed"] = "failed"
+    told = [f"{facts[name]} {what}".strip() for name, what in counts.items() if name in facts]
+    if told:
+        lines.append(f"frames    {', '.join(told)}")
+    return [*lines, _consent_line(facts.get("consent") or "")]
+
+
+def changed_settings(settings: dict[str, Any]) -> str:
+    """The settings of a conversion that are not the defaults, in the form of `--set`."""
+    defaults = ConvertConfig().model_dump()
+    changed = [f"{k}={v}" for k, v in settings.items() if k not in defaults or defaults[k] != v]
+    return ", ".join(changed) or "the defaults"
+
+
+def _consent_line(consent: str) -> str:
+    return f"consent   {' '.join(consent.split()) or 'nothing recorded'}"
+
+
+def _credentials_lines(path: Path) -> list[str]:
+    try:
+        credentials = read_credentials(path)
+    except FaceswapError as error:
+        return [f"c2pa      a manifest is there, not read: {error}"]
+    return [] if credentials is None else [f"c2pa      {credentials.line()}"]

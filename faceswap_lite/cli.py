@@ -30,6 +30,8 @@ FIXABLE = (
     errno.EISDIR, errno.ENAMETOOLONG,
 )  # fmt: skip
 
+DEFAULT_LABEL = "AI-generated: face replaced"
+
 ConfigOption = Annotated[
     str | None, typer.Option("--config", help="A YAML file, or the name of a preset in configs/.")
 ]
@@ -203,9 +205,43 @@ def fit(
 def convert(
     run: RunOption,
     clip: Annotated[Path, typer.Option(help="The target's clip, image folder or image.")],
-    out: Annotated[Path, typer.Option(help="The swapped clip: .mp4, .mkv, .mov, a folder, ...")],
+    out: Annotated[
+        Path | None, typer.Option(help="The swapped clip: .mp4, .mkv, .mov, a folder, ...")
+    ] = None,
     face: Annotated[
         int | None, typer.Option(help="Swap the n-th face from the left, whoever it is.")
+    ] = None,
+    all_faces: Annotated[bool, typer.Option("--all-faces", help="Swap every face.")] = False,
+    like: Annotated[
+        Path | None, typer.Option(help="A photo of whom to swap, if not the run's target.")
+    ] = None,
+    swap: Annotated[
+        str | None, typer.Option(help="source-to-target (default), or target-to-source.")
+    ] = None,
+    frames: Annotated[
+        str | None, typer.Option(help="Only frames START:END, from 0, the last left out.")
+    ] = None,
+    views: Annotated[int | None, typer.Option(help="Average so many views: steadier.")] = None,
+    label: Annotated[
+        bool, typer.Option("--label", help="Burn in a visible line; convert.label is its text.")
+    ] = False,
+    c2pa: Annotated[bool, typer.Option("--c2pa", help="Sign with a C2PA manifest.")] = False,
+    masks: Annotated[
+        Path | None, typer.Option(help="PNG masks of the frames: black is never swapped.")
+    ] = None,
+    mask_out: Annotated[Path | None, typer.Option(help="Also write the mask, as a clip.")] = None,
+    layer_out: Annotated[
+        Path | None, typer.Option(help="Also write the face alone, with alpha.")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Also write clip and swap side by side.")
+    ] = None,
+    preview_settings: Annotated[
+        Path | None, typer.Option(help="Only a sheet of some frames under several settings.")
+    ] = None,
+    tries: Annotated[
+        list[str] | None,
+        typer.Option("--try", help="A row of that sheet: convert options, spaces between them."),
     ] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
@@ -213,18 +249,46 @@ def convert(
 ) -> None:
     """Paint the source's face into a clip of the target.
 
+    Choose with your eyes before a long run: --preview-settings sheet.png shows a few frames under
+    several settings, or under yours: --try "color=mkl blend=multiband" --try mask=hull.
+
+    Given again after a kill, it goes on where it stopped.
+
     Example: faceswap-lite convert --run workspace/run --clip scene.mp4 --out workspace/swap.mp4
     """
-    changed = list(changes or []) + ([f"convert.face={face}"] if face is not None else [])
-    options = _options_of_run(run, config, changed)
-    from .conversion import convert_clip
+    if (out is None) == (preview_settings is None):
+        raise UsageError("convert wants --out or --preview-settings")
+    if tries and preview_settings is None:
+        raise UsageError("--try goes with --preview-settings")
+    given = {
+        "face": face,
+        "all_faces": all_faces or None,
+        "swap": swap,
+        "views": views,
+        "c2pa": c2pa or None,
+        "masks": masks,
+        **_range(frames),
+    }
+    changed = list(changes or [])
+    changed += [f"convert.{name}={value}" for name, value in given.items() if value is not None]
+    options = _options_of_run(run, config, changed).convert
+    if label and not options.label:
+        options = options.model_copy(update={"label": DEFAULT_LABEL})
+    from .conversion import Tracks, convert_clip, preview_sheet
     from .training import load_run
 
-    summary = convert_clip(
-        load_run(run, options.convert.weights), clip, out, options.convert, overwrite=overwrite
-    )
-    before = " (already done)" if summary.done_before else ""
-    print(f"{out}: {summary.swapped} of {summary.frames} frames swapped{before}")
+    trained = load_run(run, options.weights)
+    if preview_settings is not None:
+        preview_sheet(
+            trained, clip, preview_settings, options, tries or [], like=like, overwrite=overwrite
+        )
+        print(f"look at {preview_settings}")
+    if out is not None:
+        tracks = Tracks(mask=mask_out, layer=layer_out, compare=compare)
+        summary = convert_clip(
+            trained, clip, out, options, like=like, tracks=tracks, overwrite=overwrite
+        )
+        print(summary.line())
 
 
 @app.command()
@@ -327,6 +391,16 @@ def demo(
     from .demo import run_demo
 
     run_demo(out, options, overwrite=overwrite)
+
+
+def _range(frames: str | None) -> dict[str, str | None]:
+    """START:END as options; either may be left out."""
+    if frames is None:
+        return {}
+    start, colon, end = frames.partition(":")
+    if not colon or not all(part.isdecimal() or not part for part in (start, end)):
+        raise UsageError(f"--frames {frames}: must read START:END, such as 100:250")
+    return {"start": start or None, "end": end or None}
 
 
 def _names(given: list[str] | None) -> list[str]:

@@ -8,7 +8,7 @@ import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -278,7 +278,7 @@ class ConvertConfig(Section):
     start: int = Field(0, ge=0, description="the first frame that is written")
     end: int | None = Field(None, ge=1, description="the frame before which it ends; null: all")
     smooth: float = Field(
-        2.0, ge=0, le=20, description="frames that landmarks are smoothed over (sigma); 0: off"
+        2.5, ge=0, le=20, description="frames that landmarks are smoothed over (sigma); 0: off"
     )
     bridge: int = Field(5, ge=0, le=50, description="longest gap in a face's track filled, frames")
 
@@ -394,6 +394,24 @@ def load_config(source: str | Path | None = None, changes: Sequence[str] = ()) -
         raise UsageError(where + _explain(error)) from None
 
 
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def change_section(section: SectionT, changes: Sequence[str]) -> SectionT:
+    """The section with changes that read `key=value`.
+
+    Raises: UsageError naming the key, and the nearest right one when it is a typo.
+    """
+    name = type(section).__name__.removesuffix("Config").lower()
+    values: dict[str, Any] = {name: section.model_dump()}
+    for change in changes:
+        values = _with_change(values, f"{name}.{change}")
+    try:
+        return type(section).model_validate(values[name])
+    except ValidationError as error:
+        raise UsageError(_explain(error, name)) from None
+
+
 def find_config(source: str | Path) -> Path:
     """The file of a config: a path, or the name of a preset in `configs/`."""
     path = Path(source)
@@ -432,14 +450,15 @@ def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
     return {**values, section: {**old, key: value}}
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, *inside: str) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    path = (*inside, *first["loc"])
+    where = ".".join(str(part) for part in path)
     if first["type"] != "extra_forbidden":
         return f"{where or 'config'}: {first['msg'].removeprefix('Value error, ')}"
     section: type[BaseModel] = Config
-    for part in first["loc"][:-1]:
+    for part in path[:-1]:
         section = type(getattr(section(), str(part)))
-    near = difflib.get_close_matches(str(first["loc"][-1]), section.model_fields, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(path[-1]), section.model_fields, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(section.model_fields)}"
     return f"{where}: no such option; {hint}"

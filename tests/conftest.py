@@ -8,7 +8,9 @@ import pytest
 
 from faceswap_lite.actors import render_clip
 from faceswap_lite.config import Config, RenderConfig, load_config
-from faceswap_lite.faces import extract_faces
+from faceswap_lite.faces import extract_faces, open_face_set
+from faceswap_lite.training import TrainedRun, load_run
+from faceswap_lite.training.loop import train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,3 +84,18 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Cast:
         unseen_clip=folder / "unseen.mp4",
         config=config,
     )
+
+
+def silent(line: str) -> None:
+    """What a stage has to say, unsaid."""
+
+
+@pytest.fixture(scope="session")
+def run(cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A short training of the cast: enough for the swap to be seen."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    given = {"steps": 150, "lr": 3e-3, "batch": 8}
+    training = cast.config.training.model_copy(update=given)
+    config = cast.config.model_copy(update={"training": training})
+    train(open_face_set(cast.source), open_face_set(cast.target), folder, config, say=silent)
+    return load_run(folder)

@@ -8,8 +8,9 @@ import torch
 
 from faceswap_lite import config
 from faceswap_lite.actors import ACTORS, ActorState, render_actor
+from faceswap_lite.conversion.blend import BLENDERS
 from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map
-from faceswap_lite.conversion.mask import MASKS, blend_alpha
+from faceswap_lite.conversion.mask import MASKS, base_mask, blend_alpha
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.judge import JUDGES
 from faceswap_lite.faces import (
@@ -26,7 +27,7 @@ from faceswap_lite.faces import (
     five_points,
 )
 from faceswap_lite.faces.embed import facenet_file
-from faceswap_lite.media.writing import CODECS
+from faceswap_lite.media.encoding import CODECS
 from faceswap_lite.models import ARCHITECTURES, build_model
 from faceswap_lite.training.optimizers import OPTIMIZERS
 from faceswap_lite.training.schedules import SCHEDULES
@@ -46,6 +47,7 @@ def test_config_names_the_registries() -> None:
     assert set(get_args(config.OptimizerName)) == set(OPTIMIZERS)
     assert set(get_args(config.ColorName)) == set(COLOR_MATCHERS)
     assert set(get_args(config.MaskName)) == set(MASKS)
+    assert set(get_args(config.BlendName)) == set(BLENDERS)
     assert set(get_args(config.CodecName)) == set(CODECS)
     assert set(JUDGES) == set(EMBEDDERS)
 
@@ -169,7 +171,8 @@ def test_color_matcher(name: str) -> None:
     assert matched.min() >= 0 and matched.max() <= 1
     inside = mask > 0.5
     error = np.abs(matched - reference)[inside].mean()
-    assert error < (0.2 if name == "none" else 0.02)
+    # A shift of the mean does not undo a change of contrast.
+    assert error < {"none": 0.2, "mean": 0.03}.get(name, 0.02)
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -177,7 +180,7 @@ def test_mask(name: str) -> None:
     hull, learned = np.zeros((2, 64, 64), np.float32)
     hull[10:60, 10:50] = 1
     learned[5:50, 15:60] = 1
-    alpha = blend_alpha(hull, learned, name, erode=0.0, feather=0.06)
+    alpha = blend_alpha(base_mask(hull, learned, name), erode=0.0, feather=0.06)
     assert alpha.shape == (64, 64)
     assert alpha.min() >= 0 and alpha[30, 30] == pytest.approx(1)
     # A mask that reached the border would show as a square.

@@ -143,7 +143,7 @@ def copy(path: Path, out: Path, **options: object) -> ClipWriter:
     """Write a clip again, frame by frame, as the convert stage does."""
     with open_clip(path) as reader:
         sound = path if reader.info.has_audio else None
-        given = {"like": reader.info, "audio_from": sound, **options}
+        given = {"like": reader.info, "copy_from": sound, **options}
         with ClipWriter(out, **given) as writer:  # type: ignore[arg-type]
             for frame in reader:
                 writer.write(frame.image, frame.pts)
@@ -755,11 +755,13 @@ def test_frames_of_another_size_or_out_of_order_are_refused(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sound_from_a_silent_or_missing_clip_is_one_line(tmp_path: Path) -> None:
+def test_a_silent_clip_has_nothing_to_copy_and_a_missing_one_is_one_line(tmp_path: Path) -> None:
     silent = encode(tmp_path / "in.mp4", steady(3))
-    for sound in (silent, tmp_path / "missing.mp4"):
-        with pytest.raises(FaceswapError, match="sound"):
-            copy(silent, tmp_path / "out.mp4", audio_from=sound)
+    assert copy(silent, tmp_path / "out.mp4", copy_from=silent).notes == []
+    (tmp_path / "out.mp4").unlink()
+    with pytest.raises(FaceswapError, match=r"missing.mp4: its sound") as caught:
+        copy(silent, tmp_path / "out.mp4", copy_from=tmp_path / "missing.mp4")
+    assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == [silent]
 
 

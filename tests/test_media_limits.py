@@ -84,7 +84,7 @@ def test_every_sound_stream_is_kept(tmp_path: Path) -> None:
 
     with open_clip(source) as reader:
         out = tmp_path / "out.mp4"
-        with ClipWriter(out, like=reader.info, audio_from=source) as writer:
+        with ClipWriter(out, like=reader.info, copy_from=source) as writer:
             for item in reader:
                 writer.write(item.image, item.pts)
     assert writer.notes == []

@@ -1,13 +1,28 @@
-"""Colour matching, masks, blending, the convert stage."""
+"""Colour matching, masks, blending, steadiness over time, the convert stage."""
 
-from .convert import ConvertSummary, convert_clip
-from .paint import PaintedFace, build_run_pack, composite, paint_frames
+from .casting import CastPlan, Placement, plan_cast
+from .composite import Composite, composite, composite_frames
+from .convert import ConvertSummary, Tracks, convert_clip, whom
+from .paint import PaintedFace, PaintedFrame, paint_frames
+from .preview import preview_sheet
+from .scout import Scouting, build_run_packs, scout_clip
 
 __all__ = [
+    "CastPlan",
+    "Composite",
     "ConvertSummary",
     "PaintedFace",
-    "build_run_pack",
+    "PaintedFrame",
+    "Placement",
+    "Scouting",
+    "Tracks",
+    "build_run_packs",
     "composite",
+    "composite_frames",
     "convert_clip",
     "paint_frames",
+    "plan_cast",
+    "preview_sheet",
+    "scout_clip",
+    "whom",
 ]

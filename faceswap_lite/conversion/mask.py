@@ -1,6 +1,6 @@
 """The mask of a swap, in the crop: which pixels of the painted face are shown, and how much."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -27,16 +27,86 @@ def product_mask(hull: Mask, learned: Mask) -> Float[np.ndarray, "s s"]:
     return (hull * learned).astype(np.float32)
 
 
-def blend_alpha(
-    hull: Mask, learned: Mask | None, name: str, *, erode: float, feather: float
-) -> Float[np.ndarray, "s s"]:
-    """The alpha of a swap: the mask called `name` in `MASKS`, its edge moved and softened.
+def base_mask(hull: Mask, learned: Mask | None, name: str) -> Float[np.ndarray, "s s"]:
+    """The mask called `name` in `MASKS`, float32.
 
-    A model without a mask head has no learned mask: then the hull stands for all of them. `erode`
-    and `feather` are those of `soft_alpha`.
+    A model without a mask head has no learned mask: then the hull stands for all of them.
     """
-    mask = hull_mask(hull, hull) if learned is None else MASKS[name](hull, learned)
-    return soft_alpha(mask, erode, feather)
+    return hull_mask(hull, hull) if learned is None else MASKS[name](hull, learned)
+
+
+def blend_alpha(
+    mask: Mask,
+    *,
+    erode: float,
+    feather: float,
+    top: float | int = 0,
+    bottom: float | int = 0,
+    left: float | int = 0,
+    right: float | int = 0,
+) -> Float[np.ndarray, "s s"]:
+    """The alpha of a swap: its four sides moved by `move_sides`, then the edge by `soft_alpha`."""
+    return soft_alpha(move_sides(mask, top, bottom, left, right), erode, feather)
+
+
+def steady_mask(
+    masks: Sequence[Mask | None], weights: Sequence[float] | Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "s s"]:
+    """The weighted average of the masks of neighbouring frames, each in its own crop, float32.
+
+    None (a frame without a face) is left out.
+    Raises: ValueError when no mask with a weight above 0 is left.
+    """
+    found = [
+        (mask, weight) for mask, weight in zip(masks, weights, strict=True) if mask is not None
+    ]
+    total = float(sum(weight for _, weight in found))
+    if not total > 0:
+        raise ValueError("no mask to average: all are None or have no weight")
+    first = found[0][0]
+    average = np.zeros(first.shape, np.float32)
+    for mask, weight in found:
+        average += np.float32(weight / total) * mask.astype(np.float32)
+    return average
+
+
+def move_sides(
+    mask: Mask, top: float | int, bottom: float | int, left: float | int, right: float | int
+) -> Float[np.ndarray, "s s"]:
+    """The mask with its sides moved outwards (above 0) or inwards, by fractions of the crop's side.
+
+    The edges of the mask's own box (above half) move by that much, its middle stays, and between
+    them the shift grows with the square of the distance: nothing folds, tears or steps, and moving
+    one side leaves the half across from it as it was.
+    """
+    if not any((top, bottom, left, right)):
+        return mask
+    x0, y0, width, height = cv2.boundingRect((mask > 0.5).astype(np.uint8))
+    if not width:
+        return mask
+    side = mask.shape[0]
+    x = _old_places(side, x0 - 0.5, x0 + width - 0.5, left * side, right * side)
+    y = _old_places(side, y0 - 0.5, y0 + height - 0.5, top * side, bottom * side)
+    grid = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+    return cv2.remap(mask.astype(np.float32), *grid, cv2.INTER_LINEAR, borderValue=0)
+
+
+def _old_places(
+    side: int, low: float, high: float, low_px: float | int, high_px: float | int
+) -> Float[np.ndarray, " {side}"]:
+    """Where each pixel of a line comes from, when its ends `low` and `high` move outwards."""
+    middle, reach = (low + high) / 2, (high - low) / 2
+    steps = np.arange(side) - middle
+    distance = np.abs(steps)
+
+    def pulled(move: float | int) -> np.ndarray:
+        if move < 0:
+            # At least a pixel is left, so that the line keeps its order.
+            return distance - move * np.square(distance / max(reach + move, 1.0))
+        # The root of new = old + move * (old / reach)^2.
+        return 2 * distance / (1 + np.sqrt(1 + 4 * move * distance / reach**2))
+
+    return middle + np.where(steps < 0, -pulled(low_px), pulled(high_px))
 
 
 def soft_alpha(mask: Mask, erode: float, feather: float) -> Float[np.ndarray, "s s"]:

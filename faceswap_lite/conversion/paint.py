@@ -1,183 +1,154 @@
-"""From a frame to a painted face and back: find the target, paint the source, put it in place."""
+"""The network's part: cut the planned faces out of their frames and paint them as the other person.
 
-from collections import deque
+Frames go in blocks that begin at fixed places of the clip: a conversion that was killed and goes on
+in the middle runs the same batches, and so gets the same bits.
+"""
+
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
-from ..errors import FaceswapError
-from ..faces import (
-    FacePack,
-    FoundFace,
-    align,
-    as_uint8,
-    build_pack,
-    cut_crop,
-    embedding_distance,
-    face_mask,
-)
+from ..faces import align, as_uint8, cut_crop, face_mask
 from ..media import Frame
+from ..models import Side
 from ..training import TrainedRun
-from .blend import paste_face
-from .color import COLOR_MATCHERS, apply_color_map
-from .mask import blend_alpha
-
-Picture = Shaped[np.ndarray, "h w 3"]
+from .casting import CastPlan, Placement
+from .views import View, pick_views, see, unsee
 
 
 @dataclass(frozen=True)
 class PaintedFace:
-    """One face of one frame, painted as the source, not yet put in place."""
+    """One face of one frame, painted as the other person, not yet put in place."""
 
-    found: FoundFace
+    placement: Placement
     frame_to_crop: Float[np.ndarray, "2 3"]
     crop: UInt8[np.ndarray, "s s 3"]
+    """The true face, as the network was shown it."""
     face: Float[np.ndarray, "s s 3"]
     rebuilt: Float[np.ndarray, "s s 3"]
-    """The target's own face through the target's decoder: what reconstruction is judged by."""
+    """The true face through its own decoder: what reconstruction is judged by."""
     hull: Float[np.ndarray, "s s"]
     learned: Float[np.ndarray, "s s"] | None
 
 
-def build_run_pack(run: TrainedRun) -> FacePack:
-    """The detector, landmarks and embedder that the run's face sets were made with."""
-    extract = run.config.extract
-    return build_pack(
-        run.facts.detector,
-        run.facts.landmarks_pack,
-        run.facts.target.embedder or "none",
-        min_face_px=extract.min_face_px,
-        max_side_px=extract.max_side_px,
-    )
+@dataclass(frozen=True)
+class PaintedFrame:
+    """A frame and its painted faces; `failed` says why one that should have any has none."""
+
+    frame: Frame
+    faces: list[PaintedFace]
+    failed: str | None = None
 
 
-def choose_face(
-    found: list[FoundFace], run: TrainedRun, pack: FacePack, number: int | None
-) -> FoundFace | None:
-    """The face to swap among those of a frame (left to right), or None.
+def painted_side(config: ConvertConfig) -> Side:
+    """Whose face is painted."""
+    return "source" if config.swap == "source-to-target" else "target"
 
-    By number if one is given; else the one most like the target's face set, if any is like it; a
-    lone face needs no embedder.
 
-    Raises: FaceswapError when several faces cannot be told apart.
-    """
-    if number is not None:
-        return found[number] if number < len(found) else None
-    center = run.facts.target.center
-    if pack.embedder is not None and center is not None:
-        near = [
-            (embedding_distance(face.embedding, center, pack.embedder.metric), place)
-            for place, face in enumerate(found)
-            if face.embedding is not None
-        ]
-        if not near or min(near)[0] > pack.embedder.same_person:
-            return None
-        return found[min(near)[1]]
-    if len(found) > 1:
-        raise FaceswapError(
-            f"{len(found)} faces and no embedder to tell whose they are; "
-            "pass --face N (0 is the leftmost)"
-        )
-    return found[0] if found else None
+def shown_side(config: ConvertConfig) -> Side:
+    """Who is in the clip."""
+    return "target" if config.swap == "source-to-target" else "source"
 
 
 def paint_frames(
     frames: Iterable[Frame],
+    plan: CastPlan,
     run: TrainedRun,
-    pack: FacePack,
     config: ConvertConfig,
     *,
     rebuild: bool = False,
-) -> Iterator[tuple[Frame, PaintedFace | None]]:
-    """Each frame with its painted face, or None where there is none to swap. Batched, in order.
+) -> Iterator[PaintedFrame]:
+    """Each frame with its painted faces, in order. A face that cannot be painted fails its frame.
 
-    `pack` is busy in a thread of its own until the last frame: no one else may use it meanwhile.
-    `rebuild` also runs the target's own decoder (`PaintedFace.rebuilt`; else it is zero).
+    `rebuild` also runs the decoder of the person in the clip (`PaintedFace.rebuilt`; else zero).
     """
-    waiting: list[tuple[Frame, FoundFace | None]] = []
-    for frame, found in _find_ahead(frames, run, pack, config.batch):
-        try:
-            face = choose_face(found, run, pack, config.face)
-        except FaceswapError as error:
-            raise FaceswapError(f"frame {frame.index}: {error}") from error
-        waiting.append((frame, face))
-        if len(waiting) == config.batch:
-            yield from _paint_batch(waiting, run, rebuild)
-            waiting = []
-    yield from _paint_batch(waiting, run, rebuild)
+    flips = run.config.training.flip > 0
+    views = pick_views(config.views, run.config.model.size, flips)
+    for _, block in groupby(frames, lambda frame: frame.index // config.batch):
+        yield from _paint_block(list(block), plan, run, views, config, rebuild)
 
 
-def composite(image: Picture, painted: PaintedFace, config: ConvertConfig) -> Picture:
-    """The frame with the painted face in place: colour matched, masked, blended once."""
-    target = painted.crop.astype(np.float32) / 255
-    inside = painted.hull if painted.learned is None else painted.hull * painted.learned
-    color_map = COLOR_MATCHERS[config.color](painted.face, target, inside)
-    face = apply_color_map(painted.face, color_map)
-    alpha = blend_alpha(
-        painted.hull, painted.learned, config.mask, erode=config.erode, feather=config.feather
-    )
-    return paste_face(image, face, alpha, painted.frame_to_crop)
-
-
-def _find_ahead(
-    frames: Iterable[Frame], run: TrainedRun, pack: FacePack, depth: int
-) -> Iterator[tuple[Frame, list[FoundFace]]]:
-    """Each frame and its faces; the next `depth` frames are searched while this one is used."""
-    # With an embedder, likeness tells true faces from false ones: weak detections may stay.
-    min_score = run.config.extract.weak_score if pack.embedder is not None else None
-    # One searcher: a pack's networks serve one thread at a time.
-    with ThreadPoolExecutor(1) as searcher:
-        ahead: deque[tuple[Frame, Future[list[FoundFace]]]] = deque()
-        for frame in frames:
-            ahead.append((frame, searcher.submit(pack.find, frame.image, min_score=min_score)))
-            if len(ahead) > depth:
-                first, found = ahead.popleft()
-                yield first, found.result()
-        for first, found in ahead:
-            yield first, found.result()
-
-
-def _paint_batch(
-    waiting: list[tuple[Frame, FoundFace | None]], run: TrainedRun, rebuild: bool
-) -> Iterator[tuple[Frame, PaintedFace | None]]:
-    size, pack_name = run.config.model.size, run.facts.landmarks_pack
-    faces = [face for _, face in waiting if face is not None]
-    matrices = [align(face.landmarks, pack_name, run.facts.coverage, size) for face in faces]
-    crops = [
-        cut_crop(as_uint8(frame.image), matrix, size)
-        for (frame, _), matrix in zip(
-            [w for w in waiting if w[1] is not None], matrices, strict=True
-        )
+def _paint_block(
+    frames: list[Frame],
+    plan: CastPlan,
+    run: TrainedRun,
+    views: list[View],
+    config: ConvertConfig,
+    rebuild: bool,
+) -> Iterator[PaintedFrame]:
+    cuts: list[list[_Cut] | str] = [
+        _cut_faces(frame, plan.placements.get(frame.index, []), run) for frame in frames
     ]
-    painted = iter(_run_model(crops, run, rebuild)) if crops else iter(())
-    placed = iter(zip(matrices, crops, strict=True))
-    for frame, face in waiting:
-        if face is None:
-            yield frame, None
+    every = [cut for some in cuts if not isinstance(some, str) for cut in some]
+    painted = iter(_run_model([cut.crop for cut in every], run, views, config, rebuild))
+    for frame, some in zip(frames, cuts, strict=True):
+        if isinstance(some, str):
+            yield PaintedFrame(frame, [], failed=some)
             continue
-        matrix, crop = next(placed)
-        swapped, rebuilt, learned = next(painted)
-        hull = face_mask(face.landmarks, pack_name, matrix, size)
-        yield frame, PaintedFace(face, matrix, crop, swapped, rebuilt, hull, learned)
+        faces = [
+            PaintedFace(cut.placement, cut.frame_to_crop, cut.crop, *rest[:2], cut.hull, rest[2])
+            for cut, rest in zip(some, painted, strict=False)
+        ]
+        yield PaintedFrame(frame, faces)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    placement: Placement
+    frame_to_crop: Float[np.ndarray, "2 3"]
+    crop: UInt8[np.ndarray, "s s 3"]
+    hull: Float[np.ndarray, "s s"]
+
+
+def _cut_faces(frame: Frame, placements: list[Placement], run: TrainedRun) -> list[_Cut] | str:
+    size, pack = run.config.model.size, run.facts.landmarks_pack
+    cuts = []
+    try:
+        for placement in placements:
+            matrix = align(placement.landmarks, pack, run.facts.coverage, size)
+            crop = cut_crop(as_uint8(frame.image), matrix, size)
+            hull = face_mask(placement.landmarks, pack, matrix, size)
+            cuts.append(_Cut(placement, matrix, crop, hull))
+    except (ValueError, np.linalg.LinAlgError) as error:
+        return f"frame {frame.index}: its face cannot be cut out ({error})"
+    return cuts
+
+
+_Painting = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 @torch.no_grad()
 def _run_model(
-    crops: list[UInt8[np.ndarray, "s s 3"]], run: TrainedRun, rebuild: bool
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    crops: list[UInt8[np.ndarray, "s s 3"]],
+    run: TrainedRun,
+    views: list[View],
+    config: ConvertConfig,
+    rebuild: bool,
+) -> list[_Painting]:
+    """Painted face, rebuilt face and learned mask of each crop, the mean over all views."""
+    if not crops:
+        return []
     device = next(run.model.parameters()).device
-    pixels = torch.from_numpy(np.stack(crops)).to(device)
-    code = run.model.encode(pixels.permute(0, 3, 1, 2).float() / 255)
-    face, mask = run.model.decode(code, "source")
-    rebuilt = run.model.decode(code, "target")[0] if rebuild else torch.zeros_like(face)
+    pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2).float() / 255
+    sums: list[torch.Tensor] = []
+    for view in views:
+        code = run.model.encode(see(pixels, view))
+        face, mask = run.model.decode(code, painted_side(config))
+        rebuilt = run.model.decode(code, shown_side(config))[0] if rebuild else None
+        seen = [unsee(x, view) for x in (face, rebuilt, mask) if x is not None]
+        sums = [a + b for a, b in zip(sums, seen, strict=True)] if sums else seen
+    means = [x.float() / len(views) for x in sums]
 
     def pictures(x: torch.Tensor) -> np.ndarray:
-        return x.float().permute(0, 2, 3, 1).cpu().numpy()
+        return x.permute(0, 2, 3, 1).cpu().numpy()
 
-    masks = [None] * len(crops) if mask is None else list(mask[:, 0].float().cpu().numpy())
-    return list(zip(pictures(face), pictures(rebuilt), masks, strict=True))
+    faces = pictures(means[0])
+    rebuilds = pictures(means[1]) if rebuild else np.zeros_like(faces)
+    has_mask = len(means) > 1 + rebuild
+    masks = list(means[-1][:, 0].cpu().numpy()) if has_mask else [None] * len(crops)
+    return list(zip(faces, rebuilds, masks, strict=True))

@@ -18,7 +18,18 @@ from tqdm import tqdm
 from .. import __version__
 from ..actors import ActorTruth, load_truth
 from ..config import ConvertConfig, EvaluateConfig
-from ..conversion import PaintedFace, build_run_pack, composite, paint_frames
+from ..conversion import (
+    CastPlan,
+    PaintedFace,
+    PaintedFrame,
+    build_run_packs,
+    composite,
+    composite_frames,
+    paint_frames,
+    plan_cast,
+    scout_clip,
+    whom,
+)
 from ..errors import FaceswapError
 from ..faces import (
     FacePack,
@@ -150,14 +161,28 @@ def evaluate_clip(
     if trained_on_it:
         say(f"warning: the run was trained on {clip.name}: every figure flatters it")
     run.model.to(pick_device(convert.device))
-    pack = build_run_pack(run)
+    packs = build_run_packs(run)
+    pack = packs[0]
     for note in pack.notes:
         say(note)
+    if _is_face_set(clip):
+        # Its pictures are no neighbours in time.
+        convert = convert.model_copy(
+            update={"smooth": 0.0, "color_steady": 0.0, "mask_steady": 0.0}
+        )
+    scouting = scout_clip(clip, fingerprint, run, packs, convert, say=say)
+    plan = plan_cast(
+        scouting.sightings,
+        run.facts.landmarks_pack,
+        whom(run, pack, convert),
+        convert,
+        run.config.extract.sure_score,
+    )
     # A folder of crops may stand beside the clip that it was cut from, and bear its name.
     truth = load_truth(clip) if clip.is_file() else None
     reasons: dict[str, str] = {}
     judge = _pick_judge(run, config, truth, reasons)
-    measures, problems = _measure(run, clip, converted, pack, config, convert, truth, judge)
+    measures, problems = _measure(run, clip, converted, plan, pack, config, convert, truth, judge)
     for problem in problems:
         say(f"warning: {clip.name}: {problem}")
     if not len(measures.get("heldout_psnr_db")):
@@ -199,6 +224,14 @@ def _fingerprints(clip: Path) -> set[str]:
     return found
 
 
+def _is_face_set(clip: Path) -> bool:
+    if not clip.is_dir():
+        return False
+    with suppress(FaceswapError):
+        return len(open_face_set(clip).faces) > 0
+    return False
+
+
 def report_table(report: dict[str, Any]) -> str:
     """A report's metrics as lines: name, figure, how to read it or why there is none."""
     lines = []
@@ -225,6 +258,7 @@ def _measure(
     run: TrainedRun,
     clip: Path,
     converted: Path | None,
+    plan: CastPlan,
     pack: FacePack,
     config: EvaluateConfig,
     convert: ConvertConfig,
@@ -233,30 +267,30 @@ def _measure(
 ) -> tuple[Measures, list[str]]:
     """Walk the clip once, with its conversion and its twins beside it."""
     measures = Measures()
-    # `pack` is busy with the frames ahead.
-    judging_pack = build_run_pack(run)
+    without = convert.model_copy(update={"color": "none"})
     twins = (truth.twin.raw, truth.twin.matched) if truth and truth.twin else (None, None)
     beside = [_frames_of(path) for path in (converted, *twins)]
     with open_clip(clip) as reader:
         total = reader.info.frame_count
         frames = (frame for frame in reader if frame.index % config.every == 0)
-        walk = paint_frames(frames, run, pack, convert, rebuild=True)
+        walk = composite_frames(paint_frames(frames, plan, run, convert, rebuild=True), convert)
         others = [
             _every(frames, config.every, path)
             for frames, path in zip(beside, (converted, *twins), strict=True)
         ]
-        for frame, painted in tqdm(walk, total=total, desc="evaluate", unit="frame", disable=None):
+        for made in tqdm(walk, total=total, desc="evaluate", unit="frame", disable=None):
+            frame = made.frame
+            painted = made.painted.faces[0] if made.painted.faces else None
             swap, twin_raw, twin_matched = (next(other) for other in others)
             # A frame whose face was missed stays as it is, and is measured so against the truth.
-            raw = matched = frame.image
+            raw, matched = frame.image, made.image
             measures.add(frames=1.0, faces=float(painted is not None))
             if painted is not None:
                 _measure_rebuilt(measures, painted)
-                matched = composite(frame.image, painted, convert)
-                without = convert.model_copy(update={"color": "none"})
-                raw = composite(frame.image, painted, without)
+                if truth is not None:
+                    raw = composite(PaintedFrame(frame, [painted]), without)
                 shown = as_uint8(swap.image if swap is not None else matched)
-                _measure_swap(measures, frame, painted, shown, run, judging_pack, truth, judge)
+                _measure_swap(measures, frame, painted, shown, run, pack, truth, judge)
             elif truth is not None:
                 measures.add(detected=0.0)
             if truth is not None and twin_raw is not None and twin_matched is not None:
@@ -308,7 +342,7 @@ def _measure_swap(
     """Identity, pose, expression and sharpness of the swapped frame against the target's."""
     name = run.facts.landmarks_pack
     nothing = float("nan")
-    five = five_points(painted.found.landmarks, name)
+    five = five_points(painted.placement.landmarks, name)
     distance = float(np.linalg.norm(five[1] - five[0]))
     face = _nearest(pack.find(shown), five, distance)
     size = run.config.model.size
@@ -318,7 +352,7 @@ def _measure_swap(
         sharpness=sharpness_ratio(swap_crop, painted.crop, painted.hull),
     )
     points_name: LandmarksPack
-    points, points_name = painted.found.landmarks, name
+    points, points_name = painted.placement.landmarks, name
     if truth is not None:
         points, points_name = truth.landmarks[frame.index], "ibug68"
     mouth = mouth_opening(points, points_name)

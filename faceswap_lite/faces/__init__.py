@@ -11,7 +11,7 @@ from .align import (
 )
 from .detect import DETECTORS, Detection, Detector
 from .embed import EMBEDDERS, Embedder, build_embedder, embedding_distance, likeness
-from .extract import ExtractSummary, extract_faces
+from .extract import ExtractSummary, extract_faces, one_opencv_thread, wanted_person
 from .face_set import FaceSet, StoredFace, describe_face_set, open_face_set
 from .geometry import (
     compose,
@@ -19,6 +19,14 @@ from .geometry import (
     invert_similarity,
     similarity_scale,
     transform_points,
+)
+from .given_masks import (
+    GivenMasks,
+    given_masks_for,
+    given_views,
+    masks_fingerprint,
+    masks_line,
+    multiply_masks,
 )
 from .landmarks import LANDMARKERS, Landmarker, Landmarks
 from .mask import face_mask, features_mask
@@ -41,6 +49,7 @@ __all__ = [
     "FaceRecord",
     "FaceSet",
     "FoundFace",
+    "GivenMasks",
     "Landmarker",
     "Landmarks",
     "LandmarksPack",
@@ -62,13 +71,20 @@ __all__ = [
     "fit_similarity",
     "five_points",
     "frame_to_canonical",
+    "given_masks_for",
+    "given_views",
     "invert_similarity",
     "likeness",
+    "masks_fingerprint",
+    "masks_line",
     "mouth_opening",
+    "multiply_masks",
+    "one_opencv_thread",
     "open_face_set",
     "read_record",
     "sharpness",
     "similarity_scale",
     "transform_points",
+    "wanted_person",
     "write_crop",
 ]

@@ -104,7 +104,7 @@ def extract_faces(
         # What `auto` took at first is kept: a set holds one kind of landmarks.
         names = tuple(found["pack"])
     packs = _packs(names, config)
-    wanted = None if like is None else _wanted(like, packs[0])
+    wanted = None if like is None else wanted_person(like, packs[0])
     if todo == "start":
         _start(out, found_job, job, packs[0], sources)
     extraction = Extraction(out, job, config, sources, packs, wanted, problems)
@@ -142,7 +142,13 @@ def _photo_sha256(photo: Path) -> str:
     return file_sha256(photo)
 
 
-def _wanted(photo: Path, pack: FacePack) -> Wanted:
+def wanted_person(photo: Path, pack: FacePack) -> Wanted:
+    """The person on a photo: its largest face.
+
+    Raises: FaceswapError when there is no embedder, no photo, or no face on it.
+    """
+    if not photo.is_file():
+        raise FaceswapError(f"--like {photo}: no such photo")
     if pack.embedder is None:
         raise FaceswapError(
             f"--like {photo}: needs an embedder to compare faces, and there is none; name one with "

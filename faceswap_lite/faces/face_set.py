@@ -2,7 +2,7 @@
 
 The truth is in the crops. Beside them, in a hidden folder, lie the extraction's own file and an
 index that makes opening quick; both may be lost. What curation set aside lies in a folder of its
-own and is no part of the set.
+own and is no part of the set; so do masks that a person drew (given_masks.py).
 """
 
 import json
@@ -28,6 +28,7 @@ from .records import CROP_SUFFIXES, FaceRecord, read_record
 
 HIDDEN_FOLDER = ".faceswap_lite"
 REJECTED_FOLDER = "_rejected"
+MASKS_FOLDER = "_masks"
 JOB_FILE = "extraction.json"
 _INDEX_FILE = "index.npz"
 _INDEX_VERSION = 1
@@ -204,7 +205,7 @@ def _entries(path: Path) -> tuple[list[_Entry], int]:
     new: list[tuple[Path, tuple[int, int]]] = []
     others = 0
     for file in sorted(path.iterdir(), key=lambda file: file.name):
-        if file.name.startswith(".") or file.name == REJECTED_FOLDER:
+        if file.name.startswith(".") or file.name in (REJECTED_FOLDER, MASKS_FOLDER):
             continue
         if file.suffix.lower() not in CROP_SUFFIXES or not file.is_file():
             others += 1

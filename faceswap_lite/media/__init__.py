@@ -10,9 +10,12 @@ from .clips import (
     find_clips,
     list_images,
 )
+from .credentials import Credentials, check_signing, read_credentials, sign_file
 from .images import read_image, write_image
+from .label import draw_label
 from .marks import SyntheticMark, read_synthetic_mark
 from .reading import ClipReader, open_clip
+from .sidecar import Verdict, check_output, sidecar_path, write_sidecar
 from .writing import ClipWriter
 
 __all__ = [
@@ -22,13 +25,22 @@ __all__ = [
     "ClipReader",
     "ClipWriter",
     "ColorTags",
+    "Credentials",
     "Frame",
     "SyntheticMark",
+    "Verdict",
+    "check_output",
+    "check_signing",
     "clip_fingerprint",
+    "draw_label",
     "find_clips",
     "list_images",
     "open_clip",
+    "read_credentials",
     "read_image",
     "read_synthetic_mark",
+    "sidecar_path",
+    "sign_file",
     "write_image",
+    "write_sidecar",
 ]

@@ -48,7 +48,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
 
 def write_image(
     path: Path,
-    image: UInt8[np.ndarray, "h w 3"],
+    image: UInt8[np.ndarray, "h w c"],
     text: dict[str, str] | None = None,
     mark: SyntheticMark | None = None,
     compression: int = 3,

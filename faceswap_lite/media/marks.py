@@ -22,25 +22,28 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
  xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
- Iptc4xmpExt:DigitalSourceType="{source}" xmp:CreatorTool="{tool} {version}" dc:source="run:{run}"/>
+ Iptc4xmpExt:DigitalSourceType="{source}" xmp:CreatorTool="{tool} {version}"
+ dc:source="run:{run} job:{job}"/>
 </rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
 
 
 @dataclass(frozen=True)
 class SyntheticMark:
-    """Who made it synthetic: tool, version and the fingerprint of the run."""
+    """Who made it synthetic: tool, version, the fingerprint of the run, the conversion's job."""
 
     version: str
     run: str | None
     tool: str = "faceswap_lite"
     digital_source_type: str = SOURCE_TYPE
+    job: str | None = None
+    """16 hex digits, the ones in the sidecar: it finds the sidecar of a renamed copy."""
 
     def comment(self) -> str:
         """The mark as one line of `key=value` pairs for a container's comment."""
         return (
             f"DigitalSourceType={IPTC}{self.digital_source_type}; tool={self.tool}; "
-            f"version={self.version}; run={self.run or 'none'}"
+            f"version={self.version}; run={self.run or 'none'}; job={self.job or 'none'}"
         )
 
     def xmp(self) -> str:
@@ -50,6 +53,7 @@ class SyntheticMark:
             tool=self.tool,
             version=self.version,
             run=self.run or "none",
+            job=self.job or "none",
         )
 
 
@@ -59,16 +63,19 @@ def read_synthetic_mark(path: Path) -> SyntheticMark | None:
         pictures = list_images(path)
         return read_synthetic_mark(pictures[0]) if pictures else None
     text = _picture_text(path) if path.suffix.lower() in IMAGE_SUFFIXES else _clip_text(path)
-    source = re.search(r"DigitalSourceType=\"?" + re.escape(IPTC) + r"(\w+)", text)
+    # Editors of metadata write XMP's values as elements, where this module writes attributes.
+    source = re.search(r"DigitalSourceType(?:=\"?|>)" + re.escape(IPTC) + r"(\w+)", text)
     if source is None:
         return None
-    tool = re.search(r"(?:tool=|CreatorTool=\")(\S+?)(?:; version=| )([^;\"]+)", text)
-    run = re.search(r"run[=:]([0-9a-z]+)", text)
+    tool = re.search(r"(?:tool=|CreatorTool(?:=\"|>))(\S+?)(?:; version=| )([^;\"<]+)", text)
+    run = re.search(r"\brun[=:]([0-9a-z]+)", text)
+    job = re.search(r"\bjob[=:]([0-9a-f]{16})\b", text)
     return SyntheticMark(
         tool=tool[1] if tool else "unknown",
         version=tool[2] if tool else "unknown",
         run=run[1] if run and run[1] != "none" else None,
         digital_source_type=source[1],
+        job=job[1] if job else None,
     )
 
 
@@ -91,7 +98,9 @@ def _clip_text(path: Path) -> str:
             found = container.metadata
     except (av.FFmpegError, OSError):
         return ""
-    comment = "".join(value for key, value in found.items() if key.lower() == "comment")
+    # Matroska spells it COMMENT, and programs of Apple's com.apple.quicktime.comment.
+    comments = [value for key, value in found.items() if key.lower().endswith("comment")]
+    comment = "\n".join(comments)
     return comment if "DigitalSourceType" in comment else found.get("xmp", "")
 
 

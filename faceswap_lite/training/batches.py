@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config import TrainingConfig
 from ..errors import FaceswapError
-from ..faces import FaceSet
+from ..faces import FaceSet, given_views, multiply_masks
 from ..faces.face_set import face_key
 from ..models import SIDES, Side
 from .augment import Geometry, Views, draw_geometry, make_views
@@ -49,10 +49,16 @@ class SideData:
 
 
 def load_pixels(faces: FaceSet, size: int) -> tuple[UInt8[Tensor, "n 5 m m"], float]:
-    """All faces as red, green, blue, mask, features, and the stored side in sides of the view."""
+    """All faces as red, green, blue, mask, features, and the stored side in sides of the view.
+
+    Where a person drew a mask of a face, mask and features are cut by it.
+    """
     margin = min(face.record.margin for face in faces.faces)
     crops = faces.crops(size, margin)  # (n, m, m, 3)
     extra = np.stack([faces.masks(size, margin), faces.features(size, margin)], -1)
+    for place, given in given_views(faces, size, margin).items():
+        # Features too: a hand before the mouth is not to be learned as one.
+        extra[place] = multiply_masks(extra[place], given[..., None])
     pixels = torch.from_numpy(np.concatenate([crops, extra], -1)).permute(0, 3, 1, 2).contiguous()
     return pixels, crops.shape[1] / size
 

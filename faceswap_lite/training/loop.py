@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..config import Config, TrainingConfig
 from ..curation import RARE, pending_rejections, say_coverage
 from ..errors import FaceswapError
-from ..faces import FaceSet
+from ..faces import FaceSet, masks_line
 from ..media import write_image
 from ..models import SIDES, Side, build_model
 from ..outputs import write_text
@@ -106,6 +106,9 @@ def train(
         "source": load_side(source, size, options, facts.source.groups, facts.source.weights),
         "target": load_side(target, size, options, facts.target.groups, facts.target.weights),
     }
+    for name, faces in sets.items():
+        if line := masks_line(faces):
+            say(f"{name}: {line}")
     share = _share_of_batch(fabric, options)
     if start is None:
         _say_what_curation_knows(sets, facts, say)
@@ -154,6 +157,8 @@ def train(
         f"{config.model.architecture} {size} px on {fabric.device}, {fabric._precision.precision}"
         + (f", {fabric.world_size} processes" if fabric.world_size > 1 else "")
     )
+    if not facts.consent:
+        say('no consent recorded: --set consent="who, when, to what"')
     if options.steps is None and options.minutes is None and options.patience is None:
         say("no --steps and no --minutes: training goes on until Ctrl-C, which saves")
 

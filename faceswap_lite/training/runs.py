@@ -14,7 +14,7 @@ from .. import __version__
 from ..config import Config, TrainingConfig, WeightsName, dump_config, load_config
 from ..curation import sampling_weights
 from ..errors import FaceswapError
-from ..faces import FaceSet, LandmarksPack
+from ..faces import FaceSet, LandmarksPack, masks_fingerprint
 from ..faces.face_set import face_key
 from ..models import SIDES, Side, SwapAutoencoder, build_model
 from ..outputs import claim, file_sha256, job_id, read_json, write_json, write_text
@@ -62,6 +62,8 @@ class IdentityFacts(BaseModel):
     """Which faces are seen and held out, and since when; those that have left included."""
     weights: dict[str, float] = {}
     """Faces, by their keys, that curate wants drawn more or less often than others (1)."""
+    masks: str = ""
+    """What changes with the masks that a person drew of these faces; empty: there are none."""
 
     @property
     def center(self) -> Float[np.ndarray, " d"] | None:
@@ -86,6 +88,8 @@ class RunFacts(BaseModel):
     """The runs that the first weights came from, oldest first: see `initial.py`."""
     lr: float | None = None
     """The rate that a range test named for this run; None where the config has one."""
+    consent: str = ""
+    """Who agreed to this swap, when and to what."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ def describe_identity(faces: FaceSet) -> IdentityFacts:
         clips=sorted({r.clip_fingerprint for r in records}),
         embedder=faces.embedder,
         weights=_weights_of(faces),
+        masks=masks_fingerprint(faces),
         centroid=None if embeddings is None else embeddings.mean(0).tolist(),
     )
 
@@ -171,7 +176,13 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
         coverage=source.coverage,
         source=sides["source"],
         target=sides["target"],
+        consent=config.consent.strip() or _consent_of(base, sides["source"]),
     )
+
+
+def _consent_of(base: RunFacts | None, source: IdentityFacts) -> str:
+    """The base's consent, as long as the face that is put on is still the same person's."""
+    return base.consent if base is not None and base.source.path == source.path else ""
 
 
 def _base_facts(config: Config) -> RunFacts | None:
@@ -235,9 +246,16 @@ def take_up(
             raise FaceswapError(f"{run}: is not a run folder and not empty; choose another name")
         _clear(run)
         return TakenUp("start", None, facts)
-    if action == "resume" and found is not None:
-        facts = carry_on(found, facts, sets, config.training, start or 0, say)
-        remove_after(run, start)
+    if found is not None:
+        # Given late, it counts all the same: for a run that is finished, too.
+        consent = config.consent.strip() or found.consent or facts.consent
+        if action == "resume":
+            facts = carry_on(found, facts, sets, config.training, start or 0, say)
+            facts = facts.model_copy(update={"consent": consent})
+            remove_after(run, start)
+        elif consent != found.consent:
+            facts = found.model_copy(update={"consent": consent})
+            write_json(run / FACTS_FILE, facts.model_dump())
     return TakenUp(action, start, facts)
 
 
@@ -286,6 +304,11 @@ def carry_on(
             say(
                 f"note: {now.path} changed since this run began: {joined} faces joined, "
                 f"{heldout} of them held out or beside these, {left} left; new ones come in{over}"
+            )
+        if before.masks != now.masks:
+            say(
+                f"note: {now.path}: the masks of its faces are not those that this run last saw; "
+                "it goes on with today's"
             )
         clips = sorted({*before.clips, *now.clips})
         # What the run began with holds, whatever was decided since: a resumed run is the same run.

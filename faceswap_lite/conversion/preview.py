@@ -1,0 +1,143 @@
+"""A sheet of a few frames under several settings: choose with your eyes before the long run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from .. import __version__
+from ..config import ConvertConfig, change_section
+from ..errors import FaceswapError
+from ..faces import as_uint8
+from ..media import Frame, SyntheticMark, clip_fingerprint, open_clip, write_image
+from ..outputs import claim
+from ..training import TrainedRun
+from ..training.hardware import pick_device
+from .casting import plan_cast
+from .composite import composite_frames
+from .convert import whom
+from .paint import paint_frames
+from .scout import build_run_packs, scout_clip
+
+FRAMES = 6
+CELL_PX = 224
+TITLE_PX = 22
+# How much of the frame a cell shows, in widths of the face.
+CELL_FACES = 2.0
+
+DEFAULT_TRIES = (
+    "color=none",
+    "color=mkl",
+    "color=reinhard",
+    "mask=hull",
+    "mask=learned",
+    "blend=multiband",
+    "relight=0.5",
+    "sharpen=1 grain=1",
+)
+
+
+@dataclass(frozen=True)
+class _Row:
+    title: str
+    cells: list[UInt8[np.ndarray, "c c 3"]]
+
+
+def preview_sheet(
+    run: TrainedRun,
+    clip: Path,
+    out: Path,
+    config: ConvertConfig,
+    tries: Sequence[str] = (),
+    *,
+    like: Path | None = None,
+    frames: int = FRAMES,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write a sheet to `out`: frames of the clip as columns, settings as rows, the clip on top.
+
+    A try is options of `convert` with spaces between them: "color=mkl mask=hull". Averages over
+    neighbouring frames are left out: a still does not show them. What is found in the clip is kept
+    for the conversion.
+    Raises: FaceswapError when the face to swap is nowhere, or `out` exists.
+    """
+    claim(out, "", None, finished=True, overwrite=overwrite)
+    still = config.model_copy(update={"color_steady": 0.0, "mask_steady": 0.0, "label": ""})
+    settings = {"as set": still}
+    for words in tries or DEFAULT_TRIES:
+        settings[words] = change_section(still, words.split())
+    run.model.to(pick_device(config.device))
+    packs = build_run_packs(run)
+    scouting = scout_clip(clip, clip_fingerprint(clip), run, packs, config, say=say)
+    wanted = whom(run, packs[0], config, like)
+    sure = run.config.extract.sure_score
+    pack = run.facts.landmarks_pack
+    plan = plan_cast(scouting.sightings, pack, wanted, config, sure)
+    if not plan.placements:
+        raise FaceswapError(f"{clip}: the face to swap was found in no frame")
+    there = sorted(plan.placements)
+    picked = [there[i] for i in np.linspace(0, len(there) - 1, frames).round().astype(int)]
+    picked = list(dict.fromkeys(picked))
+    windows = {index: _window(plan.placements[index][0].landmarks) for index in picked}
+    shown = _frames(clip, set(picked))
+    rows = [_Row("clip", [_cell(f.image, windows[f.index]) for f in shown])]
+    for title, options in settings.items():
+        own = plan_cast(scouting.sightings, pack, wanted, options, sure)
+        made = composite_frames(paint_frames(shown, own, run, options), options)
+        rows.append(_Row(title, [_cell(m.image, windows[m.frame.index]) for m in made]))
+    mark = SyntheticMark(version=__version__, run=run.fingerprint)
+    write_image(out, _draw(rows, picked), mark=mark)
+
+
+def _frames(clip: Path, indices: set[int]) -> list[Frame]:
+    shown = []
+    with open_clip(clip) as reader:
+        for frame in reader:
+            if frame.index in indices:
+                shown.append(frame)
+            if len(shown) == len(indices):
+                break
+    return shown
+
+
+def _window(landmarks: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, " 4"]:
+    """Left, top, right, bottom of a square around the face, in pixels of the frame."""
+    low, high = landmarks.min(0), landmarks.max(0)
+    half = CELL_FACES * float((high - low).max()) / 2
+    middle = (low + high) / 2
+    return np.round([*(middle - half), *(middle + half)]).astype(np.int64)
+
+
+def _cell(image: np.ndarray, window: Int[np.ndarray, " 4"]) -> UInt8[np.ndarray, "c c 3"]:
+    left, top, right, bottom = (int(value) for value in window)
+    height, width = image.shape[:2]
+    part = as_uint8(image)[max(top, 0) : max(bottom, 1), max(left, 0) : max(right, 1)]
+    part = cv2.copyMakeBorder(
+        part,
+        max(-top, 0),
+        max(bottom - height, 0),
+        max(-left, 0),
+        max(right - width, 0),
+        cv2.BORDER_CONSTANT,
+    )
+    way = cv2.INTER_AREA if part.shape[0] > CELL_PX else cv2.INTER_CUBIC
+    return cv2.resize(part, (CELL_PX, CELL_PX), interpolation=way)
+
+
+def _draw(rows: list[_Row], frames: list[int]) -> UInt8[np.ndarray, "h w 3"]:
+    height = TITLE_PX + len(rows) * (CELL_PX + TITLE_PX)
+    sheet = Image.new("RGB", (len(frames) * CELL_PX, height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TITLE_PX * 0.6)
+    for column, frame in enumerate(frames):
+        draw.text((column * CELL_PX + 4, 3), f"frame {frame}", "black", font)
+    for number, row in enumerate(rows):
+        top = TITLE_PX + number * (CELL_PX + TITLE_PX)
+        draw.text((4, top + 3), row.title, "black", font)
+        for column, cell in enumerate(row.cells):
+            sheet.paste(Image.fromarray(cell), (column * CELL_PX, top + TITLE_PX))
+    return np.asarray(sheet)

@@ -1,0 +1,84 @@
+"""What is done of a clip that is being written, in a folder that outlives a killed process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import FaceswapError
+from ..outputs import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some frames on end, whole and on the disk."""
+
+    pts: list[int]
+    """When each frame is shown, in ticks of the clip's time base."""
+    delay: int = 0
+    """By how many frames, at most, a frame is decoded later than its place in the order shown."""
+
+
+class PieceShelf:
+    """The whole pieces of a clip, in order, each known by a record (JSON) in `folder`.
+
+    A piece counts only when its record is there, so the record is written last and removed first.
+    Records of another `recipe` do not count: their frames were encoded in another way.
+    """
+
+    def __init__(self, folder: Path, recipe: str):
+        self._folder, self._recipe = folder, recipe
+        self.pieces: list[Piece] = []
+        while (piece := self._read(len(self.pieces))) is not None:
+            self.pieces.append(piece)
+
+    @property
+    def frames(self) -> int:
+        """How many frames the pieces hold."""
+        return sum(len(piece.pts) for piece in self.pieces)
+
+    @property
+    def pts(self) -> list[int]:
+        """When each of their frames is shown."""
+        return [pts for piece in self.pieces for pts in piece.pts]
+
+    @property
+    def last_pts(self) -> int | None:
+        """When the last of them is shown; None without pieces."""
+        return self.pieces[-1].pts[-1] if self.pieces else None
+
+    def file(self, number: int) -> Path:
+        """Where the frames of a piece lie, if it is a video."""
+        return self._folder / f".{number:06d}.mkv"
+
+    def files(self) -> list[Path]:
+        """Where the frames of all pieces lie, if they are videos."""
+        return [self.file(number) for number in range(len(self.pieces))]
+
+    def add(self, piece: Piece) -> None:
+        """Count a piece whose frames are safe on the disk.
+
+        Raises: FaceswapError when the disk refuses.
+        """
+        record = {"schema": 1, "recipe": self._recipe, "delay": piece.delay, "pts": piece.pts}
+        write_json(self._record(len(self.pieces)), record)
+        self.pieces.append(piece)
+
+    def keep(self, frames: int) -> None:
+        """Drop the pieces that reach beyond this number of frames."""
+        while self.frames > frames:
+            self.pieces.pop()
+            self._record(len(self.pieces)).unlink()
+            self.file(len(self.pieces)).unlink(missing_ok=True)
+
+    def _record(self, number: int) -> Path:
+        return self._folder / f".{number:06d}.json"
+
+    def _read(self, number: int) -> Piece | None:
+        path = self._record(number)
+        if not path.exists():
+            return None
+        said = read_json(path)
+        try:
+            piece = Piece(said["pts"], said["delay"])
+            return piece if said["recipe"] == self._recipe and piece.pts else None
+        except (KeyError, TypeError) as error:
+            raise FaceswapError(f"{path}: is no record of a piece; remove it") from error

@@ -1,0 +1,82 @@
+"""The file beside an output, `OUT.json`: what it was made from, and whether it was altered since.
+
+It tells accidents and honest edits. Who alters a clip on purpose can write a new sidecar: against
+that, sign (`credentials.py`).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..outputs import found_job, write_json
+from .clips import clip_fingerprint
+from .marks import SyntheticMark, read_synthetic_mark
+
+LARGEST = 1 << 20
+"""Bytes. Larger JSON files beside an output are no sidecars."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an output has the bytes that were written; `facts` are its sidecar's."""
+
+    state: Literal["unaltered", "altered", "unknown"]
+    sidecar: Path | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """The verdict in words."""
+        if self.state == "unaltered":
+            return "not altered since"
+        if self.state == "altered":
+            return "bytes changed since"
+        if self.sidecar is None:
+            return "no sidecar beside it: whether it was altered cannot be told"
+        return f"{self.sidecar.name} holds no hash: whether it was altered cannot be told"
+
+
+def sidecar_path(out: Path) -> Path:
+    """Where an output's sidecar lies: beside it, its whole name and `.json`."""
+    return out.with_name(out.name + ".json")
+
+
+def write_sidecar(out: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write the facts of a finished output beside it; what was written, `output_sha256` added.
+
+    `facts` has a `job`; the hash is of the file's bytes, of a folder its `clip_fingerprint`, so
+    nothing may be written into the output afterwards.
+    Raises: FaceswapError when the output cannot be read or the disk refuses.
+    """
+    if "job" not in facts:
+        raise ValueError("a sidecar without a job is never found again")
+    written = {**facts, "output_sha256": clip_fingerprint(out)}
+    write_json(sidecar_path(out), written)
+    return written
+
+
+def check_output(path: Path, mark: SyntheticMark | None = None) -> Verdict:
+    """Whether a file, or a folder's pictures, are the bytes that a conversion wrote.
+
+    The sidecar is PATH.json; for a renamed copy or a remux, any JSON file beside it of the job
+    that the mark names. `mark`: what `read_synthetic_mark` said, when that is known already.
+    Raises: FaceswapError when the output cannot be read.
+    """
+    mark = mark or read_synthetic_mark(path)
+    sidecar, facts = _find_sidecar(path.absolute(), mark.job if mark else None)
+    if sidecar is None or "output_sha256" not in facts:
+        return Verdict("unknown", sidecar, facts)
+    same = facts["output_sha256"] == clip_fingerprint(path)
+    return Verdict("unaltered" if same else "altered", sidecar, facts)
+
+
+def _find_sidecar(path: Path, job: str | None) -> tuple[Path | None, dict[str, Any]]:
+    own = sidecar_path(path)
+    facts = found_job(own)
+    if job is not None and facts.get("job") != job:
+        # A renamed copy; or a file that took another's place, and whose mark knows better.
+        for file in sorted(path.parent.glob("*.json")):
+            if file != own and file.is_file() and file.stat().st_size <= LARGEST:
+                beside = found_job(file)
+                if beside.get("job") == job:
+                    return file, beside
+    return (own, facts) if facts else (None, {})
