@@ -103,6 +103,26 @@ def test_the_more_like_one_of_two_is_taken() -> None:
     assert [places(made, i) for i in range(3)] == [[150]] * 3
 
 
+def test_a_look_alike_beside_the_person_is_somebody_else_in_every_frame() -> None:
+    alike = np.array([1.0, 0.9, 0], np.float32)
+    assert WANTED.distance(face(50, alike)) < 1
+    walk = [[face(50, alike)] for _ in range(3)] + [
+        [face(50, alike), face(150, ANNA)] for _ in range(3)
+    ]
+    assert sorted(plan(clip(*walk)).placements) == [3, 4, 5]
+    # Another shot in which the look-alike is alone.
+    alone = clip(*walk, *[[face(80, alike)] for _ in range(3)], cuts=(6,))
+    assert sorted(plan(alone).placements) == [3, 4, 5]
+    # With nobody beside, likeness alone decides.
+    assert sorted(plan(clip(*walk[:3])).placements) == [0, 1, 2]
+
+
+def test_a_face_found_twice_is_one_face() -> None:
+    twice = [[face(50), face(53, np.array([1, 0.2, 0], np.float32))] for _ in range(4)]
+    made = plan(clip(*twice))
+    assert [len(made.placements[i]) for i in range(4)] == [1, 1, 1, 1]
+
+
 def test_without_an_embedder_lone_faces_are_taken_and_several_refused() -> None:
     lone = plan(clip([face(50, None)], [face(51, None)]), wanted=None)
     assert sorted(lone.placements) == [0, 1]

@@ -15,7 +15,7 @@ from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces import FoundFace, LandmarksPack, embedding_distance, five_points
 from ..faces.embed import Metric
-from ..faces.tracks import Tracker, is_sure
+from ..faces.tracks import Tracker, is_sure, overlap
 from .scout import Sighting
 from .smoothing import smooth_points
 
@@ -31,6 +31,11 @@ CUT_NEIGHBOURS = 4
 JUMP = 0.25
 JUMP_STANDS_OUT = 4.0
 
+# A track this near, in units of `same_person`, shows how the person looks in this clip.
+SURELY = 0.75
+# Boxes of one frame that overlap more than this are one face, found twice.
+SAME_FACE = 0.3
+
 # A face this much farther from its track's others than one person's faces are is somebody else's.
 STRANGER = 1.3
 
@@ -43,9 +48,9 @@ class Wanted(NamedTuple):
     same_person: float
 
     def distance(self, face: FoundFace) -> float:
-        """To the person, in units of `same_person`; NaN for a face without a vector."""
+        """To the person, in units of `same_person`."""
         if face.embedding is None:
-            return float("nan")
+            raise ValueError("a face without a vector cannot be compared")
         return embedding_distance(face.embedding, self.center, self.metric) / self.same_person
 
 
@@ -81,6 +86,31 @@ class _Track:
     frames: list[int] = field(default_factory=list)
     faces: list[FoundFace] = field(default_factory=list)
 
+    @property
+    def vector(self) -> Float[np.ndarray, " d"] | None:
+        """The mean of its faces' vectors; None when none has one."""
+        vectors = [face.embedding for face in self.faces if face.embedding is not None]
+        return np.asarray(np.mean(vectors, axis=0, dtype=np.float64)) if vectors else None
+
+    def distance(self, wanted: Wanted) -> float:
+        """The median of its faces' distances to the person; infinite when none has a vector."""
+        distances = [wanted.distance(f) for f in self.faces if f.embedding is not None]
+        return float(np.median(distances)) if distances else float("inf")
+
+    def is_sure(self, sure_score: float) -> bool:
+        """Whether one of its faces stands by itself."""
+        return any(is_sure(f.detection.score, f.presence, sure_score) for f in self.faces)
+
+    def is_beside(self, other: "_Track") -> bool:
+        """Whether both are in one frame, in different places."""
+        mine = dict(zip(self.frames, self.faces, strict=True))
+        shared = [
+            overlap(mine[frame].detection.box_xyxy, face.detection.box_xyxy)
+            for frame, face in zip(other.frames, other.faces, strict=True)
+            if frame in mine
+        ]
+        return bool(shared) and float(np.median(shared)) < SAME_FACE
+
 
 def plan_cast(
     sightings: Sequence[Sighting],
@@ -97,9 +127,10 @@ def plan_cast(
     cuts = find_cuts([sighting.change for sighting in sightings])
     first = sightings[0].frame if sightings else 0
     tracks = _tracks(_casting(sightings, wanted, config), cuts, first, config, wanted)
-    chosen = [track for track in tracks if _is_wanted(track, wanted, config, sure_score)]
     if wanted is not None and not config.all_faces and config.face is None:
-        chosen = _one_a_frame(chosen, wanted)
+        chosen = _whose(tracks, wanted)
+    else:
+        chosen = [track for track in tracks if track.is_sure(sure_score)]
     placements: dict[int, list[Placement]] = {}
     number = 0
     for track in chosen:
@@ -187,25 +218,39 @@ def _one_person(track: _Track, wanted: Wanted) -> list[_Track]:
     return parts
 
 
-def _is_wanted(
-    track: _Track, wanted: Wanted | None, config: ConvertConfig, sure_score: float
-) -> bool:
-    if config.face is not None or config.all_faces or wanted is None:
-        return any(is_sure(f.detection.score, f.presence, sure_score) for f in track.faces)
-    distances = np.array([wanted.distance(face) for face in track.faces])
-    distances = distances[np.isfinite(distances)]
-    return len(distances) > 0 and float(np.median(distances)) <= 1
+def _whose(tracks: list[_Track], wanted: Wanted) -> list[_Track]:
+    """The wanted person's tracks.
+
+    A person is nowhere twice: who is seen beside a better match is somebody else, in every frame,
+    and so is who is more like somebody else than like the person.
+    """
+    likeness = {track: track.distance(wanted) for track in tracks}
+    known = [t.vector for t in tracks if likeness[t] <= SURELY and t.vector is not None]
+    if known:
+        # As the person looks in this light, by this camera, beside as the photo or the set shows.
+        here = wanted._replace(center=np.mean(known, axis=0))
+        likeness = {track: min(far, track.distance(here)) for track, far in likeness.items()}
+    ranked = sorted((t for t in tracks if likeness[t] <= 1), key=lambda t: likeness[t])
+    chosen: list[_Track] = []
+    others: list[_Track] = []
+    for track in ranked:
+        beside = [better for better in chosen if track.is_beside(better)]
+        (others if beside else chosen).append(track)
+    others += [t for t in tracks if likeness[t] > 1 and any(t.is_beside(c) for c in chosen)]
+    vectors = [track.vector for track in others if track.vector is not None]
+    kept = [
+        track
+        for track in chosen
+        if all(track.distance(wanted._replace(center=v)) > likeness[track] for v in vectors)
+    ]
+    return _one_a_frame(kept)
 
 
-def _one_a_frame(tracks: list[_Track], wanted: Wanted) -> list[_Track]:
-    """The tracks without the frames in which another one is more like the person."""
-
-    def likeness(track: _Track) -> float:
-        return float(np.nanmedian([wanted.distance(face) for face in track.faces]))
-
+def _one_a_frame(tracks: list[_Track]) -> list[_Track]:
+    """The tracks, best first, without frames that a better one has: a face that was found twice."""
     taken: set[int] = set()
     kept = []
-    for track in sorted(tracks, key=likeness):
+    for track in tracks:
         free = [i for i, frame in enumerate(track.frames) if frame not in taken]
         taken.update(track.frames)
         if free:

@@ -1,0 +1,168 @@
+"""Is the named person swapped, and nobody else? On clips of several people, losslessly.
+
+    python scripts/bench_who.py --run RUN --media ../shared/media
+
+Each person of a clip is named in turn by a photo cut from one of its frames. A pass without
+swapping, written by the same lossless codec, says which pixels changed; where each person is in
+each shot was read off the pictures. Any run serves: it is not about the painted face.
+"""
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faceswap_lite.config import ConvertConfig
+from faceswap_lite.conversion import Tracks, convert_clip
+from faceswap_lite.conversion.casting import plan_cast
+from faceswap_lite.conversion.convert import whom
+from faceswap_lite.conversion.scout import build_run_packs, scout_clip
+from faceswap_lite.faces import FacePack
+from faceswap_lite.media import ClipWriter, clip_fingerprint, open_clip, write_image
+from faceswap_lite.outputs import write_json
+from faceswap_lite.training import TrainedRun, load_run
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody in a clip: a frame and a face of it (from the left) for the photo, and where he is.
+
+    `shots`: first frame, frame after the last, left, right (pixels of the frame).
+    """
+
+    name: str
+    frame: int
+    face: int
+    shots: tuple[tuple[int, int, int, int], ...]
+
+
+PEOPLE = {
+    "twofaces_headpose": (
+        Person("woman", 0, 0, ((0, 56, 0, 210),)),
+        Person("man", 0, 1, ((0, 56, 230, 480),)),
+    ),
+    "threefaces_walking": (
+        Person("left", 16, 0, ((0, 41, 0, 170),)),
+        Person("middle", 16, 1, ((0, 41, 170, 290),)),
+        Person("right", 16, 2, ((0, 41, 290, 480),)),
+    ),
+    "multishot_multiface_dark": (
+        Person("singer", 109, 0, ((0, 20, 400, 640), (82, 211, 0, 640))),
+        Person("left listener", 274, 0, ((211, 275, 0, 145),)),
+        Person("right listener", 274, 2, ((211, 275, 265, 640),)),
+    ),
+}
+# True cuts, read off the pictures.
+CUTS = {"multishot_multiface_dark": [20, 82, 211]}
+
+
+def check(
+    run: TrainedRun, clip: Path, person: Person, packs: list[FacePack], out: Path
+) -> dict[str, Any]:
+    photo, plain = out / f"{person.name}.png", out / "plain.mkv"
+    cut_photo(clip, person, packs[0], photo)
+    config = ConvertConfig(codec="ffv1")
+    swap, mask = out / "swap.mkv", out / "mask.mkv"
+    convert_clip(
+        run,
+        clip,
+        swap,
+        config,
+        like=photo,
+        tracks=Tracks(mask=mask),
+        overwrite=True,
+        say=lambda line: None,
+    )
+    if not plain.exists():
+        with open_clip(clip) as reader, ClipWriter(plain, like=reader.info, codec="ffv1") as writer:
+            for frame in reader:
+                writer.write(frame.image, frame.pts)
+    swapped = outside_mask = on_others = 0
+    with open_clip(plain) as a, open_clip(swap) as b, open_clip(mask) as m:
+        for before, after, shown in zip(a, b, m, strict=True):
+            changed = (before.image != after.image).any(2)
+            swapped += bool(changed.any())
+            outside_mask += bool((changed & ~rectangle(shown.image[..., 0] > 0)).any())
+            on_others += bool((changed & ~allowed(person, before.index, changed.shape)).any())
+        frames = before.index + 1
+    scouting = scout_clip(clip, clip_fingerprint(clip), run, packs, config, say=lambda line: None)
+    plan = plan_cast(
+        scouting.sightings,
+        run.facts.landmarks_pack,
+        whom(run, packs[0], config, photo),
+        config,
+        run.config.extract.sure_score,
+    )
+    stretches: dict[int, list[int]] = {}
+    for frame_index, some in plan.placements.items():
+        for placement in some:
+            stretches.setdefault(placement.stretch, []).append(frame_index)
+    cuts = CUTS.get(clip.stem, [])
+    crossing = sum(min(some) < cut <= max(some) for some in stretches.values() for cut in cuts)
+    there = sum(last - first for first, last, _, _ in person.shots)
+    return {
+        "clip": clip.stem,
+        "person": person.name,
+        "frames": frames,
+        "in_sight": there,
+        "swapped": swapped,
+        "frames_changed_outside_the_face": outside_mask,
+        "frames_with_a_bystander_touched": on_others,
+        "cuts_found": plan.cuts,
+        "stretches_across_a_cut": crossing,
+    }
+
+
+def rectangle(shown: np.ndarray) -> np.ndarray:
+    """The rectangle about what the mask shows."""
+    box = np.zeros_like(shown)
+    if shown.any():
+        rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
+        box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return box
+
+
+def allowed(person: Person, frame: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Where this person may be in a frame."""
+    where = np.zeros(shape, bool)
+    for first, last, left, right in person.shots:
+        if first <= frame < last:
+            where[:, left:right] = True
+    return where
+
+
+def cut_photo(clip: Path, person: Person, pack: FacePack, out: Path) -> None:
+    with open_clip(clip) as reader:
+        image = next(frame.image for frame in reader if frame.index == person.frame)
+    left, top, right, bottom = pack.find(image)[person.face].detection.box_xyxy.astype(int)
+    border = (right - left) // 2
+    write_image(
+        out,
+        image[max(0, top - border) : bottom + border, max(0, left - border) : right + border],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    run = load_run(given.run)
+    packs = build_run_packs(run)
+    rows = []
+    for stem, people in PEOPLE.items():
+        clip = given.media / "video" / "robust" / f"{stem}.mp4"
+        with tempfile.TemporaryDirectory() as folder:
+            for person in people:
+                rows.append(check(run, clip, person, packs, Path(folder)))
+                print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    if given.json:
+        write_json(given.json, rows)
+
+
+if __name__ == "__main__":
+    main()
