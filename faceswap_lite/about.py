@@ -131,8 +131,11 @@ def describe_origin(path: Path) -> list[str]:
     mark = read_synthetic_mark(path)
     verdict = check_output(path, mark)
     sidecar, facts = verdict.sidecar, verdict.facts
-    if mark is None and sidecar is None:
-        return ["synthetic no mark found"]
+    # A conversion that found nobody to swap says null: nobody calls its output synthetic.
+    calls_it_so = sidecar is not None and facts.get("digital_source_type", "") is not None
+    if mark is None and not calls_it_so:
+        rest = _sidecar_lines(facts) if "run_fingerprint" in facts else []
+        return ["synthetic no mark found", *rest]
     if mark is None:
         lines = [f"synthetic no mark found, but {sidecar} calls it so; {verdict.line()}"]
     else:

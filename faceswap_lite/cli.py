@@ -258,6 +258,8 @@ def convert(
     """
     if (out is None) == (preview_settings is None):
         raise UsageError("convert wants --out or --preview-settings")
+    if like is not None and (face is not None or all_faces):
+        raise UsageError("--like, --face and --all-faces name whom to swap: choose one")
     if tries and preview_settings is None:
         raise UsageError("--try goes with --preview-settings")
     given = {
@@ -266,12 +268,15 @@ def convert(
         "swap": swap,
         "views": views,
         "c2pa": c2pa or None,
-        "masks": masks,
         **_range(frames),
     }
     changed = list(changes or [])
     changed += [f"convert.{name}={value}" for name, value in given.items() if value is not None]
-    options = _options_of_run(run, config, changed).convert
+    whole = _options_of_run(run, config, changed)
+    options = whole.convert
+    if masks is not None:
+        # Not through YAML, to which some folders' names are numbers.
+        options = options.model_copy(update={"masks": str(masks)})
     if label and not options.label:
         options = options.model_copy(update={"label": DEFAULT_LABEL})
     from .conversion import Tracks, convert_clip, preview_sheet
@@ -286,7 +291,14 @@ def convert(
     if out is not None:
         tracks = Tracks(mask=mask_out, layer=layer_out, compare=compare)
         summary = convert_clip(
-            trained, clip, out, options, like=like, tracks=tracks, overwrite=overwrite
+            trained,
+            clip,
+            out,
+            options,
+            like=like,
+            tracks=tracks,
+            consent=whole.consent,
+            overwrite=overwrite,
         )
         print(summary.line())
 
@@ -393,14 +405,14 @@ def demo(
     run_demo(out, options, overwrite=overwrite)
 
 
-def _range(frames: str | None) -> dict[str, str | None]:
+def _range(frames: str | None) -> dict[str, str]:
     """START:END as options; either may be left out."""
     if frames is None:
         return {}
     start, colon, end = frames.partition(":")
     if not colon or not all(part.isdecimal() or not part for part in (start, end)):
         raise UsageError(f"--frames {frames}: must read START:END, such as 100:250")
-    return {"start": start or None, "end": end or None}
+    return {"start": start or "0", "end": end or "null"}
 
 
 def _names(given: list[str] | None) -> list[str]:

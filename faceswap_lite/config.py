@@ -296,7 +296,13 @@ class ConvertConfig(Section):
     mask: MaskName = "product"
     erode: float = Field(-0.03, ge=-0.3, le=0.3, description="in face sides; below 0: dilate")
     feather: float = Field(0.05, ge=0, le=0.5, description="soft edge's width, in face sides")
-    top: float = Field(0.0, ge=-0.5, le=0.5, description="mask's upper edge moved outwards, sides")
+    top: float = Field(
+        -0.1,
+        ge=-0.5,
+        le=0.5,
+        description="mask's upper edge moved outwards, face sides; 0 shows all of the forehead, "
+        "with what hair the painted face has on it",
+    )
     bottom: float = Field(0.0, ge=-0.5, le=0.5, description="its lower edge")
     left: float = Field(0.0, ge=-0.5, le=0.5, description="its left edge")
     right: float = Field(0.0, ge=-0.5, le=0.5, description="its right edge")
@@ -320,7 +326,7 @@ class ConvertConfig(Section):
         None, description="PEM chain; null: a local one is made, which nobody else trusts"
     )
     c2pa_key: str | None = Field(None, description="PEM private key of the certificate")
-    batch: int = Field(16, ge=1, description="faces swapped at a time")
+    batch: int = Field(16, ge=1, description="most frames whose faces are painted at a time")
     device: DeviceName = "auto"
 
     @model_validator(mode="after")

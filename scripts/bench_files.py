@@ -490,7 +490,7 @@ def run_through(
             kills.append(f"REFUSED {walk} {frame}")
     ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
-        return kills, {"failed": ended.stderr[-300:], "left": leftovers(place)}
+        sys.exit(f"{case.name} ends with {ended.returncode}: {ended.stderr[-300:]}")
     return kills, {
         "exit": ended.returncode,
         "bytes": {name: clip_fingerprint(place / name) for name in case.names()},

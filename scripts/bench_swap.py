@@ -169,11 +169,11 @@ def own_face_under_a_cast(painted: PaintedFrame) -> PaintedFrame:
 
 
 def planned(run: TrainedRun, clip: Path, config: ConvertConfig) -> CastPlan:
-    packs = build_run_packs(run)
+    packs = build_run_packs(run, config)
     scouting = scout_clip(clip, clip_fingerprint(clip), run, packs, config)
     sure = run.config.extract.sure_score
     wanted = whom(run, packs[0], config)
-    return plan_cast(scouting.sightings, run.facts.landmarks_pack, wanted, config, sure)
+    return plan_cast(scouting, run.facts.landmarks_pack, wanted, config, sure)
 
 
 def jitters(config: ConvertConfig) -> dict[str, Any]:

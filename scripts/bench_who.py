@@ -18,7 +18,7 @@ import numpy as np
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion import Tracks, convert_clip
 from faceswap_lite.conversion.casting import plan_cast
-from faceswap_lite.conversion.convert import whom
+from faceswap_lite.conversion.people import whom
 from faceswap_lite.conversion.scout import build_run_packs, scout_clip
 from faceswap_lite.faces import FacePack
 from faceswap_lite.media import ClipWriter, clip_fingerprint, open_clip, write_image
@@ -90,7 +90,7 @@ def check(
         frames = before.index + 1
     scouting = scout_clip(clip, clip_fingerprint(clip), run, packs, config, say=lambda line: None)
     plan = plan_cast(
-        scouting.sightings,
+        scouting,
         run.facts.landmarks_pack,
         whom(run, packs[0], config, photo),
         config,
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     run = load_run(given.run)
-    packs = build_run_packs(run)
+    packs = build_run_packs(run, ConvertConfig())
     rows = []
     for stem, people in PEOPLE.items():
         clip = given.media / "video" / "robust" / f"{stem}.mp4"

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion.casting import CastPlan, Wanted, find_cuts, plan_cast
-from faceswap_lite.conversion.scout import Sighting
+from faceswap_lite.conversion.casting import CastPlan, find_cuts, plan_cast
+from faceswap_lite.conversion.people import Person
+from faceswap_lite.conversion.scout import Scouting, Sighting
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import Detection, FoundFace
 
 FIVE = np.array([[-10.0, -8], [10, -8], [0, 2], [-7, 12], [7, 12]])
 ANNA, BEN = np.array([1.0, 0, 0], np.float32), np.array([0, 1.0, 0], np.float32)
-WANTED = Wanted(ANNA.astype(np.float64), "cosine", 0.5)
+WANTED = Person(ANNA.astype(np.float64), "cosine", 0.5)
 EXACT = ConvertConfig(smooth=0)
 
 
@@ -28,9 +29,9 @@ def clip(*frames: list[FoundFace], cuts: tuple[int, ...] = ()) -> list[Sighting]
 
 
 def plan(
-    sightings: list[Sighting], config: ConvertConfig = EXACT, wanted: Wanted | None = WANTED
+    sightings: list[Sighting], config: ConvertConfig = EXACT, wanted: Person | None = WANTED
 ) -> CastPlan:
-    return plan_cast(sightings, "five", wanted, config, 0.9)
+    return plan_cast(Scouting(sightings), "five", wanted, config, 0.9)
 
 
 def places(made: CastPlan, frame: int) -> list[float]:
@@ -42,6 +43,8 @@ def test_cuts_stand_out_and_movement_does_not() -> None:
     assert find_cuts([0, *still, 4.0, *still]) == {11}
     assert find_cuts([0, *still, *pan, *still]) == set()
     assert find_cuts([0, *pan, 45.0, *pan]) == {8}
+    # Ten frames a second, each shown three times.
+    assert find_cuts([4.0, 0.02, 0.03] * 12) == set()
     assert find_cuts([]) == set() == find_cuts([0.0])
 
 
@@ -105,7 +108,7 @@ def test_the_more_like_one_of_two_is_taken() -> None:
 
 def test_a_look_alike_beside_the_person_is_somebody_else_in_every_frame() -> None:
     alike = np.array([1.0, 0.9, 0], np.float32)
-    assert WANTED.distance(face(50, alike)) < 1
+    assert WANTED.distances(alike[None])[0] < 1
     walk = [[face(50, alike)] for _ in range(3)] + [
         [face(50, alike), face(150, ANNA)] for _ in range(3)
     ]
@@ -131,6 +134,34 @@ def test_without_an_embedder_lone_faces_are_taken_and_several_refused() -> None:
     unsure = replace(face(50, None).detection, score=0.7)
     weak = [replace(face(50, None), detection=unsure, presence=None)]
     assert not plan(clip(weak), wanted=None).placements
+
+
+def test_a_double_that_comes_and_goes_leaves_the_longer_track_whole() -> None:
+    nearer = np.array([1.0, 0.0, 0], np.float32)
+    frames = [[face(50, np.array([1, 0.3, 0], np.float32))] for _ in range(12)]
+    for i in (5, 6):
+        frames[i].append(face(54, nearer))
+    made = plan(clip(*frames))
+    assert [places(made, i) for i in range(12)] == [[50]] * 12
+    everyone = plan(clip(*frames), ConvertConfig(all_faces=True, smooth=0))
+    assert [places(everyone, i) for i in range(12)] == [[50]] * 12
+
+
+def test_the_nth_face_counts_sure_faces_alone() -> None:
+    false = [replace(face(20).detection, score=0.62)]
+    frames = [[face(150), face(300)] for _ in range(12)]
+    for i in range(4, 8):
+        frames[i] = [replace(face(20, None), detection=false[0], presence=None), *frames[i]]
+    made = plan(clip(*frames), ConvertConfig(face=1, smooth=0))
+    assert [places(made, i) for i in range(12)] == [[300]] * 12
+
+
+def test_a_movement_does_not_bend_where_the_clip_pauses() -> None:
+    times = [0, 1, 2, 3, 4, 14, 15, 16, 17, 18]
+    frames = [[face(50.0 + 2 * t)] for t in times]
+    sightings = [s._replace(pts=t) for s, t in zip(clip(*frames), times, strict=True)]
+    made = plan(sightings, ConvertConfig(smooth=2, bridge=20))
+    assert [places(made, i) for i in range(10)] == [[50 + 2 * t] for t in times]
 
 
 def test_a_clip_without_frames_or_faces_has_an_empty_plan() -> None:

@@ -236,6 +236,38 @@ def test_a_killed_writer_ends_with_the_same_bytes(tmp_path: Path, name: str) -> 
     assert not work.exists()
 
 
+KILLED_NAMING = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from test_pieces import *
+
+def hook(event, arguments):
+    if event == "os.rename" and str(arguments[1]) == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+given = dict(codec="h264", rate=25, piece_frames=10, mark=MARK)
+write(Path(sys.argv[1]), list(range(25)), work=Path(sys.argv[2]), **given)
+"""
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out"])
+def test_a_kill_before_the_name_is_given_leaves_nothing_beside_it(
+    tmp_path: Path, name: str
+) -> None:
+    given: dict[str, Any] = {"codec": "h264", "rate": 25, "piece_frames": 10, "mark": MARK}
+    out, work = tmp_path / "killed" / name, tmp_path / "w"
+    out.parent.mkdir()
+    command = [sys.executable, "-c", KILLED_NAMING, str(out), str(work), str(Path(__file__).parent)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    assert list(out.parent.iterdir()) == []
+    writer = write(out, list(range(25)), work=work, **given)
+    assert writer.done == 25 and list(out.parent.iterdir()) == [out]
+    write(tmp_path / "straight" / name, list(range(25)), work=tmp_path / "w0", **given)
+    assert contents(out) == contents(tmp_path / "straight" / name)
+
+
 def test_a_writer_that_fails_while_joining_has_all_frames_done(tmp_path: Path) -> None:
     out, work = tmp_path / "out.mp4", tmp_path / "w"
 

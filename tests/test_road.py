@@ -82,7 +82,7 @@ def test_pictures_out(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
 def test_what_is_not_ours_is_not_overwritten(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     clip = tmp_path / "mine.mp4"
     clip.write_bytes(cast.unseen_clip.read_bytes())
-    with pytest.raises(FaceswapError, match="is the clip itself"):
+    with pytest.raises(FaceswapError, match="is what this command reads"):
         convert_clip(run, clip, clip, ConvertConfig(), overwrite=True, say=silent)
     (tmp_path / "swap.mp4.json").write_text('{"diary": 1}')
     with pytest.raises(FaceswapError, match="not made by this command"):

@@ -2,8 +2,9 @@
 
 from .casting import CastPlan, Placement, plan_cast
 from .composite import Composite, composite, composite_frames
-from .convert import ConvertSummary, Tracks, convert_clip, whom
+from .convert import ConvertSummary, Tracks, config_for, convert_clip
 from .paint import PaintedFace, PaintedFrame, paint_frames
+from .people import whom
 from .preview import preview_sheet
 from .scout import Scouting, build_run_packs, scout_clip
 
@@ -19,6 +20,7 @@ __all__ = [
     "build_run_packs",
     "composite",
     "composite_frames",
+    "config_for",
     "convert_clip",
     "paint_frames",
     "plan_cast",

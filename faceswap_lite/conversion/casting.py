@@ -4,54 +4,32 @@ From the sightings of a clip to a plan of every frame. Nothing is joined or smoo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from ..config import ConvertConfig
-from ..errors import FaceswapError
-from ..faces import FoundFace, LandmarksPack, embedding_distance, five_points
-from ..faces.embed import Metric
-from ..faces.tracks import Tracker, is_sure, overlap
-from .scout import Sighting
+from ..faces import FoundFace, LandmarksPack, five_points
+from .people import Person, Track, join_tracks, pick_tracks
+from .scout import Scouting
 from .smoothing import smooth_points
 
 # Mean differences of two thumbnails, of 255: above the first there is a cut; above the second when
-# it also stands out so many times from those beside it.
+# it also stands out so many times from those beside it. A frame shown again differs by less than
+# the last, and says nothing of how fast things move.
 CERTAIN_CUT = 28.0
 POSSIBLE_CUT = 3.0
 CUT_STANDS_OUT = 5.0
 CUT_NEIGHBOURS = 4
+SHOWN_AGAIN = 0.1
 
 # A face that moves by more than this between two frames, in eye distances, and by so many times
 # what it moves before and after, has jumped: sentences cut together, a frame lost.
 JUMP = 0.25
 JUMP_STANDS_OUT = 4.0
-
-# A track this near, in units of `same_person`, shows how the person looks in this clip.
-SURELY = 0.75
-# Boxes of one frame that overlap more than this are one face, found twice.
-SAME_FACE = 0.3
-
-# A face this much farther from its track's others than one person's faces are is somebody else's.
-STRANGER = 1.3
-
-
-class Wanted(NamedTuple):
-    """Whose faces are swapped: nearer to `center` than `same_person`."""
-
-    center: Float[np.ndarray, " d"]
-    metric: Metric
-    same_person: float
-
-    def distance(self, face: FoundFace) -> float:
-        """To the person, in units of `same_person`."""
-        if face.embedding is None:
-            raise ValueError("a face without a vector cannot be compared")
-        return embedding_distance(face.embedding, self.center, self.metric) / self.same_person
+STILL_SPEED = 0.002
 
 
 @dataclass(frozen=True)
@@ -81,41 +59,10 @@ class CastPlan:
         return sum(all(p.found is None for p in some) for some in self.placements.values())
 
 
-@dataclass(eq=False)
-class _Track:
-    frames: list[int] = field(default_factory=list)
-    faces: list[FoundFace] = field(default_factory=list)
-
-    @property
-    def vector(self) -> Float[np.ndarray, " d"] | None:
-        """The mean of its faces' vectors; None when none has one."""
-        vectors = [face.embedding for face in self.faces if face.embedding is not None]
-        return np.asarray(np.mean(vectors, axis=0, dtype=np.float64)) if vectors else None
-
-    def distance(self, wanted: Wanted) -> float:
-        """The median of its faces' distances to the person; infinite when none has a vector."""
-        distances = [wanted.distance(f) for f in self.faces if f.embedding is not None]
-        return float(np.median(distances)) if distances else float("inf")
-
-    def is_sure(self, sure_score: float) -> bool:
-        """Whether one of its faces stands by itself."""
-        return any(is_sure(f.detection.score, f.presence, sure_score) for f in self.faces)
-
-    def is_beside(self, other: "_Track") -> bool:
-        """Whether both are in one frame, in different places."""
-        mine = dict(zip(self.frames, self.faces, strict=True))
-        shared = [
-            overlap(mine[frame].detection.box_xyxy, face.detection.box_xyxy)
-            for frame, face in zip(other.frames, other.faces, strict=True)
-            if frame in mine
-        ]
-        return bool(shared) and float(np.median(shared)) < SAME_FACE
-
-
 def plan_cast(
-    sightings: Sequence[Sighting],
+    scouting: Scouting,
     pack: LandmarksPack,
-    wanted: Wanted | None,
+    wanted: Person | None,
     config: ConvertConfig,
     sure_score: float,
 ) -> CastPlan:
@@ -124,23 +71,24 @@ def plan_cast(
     `wanted` None: nobody can be told apart; then only lone faces are taken.
     Raises: FaceswapError when several faces cannot be told apart.
     """
+    sightings = scouting.sightings
     cuts = find_cuts([sighting.change for sighting in sightings])
-    first = sightings[0].frame if sightings else 0
-    tracks = _tracks(_casting(sightings, wanted, config), cuts, first, config, wanted)
-    if wanted is not None and not config.all_faces and config.face is None:
-        chosen = _whose(tracks, wanted)
-    else:
-        chosen = [track for track in tracks if track.is_sure(sure_score)]
+    tracks = join_tracks(sightings, cuts, config.bridge, wanted)
+    # In usual frames: where a clip pauses, a movement does not.
+    times = {s.frame: s.pts / scouting.frame_ticks for s in sightings}
     placements: dict[int, list[Placement]] = {}
-    number = 0
-    for track in chosen:
-        for frames, faces in _stretches(track, pack, config.bridge):
-            for placement in _steady(frames, faces, number, config.smooth):
-                placements.setdefault(placement.frame, []).append(placement)
-            number += 1
-    for some in placements.values():
-        some.sort(key=lambda p: float(p.landmarks[:, 0].mean()))
-    return CastPlan(placements, [first + cut for cut in sorted(cuts)])
+    stretches = [
+        stretch
+        for track in pick_tracks(tracks, wanted, config, sure_score)
+        for stretch in _stretches(track, pack, config.bridge)
+    ]
+    for number, stretch in enumerate(stretches):
+        for placement in _steady(stretch, number, config.smooth, times):
+            placements.setdefault(placement.frame, []).append(placement)
+    return CastPlan(
+        {frame: _without_fillers(some) for frame, some in placements.items()},
+        [sightings[place].frame for place in sorted(cuts)],
+    )
 
 
 def find_cuts(changes: Sequence[float]) -> set[int]:
@@ -151,119 +99,21 @@ def find_cuts(changes: Sequence[float]) -> set[int]:
     """
     values = np.asarray(changes, np.float64)
     cuts = set()
-    for i, value in enumerate(values):
+    for i in np.flatnonzero(values > POSSIBLE_CUT).tolist():
         around = np.concatenate(
             [values[max(1, i - CUT_NEIGHBOURS) : i], values[i + 1 : i + 1 + CUT_NEIGHBOURS]]
         )
+        around = around[around > SHOWN_AGAIN]
         usual = float(np.median(around)) if len(around) else 0.0
-        if value > CERTAIN_CUT or (value > POSSIBLE_CUT and value > CUT_STANDS_OUT * usual):
+        if values[i] > CERTAIN_CUT or values[i] > CUT_STANDS_OUT * usual:
             cuts.add(i)
     return cuts
 
 
-def _casting(
-    sightings: Sequence[Sighting], wanted: Wanted | None, config: ConvertConfig
-) -> list[tuple[int, list[FoundFace]]]:
-    """Each frame's faces that come into question."""
-    some = []
-    for sighting in sightings:
-        faces = sighting.faces
-        if config.face is not None:
-            faces = faces[config.face : config.face + 1]
-        elif wanted is None and not config.all_faces and len(faces) > 1:
-            raise FaceswapError(
-                f"frame {sighting.frame}: {len(faces)} faces and no embedder to tell whose they "
-                "are; pass --face N (0 is the leftmost) or --all-faces"
-            )
-        some.append((sighting.frame, faces))
-    return some
-
-
-def _tracks(
-    casting: list[tuple[int, list[FoundFace]]],
-    cuts: set[int],
-    first: int,
-    config: ConvertConfig,
-    wanted: Wanted | None,
-) -> list[_Track]:
-    """Faces joined over time: neighbours overlap, no cut between them, one person's throughout."""
-    # A gap of `bridge` frames lies between frames that are one more apart.
-    tracker = Tracker(max_gap_frames=config.bridge + 1)
-    by_number: dict[int, _Track] = {}
-    for frame, faces in casting:
-        boxes = np.array([face.detection.box_xyxy for face in faces], np.float64).reshape(-1, 4)
-        joined, _ = tracker.update(frame, boxes, [True] * len(faces), frame - first in cuts)
-        for track, face in zip(joined, faces, strict=True):
-            mine = by_number.setdefault(track.number, _Track())
-            mine.frames.append(frame)
-            mine.faces.append(face)
-    tracks = list(by_number.values())
-    return tracks if wanted is None else [one for t in tracks for one in _one_person(t, wanted)]
-
-
-def _one_person(track: _Track, wanted: Wanted) -> list[_Track]:
-    """The track, parted where its face becomes somebody else's (two people pass each other)."""
-    parts, last = [_Track()], None
-    for frame, face in zip(track.frames, track.faces, strict=True):
-        vector = face.embedding
-        if vector is not None:
-            far = last is not None and (
-                embedding_distance(vector, last, wanted.metric) > STRANGER * wanted.same_person
-            )
-            if far:
-                parts.append(_Track())
-            last = vector
-        parts[-1].frames.append(frame)
-        parts[-1].faces.append(face)
-    return parts
-
-
-def _whose(tracks: list[_Track], wanted: Wanted) -> list[_Track]:
-    """The wanted person's tracks.
-
-    A person is nowhere twice: who is seen beside a better match is somebody else, in every frame,
-    and so is who is more like somebody else than like the person.
-    """
-    likeness = {track: track.distance(wanted) for track in tracks}
-    known = [t.vector for t in tracks if likeness[t] <= SURELY and t.vector is not None]
-    if known:
-        # As the person looks in this light, by this camera, beside as the photo or the set shows.
-        here = wanted._replace(center=np.mean(known, axis=0))
-        likeness = {track: min(far, track.distance(here)) for track, far in likeness.items()}
-    ranked = sorted((t for t in tracks if likeness[t] <= 1), key=lambda t: likeness[t])
-    chosen: list[_Track] = []
-    others: list[_Track] = []
-    for track in ranked:
-        beside = [better for better in chosen if track.is_beside(better)]
-        (others if beside else chosen).append(track)
-    others += [t for t in tracks if likeness[t] > 1 and any(t.is_beside(c) for c in chosen)]
-    vectors = [track.vector for track in others if track.vector is not None]
-    kept = [
-        track
-        for track in chosen
-        if all(track.distance(wanted._replace(center=v)) > likeness[track] for v in vectors)
-    ]
-    return _one_a_frame(kept)
-
-
-def _one_a_frame(tracks: list[_Track]) -> list[_Track]:
-    """The tracks, best first, without frames that a better one has: a face that was found twice."""
-    taken: set[int] = set()
-    kept = []
-    for track in tracks:
-        free = [i for i, frame in enumerate(track.frames) if frame not in taken]
-        taken.update(track.frames)
-        if free:
-            kept.append(_Track([track.frames[i] for i in free], [track.faces[i] for i in free]))
-    return sorted(kept, key=lambda track: track.frames[0])
-
-
-def _stretches(
-    track: _Track, pack: LandmarksPack, bridge: int
-) -> list[tuple[list[int], list[FoundFace]]]:
+def _stretches(track: Track, pack: LandmarksPack, bridge: int) -> list[Track]:
     """The track, parted where its face jumps, and at gaps that are too long to fill."""
     if len(track.frames) < 2:
-        return [(track.frames, track.faces)]
+        return [track]
     five = np.stack([five_points(face.landmarks, pack) for face in track.faces])  # (n, 5, 2)
     frames = np.array(track.frames)
     eyes = np.linalg.norm(five[:, 1] - five[:, 0], axis=1)
@@ -277,20 +127,36 @@ def _stretches(
     ]
     gaps = (np.flatnonzero(np.diff(frames) > bridge + 1) + 1).tolist()
     edges = [0, *sorted({*jumps, *gaps}), len(frames)]
-    return [(track.frames[a:b], track.faces[a:b]) for a, b in pairwise(edges)]
+    return [Track(track.frames[a:b], track.faces[a:b]) for a, b in pairwise(edges)]
 
 
 def _usual(values: Float[np.ndarray, " n"], i: int) -> float:
     around = np.concatenate([values[max(0, i - 3) : i], values[i + 1 : i + 4]])
+    around = around[around > STILL_SPEED]
     return float(np.median(around)) if len(around) else 0.0
 
 
-def _steady(
-    frames: list[int], faces: list[FoundFace], stretch: int, sigma: float
-) -> list[Placement]:
+def _steady(track: Track, stretch: int, sigma: float, times: dict[int, float]) -> list[Placement]:
     """A placement for every frame from the first to the last, gaps filled."""
-    found = dict(zip(frames, faces, strict=True))
-    points = np.stack([face.landmarks for face in faces])
-    every = range(frames[0], frames[-1] + 1)
-    smooth = smooth_points(np.array(frames, np.float64), points, np.array(every, np.float64), sigma)
+    found = dict(zip(track.frames, track.faces, strict=True))
+    every = range(track.frames[0], track.frames[-1] + 1)
+    smooth = smooth_points(
+        np.array([times[frame] for frame in track.frames]),
+        np.stack([face.landmarks for face in track.faces]),
+        np.array([times[frame] for frame in every]),
+        sigma,
+    ).astype(np.float32)
     return [Placement(frame, stretch, smooth[i], found.get(frame)) for i, frame in enumerate(every)]
+
+
+def _without_fillers(some: list[Placement]) -> list[Placement]:
+    """A frame's placements from left to right, without gap fillers where the face was found."""
+    found = [placement for placement in some if placement.found is not None]
+
+    def is_there(filler: Placement) -> bool:
+        middle = filler.landmarks.mean(0)
+        boxes = (p.found.detection.box_xyxy for p in found if p.found is not None)
+        return any((box[:2] <= middle).all() and (middle <= box[2:]).all() for box in boxes)
+
+    kept = found + [p for p in some if p.found is None and not is_there(p)]
+    return sorted(kept, key=lambda p: float(p.landmarks[:, 0].mean()))

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -53,9 +54,8 @@ class _Look:
     mask: Float[np.ndarray, "s s"]
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    painted: PaintedFrame
+class _Neighbour(NamedTuple):
+    frame: int
     looks: list[Future[_Look]]
 
 
@@ -63,56 +63,77 @@ def composite_frames(
     painted_frames: Iterable[PaintedFrame], config: ConvertConfig, masks: GivenMasks | None = None
 ) -> Iterator[Composite]:
     """The finished frames, in order, worked on side by side. One that fails passes through."""
-    span = reach(max(config.color_steady, config.mask_steady))
-    workers = max(1, os.cpu_count() or 1)
+    span = steadying_reach(config)
+    workers = _workers()
     with ThreadPoolExecutor(workers) as pool:
-        window: deque[_Waiting] = deque()
+        waiting: deque[PaintedFrame] = deque()
+        around: deque[_Neighbour] = deque()
         going: deque[Future[Composite]] = deque()
         ready = 0
+
+        def finish_next() -> None:
+            nonlocal ready
+            # Just the span, however many came before: a sum over more of them has other bits.
+            neighbours = list(around)[max(0, ready - span) : ready + span + 1]
+            going.append(pool.submit(_finish, waiting.popleft(), neighbours, config, masks))
+            ready += 1
+            if ready > span:
+                around.popleft()
+                ready -= 1
+
         for painted in painted_frames:
             looks = [pool.submit(_look_at, face, config) for face in painted.faces]
-            window.append(_Waiting(painted, looks))
-            if len(window) - ready > span:
-                going.append(pool.submit(_finish, list(window), ready, config, masks))
-                ready += 1
-            if ready > span:
-                window.popleft()
-                ready -= 1
+            waiting.append(painted)
+            around.append(_Neighbour(painted.frame.index, looks))
+            if len(waiting) > span:
+                finish_next()
             while len(going) > workers:
                 yield going.popleft().result()
-        for place in range(ready, len(window)):
-            going.append(pool.submit(_finish, list(window), place, config, masks))
-        for future in going:
-            yield future.result()
+        while waiting:
+            finish_next()
+        while going:
+            yield going.popleft().result()
 
 
 def composite(painted: PaintedFrame, config: ConvertConfig) -> Picture:
     """One frame with its painted faces in place, without its neighbours."""
-    looks: list[Future[_Look]] = []
-    for face in painted.faces:
-        future: Future[_Look] = Future()
-        future.set_result(_look_at(face, config))
-        looks.append(future)
-    return _finish([_Waiting(painted, looks)], 0, config, None).image
+    (made,) = composite_frames([painted], config)
+    return made.image
+
+
+def steadying_reach(config: ConvertConfig) -> int:
+    """How many frames to each side a frame's colours and masks are averaged with."""
+    return reach(max(config.color_steady, config.mask_steady))
+
+
+def _workers() -> int:
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        cores = os.cpu_count() or 1
+    # Each holds frames; more of them than this find nothing to do.
+    return min(cores, 8)
 
 
 def _look_at(face: PaintedFace, config: ConvertConfig) -> _Look:
-    target = face.crop.astype(np.float32) / 255
-    inside = face.hull if face.learned is None else face.hull * face.learned
-    color_map = COLOR_MATCHERS[config.color](face.face, target, inside)
-    mask = base_mask(face.hull, face.learned, config.mask)
-    return _Look(face.placement.stretch, color_map, mask)
+    return _Look(
+        stretch=face.placement.stretch,
+        color_map=COLOR_MATCHERS[config.color](face.face, face.true, face.inside),
+        mask=base_mask(face.hull, face.learned, config.mask),
+    )
 
 
 def _finish(
-    window: list[_Waiting], place: int, config: ConvertConfig, masks: GivenMasks | None
+    painted: PaintedFrame,
+    neighbours: list[_Neighbour],
+    config: ConvertConfig,
+    masks: GivenMasks | None,
 ) -> Composite:
-    painted = window[place].painted
     before = painted.frame.image
     if painted.failed is not None or not painted.faces:
         return Composite(painted, before, [], painted.failed)
     try:
-        layers = _layers(window, place, config, masks)
+        layers = _layers(painted, neighbours, config, masks)
         image = before.copy()
         lay_over(image, layers, config.blend)
     except _FRAME_ERRORS as error:
@@ -122,32 +143,45 @@ def _finish(
 
 
 def _layers(
-    window: list[_Waiting], place: int, config: ConvertConfig, masks: GivenMasks | None
+    painted: PaintedFrame,
+    neighbours: list[_Neighbour],
+    config: ConvertConfig,
+    masks: GivenMasks | None,
 ) -> list[Layer]:
-    frame = window[place].painted.frame
-    looks = [[future.result() for future in waiting.looks] for waiting in window]
+    frame = painted.frame
+    here = [neighbour.frame for neighbour in neighbours].index(frame.index)
+    looks = [_looks_of(neighbour, mine=i == here) for i, neighbour in enumerate(neighbours)]
+    steps = np.array([neighbour.frame - frame.index for neighbour in neighbours], np.float64)
+    for_color = neighbour_weights(steps, config.color_steady).tolist()
+    for_mask = neighbour_weights(steps, config.mask_steady).tolist()
     given = None if masks is None else masks.frame_mask(frame.index, frame.image.shape[:2])
-    steps = np.array([w.painted.frame.index - frame.index for w in window], np.float64)
     layers = []
-    for number, face in enumerate(window[place].painted.faces):
+    for number, face in enumerate(painted.faces):
         stretch = face.placement.stretch
         # The same face in the frames around; None where it is not, and beyond a cut.
-        mine = [next((look for look in some if look.stretch == stretch), None) for some in looks]
-        color_map = steady_color_map(
-            [None if look is None else look.color_map for look in mine],
-            neighbour_weights(steps, config.color_steady).tolist(),
-            place,
-        )
-        mask = steady_mask(
-            [None if look is None else look.mask for look in mine],
-            neighbour_weights(steps, config.mask_steady).tolist(),
-        )
+        same = [next((look for look in some if look.stretch == stretch), None) for some in looks]
+        color_maps = [
+            look.color_map if look is not None and weight > 0 else None
+            for look, weight in zip(same, for_color, strict=True)
+        ]
+        color_map = steady_color_map(color_maps, for_color, here)
+        mask = steady_mask([None if look is None else look.mask for look in same], for_mask)
         layer = _layer(frame, face, color_map, mask, config, number)
         if layer is not None and given is not None:
             layer = gate_layer(layer, given)
         if layer is not None:
             layers.append(layer)
     return layers
+
+
+def _looks_of(neighbour: _Neighbour, *, mine: bool) -> list[_Look]:
+    """The looks of a frame's faces; one that failed fails its own frame, and no other."""
+    looks = []
+    for future in neighbour.looks:
+        error = future.exception()
+        if mine or error is None or not isinstance(error, _FRAME_ERRORS):
+            looks.append(future.result())
+    return looks
 
 
 def _layer(
@@ -159,12 +193,10 @@ def _layer(
     number: int,
 ) -> Layer | None:
     picture = apply_color_map(face.face, color_map)
-    target = face.crop.astype(np.float32) / 255
-    inside = face.hull if face.learned is None else face.hull * face.learned
     if config.relight > 0:
-        picture = relight(picture, target, inside, config.relight)
+        picture = relight(picture, face.true, face.inside, config.relight)
     if config.sharpen > 0:
-        picture = match_sharpness(picture, target, inside, config.sharpen)
+        picture = match_sharpness(picture, face.true, face.inside, config.sharpen)
     alpha = blend_alpha(
         mask,
         erode=config.erode,

@@ -7,6 +7,7 @@ in the middle runs the same batches, and so gets the same bits.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +16,13 @@ from jaxtyping import Float, UInt8
 from ..config import ConvertConfig
 from ..faces import align, as_uint8, cut_crop, face_mask
 from ..media import Frame
-from ..models import Side
 from ..training import TrainedRun
 from .casting import CastPlan, Placement
+from .sides import painted_side, shown_side
 from .views import View, pick_views, see, unsee
+
+BLOCK_BYTES = 128 << 20
+"""A block holds fewer frames than `convert.batch` where they are large."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,16 @@ class PaintedFace:
     hull: Float[np.ndarray, "s s"]
     learned: Float[np.ndarray, "s s"] | None
 
+    @property
+    def true(self) -> Float[np.ndarray, "s s 3"]:
+        """The true face in [0, 1]."""
+        return self.crop.astype(np.float32) / 255
+
+    @property
+    def inside(self) -> Float[np.ndarray, "s s"]:
+        """What is face by both masks: where colours are compared."""
+        return self.hull if self.learned is None else self.hull * self.learned
+
 
 @dataclass(frozen=True)
 class PaintedFrame:
@@ -43,16 +57,6 @@ class PaintedFrame:
     frame: Frame
     faces: list[PaintedFace]
     failed: str | None = None
-
-
-def painted_side(config: ConvertConfig) -> Side:
-    """Whose face is painted."""
-    return "source" if config.swap == "source-to-target" else "target"
-
-
-def shown_side(config: ConvertConfig) -> Side:
-    """Who is in the clip."""
-    return "target" if config.swap == "source-to-target" else "source"
 
 
 def paint_frames(
@@ -69,8 +73,14 @@ def paint_frames(
     """
     flips = run.config.training.flip > 0
     views = pick_views(config.views, run.config.model.size, flips)
-    for _, block in groupby(frames, lambda frame: frame.index // config.batch):
+    for _, block in groupby(frames, lambda frame: block_of(frame.index, frame.image, config)):
         yield from _paint_block(list(block), plan, run, views, config, rebuild)
+
+
+def block_of(index: int, image: np.ndarray, config: ConvertConfig) -> int:
+    """The first frame of the block that a frame is painted in, by the size of the clip's frames."""
+    count = max(1, min(config.batch, BLOCK_BYTES // image.nbytes))
+    return index // count * count
 
 
 def _paint_block(
@@ -81,18 +91,31 @@ def _paint_block(
     config: ConvertConfig,
     rebuild: bool,
 ) -> Iterator[PaintedFrame]:
-    cuts: list[list[_Cut] | str] = [
-        _cut_faces(frame, plan.placements.get(frame.index, []), run) for frame in frames
-    ]
-    every = [cut for some in cuts if not isinstance(some, str) for cut in some]
-    painted = iter(_run_model([cut.crop for cut in every], run, views, config, rebuild))
-    for frame, some in zip(frames, cuts, strict=True):
+    cuts = [_cut_faces(frame, plan.placements.get(frame.index, []), run) for frame in frames]
+    crops = [cut.crop for some in cuts if not isinstance(some, str) for cut in some]
+    painted = iter(_run_model(crops, run, views, config, rebuild))
+    for some in cuts:
+        # Not held here any longer than it is needed: frames are large.
+        frame = frames.pop(0)
         if isinstance(some, str):
             yield PaintedFrame(frame, [], failed=some)
             continue
+        paintings = [next(painted) for _ in some]
+        if not all(np.isfinite(painting.face).all() for painting in paintings):
+            reason = f"frame {frame.index}: the network's answer is not finite"
+            yield PaintedFrame(frame, [], failed=reason)
+            continue
         faces = [
-            PaintedFace(cut.placement, cut.frame_to_crop, cut.crop, *rest[:2], cut.hull, rest[2])
-            for cut, rest in zip(some, painted, strict=False)
+            PaintedFace(
+                placement=cut.placement,
+                frame_to_crop=cut.frame_to_crop,
+                crop=cut.crop,
+                face=painting.face,
+                rebuilt=painting.rebuilt,
+                hull=cut.hull,
+                learned=painting.learned,
+            )
+            for cut, painting in zip(some, paintings, strict=True)
         ]
         yield PaintedFrame(frame, faces)
 
@@ -119,7 +142,10 @@ def _cut_faces(frame: Frame, placements: list[Placement], run: TrainedRun) -> li
     return cuts
 
 
-_Painting = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+class _Painting(NamedTuple):
+    face: Float[np.ndarray, "s s 3"]
+    rebuilt: Float[np.ndarray, "s s 3"]
+    learned: Float[np.ndarray, "s s"] | None
 
 
 @torch.no_grad()
@@ -151,4 +177,4 @@ def _run_model(
     rebuilds = pictures(means[1]) if rebuild else np.zeros_like(faces)
     has_mask = len(means) > 1 + rebuild
     masks = list(means[-1][:, 0].cpu().numpy()) if has_mask else [None] * len(crops)
-    return list(zip(faces, rebuilds, masks, strict=True))
+    return [_Painting(*three) for three in zip(faces, rebuilds, masks, strict=True)]

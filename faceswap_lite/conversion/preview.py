@@ -17,10 +17,11 @@ from ..media import Frame, SyntheticMark, clip_fingerprint, open_clip, write_ima
 from ..outputs import claim
 from ..training import TrainedRun
 from ..training.hardware import pick_device
-from .casting import plan_cast
+from .casting import CastPlan, plan_cast
 from .composite import composite_frames
-from .convert import whom
+from .convert import config_for, given_masks
 from .paint import paint_frames
+from .people import whom
 from .scout import build_run_packs, scout_clip
 
 FRAMES = 6
@@ -67,17 +68,26 @@ def preview_sheet(
     Raises: FaceswapError when the face to swap is nowhere, or `out` exists.
     """
     claim(out, "", None, finished=True, overwrite=overwrite)
-    still = config.model_copy(update={"color_steady": 0.0, "mask_steady": 0.0, "label": ""})
+    still = config_for(clip, config).model_copy(
+        update={"color_steady": 0.0, "mask_steady": 0.0, "label": "", "start": 0, "end": None}
+    )
     settings = {"as set": still}
     for words in tries or DEFAULT_TRIES:
         settings[words] = change_section(still, words.split())
     run.model.to(pick_device(config.device))
-    packs = build_run_packs(run)
-    scouting = scout_clip(clip, clip_fingerprint(clip), run, packs, config, say=say)
-    wanted = whom(run, packs[0], config, like)
-    sure = run.config.extract.sure_score
-    pack = run.facts.landmarks_pack
-    plan = plan_cast(scouting.sightings, pack, wanted, config, sure)
+    fingerprint = clip_fingerprint(clip)
+    masks = given_masks(config, run, fingerprint)
+
+    def plan_of(options: ConvertConfig) -> CastPlan:
+        packs = build_run_packs(run, options)
+        wanted = whom(run, packs[0], options, like)
+        scouting = scout_clip(
+            clip, fingerprint, run, packs, options, reuse=like is None, say=lambda line: None
+        )
+        sure_score = run.config.extract.sure_score
+        return plan_cast(scouting, run.facts.landmarks_pack, wanted, options, sure_score)
+
+    plan = plan_of(still)
     if not plan.placements:
         raise FaceswapError(f"{clip}: the face to swap was found in no frame")
     there = sorted(plan.placements)
@@ -87,8 +97,11 @@ def preview_sheet(
     shown = _frames(clip, set(picked))
     rows = [_Row("clip", [_cell(f.image, windows[f.index]) for f in shown])]
     for title, options in settings.items():
-        own = plan_cast(scouting.sightings, pack, wanted, options, sure)
-        made = composite_frames(paint_frames(shown, own, run, options), options)
+        own = plan if options.swap == still.swap else plan_of(options)
+        made = list(composite_frames(paint_frames(shown, own, run, options), options, masks))
+        for frame in made:
+            if frame.failed is not None:
+                say(f"warning: {title}: {frame.failed}")
         rows.append(_Row(title, [_cell(m.image, windows[m.frame.index]) for m in made]))
     mark = SyntheticMark(version=__version__, run=run.fingerprint)
     write_image(out, _draw(rows, picked), mark=mark)

@@ -5,20 +5,21 @@ run's folder afterwards, so that other settings of the same clip begin with pain
 face lies in the target's face set already are not searched again.
 """
 
+import base64
 import json
 import os
-import shutil
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from tqdm import tqdm
 
 from ..config import ConvertConfig
@@ -32,11 +33,11 @@ from ..faces import (
     one_opencv_thread,
     open_face_set,
 )
-from ..faces.extraction import read_journal
 from ..faces.tracks import thumbnail
 from ..media import Frame, open_clip
-from ..outputs import job_id
+from ..outputs import job_id, whole_file
 from ..training import TrainedRun
+from .sides import shown_facts
 
 FACES_FOLDER = "faces"
 """In a run's folder: what was found in the clips that it converted."""
@@ -47,26 +48,32 @@ _MOST_FINDERS = 4
 class Sighting(NamedTuple):
     """One frame: its faces from left to right, and its difference to the frame before.
 
-    `change` is the mean difference of two thumbnails, of 255. `complete`: every face was looked
-    for, not only the target's, which a face set knew already.
+    `change` is the mean difference of two thumbnails, of 255.
     """
 
     frame: int
     pts: int
     change: float
     faces: list[FoundFace]
-    complete: bool = True
 
 
 @dataclass(frozen=True)
 class Scouting:
-    """A clip's sightings in order, and what was wrong with the clip."""
+    """A clip's sightings in order.
+
+    `frame_ticks` is a usual frame's length in the clip's time base; `end_pts` when the frame after
+    the last sighting is shown, None at the clip's end; `problems` what was wrong with the clip.
+    """
 
     sightings: list[Sighting]
-    problems: list[str]
+    frame_ticks: float = 1.0
+    end_pts: int | None = None
+    problems: list[str] = field(default_factory=list)
 
 
-def build_run_packs(run: TrainedRun, count: int | None = None) -> list[FacePack]:
+def build_run_packs(
+    run: TrainedRun, config: ConvertConfig, count: int | None = None
+) -> list[FacePack]:
     """The finders that the run's face sets were made with, one for each thread."""
     extract = run.config.extract
     count = min(_MOST_FINDERS, os.cpu_count() or 1) if count is None else count
@@ -74,7 +81,7 @@ def build_run_packs(run: TrainedRun, count: int | None = None) -> list[FacePack]
         build_pack(
             run.facts.detector,
             run.facts.landmarks_pack,
-            run.facts.target.embedder or "none",
+            shown_facts(run, config).embedder or "none",
             min_face_px=extract.min_face_px,
             max_side_px=extract.max_side_px,
         )
@@ -89,66 +96,61 @@ def scout_clip(
     packs: list[FacePack],
     config: ConvertConfig,
     *,
+    reuse: bool = True,
     journal: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Scouting:
     """What the frames from `config.start` to `config.end` of the clip show.
 
-    Goes on where a killed call with the same `journal` stopped. A whole clip is kept in the run's
-    folder, where the next call finds it.
+    `reuse`: faces of the run's face set that come from this clip are taken from there, if the set
+    is of the person who is swapped. With a `journal`, a call goes on where a killed one stopped. A
+    whole clip is kept in the run's folder, where the next call finds it.
     Raises: FaceswapError when the clip cannot be read.
     """
-    known = {} if config.all_faces or config.face is not None else known_faces(run, fingerprint)
-    head = {"version": 1, "job": _scouting_id(fingerprint, run, packs[0], known)}
+    reuse = reuse and not config.all_faces and config.face is None
+    known = known_faces(run, config, fingerprint) if reuse else {}
+    head = {"version": 2, "job": _scouting_id(fingerprint, run, packs[0], known)}
     kept = run.path / FACES_FOLDER / f"{head['job']}.jsonl"
     done = _read(kept, head)
-    if done is not None and done.problems is not None:
+    if done is not None and done.end is not None:
         say(f"{clip.name}: faces as found before ({kept})")
-        end = len(done.sightings) if config.end is None else config.end
-        return Scouting(done.sightings[config.start : end], done.problems)
+        return _cut(done, config)
     if known:
-        say(f"{clip.name}: {len(known)} frames' faces are taken from {run.facts.target.path}")
-    path = journal or kept.with_suffix(f".{os.getpid()}.partial")
-    scouting = _walk(clip, packs, config, run, known, path, head)
-    if config.start == 0 and config.end is None:
-        # A run's folder that may not be written to only costs the next call its search.
-        with suppress(OSError):
-            kept.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, kept.with_suffix(".partial"))
-            os.replace(kept.with_suffix(".partial"), kept)
-    if journal is None:
-        path.unlink(missing_ok=True)
-    return scouting
+        where = shown_facts(run, config).path
+        say(f"{clip.name}: the faces of {len(known)} frames are taken from {where}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = journal or Path(folder) / "faces.jsonl"
+        found = _walk(clip, packs, config, run, known, path, head)
+        if config.start == 0 and config.end is None:
+            # A run's folder that may not be written to only costs the next call its search.
+            with suppress(FaceswapError), whole_file(kept) as partial:
+                partial.write_bytes(path.read_bytes())
+    return _cut(found, config)
 
 
-def known_faces(run: TrainedRun, fingerprint: str) -> dict[int, list[FoundFace]]:
-    """By frame, the target's faces that its face set holds of this clip."""
-    facts = run.facts
-    if fingerprint not in facts.target.clips:
+def known_faces(
+    run: TrainedRun, config: ConvertConfig, fingerprint: str
+) -> dict[int, list[FoundFace]]:
+    """By frame, the faces that the face set of the person in the clip holds of this clip."""
+    facts = shown_facts(run, config)
+    if fingerprint not in facts.clips:
         return {}
     try:
-        faces = open_face_set(Path(facts.target.path)).faces
+        faces = open_face_set(Path(facts.path)).faces
     except FaceswapError:
         return {}
     known: dict[int, list[FoundFace]] = {}
-    for face in faces:
-        record = face.record
+    for record in (face.record for face in faces):
         fits = (
             record.clip_fingerprint == fingerprint
-            and record.landmarks_pack == facts.landmarks_pack
-            and record.detector == facts.detector
-            and record.embedder == facts.target.embedder
+            and record.landmarks_pack == run.facts.landmarks_pack
+            and record.detector == run.facts.detector
+            and record.embedder == facts.embedder
         )
         if fits:
             detection = Detection(record.box_xyxy, record.score, record.five.astype(np.float64))
-            known.setdefault(record.frame_index, []).append(
-                FoundFace(
-                    detection,
-                    record.landmarks,
-                    record.embedding,
-                    record.presence,
-                )
-            )
+            face = FoundFace(detection, record.landmarks, record.embedding, record.presence)
+            known.setdefault(record.frame_index, []).append(face)
     return known
 
 
@@ -160,8 +162,38 @@ def _scouting_id(
         clip=fingerprint,
         pack=[pack.detector_name, pack.landmarks_name, pack.embedder_name],
         sizes=[extract.min_face_px, extract.max_side_px, extract.weak_score],
-        known=sorted(known),
+        known=[
+            (frame, [np.round(face.detection.box_xyxy).tolist() for face in known[frame]])
+            for frame in sorted(known)
+        ],
     )
+
+
+class _End(NamedTuple):
+    """A journal's last line."""
+
+    frame_ticks: float
+    end_pts: int | None
+    problems: list[str]
+
+
+class _Found(NamedTuple):
+    sightings: list[Sighting]
+    end: _End | None
+    """None: the clip's end is not reached yet."""
+
+
+def _cut(found: _Found, config: ConvertConfig) -> Scouting:
+    """The wanted frames' part, of sightings that may be of the whole clip."""
+    assert found.end is not None
+    wanted = [
+        s
+        for s in found.sightings
+        if s.frame >= config.start and (config.end is None or s.frame < config.end)
+    ]
+    after = [s.pts for s in found.sightings if wanted and s.frame > wanted[-1].frame][:1]
+    end_pts = after[0] if after else found.end.end_pts
+    return Scouting(wanted, found.end.frame_ticks, end_pts, found.end.problems)
 
 
 def _walk(
@@ -172,32 +204,46 @@ def _walk(
     known: dict[int, list[FoundFace]],
     path: Path,
     head: dict[str, Any],
-) -> Scouting:
-    before = _read(path, head)
+) -> _Found:
+    before = _read(path, head, repair=True)
     if before is None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(head) + "\n", encoding="utf-8")
-        before = _Journal([], None)
-    if before.problems is not None:
-        return Scouting(before.sightings, before.problems)
+        before = _Found([], None)
+    if before.end is not None:
+        return before
     sightings = before.sightings
     last = sightings[-1].frame if sightings else config.start - 1
     # With an embedder, likeness tells true faces from false ones: weak detections may stay.
     min_score = run.config.extract.weak_score if packs[0].embedder is not None else None
+    end_pts: list[int] = []
     with open_clip(clip) as reader, path.open("a", encoding="utf-8") as file, one_opencv_thread():
-        total = reader.info.frame_count
-        bar = tqdm(total=total, desc="find faces", unit="frame", disable=None)
-        looks = _look_ahead(reader, packs, known, min_score, config, last)
+        info = reader.info
+        bar = tqdm(total=info.frame_count, desc="find faces", unit="frame", disable=None)
+        frames = _until(reader, config.end, end_pts)
         with bar:
-            for sighting in looks:
+            for sighting in _look_ahead(frames, packs, known, min_score, last):
                 bar.update()
-                if sighting.frame > last and sighting.frame >= config.start:
+                if sighting.frame > last:
                     sightings.append(sighting)
                     file.write(json.dumps(_line(sighting), separators=(",", ":")) + "\n")
                     file.flush()
-        problems = list(reader.problems)
-        file.write(json.dumps({"end": True, "problems": problems}) + "\n")
-    return Scouting(sightings, problems)
+        end = _End(
+            float(1 / (Fraction(info.rate or 25) * info.time_base)),
+            end_pts[0] if end_pts else None,
+            list(reader.problems),
+        )
+        file.write(json.dumps({"end": end}) + "\n")
+    return _Found(sightings, end)
+
+
+def _until(frames: Iterable[Frame], end: int | None, end_pts: list[int]) -> Iterator[Frame]:
+    """The frames before number `end`, whose time is handed out."""
+    for frame in frames:
+        if end is not None and frame.index >= end:
+            end_pts.append(frame.pts)
+            return
+        yield frame
 
 
 def _look_ahead(
@@ -205,7 +251,6 @@ def _look_ahead(
     packs: list[FacePack],
     known: dict[int, list[FoundFace]],
     min_score: float | None,
-    config: ConvertConfig,
     last: int,
 ) -> Iterator[Sighting]:
     """The frames' sightings in order, searched side by side; none is sought up to `last`."""
@@ -215,33 +260,31 @@ def _look_ahead(
 
     def look(frame: Frame, before: np.ndarray | None, now: np.ndarray) -> Sighting:
         change = 0.0 if before is None else round(float(np.abs(now - before).mean()), 3)
-        faces, complete = known.get(frame.index), False
         if frame.index <= last:
-            faces = []
-        elif faces is None:
+            return Sighting(frame.index, frame.pts, change, [])
+        faces = known.get(frame.index)
+        if faces is None:
             pack = idle.get()
             try:
-                faces, complete = pack.find(frame.image, min_score=min_score), True
+                faces = pack.find(frame.image, min_score=min_score)
             finally:
                 idle.put(pack)
-        return Sighting(frame.index, frame.pts, change, [_rounded(f) for f in faces], complete)
+        return Sighting(frame.index, frame.pts, change, [_as_kept(face) for face in faces])
 
     with ThreadPoolExecutor(len(packs)) as searchers:
         ahead: deque[Future[Sighting]] = deque()
         before = None
         for frame in frames:
-            if config.end is not None and frame.index >= config.end:
-                break
             now = thumbnail(as_uint8(frame.image))
             ahead.append(searchers.submit(look, frame, before, now))
             before = now
             if len(ahead) > 2 * len(packs):
                 yield ahead.popleft().result()
-        for future in ahead:
-            yield future.result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
-def _rounded(face: FoundFace) -> FoundFace:
+def _as_kept(face: FoundFace) -> FoundFace:
     """As the journal keeps it, so that a conversion that was killed goes on with the same."""
     return _face(_face_line(face))
 
@@ -251,21 +294,17 @@ def _line(sighting: Sighting) -> dict[str, Any]:
         "frame": sighting.frame,
         "pts": sighting.pts,
         "change": sighting.change,
-        "complete": sighting.complete,
         "faces": [_face_line(face) for face in sighting.faces],
     }
 
 
 def _face_line(face: FoundFace) -> dict[str, Any]:
-    def numbers(array: Float[np.ndarray, "..."], decimals: int) -> list[Any]:
-        return np.round(np.asarray(array, np.float64), decimals).tolist()
-
     return {
-        "box": numbers(face.detection.box_xyxy, 2),
+        "box": np.round(face.detection.box_xyxy, 2).tolist(),
         "score": round(face.detection.score, 4),
-        "five": numbers(face.detection.five, 2),
-        "points": numbers(face.landmarks, 2),
-        "vector": None if face.embedding is None else numbers(face.embedding, 5),
+        "five": np.round(face.detection.five, 2).tolist(),
+        "points": _packed(face.landmarks),
+        "vector": None if face.embedding is None else _packed(face.embedding),
         "presence": None if face.presence is None else round(face.presence, 4),
     }
 
@@ -273,37 +312,55 @@ def _face_line(face: FoundFace) -> dict[str, Any]:
 def _face(line: dict[str, Any]) -> FoundFace:
     vector = line["vector"]
     return FoundFace(
-        Detection(np.array(line["box"]), line["score"], np.array(line["five"])),
-        np.array(line["points"], np.float32),
-        None if vector is None else np.array(vector, np.float32),
+        Detection(np.array(line["box"], np.float64), line["score"], np.array(line["five"])),
+        _unpacked(line["points"]).reshape(-1, 2),
+        None if vector is None else _unpacked(vector),
         line["presence"],
     )
 
 
-class _Journal(NamedTuple):
-    sightings: list[Sighting]
-    problems: list[str] | None
-    """None: it does not reach the clip's end yet."""
+def _packed(numbers: np.ndarray) -> str:
+    """Numbers as little-endian float32 in base64: an hour of faces as digits takes minutes."""
+    return base64.b64encode(np.asarray(numbers, "<f4").tobytes()).decode("ascii")
 
 
-def _read(path: Path, head: dict[str, Any]) -> _Journal | None:
-    """What a journal holds; None when there is none, or it is not of this search."""
+def _unpacked(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
+
+
+def _read(path: Path, head: dict[str, Any], *, repair: bool = False) -> _Found | None:
+    """What a journal holds; None when there is none, or it is not of this search.
+
+    `repair` cuts off what a kill left of a last line, so that the journal can go on.
+    """
+    sightings: list[Sighting] = []
+    end: _End | None = None
+    good = 0
     try:
-        lines = read_journal(path)
-    except (OSError, ValueError):
+        with path.open("rb") as file:
+            for raw in file:
+                line = _parsed(raw)
+                if line is None or (good == 0 and line != head):
+                    break
+                if "end" in line:
+                    end = _End(*line["end"])
+                elif good:
+                    faces = [_face(face) for face in line["faces"]]
+                    sightings.append(Sighting(line["frame"], line["pts"], line["change"], faces))
+                good += len(raw)
+        if good and repair:
+            os.truncate(path, good)
+    except OSError:
         return None
-    if not lines or lines[0] != head:
+    return _Found(sightings, end) if good else None
+
+
+def _parsed(raw: bytes) -> dict[str, Any] | None:
+    """A journal's line; None when it was cut short."""
+    if not raw.endswith(b"\n"):
         return None
-    ended = "end" in lines[-1]
-    body = lines[1:-1] if ended else lines[1:]
-    sightings = [
-        Sighting(
-            line["frame"],
-            line["pts"],
-            line["change"],
-            [_face(face) for face in line["faces"]],
-            line["complete"],
-        )
-        for line in body
-    ]
-    return _Journal(sightings, lines[-1]["problems"] if ended else None)
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None

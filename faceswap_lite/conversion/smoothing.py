@@ -39,26 +39,27 @@ def smooth_points(
     lag. With sigma 0 the nearest two points are joined by a line.
     Source: Savitzky and Golay 1964; Cleveland 1979 (local regression with weights).
     """
-    rows = [_fit_row(times - when, sigma) for when in at]
     flat = points.reshape(len(points), -1).astype(np.float64)
-    return (np.stack(rows) @ flat).reshape(len(at), *points.shape[1:])
+    out = np.empty((len(at), flat.shape[1]))
+    for place, when in enumerate(at):
+        near = _near(times, float(when), sigma)
+        out[place] = _fit_weights(times[near] - when, sigma) @ flat[near]
+    return out.reshape(len(at), *points.shape[1:])
 
 
-def _fit_row(steps: Float[np.ndarray, " n"], sigma: float) -> Float[np.ndarray, " n"]:
+def _near(times: Float[np.ndarray, " n"], when: float, sigma: float) -> slice:
+    """The points within reach, and at least the nearest on either side."""
+    span = reach(sigma) + 1e-9
+    first, last = np.searchsorted(times, [when - span, when + span])
+    before, after = np.searchsorted(times, when, "right"), np.searchsorted(times, when, "left")
+    # In a gap nothing may be within reach: the nearest on either side serve.
+    return slice(min(first, max(before - 1, 0)), max(last, min(after + 1, len(times))))
+
+
+def _fit_weights(steps: Float[np.ndarray, " n"], sigma: float) -> Float[np.ndarray, " n"]:
     """The weight of every point in the fit's value at step 0."""
-    near = np.abs(steps) <= reach(sigma) if sigma > 0 else np.abs(steps) < 1e-9
-    # A gap's middle may have no neighbour within reach: the nearest on either side serve.
-    for side in (steps <= 0, steps >= 0):
-        if side.any():
-            near[np.flatnonzero(side)[np.argmin(np.abs(steps[side]))]] = True
-    chosen = np.flatnonzero(near)
-    x = steps[chosen]
-    width = max(sigma, float(np.abs(x).max()) / REACH_SIGMAS, 0.5)
-    weights = np.exp(-0.5 * np.square(x / width))
-    powers = np.vander(x / width, min(DEGREE + 1, len(x)), increasing=True)
+    width = max(sigma, float(np.abs(steps).max()) / REACH_SIGMAS, 0.5)
+    powers = np.vander(steps / width, min(DEGREE + 1, len(steps)), increasing=True)
     # Weighted least squares; the value at 0 is the constant term.
-    root = np.sqrt(weights)
-    solution = np.linalg.pinv(powers * root[:, None])[0] * root
-    row = np.zeros(len(steps))
-    row[chosen] = solution
-    return row
+    root = np.exp(-0.25 * np.square(steps / width))
+    return np.linalg.pinv(powers * root[:, None])[0] * root

@@ -25,15 +25,18 @@ from ..conversion import (
     build_run_packs,
     composite,
     composite_frames,
+    config_for,
     paint_frames,
     plan_cast,
     scout_clip,
     whom,
 )
+from ..conversion.convert import UNSEEN_SETTINGS, given_masks
 from ..errors import FaceswapError
 from ..faces import (
     FacePack,
     FoundFace,
+    GivenMasks,
     LandmarksPack,
     as_uint8,
     cut_crop,
@@ -141,9 +144,11 @@ def evaluate_clip(
     Raises: FaceswapError when the clip cannot be read, has no face of the target, or `converted`
     has other frames than `clip`.
     """
+    # The whole clip is measured, with what the run would convert it with.
+    convert = config_for(clip, convert).model_copy(update={"start": 0, "end": None})
     settings = {
         "evaluate": config.model_dump(),
-        "convert": convert.model_dump(exclude={"batch", "device"}),
+        "convert": convert.model_dump(exclude=UNSEEN_SETTINGS),
         "converted": str(converted) if converted else None,
     }
     fingerprint = clip_fingerprint(clip)
@@ -161,28 +166,22 @@ def evaluate_clip(
     if trained_on_it:
         say(f"warning: the run was trained on {clip.name}: every figure flatters it")
     run.model.to(pick_device(convert.device))
-    packs = build_run_packs(run)
+    packs = build_run_packs(run, convert)
     pack = packs[0]
     for note in pack.notes:
         say(note)
-    if _is_face_set(clip):
-        # Its pictures are no neighbours in time.
-        convert = convert.model_copy(
-            update={"smooth": 0.0, "color_steady": 0.0, "mask_steady": 0.0}
-        )
     scouting = scout_clip(clip, fingerprint, run, packs, convert, say=say)
-    plan = plan_cast(
-        scouting.sightings,
-        run.facts.landmarks_pack,
-        whom(run, pack, convert),
-        convert,
-        run.config.extract.sure_score,
-    )
+    wanted = whom(run, pack, convert)
+    sure_score = run.config.extract.sure_score
+    plan = plan_cast(scouting, run.facts.landmarks_pack, wanted, convert, sure_score)
     # A folder of crops may stand beside the clip that it was cut from, and bear its name.
     truth = load_truth(clip) if clip.is_file() else None
     reasons: dict[str, str] = {}
     judge = _pick_judge(run, config, truth, reasons)
-    measures, problems = _measure(run, clip, converted, plan, pack, config, convert, truth, judge)
+    masks = given_masks(convert, run, fingerprint)
+    measures, problems = _measure(
+        run, clip, converted, plan, masks, pack, config, convert, truth, judge
+    )
     for problem in problems:
         say(f"warning: {clip.name}: {problem}")
     if not len(measures.get("heldout_psnr_db")):
@@ -224,14 +223,6 @@ def _fingerprints(clip: Path) -> set[str]:
     return found
 
 
-def _is_face_set(clip: Path) -> bool:
-    if not clip.is_dir():
-        return False
-    with suppress(FaceswapError):
-        return len(open_face_set(clip).faces) > 0
-    return False
-
-
 def report_table(report: dict[str, Any]) -> str:
     """A report's metrics as lines: name, figure, how to read it or why there is none."""
     lines = []
@@ -259,6 +250,7 @@ def _measure(
     clip: Path,
     converted: Path | None,
     plan: CastPlan,
+    masks: GivenMasks | None,
     pack: FacePack,
     config: EvaluateConfig,
     convert: ConvertConfig,
@@ -273,7 +265,8 @@ def _measure(
     with open_clip(clip) as reader:
         total = reader.info.frame_count
         frames = (frame for frame in reader if frame.index % config.every == 0)
-        walk = composite_frames(paint_frames(frames, plan, run, convert, rebuild=True), convert)
+        painted_frames = paint_frames(frames, plan, run, convert, rebuild=True)
+        walk = composite_frames(painted_frames, convert, masks)
         others = [
             _every(frames, config.every, path)
             for frames, path in zip(beside, (converted, *twins), strict=True)

@@ -8,7 +8,7 @@ import datetime
 import io
 import json
 import os
-import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -189,7 +189,9 @@ def local_credentials() -> tuple[Path, Path]:
     chain, key = folder / "chain.pem", folder / "key.pem"
     if chain.is_file() and key.is_file() and not _has_expired(chain):
         return chain, key
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        # A key is never thrown away: what it signed may have to be shown to be one's own.
+        os.replace(folder, folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.old"))
     chain_pem, key_pem = _self_made()
     try:
         with whole_folder(folder) as partial:

@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 
 from ..config import CodecName
 from ..errors import FaceswapError
-from ..outputs import job_id, whole_file, whole_folder, write_json
+from ..outputs import _sync, job_id, whole_file, whole_folder, write_json
 from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags
 from .copying import Span, check_source
 from .encoding import Encoding, Picture, PieceEncoder, choose_encoding
@@ -131,6 +131,11 @@ class ClipWriter:
         self._thread = threading.Thread(target=self._encode, name="encode", daemon=True)
         self._thread.start()
         return self
+
+    def check(self) -> None:
+        """Raises: FaceswapError now, when what is asked for cannot be written at all."""
+        with suppress(_OnlyAsked), self:
+            raise _OnlyAsked
 
     def keep(self, frames: int) -> None:
         """Drop what is `done` beyond this number of frames, by whole pieces; before any `write`.
@@ -262,6 +267,10 @@ class ClipWriter:
         if isinstance(refusal, av.FFmpegError | OSError):
             return FaceswapError(f"{self.path}: cannot be written ({refusal.strerror or refusal})")
         return error
+
+
+class _OnlyAsked(Exception):
+    """Nothing is to be written."""
 
 
 @dataclass(frozen=True)
@@ -479,8 +488,18 @@ class _VideoSink:
 
 def _place_file(made: Path, path: Path) -> None:
     """Give a complete file its name, from whichever disk it lies on."""
-    with whole_file(path) as partial:
-        shutil.move(made, partial)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sync(made)
+    try:
+        # At once: a kill leaves the file here or there, and nothing else beside `path`.
+        os.replace(made, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with whole_file(path) as partial:
+            shutil.copyfile(made, partial)
+    else:
+        _sync(path.parent)
 
 
 def _place_folder(made: Path, path: Path) -> None:

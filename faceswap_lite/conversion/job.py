@@ -1,0 +1,195 @@
+"""One conversion's files: what it may write, what a killed one left, what became of each frame.
+
+Nothing is overwritten or removed but what a sidecar or a mark says this command wrote.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import FaceswapError
+from ..media import read_synthetic_mark, sidecar_path
+from ..media.reading import TIMES_NAME
+from ..outputs import claim, found_job, write_json
+
+_ALL_WRITTEN = "all_written.json"
+"""In a work folder, once every frame is encoded and only the joining is left."""
+
+_OUR_PICTURE = re.compile(r"frame_\d{6,}\.png")
+
+
+@dataclass(frozen=True)
+class ConvertJob:
+    """A conversion: its id, its outputs by their names ("swap" is the clip), and what it reads."""
+
+    id: str
+    outputs: dict[str, Path]
+    inputs: list[Path]
+
+    @property
+    def swap(self) -> Path:
+        """The swapped clip."""
+        return self.outputs["swap"]
+
+    @property
+    def work(self) -> Path:
+        """Where pieces lie until the outputs are whole."""
+        return self.swap.with_name(f".{self.swap.name}.{self.id}.work")
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """What a finished conversion to the same name says of itself; empty when there is none."""
+        return found_job(sidecar_path(self.swap))
+
+    def begin(self, overwrite: bool) -> dict[str, Any] | None:
+        """What this very conversion said when it had finished; None: there is work to do.
+
+        Raises: FaceswapError when an output is another job's and `overwrite` is off, is an input,
+        or is a folder with files that are not ours.
+        """
+        self._check_names()
+        before = self.before
+        claim(
+            sidecar_path(self.swap),
+            self.id,
+            before.get("job"),
+            finished=True,
+            overwrite=overwrite,
+        )
+        finished = self.finished()
+        for name, path in self.outputs.items():
+            named = before.get("job") if _names(before, name, path) else None
+            made_by = self.id if name in finished else named
+            claim(path, self.id, made_by, finished=True, overwrite=overwrite)
+            if path.is_dir() and name not in finished:
+                _check_folder(path, ours=made_by is not None)
+        same = before.get("job") == self.id and not overwrite
+        return before if same and not self.missing() else None
+
+    def finished(self) -> set[str]:
+        """The outputs of this very job that are whole under their final names."""
+        before = self.before
+        told = before.get("job") == self.id
+        written = (self.work / _ALL_WRITTEN).is_file()
+        return {
+            name
+            for name, path in self.outputs.items()
+            if path.exists()
+            and (
+                (told and _names(before, name, path)) or (written and self._is_in_place(name, path))
+            )
+        }
+
+    def missing(self) -> dict[str, Path]:
+        """The outputs that are still to be written."""
+        finished = self.finished()
+        return {name: path for name, path in self.outputs.items() if name not in finished}
+
+    def all_written(self, frames: int) -> None:
+        """Every frame is encoded: from now on an output that appears is whole."""
+        write_json(self.work / _ALL_WRITTEN, {"frames": frames})
+
+    def restart(self) -> None:
+        """Forget outputs that are to be replaced; `begin` has said that they may be."""
+        sidecar_path(self.swap).unlink(missing_ok=True)
+        # A file gives way when the new one is whole; a folder cannot.
+        for path in self.missing().values():
+            if path.is_dir():
+                _remove_pictures(path)
+
+    def clean_up(self) -> None:
+        """Remove the work folder, and those that killed conversions to this name left."""
+        for folder in self.swap.parent.glob(f".{_glob_name(self.swap.name)}.*.work"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _is_in_place(self, name: str, path: Path) -> bool:
+        # A writer's own folder goes when its output has come; killed in between, the mark tells.
+        if not (self.work / name).exists():
+            return True
+        mark = read_synthetic_mark(path)
+        return mark is not None and mark.job == self.id
+
+    def _check_names(self) -> None:
+        paths = [path.resolve() for path in self.outputs.values()]
+        if len(set(paths)) < len(paths):
+            raise FaceswapError("two outputs have the same name; choose another")
+        for given in self.inputs:
+            for path in paths:
+                read = given.resolve()
+                if path == read:
+                    raise FaceswapError(f"{path}: is what this command reads; choose another name")
+                if path in read.parents:
+                    raise FaceswapError(f"{path}: holds {given}, which is read; choose another")
+                if path.parent == read and (path.is_dir() or _OUR_PICTURE.fullmatch(path.name)):
+                    raise FaceswapError(f"{path}: lies in {given}, which is read; choose another")
+
+
+def _names(before: dict[str, Any], name: str, path: Path) -> bool:
+    """Whether a sidecar, which lies beside the swap, names this path as one of its outputs."""
+    known = before.get("outputs", {})
+    return bool(before) and (name == "swap" or str(path.resolve()) in known.values())
+
+
+def _glob_name(name: str) -> str:
+    return re.sub(r"([\[\]*?])", r"[\1]", name)
+
+
+def _check_folder(path: Path, *, ours: bool) -> None:
+    strangers = [p.name for p in path.iterdir() if not _is_our_picture(p)]
+    if not ours or strangers:
+        what = f"holds {strangers[0]}, which" if strangers else "is a folder that"
+        raise FaceswapError(
+            f"{path}: {what} this command did not write; empty it, or choose another name"
+        )
+
+
+def _remove_pictures(path: Path) -> None:
+    for picture in [p for p in path.iterdir() if _is_our_picture(p)]:
+        picture.unlink()
+    path.rmdir()
+
+
+def _is_our_picture(path: Path) -> bool:
+    return path.is_file() and (
+        _OUR_PICTURE.fullmatch(path.name) is not None or path.name == TIMES_NAME
+    )
+
+
+@dataclass
+class Tally:
+    """What became of each frame; a file, so that a conversion that goes on knows of its past."""
+
+    path: Path
+    layers: dict[int, int] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+
+    def read(self) -> None:
+        """Take in what a killed call left; a line that was cut short is of a frame to come."""
+        if not self.path.is_file():
+            return
+        content = self.path.read_bytes()
+        for line in content[: content.rfind(b"\n") + 1].splitlines():
+            frame, layers, failed = json.loads(line)
+            self._take(frame, layers, failed)
+        if not content.endswith(b"\n"):
+            self.path.write_bytes(content[: content.rfind(b"\n") + 1])
+
+    def add(self, frame: int, layers: int, failed: str | None) -> None:
+        """Note a frame: how many faces were laid over it, or why none could be."""
+        self._take(frame, layers, failed)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([frame, layers, failed]) + "\n")
+
+    def _take(self, frame: int, layers: int, failed: str | None) -> None:
+        self.layers[frame] = layers
+        self.failed.pop(frame, None)
+        if failed is not None:
+            self.failed[frame] = failed
+
+    @property
+    def swapped(self) -> int:
+        """Frames with a painted face."""
+        return sum(count > 0 for count in self.layers.values())

@@ -1,0 +1,21 @@
+"""Which of the run's two people is painted, and which is in the clip."""
+
+from ..config import ConvertConfig
+from ..models import Side
+from ..training import TrainedRun
+from ..training.runs import IdentityFacts
+
+
+def painted_side(config: ConvertConfig) -> Side:
+    """Whose face is painted."""
+    return "source" if config.swap == "source-to-target" else "target"
+
+
+def shown_side(config: ConvertConfig) -> Side:
+    """Who is in the clip."""
+    return "target" if config.swap == "source-to-target" else "source"
+
+
+def shown_facts(run: TrainedRun, config: ConvertConfig) -> IdentityFacts:
+    """The face set of the person in the clip."""
+    return run.facts.target if shown_side(config) == "target" else run.facts.source
