@@ -146,7 +146,7 @@ def probe_folder(path: Path) -> Probe:
     with open_clip(path) as reader:
         info = reader.info
         times = [frame.time for frame in reader]
-    length = 1 / (info.rate or 25)
+    length = 1 / (info.rate or Fraction(25))
     pts = [time - times[0] for time in times]
     return Probe((info.width, info.height), info.pixel_aspect, pts, pts[-1] + length, length)
 
@@ -567,10 +567,17 @@ def swap_overwriting(run: TrainedRun, clip: Path, place: Path) -> None:
     convert_clip(run, clip, out, config, overwrite=True, say=lambda line: None)
 
 
+def swap_of_nobody(run: TrainedRun, clip: Path, place: Path) -> None:
+    """Nothing is painted, and so no mark says whose file it is."""
+    config = ConvertConfig(end=10, face=9)
+    convert_clip(run, clip, place / "swap.mp4", config, say=lambda line: None)
+
+
 WINDOW_CALLS: dict[str, Callable[[TrainedRun, Path, Path], None]] = {
     "swap and three tracks": swap_with_tracks,
     "folder": swap_to_folder,
     "--overwrite": swap_overwriting,
+    "nobody": swap_of_nobody,
 }
 
 

@@ -68,15 +68,16 @@ def frame_to_rgb(
 
 
 def frame_from_rgb(
-    image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
+    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
     color: ColorTags,
     pixel_format: str,
     scaler: VideoReformatter,
 ) -> av.VideoFrame:
-    """The picture in an encoder's pixel format, tagged with its colours."""
+    """The RGB or RGBA picture in an encoder's pixel format, tagged with its colours."""
     deep = image.dtype == np.uint16
-    height, width = image.shape[:2]
-    frame = av.VideoFrame.from_ndarray(image, format="rgb48le" if deep else "rgb24")
+    height, width, channels = image.shape
+    shallow_name, deep_name = ("rgb24", "rgb48le") if channels == 3 else ("rgba", "rgba64le")
+    frame = av.VideoFrame.from_ndarray(image, format=deep_name if deep else shallow_name)
     to_rgb = is_rgb(pixel_format)
     full = to_rgb or is_full_range(color)
     made = scaler.reformat(

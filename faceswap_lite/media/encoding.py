@@ -8,13 +8,13 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.format import VideoFormat
-from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8, UInt16
 
 from ..config import CodecName
 from ..errors import FaceswapError
 from .clips import ColorTags, ffmpeg_url
-from .color import _EXACT, frame_from_rgb, is_full_range, is_rgb, is_yuv_matrix, scaler_matrix
+from .color import frame_from_rgb, is_rgb, is_yuv_matrix
 
 PIECE_RATE = 25
 """Frames a second inside a piece: Matroska counts milliseconds, and 40 of them are exact."""
@@ -134,8 +134,7 @@ class PieceEncoder:
     def write(self, image: Picture) -> None:
         """Encode the next frame."""
         encoding = self._encoding
-        as_frame = frame_from_rgb if image.shape[2] == 3 else _frame_from_rgba
-        frame = as_frame(image, encoding.color, encoding.pixels, self._scaler)
+        frame = frame_from_rgb(image, encoding.color, encoding.pixels, self._scaler)
         frame.pts, frame.time_base = self._frames, 1 / encoding.rate
         self._frames += 1
         self._mux(self._stream.encode(frame))
@@ -176,25 +175,6 @@ def _has_avx512() -> bool:
     import cv2  # takes long, for one question
 
     return bool(cv2.checkHardwareSupport(CV_CPU_AVX_512F))
-
-
-def _frame_from_rgba(
-    image: Picture, color: ColorTags, pixel_format: str, scaler: VideoReformatter
-) -> av.VideoFrame:
-    deep, to_rgb = image.dtype == np.uint16, is_rgb(pixel_format)
-    height, width = image.shape[:2]
-    full = to_rgb or is_full_range(color)
-    made = scaler.reformat(
-        av.VideoFrame.from_ndarray(image, format="rgba64le" if deep else "rgba"),
-        format=pixel_format,
-        src_color_range=ColorRange.JPEG,
-        dst_colorspace=None if to_rgb else scaler_matrix(color, width, height),
-        dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-        interpolation=int(_EXACT),
-    )
-    made.colorspace, made.color_range = color.matrix, color.range
-    made.color_primaries, made.color_trc = color.primaries, color.transfer
-    return made
 
 
 def _color_for(color: ColorTags, codec: VideoCodec, pixels: str) -> ColorTags:
