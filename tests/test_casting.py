@@ -7,8 +7,9 @@ import pytest
 
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.casting import CastPlan, find_cuts, plan_cast
+from faceswap_lite.conversion.journal import Sighting
 from faceswap_lite.conversion.people import Person
-from faceswap_lite.conversion.scout import Scouting, Sighting
+from faceswap_lite.conversion.scout import Scouting
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import Detection, FoundFace
 

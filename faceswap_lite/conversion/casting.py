@@ -91,7 +91,7 @@ def plan_cast(
     )
 
 
-def find_cuts(changes: Sequence[float]) -> set[int]:
+def find_cuts(changes: Sequence[float | int]) -> set[int]:
     """Places of the frames that begin a new shot, from each frame's `change` to the one before.
 
     A cut stands out from the frames around it; movement, a pan or a fade does not.

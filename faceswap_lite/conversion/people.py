@@ -15,7 +15,7 @@ from ..faces import FacePack, FoundFace, wanted_person
 from ..faces.embed import Metric
 from ..faces.tracks import Tracker, is_sure, overlap
 from ..training import TrainedRun
-from .scout import Sighting
+from .journal import Sighting
 from .sides import shown_facts
 
 # A track this near, in units of `same_person`, shows how the person looks in this clip.

@@ -5,8 +5,6 @@ run's folder afterwards, so that other settings of the same clip begin with pain
 face lies in the target's face set already are not searched again.
 """
 
-import base64
-import json
 import os
 import tempfile
 from collections import deque
@@ -17,7 +15,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -37,24 +35,22 @@ from ..faces.tracks import thumbnail
 from ..media import Frame, open_clip
 from ..outputs import job_id, whole_file
 from ..training import TrainedRun
+from .journal import (
+    Journal,
+    JournalEnd,
+    Sighting,
+    as_kept,
+    end_line,
+    head_line,
+    read_journal,
+    sighting_line,
+)
 from .sides import shown_facts
 
 FACES_FOLDER = "faces"
 """In a run's folder: what was found in the clips that it converted."""
 
 _MOST_FINDERS = 4
-
-
-class Sighting(NamedTuple):
-    """One frame: its faces from left to right, and its difference to the frame before.
-
-    `change` is the mean difference of two thumbnails, of 255.
-    """
-
-    frame: int
-    pts: int
-    change: float
-    faces: list[FoundFace]
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ def scout_clip(
     known = known_faces(run, config, fingerprint) if reuse else {}
     head = {"version": 2, "job": _scouting_id(fingerprint, run, packs[0], known)}
     kept = run.path / FACES_FOLDER / f"{head['job']}.jsonl"
-    done = _read(kept, head)
+    done = read_journal(kept, head)
     if done is not None and done.end is not None:
         say(f"{clip.name}: faces as found before ({kept})")
         return _cut(done, config)
@@ -169,21 +165,7 @@ def _scouting_id(
     )
 
 
-class _End(NamedTuple):
-    """A journal's last line."""
-
-    frame_ticks: float
-    end_pts: int | None
-    problems: list[str]
-
-
-class _Found(NamedTuple):
-    sightings: list[Sighting]
-    end: _End | None
-    """None: the clip's end is not reached yet."""
-
-
-def _cut(found: _Found, config: ConvertConfig) -> Scouting:
+def _cut(found: Journal, config: ConvertConfig) -> Scouting:
     """The wanted frames' part, of sightings that may be of the whole clip."""
     assert found.end is not None
     wanted = [
@@ -204,12 +186,12 @@ def _walk(
     known: dict[int, list[FoundFace]],
     path: Path,
     head: dict[str, Any],
-) -> _Found:
-    before = _read(path, head, repair=True)
+) -> Journal:
+    before = read_journal(path, head, repair=True)
     if before is None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(head) + "\n", encoding="utf-8")
-        before = _Found([], None)
+        path.write_text(head_line(head), encoding="utf-8")
+        before = Journal([], None)
     if before.end is not None:
         return before
     sightings = before.sightings
@@ -226,15 +208,15 @@ def _walk(
                 bar.update()
                 if sighting.frame > last:
                     sightings.append(sighting)
-                    file.write(json.dumps(_line(sighting), separators=(",", ":")) + "\n")
+                    file.write(sighting_line(sighting))
                     file.flush()
-        end = _End(
+        end = JournalEnd(
             float(1 / (Fraction(info.rate or 25) * info.time_base)),
             end_pts[0] if end_pts else None,
             list(reader.problems),
         )
-        file.write(json.dumps({"end": end}) + "\n")
-    return _Found(sightings, end)
+        file.write(end_line(end))
+    return Journal(sightings, end)
 
 
 def _until(frames: Iterable[Frame], end: int | None, end_pts: list[int]) -> Iterator[Frame]:
@@ -269,7 +251,7 @@ def _look_ahead(
                 faces = pack.find(frame.image, min_score=min_score)
             finally:
                 idle.put(pack)
-        return Sighting(frame.index, frame.pts, change, [_as_kept(face) for face in faces])
+        return Sighting(frame.index, frame.pts, change, [as_kept(face) for face in faces])
 
     with ThreadPoolExecutor(len(packs)) as searchers:
         ahead: deque[Future[Sighting]] = deque()
@@ -282,85 +264,3 @@ def _look_ahead(
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
-
-
-def _as_kept(face: FoundFace) -> FoundFace:
-    """As the journal keeps it, so that a conversion that was killed goes on with the same."""
-    return _face(_face_line(face))
-
-
-def _line(sighting: Sighting) -> dict[str, Any]:
-    return {
-        "frame": sighting.frame,
-        "pts": sighting.pts,
-        "change": sighting.change,
-        "faces": [_face_line(face) for face in sighting.faces],
-    }
-
-
-def _face_line(face: FoundFace) -> dict[str, Any]:
-    return {
-        "box": np.round(face.detection.box_xyxy, 2).tolist(),
-        "score": round(face.detection.score, 4),
-        "five": np.round(face.detection.five, 2).tolist(),
-        "points": _packed(face.landmarks),
-        "vector": None if face.embedding is None else _packed(face.embedding),
-        "presence": None if face.presence is None else round(face.presence, 4),
-    }
-
-
-def _face(line: dict[str, Any]) -> FoundFace:
-    vector = line["vector"]
-    return FoundFace(
-        Detection(np.array(line["box"], np.float64), line["score"], np.array(line["five"])),
-        _unpacked(line["points"]).reshape(-1, 2),
-        None if vector is None else _unpacked(vector),
-        line["presence"],
-    )
-
-
-def _packed(numbers: np.ndarray) -> str:
-    """Numbers as little-endian float32 in base64: an hour of faces as digits takes minutes."""
-    return base64.b64encode(np.asarray(numbers, "<f4").tobytes()).decode("ascii")
-
-
-def _unpacked(text: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
-
-
-def _read(path: Path, head: dict[str, Any], *, repair: bool = False) -> _Found | None:
-    """What a journal holds; None when there is none, or it is not of this search.
-
-    `repair` cuts off what a kill left of a last line, so that the journal can go on.
-    """
-    sightings: list[Sighting] = []
-    end: _End | None = None
-    good = 0
-    try:
-        with path.open("rb") as file:
-            for raw in file:
-                line = _parsed(raw)
-                if line is None or (good == 0 and line != head):
-                    break
-                if "end" in line:
-                    end = _End(*line["end"])
-                elif good:
-                    faces = [_face(face) for face in line["faces"]]
-                    sightings.append(Sighting(line["frame"], line["pts"], line["change"], faces))
-                good += len(raw)
-        if good and repair:
-            os.truncate(path, good)
-    except OSError:
-        return None
-    return _Found(sightings, end) if good else None
-
-
-def _parsed(raw: bytes) -> dict[str, Any] | None:
-    """A journal's line; None when it was cut short."""
-    if not raw.endswith(b"\n"):
-        return None
-    try:
-        line = json.loads(raw)
-    except ValueError:
-        return None
-    return line if isinstance(line, dict) else None
