@@ -7,7 +7,7 @@
 
 `robust` converts every odd clip and compares times, sound, size and shape of pixels with PyAV,
 without our reader. `memory` converts a 4K clip and looks at the process from outside. `kill` sends
-SIGKILL at random moments, `windows` before every single file operation, and the same call goes on.
+SIGKILL at random moments, `windows` before each file that Python makes, moves or removes.
 The run itself is not written to. Figures go to docs/conversion/files.json, one key each.
 """
 
@@ -321,7 +321,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def enlarge(clip: Path, out: Path) -> None:
-    """The clip's middle at 4K, forwards and backwards until it is long enough, frame by frame."""
+    """The clip's middle at 4K, frame by frame; a clip that is too short is refused."""
     width, height = SIZE_4K
     with open_clip(clip) as reader, av.open(str(out), "w") as output:
         rate = reader.info.rate or Fraction(25)
@@ -373,7 +373,8 @@ def progress(place: Path, out: str) -> tuple[str, int]:
     """The walk that a conversion is in, and its frame, from what lies in its hidden folder."""
     for work in place.glob(f".{out}.*.work"):
         painted = lines_of(work / "frames.jsonl")
-        if (work / "all_written.json").exists():
+        # A clip that is put together, or one that got its name already.
+        if any(work.glob("*/.whole*")) or any(work.glob("*.sha256")):
             return "join", painted
         if painted:
             return "paint", painted
@@ -439,7 +440,7 @@ def kill(options: argparse.Namespace) -> dict[str, Any]:
             forget_faces(work / "run")
             points = kill_points(options.times, total, case.piece_frames, moments)
             kills, disturbed = run_through(case, work, options.clip, points)
-        same = {key: undisturbed[key] == disturbed[key] for key in undisturbed}
+        same = {key: undisturbed[key] == disturbed[key] for key in ("bytes", "sidecar")}
         held = all(same.values()) and not disturbed["left"]
         figures[case.name] = {
             "frames": total,
@@ -511,7 +512,10 @@ CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 
 
 def windows(options: argparse.Namespace) -> dict[str, Any]:
-    """A kill before each single file operation of a short conversion, and the same call again."""
+    """A kill before each of Python's file operations of a short conversion, and the call again.
+
+    What FFmpeg writes by itself, and lines added to a journal, are no moments of their own.
+    """
     figures = {}
     with workplace(options) as work:
         run = load_run(work / "run")
@@ -651,7 +655,8 @@ def workplace(options: argparse.Namespace) -> Iterator[Path]:
     """A folder with the run in it, which remembers no faces; kept if --keep names it."""
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary) if options.keep is None else options.keep.absolute()
-        shutil.rmtree(work / "run", ignore_errors=True)
+        for name in ("run", "place"):
+            shutil.rmtree(work / name, ignore_errors=True)
         (work / "run").mkdir(parents=True)
         for path in options.run.absolute().iterdir():
             if path.name != "faces":

@@ -29,6 +29,7 @@ from ..media import (
     check_signing,
     clip_fingerprint,
     draw_label,
+    give_frames_back,
     list_images,
     open_clip,
     sign_file,
@@ -149,6 +150,7 @@ def convert_clip(
     _check_early(clip, job, config)
 
     # The first walk: where is whose face?
+    give_frames_back()
     job.work.mkdir(parents=True, exist_ok=True)
     journal = job.work / "faces.jsonl"
     scouting = scout_clip(

@@ -14,6 +14,7 @@ from .credentials import Credentials, check_signing, read_credentials, sign_file
 from .images import read_image, write_image
 from .label import draw_label
 from .marks import SyntheticMark, read_synthetic_mark
+from .memory import give_frames_back
 from .reading import ClipReader, open_clip
 from .sidecar import Verdict, check_output, sidecar_path, write_sidecar
 from .writing import ClipWriter
@@ -34,6 +35,7 @@ __all__ = [
     "clip_fingerprint",
     "draw_label",
     "find_clips",
+    "give_frames_back",
     "list_images",
     "open_clip",
     "read_credentials",
