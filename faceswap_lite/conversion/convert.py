@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -140,6 +139,8 @@ def convert_clip(
     )
     before = job.begin(overwrite)
     if before is not None:
+        # What a kill after the last step left.
+        job.clean_up()
         return _summary(out, before, done_before=True)
     config = config_for(clip, config)
     run.model.to(pick_device(config.device))
@@ -147,7 +148,11 @@ def convert_clip(
     for note in packs[0].notes:
         say(note)
     wanted = whom(run, packs[0], config, like)
-    _check_early(clip, job, config)
+    try:
+        _check_early(clip, job, config)
+    finally:
+        with suppress(OSError):
+            job.work.rmdir()  # unless it holds a killed call's work
 
     # The first walk: where is whose face?
     give_frames_back()
@@ -223,7 +228,9 @@ def _check_early(clip: Path, job: ConvertJob, config: ConvertConfig) -> None:
         if path.suffix.lower() in IMAGE_SUFFIXES and (info.frame_count or 1) > 1:
             raise FaceswapError(f"{path}: holds one picture; name a video, or a folder")
         if not path.exists():
-            _writer(name, path, info, clip, None, config, None, None).check()
+            # In the job's own folder: what a kill leaves there is found again.
+            work = job.work / f"{name}.check"
+            _writer(name, path, info, clip, None, config, job, work, None).check()
 
 
 def _certificate(config: ConvertConfig) -> tuple[Path | None, Path | None]:
@@ -249,16 +256,20 @@ def _writer(
     clip: Path,
     scouting: Scouting | None,
     config: ConvertConfig,
-    work: Path | None,
+    job: ConvertJob,
+    work: Path,
     mark: SyntheticMark | None,
 ) -> ClipWriter:
     codec = config.codec
     if name == "layer" and codec not in ("prores", "ffv1"):
         codec = _ALPHA_CODECS.get(path.suffix.lower(), codec)
     keeps_tracks = name in ("swap", "compare") and info.kind == "video"
-    finish = None
-    if config.c2pa and name == "swap" and mark is not None:
-        finish = partial(_sign, mark=mark, config=config, name=path.name, clip=clip)
+
+    def finish(made: Path) -> None:
+        if config.c2pa and name == "swap" and mark is not None:
+            _sign(made, mark=mark, config=config, name=path.name, clip=clip)
+        job.note_whole(name, made)
+
     return ClipWriter(
         path,
         like=info,
@@ -269,7 +280,7 @@ def _writer(
         span=None if scouting is None else _span(info, scouting, config),
         mark=mark,
         alpha=name == "layer",
-        work=None if work is None else work / name,
+        work=work,
         piece_frames=PIECE_FRAMES,
         finish=finish,
     )
@@ -306,7 +317,7 @@ def _write(
     with open_clip(clip) as reader, ExitStack() as stack:
         writers = {
             name: stack.enter_context(
-                _writer(name, path, reader.info, clip, scouting, config, job.work, mark)
+                _writer(name, path, reader.info, clip, scouting, config, job, job.work / name, mark)
             )
             for name, path in job.missing().items()
         }
@@ -335,7 +346,6 @@ def _write(
                 for name, writer in writers.items():
                     writer.write(_picture(name, composite, swap), frame.pts)
                 bar.update()
-        job.all_written(len(tally.layers))
     return [f"{writer.path.name}: {note}" for writer in writers.values() for note in writer.notes]
 
 

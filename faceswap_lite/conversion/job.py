@@ -6,17 +6,15 @@ Nothing is overwritten or removed but what a sidecar or a mark says this command
 import json
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import FaceswapError
-from ..media import read_synthetic_mark, sidecar_path
+from ..media import clip_fingerprint, sidecar_path
 from ..media.reading import TIMES_NAME
-from ..outputs import claim, found_job, write_json
-
-_ALL_WRITTEN = "all_written.json"
-"""In a work folder, once every frame is encoded and only the joining is left."""
+from ..outputs import claim, found_job, write_text
 
 _OUR_PICTURE = re.compile(r"frame_\d{6,}\.png")
 
@@ -73,14 +71,11 @@ class ConvertJob:
         """The outputs of this very job that are whole under their final names."""
         before = self.before
         told = before.get("job") == self.id
-        written = (self.work / _ALL_WRITTEN).is_file()
         return {
             name
             for name, path in self.outputs.items()
             if path.exists()
-            and (
-                (told and _names(before, name, path)) or (written and self._is_in_place(name, path))
-            )
+            and ((told and _names(before, name, path)) or self._is_in_place(name, path))
         }
 
     def missing(self) -> dict[str, Path]:
@@ -88,9 +83,9 @@ class ConvertJob:
         finished = self.finished()
         return {name: path for name, path in self.outputs.items() if name not in finished}
 
-    def all_written(self, frames: int) -> None:
-        """Every frame is encoded: from now on an output that appears is whole."""
-        write_json(self.work / _ALL_WRITTEN, {"frames": frames})
+    def note_whole(self, name: str, made: Path) -> None:
+        """Remember a complete output that is about to get its name: a later call knows it by it."""
+        write_text(self.work / f"{name}.sha256", clip_fingerprint(made))
 
     def restart(self) -> None:
         """Forget outputs that are to be replaced; `begin` has said that they may be."""
@@ -102,15 +97,21 @@ class ConvertJob:
 
     def clean_up(self) -> None:
         """Remove the work folder, and those that killed conversions to this name left."""
-        for folder in self.swap.parent.glob(f".{_glob_name(self.swap.name)}.*.work"):
+        # At once: half a work folder would say the wrong things of what is done.
+        gone = self.work.with_suffix(".gone.work")
+        shutil.rmtree(gone, ignore_errors=True)
+        with suppress(OSError):
+            self.work.rename(gone)
+        name = _glob_name(self.swap.name)
+        for folder in self.swap.parent.glob(f".{name}.*.work"):
             shutil.rmtree(folder, ignore_errors=True)
+        for sidecar in self.swap.parent.glob(f".{name}.*.partial.json"):
+            sidecar.unlink(missing_ok=True)
 
     def _is_in_place(self, name: str, path: Path) -> bool:
-        # A writer's own folder goes when its output has come; killed in between, the mark tells.
-        if not (self.work / name).exists():
-            return True
-        mark = read_synthetic_mark(path)
-        return mark is not None and mark.job == self.id
+        # Not by the writer's folder, which goes later, nor by a mark, which not all outputs have.
+        noted = self.work / f"{name}.sha256"
+        return noted.is_file() and noted.read_text(encoding="utf-8") == clip_fingerprint(path)
 
     def _check_names(self) -> None:
         paths = [path.resolve() for path in self.outputs.values()]
