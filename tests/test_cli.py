@@ -6,13 +6,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import typer
 from conftest import TINY, Cast
 
-from faceswap_lite import cli
+from faceswap_lite import cli, conversion, training
+from faceswap_lite.config import load_config
 from faceswap_lite.media import write_image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,6 +122,119 @@ def test_convert_refuses_what_is_no_run_and_what_stands_there(
     assert code == 1 and "is not a run folder" in err
     code, _, err = call(capsys, monkeypatch, "info", tmp_path / "nothing")
     assert code == 1 and "no such file" in err
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `convert` asks of the stage, which itself does nothing; the run is tmp_path/run."""
+    asked: dict[str, Any] = {}
+
+    def stage(name: str) -> Any:
+        def called(run: Any, clip: Path, out: Path, config: Any, *more: Any, **given: Any) -> Any:
+            asked.update(given, name=name, clip=clip, out=out, config=config, more=more)
+            return SimpleNamespace(line=lambda: "done")
+
+        return called
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("convert: {color: mean, quality: 9}\n")
+    monkeypatch.setattr(training, "load_run", lambda *given: given)
+    monkeypatch.setattr(conversion, "convert_clip", stage("convert"))
+    monkeypatch.setattr(conversion, "preview_sheet", stage("preview"))
+    monkeypatch.chdir(tmp_path)
+    return asked
+
+
+CONVERT = ["convert", "--run", "run", "--clip", "a.mp4"]
+
+
+def test_convert_hands_its_options_on(
+    asked: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (
+        "--out b.mov --like who.jpg --swap target-to-source --frames 3:9 --views 4 "
+        "--label --masks m --mask-out mask.mov --layer-out layer.mov --compare c.mov --overwrite "
+        "--set convert.color=mkl"
+    )
+    assert call(capsys, monkeypatch, *CONVERT, *words.split()) == (0, "done\n", "")
+    assert (asked["name"], asked["clip"], asked["out"]) == ("convert", Path("a.mp4"), Path("b.mov"))
+    assert asked["like"] == Path("who.jpg") and asked["overwrite"] is True
+    wanted = conversion.Tracks(Path("mask.mov"), Path("layer.mov"), Path("c.mov"))
+    assert asked["tracks"] == wanted
+    # The run's own options, changed by these; --set is stronger.
+    changes = {
+        "color": "mkl", "quality": 9, "swap": "target-to-source", "start": 3, "end": 9, "views": 4,
+        "label": cli.DEFAULT_LABEL, "masks": "m",
+    }  # fmt: skip
+    assert asked["config"] == load_config().convert.model_copy(update=changes)
+    assert call(capsys, monkeypatch, *CONVERT, "--out", "b.mov", "--all-faces")[0] == 0
+    assert asked["config"].all_faces and asked["like"] is None and not asked["overwrite"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "span"), [("3:", (3, None)), (":9", (0, 9)), (":", (0, None)), ("0:1", (0, 1))]
+)
+def test_frames_may_leave_out_either_end(
+    asked: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    frames: str,
+    span: tuple[int, int | None],
+) -> None:
+    words = [*CONVERT, "--out", "b.mp4", "--frames", frames]
+    assert call(capsys, monkeypatch, *words)[0] == 0
+    assert (asked["config"].start, asked["config"].end) == span
+
+
+def test_a_label_of_one_s_own_is_kept(
+    asked: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*CONVERT, "--out", "b.mp4", "--set", "convert.label=made by Ada"]
+    for more in ([], ["--label"]):
+        assert call(capsys, monkeypatch, *words, *more)[0] == 0
+        assert asked["config"].label == "made by Ada"
+
+
+def test_a_sheet_gets_its_tries(
+    asked: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = ["--try", "color=none mask=hull", "--try", "blend=multiband"]
+    code, out, _ = call(capsys, monkeypatch, *CONVERT, "--preview-settings", "s.png", *tries)
+    assert (code, out) == (0, "look at s.png\n")
+    assert (asked["name"], asked["out"]) == ("preview", Path("s.png"))
+    assert asked["more"] == (["color=none mask=hull", "blend=multiband"],)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "--out or --preview-settings"),
+        (["--out", "b.mp4", "--preview-settings", "s.png"], "--out or --preview-settings"),
+        (["--out", "b.mp4", "--try", "color=none"], "--try goes with --preview-settings"),
+        (["--out", "b.mp4", "--frames", "3"], "START:END"),
+        (["--out", "b.mp4", "--frames", "-3:9"], "START:END"),
+        (["--out", "b.mp4", "--frames", "1:2:3"], "START:END"),
+        (["--out", "b.mp4", "--frames", "9:3"], "end must lie after start"),
+        (["--out", "b.mp4", "--frames", "0:0"], "convert.end"),
+        (["--out", "b.mp4", "--face", "1", "--all-faces"], "choose"),
+        (["--out", "b.mp4", "--face", "1", "--like", "a.png"], "choose one"),
+        (["--out", "b.mp4", "--face", "-1"], "convert.face"),
+        (["--out", "b.mp4", "--views", "0"], "convert.views"),
+        (["--out", "b.mp4", "--swap", "both"], "convert.swap"),
+        (["--out", "b.mp4", "--set", "convert.colour=mkl"], "did you mean color"),
+        (["--out", "b.mp4", "--set", "convert.codec=vp9"], "convert.codec"),
+    ],
+)
+def test_misuse_of_convert_is_told(
+    asked: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    says: str,
+) -> None:
+    code, _, err = call(capsys, monkeypatch, *CONVERT, *words)
+    assert (code, asked) == (2, {}) and says in err
+    assert "Traceback" not in err
 
 
 def test_too_few_faces_and_the_same_set_twice(

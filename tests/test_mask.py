@@ -11,6 +11,7 @@ from faceswap_lite.conversion.mask import (
     MASKS,
     base_mask,
     blend_alpha,
+    carry_outwards,
     move_sides,
     soft_alpha,
     steady_mask,
@@ -209,3 +210,16 @@ def test_steady_mask_takes_a_flicker_away() -> None:
         return float(np.abs(np.diff(np.stack(series), axis=0)).mean())
 
     assert flicker(steady) < 0.6 * flicker(masks[2:10])
+
+
+def test_colours_are_carried_beyond_the_face_and_its_background_is_not() -> None:
+    y, x = np.mgrid[:64, :64] - 31.5
+    own = (np.hypot(x, y) < 20).astype(np.float32)
+    skin, wall = np.float32([0.8, 0.6, 0.5]), np.float32([0.1, 0.2, 0.9])
+    face = np.where(own[..., None] > 0, skin, wall).astype(np.float32)
+    carried = carry_outwards(face, own)
+    assert np.abs(carried[np.hypot(x, y) < 24] - skin).max() < 1e-5
+    np.testing.assert_array_equal(carried[own > 0], face[own > 0])
+    # Where nothing is near, and with no mask at all, the picture stays.
+    np.testing.assert_allclose(carried[0, 0], wall, atol=1e-6)
+    np.testing.assert_array_equal(carry_outwards(face, np.zeros_like(own)), face)

@@ -20,7 +20,7 @@ from ..media import Frame
 from .blend import Layer, gate_layer, lay_over, place_face
 from .color import COLOR_MATCHERS, ColorMap, apply_color_map, relight, steady_color_map
 from .detail import add_grain, match_sharpness, measure_grain
-from .mask import base_mask, blend_alpha, steady_mask
+from .mask import base_mask, blend_alpha, carry_outwards, steady_mask
 from .paint import PaintedFace, PaintedFrame
 from .smoothing import neighbour_weights, reach
 
@@ -192,7 +192,8 @@ def _layer(
     config: ConvertConfig,
     number: int,
 ) -> Layer | None:
-    picture = apply_color_map(face.face, color_map)
+    own = face.hull if face.learned is None else face.learned
+    picture = carry_outwards(apply_color_map(face.face, color_map), own)
     if config.relight > 0:
         picture = relight(picture, face.true, face.inside, config.relight)
     if config.sharpen > 0:

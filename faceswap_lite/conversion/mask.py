@@ -8,6 +8,8 @@ from jaxtyping import Float, UInt8
 
 Mask = Float[np.ndarray, "s s"]
 
+# How far, in face sides, colours are carried beyond the painted face's edge (sigma).
+CARRIED = 0.04
 # Soft edges are drawn this many pixels wide (up to twice as many) and then enlarged.
 FINEST_EDGE_PX = 12
 
@@ -68,6 +70,20 @@ def steady_mask(
     for mask, weight in found:
         average += np.float32(weight / total) * mask.astype(np.float32)
     return average
+
+
+def carry_outwards(face: Float[np.ndarray, "s s 3"], own: Mask) -> Float[np.ndarray, "s s 3"]:
+    """The painted face with its own colours carried on beyond its own mask.
+
+    There a network paints the background that the person stood before; where the target's face is
+    wider, or the mask is grown, a blue wall would show. A normalised average of what lies inside.
+    """
+    inside = np.clip(own, 0, 1).astype(np.float32)[..., None]
+    sigma = CARRIED * len(own)
+    total = cv2.GaussianBlur(inside, (0, 0), sigma)[..., None]
+    carried = cv2.GaussianBlur(face.astype(np.float32) * inside, (0, 0), sigma)
+    share = inside + (1 - inside) * (total < 1e-3)
+    return share * face + (1 - share) * carried / np.maximum(total, 1e-3)
 
 
 def move_sides(
