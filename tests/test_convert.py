@@ -548,7 +548,6 @@ def test_a_span_may_reach_beyond_the_end(
     assert apart(frames_of(out), frames_of(plain / "swap.mkv")[8:]).mean() < 0.5
 
 
-@pytest.mark.xfail(strict=True, reason="the refusal leaves a hidden work folder")
 def test_a_span_that_begins_past_the_end_is_one_clear_error(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
@@ -560,7 +559,6 @@ def test_a_span_that_begins_past_the_end_is_one_clear_error(
     assert names_in(tmp_path) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the early check counts the clip's frames, not the span's")
 def test_one_frame_may_be_a_picture(
     cast: Cast, run: TrainedRun, plain: Path, tmp_path: Path
 ) -> None:
@@ -653,7 +651,6 @@ def test_only_whom_it_should_and_the_others_bit_for_bit(
     assert summary.swapped == (5 if painted else 0)
 
 
-@pytest.mark.xfail(strict=True, reason="the refusal leaves a hidden work folder")
 def test_two_faces_and_nothing_to_tell_them_apart_are_refused(
     pair: Path, run: TrainedRun, tmp_path: Path
 ) -> None:
@@ -852,15 +849,15 @@ def test_a_track_asked_for_later_is_added(
     config, clip = ConvertConfig(), cast.unseen_clip
     convert_clip(run, clip, out, config, say=silent)
     written = out.read_bytes()
-    assert not convert_clip(run, clip, out, config, tracks=mask, say=silent).done_before
-    assert out.read_bytes() == written
-    assert (frames_of(tmp_path / "mask.mp4") > 250).any()
-    assert convert_clip(run, clip, out, config, tracks=mask, say=silent).done_before
-    assert convert_clip(run, clip, out, config, say=silent).done_before
     # The same files, called otherwise.
     monkeypatch.chdir(tmp_path)
-    called = Tracks(mask=Path("mask.mp4"))
-    assert convert_clip(run, clip, Path("swap.mp4"), config, tracks=called, say=silent).done_before
+    near, beside = Path("swap.mp4"), Tracks(mask=Path("mask.mp4"))
+    assert not convert_clip(run, clip, near, config, tracks=beside, say=silent).done_before
+    assert out.read_bytes() == written
+    assert (frames_of(tmp_path / "mask.mp4") > 250).any()
+    monkeypatch.chdir(tmp_path.parent)
+    for tracks in (mask, None):
+        assert convert_clip(run, clip, out, config, tracks=tracks, say=silent).done_before
 
 
 # What viewers and machines are told.
@@ -927,10 +924,7 @@ def test_consent_is_told(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "where",
     [
-        pytest.param(
-            "cutting",
-            marks=pytest.mark.xfail(strict=True, reason="its reason may be of several lines"),
-        ),
+        "cutting",
         "colours",
         "placing",
     ],
@@ -1127,7 +1121,6 @@ def test_a_sheet_is_refused_before_any_work(
     assert read_image(out).size
 
 
-@pytest.mark.xfail(strict=True, reason="the sheet's suffix is first looked at after the work")
 def test_a_sheet_is_a_picture(
     cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches
 ) -> None:

@@ -158,13 +158,18 @@ def convert_clip(
     give_frames_back()
     job.work.mkdir(parents=True, exist_ok=True)
     journal = job.work / "faces.jsonl"
-    scouting = scout_clip(
-        clip, fingerprint, run, packs, config, reuse=like is None, journal=journal, say=say
-    )
-    if not scouting.sightings:
-        raise FaceswapError(f"{clip}: ends before frame {config.start}, where --frames begins")
     sure_score = run.config.extract.sure_score
-    plan = plan_cast(scouting, run.facts.landmarks_pack, wanted, config, sure_score)
+    try:
+        scouting = scout_clip(
+            clip, fingerprint, run, packs, config, reuse=like is None, journal=journal, say=say
+        )
+        if not scouting.sightings:
+            raise FaceswapError(f"{clip}: ends before frame {config.start}, where --frames begins")
+        plan = plan_cast(scouting, run.facts.landmarks_pack, wanted, config, sure_score)
+    except FaceswapError:
+        # Who mends it gives another call, which looks for another folder.
+        job.clean_up()
+        raise
     # What is not synthetic must not say that it is.
     mark = None
     if plan.placements:
@@ -225,7 +230,8 @@ def _check_early(clip: Path, job: ConvertJob, config: ConvertConfig) -> None:
         info = reader.info
     draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.label)
     for name, path in job.missing().items():
-        if path.suffix.lower() in IMAGE_SUFFIXES and (info.frame_count or 1) > 1:
+        frames = (info.frame_count or 1) if config.end is None else config.end
+        if path.suffix.lower() in IMAGE_SUFFIXES and frames - config.start > 1:
             raise FaceswapError(f"{path}: holds one picture; name a video, or a folder")
         if not path.exists():
             # In the job's own folder: what a kill leaves there is found again.

@@ -138,7 +138,8 @@ def _cut_faces(frame: Frame, placements: list[Placement], run: TrainedRun) -> li
             hull = face_mask(placement.landmarks, pack, matrix, size)
             cuts.append(_Cut(placement, matrix, crop, hull))
     except (ValueError, np.linalg.LinAlgError) as error:
-        return f"frame {frame.index}: its face cannot be cut out ({error})"
+        reason = " ".join(str(error).split())
+        return f"frame {frame.index}: its face cannot be cut out ({reason})"
     return cuts
 
 

@@ -13,7 +13,7 @@ from .. import __version__
 from ..config import ConvertConfig, change_section
 from ..errors import FaceswapError
 from ..faces import as_uint8
-from ..media import Frame, SyntheticMark, clip_fingerprint, open_clip, write_image
+from ..media import IMAGE_SUFFIXES, Frame, SyntheticMark, clip_fingerprint, open_clip, write_image
 from ..outputs import claim
 from ..training import TrainedRun
 from ..training.hardware import pick_device
@@ -67,6 +67,8 @@ def preview_sheet(
     for the conversion.
     Raises: FaceswapError when the face to swap is nowhere, or `out` exists.
     """
+    if out.suffix.lower() not in IMAGE_SUFFIXES:
+        raise FaceswapError(f"{out}: a sheet is a picture; name a .png")
     claim(out, "", None, finished=True, overwrite=overwrite)
     still = config_for(clip, config).model_copy(
         update={"color_steady": 0.0, "mask_steady": 0.0, "label": "", "start": 0, "end": None}
