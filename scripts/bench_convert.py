@@ -1,23 +1,27 @@
-"""What conversion costs, measured.
+"""What compositing one face costs, without the network and the codecs, step by step.
 
-python scripts/bench_convert.py compositing
+python scripts/bench_convert.py [--json FILE]
 """
 
 import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.blend import BLENDERS, lay_over, place_face
-from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map
+from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map, steady_color_map
 from faceswap_lite.conversion.detail import add_grain, match_sharpness, measure_grain
-from faceswap_lite.conversion.mask import base_mask, blend_alpha
+from faceswap_lite.conversion.mask import base_mask, blend_alpha, carry_outwards, steady_mask
+from faceswap_lite.conversion.smoothing import neighbour_weights
 from faceswap_lite.faces import align, cut_crop, face_mask
 from faceswap_lite.faces.align import MESH_RIGID
+from faceswap_lite.outputs import write_json
 
 FACE_PX = 253
 FRAMES = {"1280x720": (720, 1280), "1920x1080": (1080, 1920), "3840x2160": (2160, 3840)}
@@ -29,24 +33,27 @@ REPEATS = 30
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("compositing", help=compositing.__doc__)
-    command.set_defaults(run=compositing)
-    options = vars(parser.parse_args())
-    options.pop("run")(**options)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    figures = compositing()
+    if given.json:
+        write_json(given.json, figures)
 
 
-def compositing() -> None:
+def compositing() -> dict[str, Any]:
     """Milliseconds of what one face costs without a network, on one thread."""
     cv2.setNumThreads(1)
     config = ConvertConfig()
     print(f"a face {FACE_PX} px wide; color {config.color}, mask {config.mask}; bar {BAR_MS} ms")
+    figures: dict[str, Any] = {}
     for size in CROPS_PX:
         for name, shape in FRAMES.items():
             steps, extras = time_steps(shape, size, config)
             print(f"crop {size:3} px in {name:9}: {listed(steps)}  sum {sum(steps.values()):.2f}")
             if name == "1280x720":
                 print(f"    by choice: {listed(extras)}")
+            figures[f"{size} px in {name}"] = {"sum": sum(steps.values()), **steps}
+    return figures
 
 
 def time_steps(
@@ -63,12 +70,24 @@ def time_steps(
     target, hull = cut().astype(np.float32) / 255, outline()
     painted = np.clip(cv2.GaussianBlur(target, (0, 0), 1) * 0.9 + 0.05, 0, 1)
 
+    fitted = COLOR_MATCHERS[config.color](painted, target, hull)
+    steps_away = np.arange(-8.0, 9.0)
+    weights = [neighbour_weights(steps_away, s) for s in (config.color_steady, config.mask_steady)]
+
     def match() -> np.ndarray:
-        return apply_color_map(painted, COLOR_MATCHERS[config.color](painted, target, hull))
+        color_map = COLOR_MATCHERS[config.color](painted, target, hull)
+        return carry_outwards(apply_color_map(painted, color_map), hull)
 
     def mask(**sides: float) -> np.ndarray:
         base = base_mask(hull, hull, config.mask)
-        return blend_alpha(base, erode=config.erode, feather=config.feather, **sides)
+        given = {"top": config.top, **sides}
+        return blend_alpha(base, erode=config.erode, feather=config.feather, **given)
+
+    def steady() -> None:
+        """What averaging over neighbours adds to the fit and the mask of the frame itself."""
+        maps = [fitted if weight > 0 else None for weight in weights[0]]
+        steady_color_map(maps, weights[0].tolist(), 8)
+        steady_mask([hull if weight > 0 else None for weight in weights[1]], weights[1])
 
     face, alpha = match(), mask()
     place = partial(place_face, shape, face, alpha, matrix)
@@ -80,6 +99,7 @@ def time_steps(
         "outline": outline,
         "color": match,
         "mask": mask,
+        "steady": steady,
         "place": place,
         config.blend: partial(lay_over, frame, [layer], config.blend),
     }

@@ -181,6 +181,8 @@ def convert_clip(
         )
 
     # The second: paint and write what is still to be written.
+    if config.views > 1:
+        say(f"{config.views} views: painting takes {config.views} times as long as with one")
     tally = Tally(job.work / "frames.jsonl")
     tally.read()
     problems = list(scouting.problems)

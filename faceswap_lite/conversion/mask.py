@@ -10,6 +10,7 @@ Mask = Float[np.ndarray, "s s"]
 
 # How far, in face sides, colours are carried beyond the painted face's edge (sigma).
 CARRIED = 0.04
+CARRIED_SIDE_PX = 96
 # Soft edges are drawn this many pixels wide (up to twice as many) and then enlarged.
 FINEST_EDGE_PX = 12
 
@@ -79,11 +80,15 @@ def carry_outwards(face: Float[np.ndarray, "s s 3"], own: Mask) -> Float[np.ndar
     wider, or the mask is grown, a blue wall would show. A normalised average of what lies inside.
     """
     inside = np.clip(own, 0, 1).astype(np.float32)[..., None]
-    sigma = CARRIED * len(own)
-    total = cv2.GaussianBlur(inside, (0, 0), sigma)[..., None]
-    carried = cv2.GaussianBlur(face.astype(np.float32) * inside, (0, 0), sigma)
+    layer: np.ndarray = np.dstack([face.astype(np.float32) * inside, inside])  # (s, s, 4)
+    # So wide an average has no fine detail: a smaller picture makes it sooner.
+    small_side = min(len(own), CARRIED_SIDE_PX)
+    small = cv2.resize(layer, (small_side, small_side), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), CARRIED * small_side)
+    blurred = cv2.resize(small, own.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    total = blurred[..., 3:]
     share = inside + (1 - inside) * (total < 1e-3)
-    return share * face + (1 - share) * carried / np.maximum(total, 1e-3)
+    return share * face + (1 - share) * blurred[..., :3] / np.maximum(total, 1e-3)
 
 
 def move_sides(
