@@ -239,6 +239,9 @@ def convert(
     preview_settings: Annotated[
         Path | None, typer.Option(help="Only a sheet of some frames under several settings.")
     ] = None,
+    preview_frames: Annotated[
+        int, typer.Option(min=1, max=24, help="How many frames that sheet shows.")
+    ] = 6,
     tries: Annotated[
         list[str] | None,
         typer.Option("--try", help="A row of that sheet: convert options, spaces between them."),
@@ -285,7 +288,14 @@ def convert(
     trained = load_run(run, options.weights)
     if preview_settings is not None:
         preview_sheet(
-            trained, clip, preview_settings, options, tries or [], like=like, overwrite=overwrite
+            trained,
+            clip,
+            preview_settings,
+            options,
+            tries or [],
+            like=like,
+            frames=preview_frames,
+            overwrite=overwrite,
         )
         print(f"look at {preview_settings}")
     if out is not None:

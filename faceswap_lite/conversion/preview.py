@@ -24,7 +24,6 @@ from .paint import paint_frames
 from .people import whom
 from .scout import build_run_packs, scout_clip
 
-FRAMES = 6
 CELL_PX = 224
 TITLE_PX = 22
 # How much of the frame a cell shows, in widths of the face.
@@ -56,7 +55,7 @@ def preview_sheet(
     tries: Sequence[str] = (),
     *,
     like: Path | None = None,
-    frames: int = FRAMES,
+    frames: int = 6,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
