@@ -215,7 +215,7 @@ def test_steady_mask_takes_a_flicker_away() -> None:
 def test_colours_are_carried_beyond_the_face_and_its_background_is_not() -> None:
     y, x = np.mgrid[:64, :64] - 31.5
     own = (np.hypot(x, y) < 20).astype(np.float32)
-    skin, wall = np.float32([0.8, 0.6, 0.5]), np.float32([0.1, 0.2, 0.9])
+    skin, wall = np.array([[0.8, 0.6, 0.5], [0.1, 0.2, 0.9]], np.float32)
     face = np.where(own[..., None] > 0, skin, wall).astype(np.float32)
     carried = carry_outwards(face, own)
     assert np.abs(carried[np.hypot(x, y) < 24] - skin).max() < 1e-5

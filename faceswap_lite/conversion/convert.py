@@ -170,15 +170,12 @@ def convert_clip(
         # Who mends it gives another call, which looks for another folder.
         job.clean_up()
         raise
-    # What is not synthetic must not say that it is.
     mark = None
+    # What is not synthetic must not say that it is.
     if plan.placements:
         mark = SyntheticMark(version=__version__, run=run.fingerprint, job=job.id)
     else:
-        say(
-            f"warning: {clip}: the face to swap was found in none of {len(scouting.sightings)} "
-            "frames; they pass through as they are (--like PHOTO or --face N name another face)"
-        )
+        say(f"warning: {clip}: {_nobody(len(scouting.sightings))}")
 
     # The second: paint and write what is still to be written.
     if config.views > 1:
@@ -205,15 +202,19 @@ def convert_clip(
         "settings": settings,
         "masks": None if masks is None else str(masks.folder),
         "outputs": {name: str(path.resolve()) for name, path in outputs.items()},
-        "frames": len(tally.layers),
-        "swapped": tally.swapped,
         "bridged": plan.bridged,
-        "passed_through": len(tally.layers) - tally.swapped,
-        "failed": len(tally.failed),
+        **tally.counts(),
     }
     write_sidecar(out, facts)
     job.clean_up()
     return _summary(out, facts)
+
+
+def _nobody(frames: int) -> str:
+    return (
+        f"the face to swap was found in none of {frames} frames; they pass through as they are "
+        "(--like PHOTO or --face N name another face)"
+    )
 
 
 def config_for(clip: Path, config: ConvertConfig) -> ConvertConfig:

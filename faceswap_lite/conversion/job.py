@@ -190,7 +190,12 @@ class Tally:
         if failed is not None:
             self.failed[frame] = failed
 
-    @property
-    def swapped(self) -> int:
-        """Frames with a painted face."""
-        return sum(count > 0 for count in self.layers.values())
+    def counts(self) -> dict[str, int]:
+        """Frames in all, with a painted face, without one, and of these the failed ones."""
+        swapped = sum(count > 0 for count in self.layers.values())
+        return {
+            "frames": len(self.layers),
+            "swapped": swapped,
+            "passed_through": len(self.layers) - swapped,
+            "failed": len(self.failed),
+        }
