@@ -14,6 +14,7 @@ from .media import (
     read_credentials,
     read_synthetic_mark,
 )
+from .media.marks import as_words
 from .training.checkpoints import as_state, checkpoint_facts, newest_good
 from .training.cost import TrainingCost, training_cost
 from .training.runs import CONFIG_FILE, FACTS_FILE, read_facts
@@ -148,26 +149,28 @@ def describe_origin(path: Path) -> list[str]:
 def _sidecar_lines(facts: dict[str, Any]) -> list[str]:
     """What a conversion wrote of itself; what an older version did not write is left out."""
     step = f", step {facts['run_step']}" if "run_step" in facts else ""
-    lines = [f"made from {facts['clip']} by run {facts['run']}{step}"]
-    if "settings" in facts:
+    clip, run = (as_words(str(facts.get(name, "?")), 400) for name in ("clip", "run"))
+    lines = [f"made from {clip} by run {run}{as_words(step)}"]
+    if isinstance(facts.get("settings"), dict):
         lines.append(f"settings  {changed_settings(facts['settings'])}")
     counts = {"frames": "", "swapped": "swapped", "passed_through": "passed through"}
     counts["failed"] = "failed"
     told = [f"{facts[name]} {what}".strip() for name, what in counts.items() if name in facts]
     if told:
         lines.append(f"frames    {', '.join(told)}")
-    return [*lines, _consent_line(facts.get("consent") or "")]
+    return [*lines, _consent_line(facts.get("consent"))]
 
 
 def changed_settings(settings: dict[str, Any]) -> str:
     """The settings of a conversion that are not the defaults, in the form of `--set`."""
     defaults = ConvertConfig().model_dump()
     changed = [f"{k}={v}" for k, v in settings.items() if k not in defaults or defaults[k] != v]
-    return ", ".join(changed) or "the defaults"
+    return as_words(", ".join(changed), 2000) or "the defaults"
 
 
-def _consent_line(consent: str) -> str:
-    return f"consent   {' '.join(consent.split()) or 'nothing recorded'}"
+def _consent_line(consent: object) -> str:
+    words = as_words(str(consent or ""), 10_000)
+    return f"consent   {words or 'nothing recorded'}"
 
 
 def _credentials_lines(path: Path) -> list[str]:

@@ -1,7 +1,9 @@
 """The door: one command a stage. Heavy imports wait inside the commands: --help is quick."""
 
 import errno
+import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -155,8 +157,11 @@ def train(
     changed = list(changes or [])
     changed += [f"training.steps={steps}"] if steps is not None else []
     changed += [f"training.minutes={minutes}"] if minutes is not None else []
-    changed += [f"init.run={init}"] if init is not None else []
     options = load_config(config, changed)
+    if init is not None:
+        # Not through YAML, to which some folders' names are numbers or comments.
+        given = options.init.model_copy(update={"run": str(init)})
+        options = options.model_copy(update={"init": given})
     from .faces import open_face_set
     from .training.find_lr import CURVE_FILE
     from .training.find_lr import find_lr as run_range_test
@@ -420,9 +425,10 @@ def _range(frames: str | None) -> dict[str, str]:
     if frames is None:
         return {}
     start, colon, end = frames.partition(":")
-    if not colon or not all(part.isdecimal() or not part for part in (start, end)):
+    if not colon or not re.fullmatch("[0-9]*:[0-9]*", frames):
         raise UsageError(f"--frames {frames}: must read START:END, such as 100:250")
-    return {"start": start or "0", "end": end or "null"}
+    # Through YAML a leading zero would make it octal.
+    return {"start": str(int(start or 0)), "end": str(int(end)) if end else "null"}
 
 
 def _names(given: list[str] | None) -> list[str]:
@@ -450,6 +456,10 @@ def _options_of_run(run: Path, config: str | None, changes: list[str]) -> Config
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 misused, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may be no text that this terminal can show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except FaceswapError as error:

@@ -386,7 +386,7 @@ def load_config(source: str | Path | None = None, changes: Sequence[str] = ()) -
         path = find_config(source)
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise UsageError(f"{path}: is not a readable config ({reason})") from error
         if not isinstance(values, dict):
@@ -448,7 +448,7 @@ def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
         raise UsageError(f"--set {change}: must read section.key=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (ValueError, RecursionError, yaml.YAMLError):
         value = text
     old = values.get(section) or {}
     if not isinstance(old, dict):

@@ -57,6 +57,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def refuse_inputs(out: Path, *inputs: Path | None) -> None:
+    """Raises: FaceswapError when an output is one of the inputs, or has no name."""
+    if not out.name:
+        raise FaceswapError(f"{out}: is no name for an output; name a file or a folder")
+    for given in inputs:
+        if given is not None and out.resolve() == given.resolve():
+            raise FaceswapError(f"{out}: is what this command reads; choose another name")
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -73,7 +82,13 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all. NaN and infinity are refused."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # A file's name that is no UTF-8; escaped, it is read back as it was.
+        text = json.dumps(value, indent=1, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -82,7 +97,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FaceswapError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FaceswapError(f"{path}: is not valid JSON ({error})") from error
 
 

@@ -804,7 +804,7 @@ def test_what_is_read_is_never_written_to(
     config = ConvertConfig(masks=str(masks))
     for given in (clip, photo, masks, masks / "frame_000001.png", elsewhere.path, tmp_path):
         for out, tracks in ((given, None), (tmp_path / "a.mp4", Tracks(mask=given))):
-            with pytest.raises(FaceswapError, match=r"is read|reads|a folder"):
+            with pytest.raises(FaceswapError, match=r"is read|reads|a folder|holds another"):
                 convert_clip(
                     elsewhere, clip, out, config, like=photo, tracks=tracks, overwrite=True,
                     say=silent,
@@ -1157,3 +1157,59 @@ def test_evaluate_measures_what_convert_makes(
         converted=tmp_path / "other.mkv", say=silent,
     )["metrics"]  # fmt: skip
     assert other["sharpness_ratio"] != pytest.approx(reports[0]["sharpness_ratio"], rel=1e-3)
+
+
+def test_only_this_conversion_s_hidden_files_are_cleaned_up(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    """A neighbour's work, and what only looks like ours, stay."""
+    others = [
+        tmp_path / ".swap.mp4.holiday.work" / "mine.txt",
+        tmp_path / ".swap.mp4.mkv.0123456789abcdef.work" / "piece",
+        tmp_path / ".swap.mp4.my.partial.json",
+    ]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    stale = tmp_path / ".swap.mp4.0123456789abcdef.work"
+    stale.mkdir()
+    convert_clip(run, cast.unseen_clip, tmp_path / "swap.mp4", ConvertConfig(), say=silent)
+    assert all(path.read_text() == "mine" for path in others)
+    assert not stale.exists()
+
+
+def test_an_empty_folder_may_become_the_output(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    convert_clip(run, cast.unseen_clip, tmp_path / "frames", ConvertConfig(), say=silent)
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 12
+
+
+@pytest.mark.parametrize("garbage", ["{}", '{"end":[1]}', '{"end":[0,null,[]]}', "[" * 100_000])
+def test_a_broken_journal_is_as_good_as_none(
+    garbage: str, cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    elsewhere = at(run, tmp_path / "run")
+    convert_clip(elsewhere, cast.unseen_clip, tmp_path / "a.mkv", ConvertConfig(), say=silent)
+    (kept,) = (elsewhere.path / "faces").iterdir()
+    lines = kept.read_text().splitlines()
+    kept.write_text("\n".join([lines[0], garbage, *lines[2:]]) + "\n")
+    convert_clip(elsewhere, cast.unseen_clip, tmp_path / "b.mkv", ConvertConfig(), say=silent)
+    assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
+
+
+def test_nothing_that_is_read_is_written_to(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    write_image(photo, np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(FaceswapError, match="is what this command reads"):
+        preview_sheet(run, photo, photo, ConvertConfig(), overwrite=True, say=silent)
+    with pytest.raises(FaceswapError, match="holds another output"):
+        convert_clip(
+            run,
+            cast.unseen_clip,
+            tmp_path / "n",
+            ConvertConfig(),
+            tracks=Tracks(mask=tmp_path / "n" / "m.mp4"),
+            say=silent,
+        )
+    with pytest.raises(FaceswapError, match="is no name for an output"):
+        convert_clip(run, cast.unseen_clip, Path("."), ConvertConfig(), say=silent)

@@ -185,6 +185,7 @@ def convert_clip(
     problems = list(scouting.problems)
     if overwrite:
         job.restart()
+    job.make_room()
     if job.missing():
         problems += _write(clip, job, scouting, plan, run, config, masks, mark, tally)
     for line in problems + list(tally.failed.values())[:3]:
@@ -232,6 +233,7 @@ def _check_early(clip: Path, job: ConvertJob, config: ConvertConfig) -> None:
     with open_clip(clip) as reader:
         info = reader.info
     draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.label)
+    mark = SyntheticMark(version=__version__, run=None)
     for name, path in job.missing().items():
         frames = (info.frame_count or 1) if config.end is None else config.end
         if path.suffix.lower() in IMAGE_SUFFIXES and frames - config.start > 1:
@@ -239,7 +241,7 @@ def _check_early(clip: Path, job: ConvertJob, config: ConvertConfig) -> None:
         if not path.exists():
             # In the job's own folder: what a kill leaves there is found again.
             work = job.work / f"{name}.check"
-            _writer(name, path, info, clip, None, config, job, work, None).check()
+            _writer(name, path, info, clip, None, config, job, work, mark).check()
 
 
 def _certificate(config: ConvertConfig) -> tuple[Path | None, Path | None]:

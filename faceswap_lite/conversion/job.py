@@ -4,6 +4,7 @@ Nothing is overwritten or removed but what a sidecar or a mark says this command
 """
 
 import json
+import os
 import re
 import shutil
 from contextlib import suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FaceswapError
-from ..media import clip_fingerprint, sidecar_path
+from ..media import IMAGE_SUFFIXES, clip_fingerprint, sidecar_path
 from ..media.reading import TIMES_NAME
 from ..outputs import claim, found_job, write_text
 
@@ -61,11 +62,14 @@ class ConvertJob:
         for name, path in self.outputs.items():
             named = before.get("job") if _names(before, name, path) else None
             made_by = self.id if name in finished else named
+            if path.is_dir() and not any(path.iterdir()):
+                continue  # an empty folder is anybody's
             claim(path, self.id, made_by, finished=True, overwrite=overwrite)
             if path.is_dir() and name not in finished:
                 _check_folder(path, ours=made_by is not None)
         same = before.get("job") == self.id and not overwrite
-        return before if same and not self.missing() else None
+        told = all(isinstance(before.get(count), int) for count in ("frames", "swapped"))
+        return before if same and told and not self.missing() else None
 
     def finished(self) -> set[str]:
         """The outputs of this very job that are whole under their final names."""
@@ -95,6 +99,12 @@ class ConvertJob:
             if path.is_dir():
                 _remove_pictures(path)
 
+    def make_room(self) -> None:
+        """Remove empty folders that stand where an output will."""
+        for path in self.missing().values():
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
     def clean_up(self) -> None:
         """Remove the work folder, and those that killed conversions to this name left."""
         # At once: half a work folder would say the wrong things of what is done.
@@ -102,19 +112,29 @@ class ConvertJob:
         shutil.rmtree(gone, ignore_errors=True)
         with suppress(OSError):
             self.work.rename(gone)
-        name = _glob_name(self.swap.name)
-        for folder in self.swap.parent.glob(f".{name}.*.work"):
-            shutil.rmtree(folder, ignore_errors=True)
-        for sidecar in self.swap.parent.glob(f".{name}.*.partial.json"):
-            sidecar.unlink(missing_ok=True)
+        name = re.escape(self.swap.name)
+        ours = re.compile(
+            rf"\.{name}\.([0-9a-f]{{16}}(\.gone)?\.work|[0-9a-f]{{8}}\.partial\.json)"
+        )
+        for path in [p for p in self.swap.parent.iterdir() if ours.fullmatch(p.name)]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def _is_in_place(self, name: str, path: Path) -> bool:
         # Not by the writer's folder, which goes later, nor by a mark, which not all outputs have.
         noted = self.work / f"{name}.sha256"
-        return noted.is_file() and noted.read_text(encoding="utf-8") == clip_fingerprint(path)
+        return noted.is_file() and noted.read_text(errors="replace") == clip_fingerprint(path)
 
     def _check_names(self) -> None:
         paths = [path.resolve() for path in self.outputs.values()]
+        for path in self.outputs.values():
+            if not path.name:
+                raise FaceswapError(f"{path}: is no name for an output; name a file or a folder")
+        for path in paths:
+            if any(path in other.parents for other in paths):
+                raise FaceswapError(f"{path}: holds another output; choose another name")
         if len(set(paths)) < len(paths):
             raise FaceswapError("two outputs have the same name; choose another")
         for given in self.inputs:
@@ -124,18 +144,16 @@ class ConvertJob:
                     raise FaceswapError(f"{path}: is what this command reads; choose another name")
                 if path in read.parents:
                     raise FaceswapError(f"{path}: holds {given}, which is read; choose another")
-                if path.parent == read and (path.is_dir() or _OUR_PICTURE.fullmatch(path.name)):
+                is_picture = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
+                if path.parent == read and is_picture:
                     raise FaceswapError(f"{path}: lies in {given}, which is read; choose another")
 
 
 def _names(before: dict[str, Any], name: str, path: Path) -> bool:
     """Whether a sidecar, which lies beside the swap, names this path as one of its outputs."""
-    known = before.get("outputs", {})
-    return bool(before) and (name == "swap" or str(path.resolve()) in known.values())
-
-
-def _glob_name(name: str) -> str:
-    return re.sub(r"([\[\]*?])", r"[\1]", name)
+    known = before.get("outputs")
+    others = known.values() if isinstance(known, dict) else ()
+    return bool(before) and (name == "swap" or str(path.resolve()) in others)
 
 
 def _check_folder(path: Path, *, ours: bool) -> None:
@@ -171,12 +189,13 @@ class Tally:
         """Take in what a killed call left; a line that was cut short is of a frame to come."""
         if not self.path.is_file():
             return
-        content = self.path.read_bytes()
-        for line in content[: content.rfind(b"\n") + 1].splitlines():
-            frame, layers, failed = json.loads(line)
-            self._take(frame, layers, failed)
-        if not content.endswith(b"\n"):
-            self.path.write_bytes(content[: content.rfind(b"\n") + 1])
+        good = 0
+        with self.path.open("rb") as file, suppress(ValueError, TypeError):
+            for line in file:
+                frame, layers, failed = json.loads(line)
+                self._take(int(frame), int(layers), failed)
+                good += len(line) if line.endswith(b"\n") else 0
+        os.truncate(self.path, good)
 
     def add(self, frame: int, layers: int, failed: str | None) -> None:
         """Note a frame: how many faces were laid over it, or why none could be."""

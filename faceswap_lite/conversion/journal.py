@@ -80,14 +80,22 @@ def read_journal(path: Path, head: dict[str, Any], *, repair: bool = False) -> J
                 if line is None or (good == 0 and line != head):
                     break
                 if "end" in line:
-                    end = JournalEnd(*line["end"])
+                    ticks, end_pts, problems = line["end"]
+                    if not 0 < ticks < float("inf"):
+                        return None
+                    end = JournalEnd(float(ticks), end_pts, [str(p) for p in problems])
                 elif good:
                     faces = [_face(face) for face in line["faces"]]
-                    sightings.append(Sighting(line["frame"], line["pts"], line["change"], faces))
+                    numbers = int(line["frame"]), int(line["pts"]), float(line["change"])
+                    sightings.append(Sighting(*numbers, faces))
                 good += len(raw)
         if good and repair:
             os.truncate(path, good)
-    except OSError:
+    except (OSError, AttributeError, IndexError, KeyError, TypeError, ValueError):
+        # Not as this program writes it: as good as none.
+        return None
+    frames = [sighting.frame for sighting in sightings]
+    if frames != sorted(set(frames)) or (end is not None and not sightings):
         return None
     return Journal(sightings, end) if good else None
 
@@ -104,12 +112,17 @@ def _face_line(face: FoundFace) -> dict[str, Any]:
 
 
 def _face(line: dict[str, Any]) -> FoundFace:
-    vector = line["vector"]
+    vector, presence = line["vector"], line["presence"]
+    box = np.array(line["box"], np.float64).reshape(4)
+    five = np.array(line["five"], np.float64).reshape(5, 2)
+    points = _unpacked(line["points"]).reshape(-1, 2)
+    if not (np.isfinite(box).all() and np.isfinite(five).all() and np.isfinite(points).all()):
+        raise ValueError("not finite")
     return FoundFace(
-        Detection(np.array(line["box"], np.float64), line["score"], np.array(line["five"])),
-        _unpacked(line["points"]).reshape(-1, 2),
+        Detection(box, float(line["score"]), five),
+        points,
         None if vector is None else _unpacked(vector),
-        line["presence"],
+        None if presence is None else float(presence),
     )
 
 
@@ -128,6 +141,6 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
         return None
     try:
         line = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return line if isinstance(line, dict) else None

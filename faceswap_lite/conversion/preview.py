@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .. import __version__
 from ..config import ConvertConfig, change_section
-from ..errors import FaceswapError
+from ..errors import FaceswapError, UsageError
 from ..faces import as_uint8
 from ..media import IMAGE_SUFFIXES, Frame, SyntheticMark, clip_fingerprint, open_clip, write_image
-from ..outputs import claim
+from ..outputs import claim, refuse_inputs
 from ..training import TrainedRun
 from ..training.hardware import pick_device
 from .casting import CastPlan, plan_cast
@@ -39,6 +39,12 @@ DEFAULT_TRIES = (
     "relight=0.5",
     "sharpen=1 grain=1",
 )
+
+# What is one for the whole sheet, or cannot be seen in a still.
+UNSHOWN = (
+    "face", "all_faces", "smooth", "bridge", "color_steady", "mask_steady", "label", "masks",
+    "weights", "start", "end", "codec", "quality", "c2pa", "c2pa_certificate", "c2pa_key",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,9 @@ def preview_sheet(
     """
     if out.suffix.lower() not in IMAGE_SUFFIXES:
         raise FaceswapError(f"{out}: a sheet is a picture; name a .png")
+    refuse_inputs(out, clip, like)
+    if out.resolve().parent == clip.resolve():
+        raise FaceswapError(f"{out}: lies in {clip}, which is read; choose another name")
     claim(out, "", None, finished=True, overwrite=overwrite)
     still = config_for(clip, config).model_copy(
         update={"color_steady": 0.0, "mask_steady": 0.0, "label": "", "start": 0, "end": None}
@@ -75,6 +84,9 @@ def preview_sheet(
     settings = {"as set": still}
     for words in tries or DEFAULT_TRIES:
         settings[words] = change_section(still, words.split())
+        for name in UNSHOWN:
+            if getattr(settings[words], name) != getattr(still, name):
+                raise UsageError(f"--try {words}: a sheet does not show {name}; give it by --set")
     run.model.to(pick_device(config.device))
     fingerprint = clip_fingerprint(clip)
     masks = given_masks(config, run, fingerprint)

@@ -10,7 +10,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -203,7 +203,7 @@ def _walk(
         info = reader.info
         bar = tqdm(total=info.frame_count, desc="find faces", unit="frame", disable=None)
         frames = _until(reader, config.end, end_pts)
-        with bar:
+        with bar, _told(path):
             for sighting in _look_ahead(frames, packs, known, min_score, last):
                 bar.update()
                 if sighting.frame > last:
@@ -217,6 +217,18 @@ def _walk(
         )
         file.write(end_line(end))
     return Journal(sightings, end)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """The disk's refusal of the journal as one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FaceswapError(
+            f"{path.parent}: cannot be written ({reason}); mend that, and give the command again"
+        ) from error
 
 
 def _until(frames: Iterable[Frame], end: int | None, end_pts: list[int]) -> Iterator[Frame]:

@@ -47,7 +47,7 @@ from ..faces import (
 )
 from ..media import Frame, clip_fingerprint, list_images, open_clip
 from ..metrics import correlation, landmark_nme, psnr_db, sharpness_ratio, ssim
-from ..outputs import claim, found_job, job_id, write_json
+from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
 from ..training import TrainedRun
 from ..training.hardware import pick_device
 from ..training.runs import describe_identity
@@ -144,6 +144,7 @@ def evaluate_clip(
     Raises: FaceswapError when the clip cannot be read, has no face of the target, or `converted`
     has other frames than `clip`.
     """
+    refuse_inputs(out, clip, converted, run.path / "run.json", run.path / "config.yaml")
     # The whole clip is measured, with what the run would convert it with.
     convert = config_for(clip, convert).model_copy(update={"start": 0, "end": None})
     settings = {
@@ -275,6 +276,8 @@ def _measure(
             frame = made.frame
             painted = made.painted.faces[0] if made.painted.faces else None
             swap, twin_raw, twin_matched = (next(other) for other in others)
+            if swap is not None and swap.image.shape[:2] != frame.image.shape[:2]:
+                raise FaceswapError(f"{converted}: is of another size than {clip}; is it its own?")
             # A frame whose face was missed stays as it is, and is measured so against the truth.
             raw, matched = frame.image, made.image
             measures.add(frames=1.0, faces=float(painted is not None))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import (
     BaseModel,
@@ -202,6 +202,6 @@ def _read_picture(
     try:
         with Image.open(path) as picture:
             return text_of(picture), picture.size
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
         raise FaceswapError(f"{path}: cannot be read as a picture ({reason})") from error

@@ -68,7 +68,7 @@ class ClipInfo:
 
 def list_images(folder: Path) -> list[Path]:
     """The visible pictures of a folder, numbers in their names in order of size."""
-    files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     return sorted((p for p in files if not p.name.startswith(".")), key=_natural)
 
 

@@ -283,6 +283,12 @@ def _profile_faults(certificate: Any) -> str:
         except x509.ExtensionNotFound:
             return None
 
+    try:
+        # Parsed when first asked for.
+        _ = certificate.extensions
+    except ValueError:
+        return "its extensions cannot be read"
+
     basic, usage = extension(x509.BasicConstraints), extension(x509.KeyUsage)
     purposes = {purpose.dotted_string for purpose in extension(x509.ExtendedKeyUsage) or []}
     now = datetime.datetime.now(datetime.timezone.utc)

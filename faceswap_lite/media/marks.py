@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from .clips import IMAGE_SUFFIXES, ffmpeg_url, list_images
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+MOST_WORDS = 80
+"""Characters of a mark that are shown."""
 SOURCE_TYPE = "compositeWithTrainedAlgorithmicMedia"
 
 XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -71,12 +73,19 @@ def read_synthetic_mark(path: Path) -> SyntheticMark | None:
     run = re.search(r"\brun[=:]([0-9a-z]+)", text)
     job = re.search(r"\bjob[=:]([0-9a-f]{16})\b", text)
     return SyntheticMark(
-        tool=tool[1] if tool else "unknown",
-        version=tool[2] if tool else "unknown",
-        run=run[1] if run and run[1] != "none" else None,
+        # A mark is anybody's text: it shall not write lines of its own on a terminal.
+        tool=as_words(tool[1]) if tool else "unknown",
+        version=as_words(tool[2]) if tool else "unknown",
+        run=run[1][:MOST_WORDS] if run and run[1] != "none" else None,
         digital_source_type=source[1],
         job=job[1] if job else None,
     )
+
+
+def as_words(text: str, most: int | None = None) -> str:
+    """A text of somebody else's as one printable line, cut after `most` characters."""
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(shown.split())[: MOST_WORDS if most is None else most]
 
 
 def append_xmp(path: Path, mark: SyntheticMark) -> None:
@@ -108,6 +117,6 @@ def _picture_text(path: Path) -> str:
     try:
         with Image.open(path) as picture:
             found = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp") or ""
-    except (UnidentifiedImageError, OSError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return ""
     return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)

@@ -385,6 +385,8 @@ class _Video:
 def _open_source(path: Path, problems: list[str]) -> _Source:
     if not path.exists():
         raise FaceswapError(f"{path}: no such file or folder")
+    if not path.is_dir() and not path.is_file():
+        raise FaceswapError(f"{path}: is neither a file nor a folder")
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return _Stills(path, problems)
     if path.stat().st_size == 0:
@@ -413,10 +415,13 @@ def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]
         said = read_json(path / TIMES_NAME)
         pts = [int(said["pts"][file.name]) for file in files]
         rate, time_base = Fraction(said["rate"]), Fraction(said["time_base"])
-    except (KeyError, TypeError, ValueError):
+    except (FaceswapError, ArithmeticError, KeyError, TypeError, ValueError):
         return plain  # pictures were added or renamed by hand
     rising = all(b > a for a, b in itertools.pairwise(pts))
-    return (rate, time_base, pts) if rising and rate > 0 and time_base > 0 else plain
+    parts = (*rate.as_integer_ratio(), *time_base.as_integer_ratio())
+    # What FFmpeg counts with.
+    fits = max(map(abs, pts)) < 2**62 and max(map(abs, parts)) < 2**31
+    return (rate, time_base, pts) if rising and fits and rate > 0 and time_base > 0 else plain
 
 
 def _picture_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:

@@ -34,6 +34,8 @@ from .reading import STILLS_RATE, TIMES_NAME
 
 WRITTEN_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 """Containers that keep frame times, sound and the synthetic mark."""
+MARKED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""Pictures that hold the synthetic mark."""
 ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 """Pictures that hold alpha."""
 WAITING = 4
@@ -314,6 +316,8 @@ class _PictureSink:
     def __init__(self, folder: Path, suffix: str, plan: _Plan, notes: list[str]):
         if plan.alpha and suffix not in ALPHA_SUFFIXES:
             raise FaceswapError(f"a {suffix} holds no alpha; {', '.join(ALPHA_SUFFIXES)} do")
+        if plan.mark is not None and suffix not in MARKED_SUFFIXES:
+            raise FaceswapError(f"a {suffix} cannot say that it is synthetic; write a .png")
         notes += _picture_notes(plan)
         self.shelf = PieceShelf(folder, "one picture is never half done")
         self._path, self._mark = folder / f".whole{suffix}", plan.mark
