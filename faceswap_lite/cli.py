@@ -214,7 +214,7 @@ def convert(
         Path | None, typer.Option(help="The swapped clip: .mp4, .mkv, .mov, a folder, ...")
     ] = None,
     face: Annotated[
-        int | None, typer.Option(help="Swap the n-th face from the left, whoever it is.")
+        int | None, typer.Option(help="Swap the n-th face from the left, from 0, whoever it is.")
     ] = None,
     all_faces: Annotated[bool, typer.Option("--all-faces", help="Swap every face.")] = False,
     like: Annotated[

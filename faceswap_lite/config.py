@@ -450,6 +450,11 @@ def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
         value = yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError):
         value = text
+    if isinstance(value, dict) and not text.lstrip().startswith("{"):
+        # A colon in a sentence makes no mapping of it.
+        value = text
+    if text == "":
+        value = ""
     old = values.get(section) or {}
     if not isinstance(old, dict):
         raise UsageError(f"{section}: must hold options, one a line, not {old!r}")

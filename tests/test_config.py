@@ -69,3 +69,10 @@ def test_a_file_that_is_no_config(tmp_path: Path) -> None:
 def test_configs_do_not_change_once_made() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Config().training.lr = 1.0  # type: ignore[misc]
+
+
+def test_a_colon_in_a_sentence_makes_no_mapping() -> None:
+    config = load_config(None, ["convert.label=Synthetic: face replaced", "consent=Anna: 2 May"])
+    assert config.convert.label == "Synthetic: face replaced"
+    assert config.consent == "Anna: 2 May"
+    assert load_config(None, ["convert.label="]).convert.label == ""

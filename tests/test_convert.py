@@ -1213,3 +1213,17 @@ def test_nothing_that_is_read_is_written_to(cast: Cast, run: TrainedRun, tmp_pat
         )
     with pytest.raises(FaceswapError, match="is no name for an output"):
         convert_clip(run, cast.unseen_clip, Path("."), ConvertConfig(), say=silent)
+
+
+def test_tracks_are_told_unaltered_and_a_later_consent_is_recorded(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    out, mask = tmp_path / "swap.mkv", tmp_path / "mask.mkv"
+    given: dict[str, Any] = {"tracks": Tracks(mask=mask), "say": silent}
+    convert_clip(run, cast.unseen_clip, out, LOSSLESS, consent="Anna, 2 May", **given)
+    assert check_output(mask).state == check_output(out).state == "unaltered"
+    mask.write_bytes(mask.read_bytes() + b" ")
+    assert check_output(mask).state == "altered"
+    again = convert_clip(run, cast.unseen_clip, out, LOSSLESS, consent="Anna: 3 May", **given)
+    assert again.done_before
+    assert json.loads((tmp_path / "swap.mkv.json").read_text())["consent"] == "Anna: 3 May"

@@ -31,13 +31,14 @@ from ..media import (
     give_frames_back,
     list_images,
     open_clip,
+    sidecar_path,
     sign_file,
     write_sidecar,
 )
 from ..media.clips import is_sequence
 from ..media.reading import TIMES_NAME
 from ..media.writing import PIECE_FRAMES
-from ..outputs import job_id
+from ..outputs import job_id, write_json
 from ..training import TrainedRun
 from ..training.hardware import pick_device
 from .blend import layer_mask, layer_rgba
@@ -54,7 +55,7 @@ UNSEEN_SETTINGS = {"batch", "device", "c2pa_certificate", "c2pa_key"}
 are nobody else's business."""
 
 # Codecs that hold a layer's alpha, by what the file is called.
-_ALPHA_CODECS: dict[str, CodecName] = {".mov": "prores", ".mkv": "ffv1", ".mp4": "ffv1"}
+_ALPHA_CODECS: dict[str, CodecName] = {".mov": "prores", ".mkv": "ffv1"}
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ def convert_clip(
     )
     before = job.begin(overwrite)
     if before is not None:
+        if consent and before.get("consent") != consent:
+            write_json(sidecar_path(out), {**before, "consent": consent})
         # What a kill after the last step left.
         job.clean_up()
         return _summary(out, before, done_before=True)
@@ -203,6 +206,9 @@ def convert_clip(
         "settings": settings,
         "masks": None if masks is None else str(masks.folder),
         "outputs": {name: str(path.resolve()) for name, path in outputs.items()},
+        "tracks_sha256": {
+            name: clip_fingerprint(path) for name, path in outputs.items() if name != "swap"
+        },
         "bridged": plan.bridged,
         **tally.counts(),
     }
@@ -214,7 +220,7 @@ def convert_clip(
 def _nobody(frames: int) -> str:
     return (
         f"the face to swap was found in none of {frames} frames; they pass through as they are "
-        "(--like PHOTO or --face N name another face)"
+        "(--swap target-to-source turns the run round; --like PHOTO or --face N name another face)"
     )
 
 

@@ -35,7 +35,8 @@ def check_container(path: Path, codec: CodecName) -> None:
     # Nothing is written before the first packet.
     with av.open(ffmpeg_url(path), "w") as container:
         if CODECS[codec].encoder not in container.supported_codecs:
-            raise FaceswapError(f"a {path.suffix} file cannot hold {codec}; a .mkv can")
+            better = "a .mov" if codec == "prores" else "a .mkv"
+            raise FaceswapError(f"a {path.suffix} file cannot hold {codec}; {better} can")
 
 
 def join_pieces(

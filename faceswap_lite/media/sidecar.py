@@ -65,8 +65,18 @@ def check_output(path: Path, mark: SyntheticMark | None = None) -> Verdict:
     sidecar, facts = _find_sidecar(path.absolute(), mark.job if mark else None)
     if sidecar is None or "output_sha256" not in facts:
         return Verdict("unknown", sidecar, facts)
-    same = facts["output_sha256"] == clip_fingerprint(path)
+    same = _written_hash(facts, path) == clip_fingerprint(path)
     return Verdict("unaltered" if same else "altered", sidecar, facts)
+
+
+def _written_hash(facts: dict[str, Any], path: Path) -> Any:
+    """The hash of what was written to this path: of the clip, or of a track beside it."""
+    outputs, hashes = facts.get("outputs"), facts.get("tracks_sha256")
+    if isinstance(outputs, dict) and isinstance(hashes, dict):
+        for name, where in outputs.items():
+            if where == str(path.resolve()) and name in hashes:
+                return hashes[name]
+    return facts["output_sha256"]
 
 
 def _find_sidecar(path: Path, job: str | None) -> tuple[Path | None, dict[str, Any]]:
