@@ -467,6 +467,7 @@ def main() -> None:
         print(f"{kind}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        print("stopped; give the same command to go on", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if error.errno not in FIXABLE:
