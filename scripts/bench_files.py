@@ -244,8 +244,18 @@ def convert_odd(run: TrainedRun, clip: Path, out: Path, before: Probe) -> dict[s
         "marked": marked,
         "seconds": round(time.perf_counter() - start, 1),
         "unlike": unlike,
-        "said": [line.removeprefix("warning: ") for line in said if "as found before" not in line],
+        "said": without_folders(
+            [line.removeprefix("warning: ") for line in said if "as found before" not in line],
+            clip.parent,
+        ),
     }
+
+
+def without_folders(lines: list[str], *folders: Path) -> list[str]:
+    """The lines without the paths of one machine."""
+    for folder in folders:
+        lines = [line.replace(f"{folder}/", "") for line in lines]
+    return lines
 
 
 def untouched_pixels(run: TrainedRun, folder: Path, work: Path) -> dict[str, Any]:
@@ -278,6 +288,7 @@ def corrupt(folder: Path, work: Path) -> list[dict[str, Any]]:
         lines = [line for line in ended.stderr.splitlines() + ended.stdout.splitlines() if line]
         told = [line for line in lines if "%|" not in line and "frame/s" not in line]
         left = sorted(path.name for path in place.iterdir())
+        told = without_folders(told, folder, place)
         rows.append({"clip": clip.name, "exit": ended.returncode, "left": left, "said": told})
         shutil.rmtree(place)
     return rows

@@ -202,7 +202,8 @@ import sys, time
 from fractions import Fraction
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from test_pieces import *
+from faceswap_lite.media import ClipWriter
+from test_pieces import MARK, WIDTH, HEIGHT, picture
 given = dict(codec="h264", rate=25, piece_frames=10, mark=MARK)
 with ClipWriter(sys.argv[1], width=WIDTH, height=HEIGHT, work=Path(sys.argv[2]), **given) as writer:
     print(writer.done, flush=True)
@@ -237,10 +238,10 @@ def test_a_killed_writer_ends_with_the_same_bytes(tmp_path: Path, name: str) -> 
 
 
 KILLED_NAMING = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from test_pieces import *
+from test_pieces import MARK, write
 
 def hook(event, arguments):
     if event == "os.rename" and str(arguments[1]) == sys.argv[1]:

@@ -1,6 +1,7 @@
 """One conversion's files: what it may write, what a killed one left, what became of each frame.
 
-Nothing is overwritten or removed but what a sidecar or a mark says this command wrote.
+Nothing is overwritten or removed but what a sidecar, or a hash noted before a kill, says this
+command wrote.
 """
 
 import json
