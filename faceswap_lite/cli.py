@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import re
 import sys
@@ -319,39 +320,82 @@ def convert(
 
 
 @app.command()
-def evaluate(
+def check(
     run: RunOption,
-    clip: Annotated[Path, typer.Option(help="A clip or face set that training never saw.")],
-    converted: Annotated[
-        Path | None, typer.Option(help="Measure this conversion of the clip, not a fresh one.")
+    clip: Annotated[Path, typer.Option(help="The clip to be converted.")],
+    out: Annotated[
+        Path | None, typer.Option(help="What was found; default RUN/check_CLIP.json.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The report; default RUN/report.json.")] = None,
     face: Annotated[int | None, typer.Option(help="The n-th face from the left.")] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Measure a run on a clip that training never saw.
+    """Before a long conversion: what share of the clip can the run be trusted on, and what is out.
+
+    Example: faceswap-lite check --run workspace/run --clip scene.mp4
+    """
+    changed = list(changes or []) + ([f"convert.face={face}"] if face is not None else [])
+    options = _options_of_run(run, config, changed)
+    from .evaluation import check_clip
+    from .training import load_run
+
+    trained = load_run(run, options.convert.weights)
+    path = out or run / f"check_{clip.stem}.json"
+    check_clip(trained, clip, path, options.convert, overwrite=overwrite)
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[
+        list[Path], typer.Option("--run", help="A run folder; several are compared.")
+    ],
+    clips: Annotated[
+        list[Path], typer.Option("--clip", help="A clip or face set that training never saw.")
+    ],
+    converted: Annotated[
+        list[Path] | None,
+        typer.Option(help="Measure this conversion of the clip, not a fresh one; one a clip."),
+    ] = None,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option(help="A face set of somebody else, whom a swap must not be taken for."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The report, with a page of the same name; default RUN/report.json."),
+    ] = None,
+    face: Annotated[int | None, typer.Option(help="The n-th face from the left.")] = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Measure runs on clips that training never saw, and say what holds the result back.
 
     Example: faceswap-lite evaluate --run workspace/run --clip unseen.mp4
     """
     changed = list(changes or []) + ([f"convert.face={face}"] if face is not None else [])
-    options = _options_of_run(run, config, changed)
-    from .evaluation import evaluate_clip, report_table
+    if known:
+        changed.append(f"evaluate.known={json.dumps([str(path) for path in known])}")
+    options = [_options_of_run(run, config, changed) for run in runs]
+    from .evaluation import Contender, evaluate_clips, report_table
     from .training import load_run
 
-    path = out or run / "report.json"
-    report = evaluate_clip(
-        load_run(run, options.convert.weights),
-        clip,
+    path = out or runs[0] / "report.json"
+    contenders = [
+        Contender(load_run(run, own.convert.weights), own.convert)
+        for run, own in zip(runs, options, strict=True)
+    ]
+    report = evaluate_clips(
+        contenders,
+        clips,
         path,
-        options.evaluate,
-        options.convert,
-        converted=converted,
+        options[0].evaluate,
+        converted=converted or [],
         overwrite=overwrite,
     )
     print(report_table(report))
-    print(f"written to {path}")
+    print(f"written to {path}; look at {path.with_suffix('.html')}")
 
 
 @app.command()

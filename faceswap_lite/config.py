@@ -346,6 +346,12 @@ class EvaluateConfig(Section):
     judge: EmbedderName = Field("auto", description="must have had no part in building the sets")
     every: int = Field(1, ge=1, description="measure every n-th frame")
     gallery: int = Field(60, ge=5, description="faces of each set that stand for the identity")
+    known: list[str] = Field([], description="face sets of others that the swap may be taken for")
+    lpips: str | None = Field(
+        None, description="AlexNet's and LPIPS' weights, a file or folder; null: not measured"
+    )
+    memory: bool = Field(True, description="look for training faces that outputs repeat")
+    seed: int = Field(0, ge=0, description="of the resampling behind confidence intervals")
 
 
 class RenderConfig(Section):

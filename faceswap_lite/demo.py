@@ -12,7 +12,7 @@ from .actors import load_truth, render_clip
 from .config import Config
 from .conversion import convert_clip
 from .errors import FaceswapError
-from .evaluation import evaluate_clip, report_table
+from .evaluation import Contender, evaluate_clips, report_table
 from .faces import extract_faces, open_face_set
 from .media import ClipWriter, SyntheticMark, open_clip
 from .outputs import found_job
@@ -76,12 +76,11 @@ def run_demo(
     side_by_side([clip, swap, truth.twin.matched], out / "comparison.mp4")
 
     say("5/5 evaluate")
-    report = evaluate_clip(
-        run,
-        clip,
+    report = evaluate_clips(
+        [Contender(run, config.convert)],
+        [clip],
         out / "report.json",
         config.evaluate,
-        config.convert,
         overwrite=anew,
         say=say,
     )

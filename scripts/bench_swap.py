@@ -24,22 +24,19 @@ import torch
 from faceswap_lite.actors import ACTORS, ActorState, render_actor
 from faceswap_lite.config import ConvertConfig, change_section
 from faceswap_lite.conversion import (
-    CastPlan,
     Composite,
     PaintedFrame,
     build_run_packs,
+    cast_clip,
     composite_frames,
     convert_clip,
     paint_frames,
-    plan_cast,
-    scout_clip,
-    whom,
 )
 from faceswap_lite.conversion.blend import BLENDERS, layer_mask, place_face
 from faceswap_lite.conversion.mask import base_mask, blend_alpha
 from faceswap_lite.conversion.smoothing import smooth_points
 from faceswap_lite.faces import build_pack, five_points, frame_to_canonical
-from faceswap_lite.media import ClipWriter, Frame, clip_fingerprint, open_clip
+from faceswap_lite.media import ClipWriter, Frame, open_clip
 from faceswap_lite.metrics import (
     delta_e,
     flow_between,
@@ -63,7 +60,7 @@ SHOWN = 0.95
 
 def seam(run: TrainedRun, clip: Path, config: ConvertConfig, cast: bool) -> dict[str, Any]:
     """Figures of a swap, or with `cast` of the true face put back under a known cast."""
-    plan = planned(run, clip, config)
+    plan = cast_clip(run, clip, build_run_packs(run, config), config)
     sums: dict[str, list[float]] = {}
     labs: dict[str, list[np.ndarray]] = {"clip": [], "swap": []}
     before: Composite | None = None
@@ -168,14 +165,6 @@ def own_face_under_a_cast(painted: PaintedFrame) -> PaintedFrame:
     return PaintedFrame(painted.frame, faces, painted.failed)
 
 
-def planned(run: TrainedRun, clip: Path, config: ConvertConfig) -> CastPlan:
-    packs = build_run_packs(run, config)
-    scouting = scout_clip(clip, clip_fingerprint(clip), run, packs, config)
-    sure = run.config.extract.sure_score
-    wanted = whom(run, packs[0], config)
-    return plan_cast(scouting, run.facts.landmarks_pack, wanted, config, sure)
-
-
 def jitters(config: ConvertConfig) -> dict[str, Any]:
     """A still actor with noise in the picture, and a moving one: what smoothing does to points."""
     pack = build_pack()
@@ -226,7 +215,7 @@ def views(run: TrainedRun, clip: Path, config: ConvertConfig, counts: list[int])
     rows: dict[str, Any] = {"clip": clip.name}
     for count in counts:
         options = change_section(config, [f"views={count}"])
-        plan = planned(run, clip, options)
+        plan = cast_clip(run, clip, build_run_packs(run, options), options)
         errors, flickers, psnrs = [], [], []
         last: tuple[int, np.ndarray] | None = None
         start, frames = time.perf_counter(), 0
@@ -267,11 +256,11 @@ def speed(run: TrainedRun, clip: Path, config: ConvertConfig) -> dict[str, Any]:
         frames: list[Frame] = []
         stages: dict[str, Callable[[], object]] = {
             "decode": lambda: frames.extend(decoded(clip)),
-            "find": lambda: planned(run, clip, config),
+            "find": lambda: cast_clip(run, clip, build_run_packs(run, config), config),
         }
         for name, work in stages.items():
             figures[name + "_s"] = seconds(work)
-        plan = planned(run, clip, config)
+        plan = cast_clip(run, clip, build_run_packs(run, config), config)
         painted: list[PaintedFrame] = []
         made: list[Composite] = []
         figures["paint_s"] = seconds(

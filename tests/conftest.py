@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,11 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Cast:
         unseen_clip=folder / "unseen.mp4",
         config=config,
     )
+
+
+def figures_of(report: dict[str, Any], result: int = 0) -> dict[str, float | None]:
+    """The figures of one result of a report, by name."""
+    return {name: row["value"] for name, row in report["results"][result]["metrics"].items()}
 
 
 def silent(line: str) -> None:

@@ -21,7 +21,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import Cast, silent
+from conftest import Cast, figures_of, silent
 from test_pieces import click_in, packets, talk
 
 from faceswap_lite.actors import load_truth
@@ -30,7 +30,7 @@ from faceswap_lite.conversion import Tracks, convert, convert_clip, paint, peopl
 from faceswap_lite.conversion.composite import Composite
 from faceswap_lite.conversion.preview import CELL_PX, TITLE_PX
 from faceswap_lite.errors import FaceswapError, UsageError
-from faceswap_lite.evaluation import evaluate_clip
+from faceswap_lite.evaluation import Contender, evaluate_clips
 from faceswap_lite.faces import FacePack, FoundFace
 from faceswap_lite.media import (
     ClipWriter,
@@ -445,7 +445,9 @@ def test_a_run_that_cannot_be_written_to_only_costs_the_search(
         elif stage == "preview":
             preview_sheet(elsewhere, clip, out, config, ["mask=hull"], say=silent)
         else:
-            evaluate_clip(elsewhere, clip, out, EvaluateConfig(), config, say=silent)
+            evaluate_clips(
+                [Contender(elsewhere, config)], [clip], out, EvaluateConfig(), say=silent
+            )
     # The swap of each frame is searched too when it is evaluated.
     assert searches.count == 2 * FRAMES
     assert (elsewhere.path / "faces").read_text() == "in the way"
@@ -1140,11 +1142,13 @@ def test_evaluate_measures_what_convert_makes(
     cast: Cast, run: TrainedRun, plain: Path, tmp_path: Path
 ) -> None:
     reports = [
-        evaluate_clip(
-            run, cast.unseen_clip, tmp_path / f"{name}.json", EvaluateConfig(), LOSSLESS,
-            converted=converted, say=silent,
-        )["metrics"]
-        for name, converted in (("fresh", None), ("converted", plain / "swap.mkv"))
+        figures_of(
+            evaluate_clips(
+                [Contender(run, LOSSLESS)], [cast.unseen_clip], tmp_path / f"{name}.json",
+                EvaluateConfig(), converted=converted, say=silent,
+            )
+        )
+        for name, converted in (("fresh", []), ("converted", [plain / "swap.mkv"]))
     ]  # fmt: skip
     for name, value in reports[0].items():
         near = value if value is None else pytest.approx(value, rel=1e-3)
@@ -1152,10 +1156,12 @@ def test_evaluate_measures_what_convert_makes(
     # The comparison is one: another conversion has other figures.
     config = LOSSLESS.model_copy(update={"scale": 1.2})
     convert_clip(run, cast.unseen_clip, tmp_path / "other.mkv", config, say=silent)
-    other = evaluate_clip(
-        run, cast.unseen_clip, tmp_path / "other.json", EvaluateConfig(), LOSSLESS,
-        converted=tmp_path / "other.mkv", say=silent,
-    )["metrics"]  # fmt: skip
+    other = figures_of(
+        evaluate_clips(
+            [Contender(run, LOSSLESS)], [cast.unseen_clip], tmp_path / "other.json",
+            EvaluateConfig(), converted=[tmp_path / "other.mkv"], say=silent,
+        )
+    )  # fmt: skip
     assert other["sharpness_ratio"] != pytest.approx(reports[0]["sharpness_ratio"], rel=1e-3)
 
 

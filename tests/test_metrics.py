@@ -7,6 +7,10 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.data import astronaut
 from skimage.filters import gaussian
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.transform import resize
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure as torch_ms_ssim,
+)
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio as torch_psnr,
 )
@@ -20,11 +24,13 @@ from faceswap_lite.metrics import (
     delta_e,
     interocular_px,
     landmark_nme,
+    ms_ssim,
     psnr_db,
     sharpness_ratio,
     spread_ratio,
     ssim,
 )
+from faceswap_lite.metrics.pictures import scales_that_fit
 
 # The same formulas in another order of additions.
 SAME = 1e-6
@@ -128,7 +134,7 @@ def test_what_lies_outside_the_mask_changes_nothing(measure, picture, noisy) -> 
     assert measure(ruined, picture) != pytest.approx(measure(noisy, picture), rel=0.01)
 
 
-@pytest.mark.parametrize("measure", [psnr_db, ssim, delta_e, sharpness_ratio])
+@pytest.mark.parametrize("measure", [psnr_db, ssim, ms_ssim, delta_e, sharpness_ratio])
 def test_every_way_to_store_a_picture_gives_one_figure(measure, picture, noisy) -> None:
     value = measure(noisy, picture, left_half(picture.shape))
     assert measure(noisy / 255.0, picture / 255.0, left_half(picture.shape) > 0) == pytest.approx(
@@ -140,7 +146,7 @@ def test_every_way_to_store_a_picture_gives_one_figure(measure, picture, noisy) 
     assert measure(wide, picture, mask8) == pytest.approx(value, rel=SAME)
 
 
-@pytest.mark.parametrize("measure", [psnr_db, ssim, delta_e, sharpness_ratio])
+@pytest.mark.parametrize("measure", [psnr_db, ssim, ms_ssim, delta_e, sharpness_ratio])
 def test_an_empty_mask_has_no_figure(measure, picture, noisy) -> None:
     assert math.isnan(measure(noisy, picture, np.zeros(picture.shape[:2])))
 
@@ -226,3 +232,87 @@ def test_spread_ratio_shows_what_is_held_back() -> None:
     assert spread_ratio(np.zeros(40), wave) == 0
     assert spread_ratio(wave, np.ones(40)) is None
     assert spread_ratio(wave[:2], wave[:2]) is None
+
+
+def big(picture: np.ndarray, side_px: int) -> np.ndarray:
+    return np.round(255 * resize(picture, (side_px, side_px))).astype(np.uint8)
+
+
+def test_ms_ssim_equals_torchmetrics_where_borders_weigh_little() -> None:
+    picture = astronaut()[:256, :256]
+    noise = np.random.default_rng(0).normal(0, 25, picture.shape)
+    noisy = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    # torchmetrics raises the mean of all channels to the powers, and averages mirrored borders of
+    # structure in at all scales but the coarsest: both move the third decimal only.
+    other = float(torch_ms_ssim(as_torch(noisy), as_torch(picture), data_range=1.0))
+    assert ms_ssim(noisy, picture) == pytest.approx(other, abs=4e-3)
+    assert abs(ms_ssim(noisy, picture) - ssim(noisy, picture)) > 0.2
+
+
+def test_ms_ssim_is_the_weighted_product_of_torchmetrics_maps() -> None:
+    picture = big(astronaut()[:256, :256], 96)
+    noise = np.random.default_rng(0).normal(0, 25, picture.shape)
+    noisy = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    mask = np.random.default_rng(1).random(picture.shape[:2])
+    x, y, weights = as_torch(noisy), as_torch(picture), torch.from_numpy(mask)[None, None]
+    powers = np.array([0.0448, 0.2856, 0.3001, 0.2363])
+    product = np.ones(3)
+    # 96 px hold four windows: 96, 48, 24 and 12 px.
+    for scale, power in enumerate(powers / powers.sum()):
+        likeness, structure = torch_ssim_maps(x, y)
+        values = likeness if scale == 3 else structure
+        inner = weights[..., 5:-5, 5:-5]
+        product *= ((values * inner).sum((0, 2, 3)) / inner.sum()).numpy() ** power
+        x, y, weights = (torch.nn.functional.avg_pool2d(z, 2) for z in (x, y, weights))
+    assert ms_ssim(noisy, picture, mask) == pytest.approx(product.mean(), abs=SAME)
+
+
+def torch_ssim_maps(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """SSIM and its structure of the windows that lie inside, by plain convolution."""
+    line = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
+    window = torch.outer(line, line)[None, None] / line.sum() ** 2
+
+    def mean(z: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.conv2d(z.transpose(0, 1), window).transpose(0, 1)
+
+    mx, my = mean(x), mean(y)
+    vx, vy, c = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    structure = (2 * c + 0.03**2) / (vx + vy + 0.03**2)
+    return structure * (2 * mx * my + 0.01**2) / (mx**2 + my**2 + 0.01**2), structure
+
+
+def test_ms_ssim_uses_the_scales_that_fit() -> None:
+    assert [scales_that_fit(side) for side in (10, 11, 21, 22, 64, 88, 175, 176)] == [
+        *(0, 1, 1, 2, 3, 4, 4, 5)
+    ]
+    picture = astronaut()[20:40, 150:171]
+    noisy = np.clip(picture + np.random.default_rng(0).normal(0, 12, picture.shape), 0, 255)
+    # One scale left is SSIM, each channel for itself.
+    noisy = noisy.astype(np.uint8)
+    assert ms_ssim(noisy, picture) == pytest.approx(ssim(noisy, picture), abs=SAME)
+    small = np.zeros((10, 40, 3), np.uint8)
+    with pytest.raises(ValueError, match="window"):
+        ms_ssim(small, small)
+
+
+def test_ms_ssim_of_equal_and_of_opposite_pictures(picture: np.ndarray) -> None:
+    assert ms_ssim(picture, picture) == pytest.approx(1)
+    assert ms_ssim(255 - picture, picture) == pytest.approx(0, abs=0.05)
+
+
+def test_ms_ssim_forgives_fine_blur_more_than_ssim_does(picture: np.ndarray) -> None:
+    soft = gaussian(picture, 1, channel_axis=2)
+    assert 1 > ms_ssim(soft, picture) > ssim(soft, picture)
+
+
+def test_ms_ssim_keeps_to_its_mask(picture: np.ndarray, noisy: np.ndarray) -> None:
+    mask = left_half(picture.shape)
+    ruined = noisy.copy()
+    # At the coarsest of four scales the window reaches 5 px, 40 of the finest.
+    ruined[:, 64 + 40 :] = 0
+    value = ms_ssim(noisy, picture, mask)
+    assert ms_ssim(ruined, picture, mask) == pytest.approx(value, abs=SAME)
+    assert ms_ssim(ruined, picture) < ms_ssim(noisy, picture) - 0.01
+    # At that scale the windows' middles are the pixels from 40 to 88.
+    mask[:, 40:] = 0
+    assert math.isnan(ms_ssim(noisy, picture, mask))

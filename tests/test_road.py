@@ -8,11 +8,9 @@ import pytest
 from conftest import Cast, silent
 
 from faceswap_lite.about import describe
-from faceswap_lite.config import ConvertConfig, EvaluateConfig
+from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion import convert_clip
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.evaluation import evaluate_clip, report_table
-from faceswap_lite.evaluation.evaluate import METRICS
 from faceswap_lite.media import open_clip, read_image, read_synthetic_mark, write_image
 from faceswap_lite.training import TrainedRun
 
@@ -106,31 +104,6 @@ def test_a_clip_without_the_target_passes_through_unmarked(run: TrainedRun, tmp_
     ]  # fmt: skip
 
 
-def test_report(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
-    out = tmp_path / "report.json"
-    report = evaluate_clip(
-        run, cast.unseen_clip, out, EvaluateConfig(), ConvertConfig(), say=silent
-    )
-    assert report == json.loads(out.read_text())
-    assert report["schema"] == 1
-    metrics = report["metrics"]
-    assert tuple(metrics) == METRICS
-    # Every figure that is missing says why, and only those.
-    assert {name for name, value in metrics.items() if value is None} == set(report["reasons"])
-    assert "actors" in report["reasons"]["identity_to_source"]
-    assert metrics["frames"] == metrics["faces"] == 12
-    assert metrics["generalization_gap_db"] == pytest.approx(
-        metrics["seen_psnr_db"] - metrics["heldout_psnr_db"], abs=1e-3
-    )
-    # Even a short training brings the picture nearer to the true swap.
-    assert metrics["truth_psnr_db"] > metrics["unswapped_psnr_db"] + 1
-    assert metrics["yaw_correlation"] > 0.8
-    for name in METRICS:
-        assert name in report_table(report)
-    again = evaluate_clip(run, cast.unseen_clip, out, EvaluateConfig(), ConvertConfig(), say=silent)
-    assert again == report
-
-
 def test_the_true_swap_scores_far_better_than_the_untouched_clip(
     cast: Cast, run: TrainedRun
 ) -> None:
@@ -144,41 +117,6 @@ def test_the_true_swap_scores_far_better_than_the_untouched_clip(
     inside = truth.face_masks[3] / 255.0
     assert psnr_db(twin, twin, inside) > 60
     assert psnr_db(target, twin, inside) < 25
-
-
-def test_a_clip_that_was_trained_on_has_no_held_out_figure(
-    cast: Cast, run: TrainedRun, tmp_path: Path
-) -> None:
-    config = EvaluateConfig(every=4)
-    report = evaluate_clip(
-        run, cast.target_clip, tmp_path / "r.json", config, ConvertConfig(), say=silent
-    )
-    assert report["metrics"]["heldout_psnr_db"] is None
-    assert "trained on this clip" in report["reasons"]["heldout_psnr_db"]
-
-
-def test_the_face_set_that_was_trained_on_has_no_held_out_figure(
-    cast: Cast, run: TrainedRun, tmp_path: Path
-) -> None:
-    out, config = tmp_path / "r.json", EvaluateConfig(every=8)
-    report = evaluate_clip(run, cast.target, out, config, ConvertConfig(), say=silent)
-    assert report["metrics"]["heldout_psnr_db"] is None
-    assert report["metrics"]["detected"] == 1
-
-
-def test_a_conversion_of_another_length_is_refused(
-    cast: Cast, run: TrainedRun, tmp_path: Path
-) -> None:
-    with pytest.raises(FaceswapError, match="fewer frames"):
-        evaluate_clip(
-            run,
-            cast.source_clip,
-            tmp_path / "r.json",
-            EvaluateConfig(),
-            ConvertConfig(),
-            converted=cast.unseen_clip,
-            say=silent,
-        )
 
 
 def test_info_tells_what_things_are(cast: Cast, run: TrainedRun) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Cast
@@ -16,7 +17,9 @@ from test_train import checkpoint_tensors, log_lines, run_steps, with_training
 
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import open_face_set
+from faceswap_lite.metrics import psnr_db, ssim
 from faceswap_lite.models import SIDES, build_model
+from faceswap_lite.training.augment import central_views
 from faceswap_lite.training import step as step_module
 from faceswap_lite.training.batches import draw_views, load_side
 from faceswap_lite.training.checkpoints import list_checkpoints
@@ -27,6 +30,9 @@ from faceswap_lite.training.runs import describe_run
 from faceswap_lite.training.step import (
     accumulate_gradient,
     gradient_within_memory,
+    heldout_figures,
+    heldout_loss,
+    psnr_and_ssim,
     refuse_nonfinite_loss,
 )
 
@@ -69,6 +75,65 @@ def test_shares_of_a_batch_add_up_to_it(cast: Cast) -> None:
     assert not torch.allclose(shares[0][0], shares[1][0])
     mean = [torch.stack(of_one).mean(0) for of_one in zip(*shares, strict=True)]
     assert_same_direction(gradient_of(cast, 1), mean)
+
+
+def test_psnr_and_ssim_in_torch_are_those_of_the_metrics() -> None:
+    rng = np.random.default_rng(0)
+    face, mask = rng.random((5, 3, 40, 40)), rng.random((5, 1, 40, 40)) ** 3
+    image = np.clip(face + rng.normal(0, 0.1, face.shape) * mask, 0, 1)
+    image[1] = face[1]
+    mask[2, :, :20] = 0
+    mask[4] = 0
+    tensors = (torch.from_numpy(array).float() for array in (image, face, mask))
+    found_db, found_ssim = (values.numpy() for values in psnr_and_ssim(*tensors))
+    pairs = [
+        (one.transpose(1, 2, 0), other.transpose(1, 2, 0), weight[0])
+        for one, other, weight in zip(image, face, mask, strict=True)
+    ]
+    np.testing.assert_allclose(found_db, [psnr_db(*pair) for pair in pairs], atol=1e-3)
+    np.testing.assert_allclose(found_ssim, [ssim(*pair) for pair in pairs], atol=1e-5)
+    assert found_db[1] == 100 and np.isnan(found_db[4]) and np.isnan(found_ssim[4])
+
+
+def test_a_look_at_heldout_faces_measures_seen_ones_beside_them(cast: Cast) -> None:
+    config = cast.config
+    faces = open_face_set(cast.source)
+    groups = describe_run(faces, open_face_set(cast.target), config).source.groups
+    data = load_side(faces, 32, config.training, groups)
+    average = build_model(config.model, 0)
+    figures = heldout_figures(average, data, 32, config.training, "source")
+    assert figures["heldout_source"] == heldout_loss(average, data, 32, config.training, "source")
+    for name, pixels in (("heldout", data.heldout), ("seen", data.seen)):
+        views = central_views(pixels, 32, data.side_with_margin)
+        with torch.no_grad():
+            painted = average.paint(views.warped, "source")[0]
+        count = len(pixels)
+        chosen = np.linspace(0, count - 1, min(count, 128 if name == "heldout" else 32)).astype(int)
+        pictures = [
+            (p[i].permute(1, 2, 0).numpy() for p in (painted, views.face)) for i in chosen
+        ]
+        masks = [views.mask[i, 0].numpy() for i in chosen]
+        expected = [psnr_db(*pair, mask) for pair, mask in zip(pictures, masks, strict=True)]
+        assert figures[f"{name}_source_psnr_db"] == pytest.approx(np.mean(expected), abs=1e-3)
+    assert len(data.seen) > 32 > len(data.heldout)
+    assert "seen_source_ssim" not in figures
+
+
+def test_faces_without_a_mask_have_no_figures(cast: Cast) -> None:
+    config = cast.config
+    faces = open_face_set(cast.source)
+    groups = describe_run(faces, open_face_set(cast.target), config).source.groups
+    data = load_side(faces, 32, config.training, groups)
+    average = build_model(config.model, 0)
+    whole = heldout_figures(average, data, 32, config.training, "source")
+    data.seen[0, 3] = 0
+    data.heldout[:, 3] = 0
+    figures = heldout_figures(average, data, 32, config.training, "source")
+    assert figures["heldout_source_psnr_db"] is None and figures["heldout_source_ssim"] is None
+    # The other seen faces still count.
+    seen = figures["seen_source_psnr_db"]
+    assert seen is not None and seen == pytest.approx(whole["seen_source_psnr_db"], abs=1.0)
+    assert seen != whole["seen_source_psnr_db"]
 
 
 def hungry(limit: int) -> Callable[[int], Any]:

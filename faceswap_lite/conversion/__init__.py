@@ -1,6 +1,6 @@
 """Colour matching, masks, blending, steadiness over time, the convert stage."""
 
-from .casting import CastPlan, Placement, plan_cast
+from .casting import CastPlan, Placement, cast_clip, plan_cast
 from .composite import Composite, composite, composite_frames
 from .convert import ConvertSummary, Tracks, config_for, convert_clip
 from .paint import PaintedFace, PaintedFrame, paint_frames
@@ -18,6 +18,7 @@ __all__ = [
     "Scouting",
     "Tracks",
     "build_run_packs",
+    "cast_clip",
     "composite",
     "composite_frames",
     "config_for",

@@ -3,17 +3,20 @@
 From the sightings of a clip to a plan of every frame. Nothing is joined or smoothed across a cut.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from ..config import ConvertConfig
-from ..faces import FoundFace, LandmarksPack, five_points
-from .people import Person, Track, join_tracks, pick_tracks
-from .scout import Scouting
+from ..faces import FacePack, FoundFace, LandmarksPack, five_points
+from ..media import clip_fingerprint
+from ..training import TrainedRun
+from .people import Person, Track, join_tracks, pick_tracks, whom
+from .scout import Scouting, scout_clip
 from .smoothing import smooth_points
 
 # Mean differences of two thumbnails, of 255: above the first there is a cut; above the second when
@@ -57,6 +60,27 @@ class CastPlan:
     def bridged(self) -> int:
         """Frames where only gaps were filled."""
         return sum(all(p.found is None for p in some) for some in self.placements.values())
+
+
+def cast_clip(
+    run: TrainedRun,
+    clip: Path,
+    packs: list[FacePack],
+    config: ConvertConfig,
+    *,
+    like: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> CastPlan:
+    """The plan of a whole clip, or of its frames from `config.start` to `config.end`.
+
+    `like`: a photo of the person to swap. Raises: as `scout_clip`, `whom` and `plan_cast`.
+    """
+    wanted = whom(run, packs[0], config, like)
+    scouting = scout_clip(
+        clip, clip_fingerprint(clip), run, packs, config, reuse=like is None, say=say
+    )
+    sure_score = run.config.extract.sure_score
+    return plan_cast(scouting, run.facts.landmarks_pack, wanted, config, sure_score)
 
 
 def plan_cast(

@@ -17,12 +17,11 @@ from ..media import IMAGE_SUFFIXES, Frame, SyntheticMark, clip_fingerprint, open
 from ..outputs import claim, refuse_inputs
 from ..training import TrainedRun
 from ..training.hardware import pick_device
-from .casting import CastPlan, plan_cast
+from .casting import CastPlan, cast_clip
 from .composite import composite_frames
 from .convert import config_for, given_masks
 from .paint import paint_frames
-from .people import whom
-from .scout import build_run_packs, scout_clip
+from .scout import build_run_packs
 
 CELL_PX = 224
 TITLE_PX = 22
@@ -88,17 +87,11 @@ def preview_sheet(
             if getattr(settings[words], name) != getattr(still, name):
                 raise UsageError(f"--try {words}: a sheet does not show {name}; give it by --set")
     run.model.to(pick_device(config.device))
-    fingerprint = clip_fingerprint(clip)
-    masks = given_masks(config, run, fingerprint)
+    masks = given_masks(config, run, clip_fingerprint(clip))
 
     def plan_of(options: ConvertConfig) -> CastPlan:
         packs = build_run_packs(run, options)
-        wanted = whom(run, packs[0], options, like)
-        scouting = scout_clip(
-            clip, fingerprint, run, packs, options, reuse=like is None, say=lambda line: None
-        )
-        sure_score = run.config.extract.sure_score
-        return plan_cast(scouting, run.facts.landmarks_pack, wanted, options, sure_score)
+        return cast_clip(run, clip, packs, options, like=like, say=lambda line: None)
 
     plan = plan_of(still)
     if not plan.placements:

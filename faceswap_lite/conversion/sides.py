@@ -19,3 +19,8 @@ def shown_side(config: ConvertConfig) -> Side:
 def shown_facts(run: TrainedRun, config: ConvertConfig) -> IdentityFacts:
     """The face set of the person in the clip."""
     return run.facts.target if shown_side(config) == "target" else run.facts.source
+
+
+def painted_facts(run: TrainedRun, config: ConvertConfig) -> IdentityFacts:
+    """The face set of the person whose face is painted."""
+    return run.facts.source if painted_side(config) == "source" else run.facts.target

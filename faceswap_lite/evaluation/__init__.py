@@ -1,5 +1,5 @@
 """Held-out evaluation and the report."""
 
-from .evaluate import evaluate_clip, report_table
+from .evaluate import Contender, evaluate_clips, report_table
 
-__all__ = ["evaluate_clip", "report_table"]
+__all__ = ["Contender", "evaluate_clips", "report_table"]

@@ -1,217 +1,353 @@
-"""The evaluate stage: how good is this run on a clip that training never saw?
+"""The evaluate stage: how good are these runs on clips that training never saw, and why?
 
-The figures of a first honest version, in `report.json` and as a table. What cannot be measured is
-null, with its reason beside it; nothing is guessed.
+Every figure stands beside its confidence interval; what cannot be measured is null, with its
+reason; nothing is guessed.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
 from .. import __version__
 from ..actors import ActorTruth, load_truth
 from ..config import ConvertConfig, EvaluateConfig
-from ..conversion import (
-    CastPlan,
-    PaintedFace,
-    PaintedFrame,
-    build_run_packs,
-    composite,
-    composite_frames,
-    config_for,
-    paint_frames,
-    plan_cast,
-    scout_clip,
-    whom,
-)
+from ..conversion import CastPlan, build_run_packs, cast_clip, config_for
 from ..conversion.convert import UNSEEN_SETTINGS, given_masks
+from ..conversion.sides import painted_facts, shown_facts
 from ..errors import FaceswapError
-from ..faces import (
-    FacePack,
-    FoundFace,
-    GivenMasks,
-    LandmarksPack,
-    as_uint8,
-    cut_crop,
-    estimate_pose,
-    five_points,
-    mouth_opening,
-    open_face_set,
-)
-from ..media import Frame, clip_fingerprint, list_images, open_clip
-from ..metrics import correlation, landmark_nme, psnr_db, sharpness_ratio, ssim
+from ..faces import open_face_set
+from ..latent import Reader
+from ..media import clip_fingerprint, list_images, open_clip
+from ..metrics.perceptual import build_lpips
 from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
 from ..training import TrainedRun
 from ..training.hardware import pick_device
-from ..training.runs import describe_identity
-from ..training.split import read_roles, share_out
-from .judge import Judge, build_judge
+from .explain import Background, explain, study_run
+from .judge import Judge, build_judges
+from .measures import METRICS, differences, figures, judge_difference, plain
+from .memorisation import MontageRow
+from .page import ResultPictures, Shot, write_report_page
+from .walk import Instruments, Series, walk_clip
 
-METRICS = (
-    "frames",
-    "faces",
-    "seen_psnr_db",
-    "heldout_psnr_db",
-    "heldout_ssim",
-    "generalization_gap_db",
-    "detected",
-    "identity_to_source",
-    "identity_to_target",
-    "identity_margin_positive",
-    "yaw_correlation",
-    "mouth_correlation",
-    "landmark_nme",
-    "sharpness_ratio",
-    "truth_psnr_db",
-    "truth_ssim",
-    "unswapped_psnr_db",
-    "truth_matched_psnr_db",
-)
-NOTES = {
-    "heldout_psnr_db": "higher is better",
-    "heldout_ssim": "at most 1",
-    "generalization_gap_db": "near 0: what was learned holds on unseen frames",
-    "detected": "share of frames",
-    "identity_to_source": "a distance: lower is nearer",
-    "identity_to_target": "a distance: should be the larger one",
-    "identity_margin_positive": "share of frames nearer to the source",
-    "yaw_correlation": "at most 1",
-    "mouth_correlation": "at most 1",
-    "landmark_nme": "in eye distances: lower is better",
-    "sharpness_ratio": "below 1: softer than the target",
-    "truth_psnr_db": "to the true swap",
-    "truth_ssim": "to the true swap, at most 1",
-    "unswapped_psnr_db": "what doing nothing scores",
-    "truth_matched_psnr_db": "with colour matching",
-}
-"""How to read a figure."""
+SCHEMA = 2
 
-SEEN_FACES = 200
-"""Training faces that `seen_psnr_db` looks at, spread evenly over all."""
+CONSTANTS = ("seen_psnr_db", "own_spread")
+"""Columns of a series that one number fills."""
+
+SHOT_NUMBERS = ("psnr_db", "expected_error_db", "trusted", "sharpness", "to_source", "to_target")
+"""What the page sorts its frames by."""
 
 
-@dataclass
-class Measures:
-    """One number a frame for each measure; NaN where a frame has none."""
+@dataclass(frozen=True)
+class Contender:
+    """A run, and how it would convert the clips."""
 
-    values: dict[str, list[float]] = field(default_factory=dict)
+    run: TrainedRun
+    convert: ConvertConfig
 
-    def add(self, **numbers: float) -> None:
-        """Append this frame's numbers."""
-        for name, number in numbers.items():
-            self.values.setdefault(name, []).append(number)
-
-    def get(self, name: str) -> np.ndarray:
-        """All numbers of a measure, in frame order."""
-        return np.array(self.values.get(name, []), dtype=float)
-
-    def mean(self, name: str) -> float | None:
-        """Mean over the frames that have the measure, or None."""
-        numbers = self.get(name)
-        numbers = numbers[np.isfinite(numbers)]
-        return float(numbers.mean()) if len(numbers) else None
-
-    def median(self, name: str) -> float | None:
-        """Median over the frames that have the measure, or None."""
-        numbers = self.get(name)
-        numbers = numbers[np.isfinite(numbers)]
-        return float(np.median(numbers)) if len(numbers) else None
+    @property
+    def name(self) -> str:
+        """The run folder's name."""
+        return self.run.path.resolve().name
 
 
-def evaluate_clip(
-    run: TrainedRun,
-    clip: Path,
+def evaluate_clips(
+    contenders: Sequence[Contender],
+    clips: Sequence[Path],
     out: Path,
     config: EvaluateConfig,
-    convert: ConvertConfig,
     *,
-    converted: Path | None = None,
+    converted: Sequence[Path] = (),
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Measure `run` on `clip`, write the report to `out`, and return it.
+    """Measure the runs on the clips; write the report to `out` and, as a page, beside it.
 
-    Identity, pose, expression and sharpness are measured on the frames of `converted` if it is
-    given, else on the frames that `convert` would make.
+    Identity, pose, expression and all that is seen on the screen are measured on the frames of
+    `converted` (one for each clip) if they are given, else on the frames that converting would
+    make. Returns the report.
 
-    Raises: FaceswapError when the clip cannot be read, has no face of the target, or `converted`
-    has other frames than `clip`.
+    Raises: FaceswapError when a clip cannot be read, has no face of the target, or a conversion has
+    other frames than its clip.
     """
-    refuse_inputs(out, clip, converted, run.path / "run.json", run.path / "config.yaml")
+    if converted and (len(converted) != len(clips) or len(contenders) != 1):
+        raise FaceswapError("--converted: name one run, and as many conversions as clips")
+    page = out.with_suffix(".html")
+    for path in (out, page):
+        refuse_inputs(path, *clips, *converted)
+        for contender in contenders:
+            run = contender.run.path
+            refuse_inputs(path, run / "run.json", run / "config.yaml")
     # The whole clip is measured, with what the run would convert it with.
-    convert = config_for(clip, convert).model_copy(update={"start": 0, "end": None})
+    prints = [clip_fingerprint(clip) for clip in clips]
     settings = {
         "evaluate": config.model_dump(),
-        "convert": convert.model_dump(exclude=UNSEEN_SETTINGS),
-        "converted": str(converted) if converted else None,
+        "convert": [c.convert.model_dump(exclude=UNSEEN_SETTINGS) for c in contenders],
+        "converted": [str(path) for path in converted],
     }
-    fingerprint = clip_fingerprint(clip)
-    of_converted = clip_fingerprint(converted) if converted else None
-    job = job_id(clip=fingerprint, run=run.fingerprint, settings=settings, converted=of_converted)
+    job = job_id(
+        schema=SCHEMA,
+        clips=prints,
+        runs=[contender.run.fingerprint for contender in contenders],
+        settings=settings,
+        converted=[clip_fingerprint(path) for path in converted],
+    )
     before = found_job(out)
     if claim(out, job, before.get("job"), finished=True, overwrite=overwrite) == "done":
         say(f"{out}: already done")
         return before
+    claim(page, job, before.get("job") and job, finished=True, overwrite=overwrite)
+    _check_conversions(clips, prints, converted)
 
-    made_of = found_job(converted.with_name(converted.name + ".json")) if converted else {}
-    if made_of.get("clip_sha256", fingerprint) != fingerprint:
-        raise FaceswapError(f"{converted}: is a conversion of {made_of.get('clip')}, not of {clip}")
-    trained_on_it = bool(_fingerprints(clip) & set(run.facts.target.clips))
-    if trained_on_it:
-        say(f"warning: the run was trained on {clip.name}: every figure flatters it")
-    run.model.to(pick_device(convert.device))
-    packs = build_run_packs(run, convert)
-    pack = packs[0]
-    for note in pack.notes:
-        say(note)
-    scouting = scout_clip(clip, fingerprint, run, packs, convert, say=say)
-    wanted = whom(run, pack, convert)
-    sure_score = run.config.extract.sure_score
-    plan = plan_cast(scouting, run.facts.landmarks_pack, wanted, convert, sure_score)
-    # A folder of crops may stand beside the clip that it was cut from, and bear its name.
-    truth = load_truth(clip) if clip.is_file() else None
-    reasons: dict[str, str] = {}
-    judge = _pick_judge(run, config, truth, reasons)
-    masks = given_masks(convert, run, fingerprint)
-    measures, problems = _measure(
-        run, clip, converted, plan, masks, pack, config, convert, truth, judge
-    )
-    for problem in problems:
-        say(f"warning: {clip.name}: {problem}")
-    if not len(measures.get("heldout_psnr_db")):
-        raise FaceswapError(f"{clip}: no frame shows the target's face; is it the right clip?")
-    metrics = _summarise(measures, run, truth, pack, reasons)
-    if trained_on_it:
-        for name in ("heldout_psnr_db", "heldout_ssim", "generalization_gap_db"):
-            metrics[name] = None
-            reasons[name] = "the run was trained on this clip"
-    for name in METRICS:
-        if metrics.get(name) is None:
-            reasons.setdefault(name, "not one frame allows it")
+    results, pictures, series = [], [], {}
+    runs = []
+    for number, contender in enumerate(contenders):
+        bench = _Bench(contender, config, say)
+        runs.append(_describe_run(contender, bench.background))
+        for place, clip in enumerate(clips):
+            swap = converted[place] if converted else None
+            measured = bench.measure(clip, prints[place], swap)
+            results.append({"run": number, "clip": place, **measured.result})
+            pictures.append(measured.pictures)
+            series[number, place] = measured.series
     report = {
-        "schema": 1,
+        "schema": SCHEMA,
         "tool": f"faceswap_lite {__version__}",
         "job": job,
-        "metrics": {name: metrics.get(name) for name in METRICS},
-        "reasons": {name: reasons[name] for name in METRICS if name in reasons},
-        "clip": {"path": str(clip), "sha256": fingerprint},
-        "run": {"path": str(run.path), "step": run.step, "weights": run.fingerprint},
-        "settings": {
-            **settings,
-            "judge": judge.embedder.name if judge else None,
-            # The true swap is this person's: it is one only if the run's source is the same.
-            "truth_twin": truth.twin.identity.name if truth and truth.twin else None,
-        },
+        "runs": runs,
+        "clips": [_describe_clip(*pair) for pair in zip(clips, prints, strict=True)],
+        "metrics": [
+            {
+                "name": name,
+                "title": metric.title,
+                "unit": metric.unit,
+                "better": metric.better,
+                "group": metric.group,
+                "note": metric.note,
+            }
+            for name, metric in METRICS.items()
+        ],
+        "results": results,
+        "comparisons": _compare(results, series, len(contenders), len(clips), config.seed),
+        "settings": settings,
     }
+    write_report_page(page, report, pictures)
     write_json(out, report)
     return report
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One run on one clip: its part of the report, its pictures, its figures' origin."""
+
+    result: dict[str, Any]
+    pictures: ResultPictures
+    series: Series
+
+
+class _Bench:
+    """A contender with all that is the same for each of its clips."""
+
+    def __init__(
+        self, contender: Contender, config: EvaluateConfig, say: Callable[[str], None]
+    ) -> None:
+        self.run, self.convert, self.config, self.say = (
+            contender.run, contender.convert, config, say,
+        )  # fmt: skip
+        self.run.model.to(pick_device(self.convert.device))
+        self.packs = build_run_packs(self.run, self.convert)
+        for note in self.packs[0].notes:
+            say(note)
+        self.readers = [Reader(self.run.facts.coverage) for _ in self.packs]
+        lpips = None if config.lpips is None else Path(config.lpips)
+        self.lpips = [None if lpips is None else build_lpips(lpips) for _ in self.packs]
+        self._judges: tuple[list[Judge], str] | None = None
+        self.background = study_run(self.run, self.convert)
+
+    def judges(self) -> tuple[list[Judge], str]:
+        """The judges, built when somebody asks: actors need none."""
+        if self._judges is None:
+            painted = painted_facts(self.run, self.convert)
+            shown = shown_facts(self.run, self.convert)
+            self._judges = build_judges(painted, shown, self.config, len(self.packs))
+        return self._judges
+
+    def plan(self, clip: Path) -> tuple[CastPlan, ConvertConfig]:
+        """Whose faces are where in the clip."""
+        whole = {"start": 0, "end": None}
+        convert = config_for(clip, self.convert).model_copy(update=whole)
+        plan = cast_clip(self.run, clip, self.packs, convert, say=self.say)
+        if not plan.placements:
+            raise FaceswapError(f"{clip}: no frame shows the target's face; is it the right clip?")
+        return plan, convert
+
+    def measure(self, clip: Path, fingerprint: str, converted: Path | None) -> _Measured:
+        """All that can be said of one clip."""
+        plan, convert = self.plan(clip)
+        trained_on_it = bool(_fingerprints(clip) & set(shown_facts(self.run, convert).clips))
+        if trained_on_it:
+            self.say(f"warning: the run was trained on {clip.name}: every figure flatters it")
+        # A folder of crops may stand beside the clip that it was cut from, and bear its name.
+        truth = load_truth(clip) if clip.is_file() else None
+        judges, no_judge = [], "actors are no identities to a face network"
+        if truth is None:
+            judges, no_judge = self.judges()
+        instruments = [
+            Instruments(pack, reader, judges[i] if judges else None, self.lpips[i])
+            for i, (pack, reader) in enumerate(zip(self.packs, self.readers, strict=True))
+        ]
+        walked = walk_clip(
+            self.run,
+            clip,
+            plan,
+            convert,
+            instruments,
+            every=self.config.every,
+            converted=converted,
+            masks=given_masks(convert, self.run, fingerprint),
+            truth=truth,
+        )
+        for problem in walked.problems:
+            self.say(f"warning: {clip.name}: {problem}")
+        if walked.faces is None:
+            raise FaceswapError(f"{clip}: no frame shows the target's face; is it the right clip?")
+        self.say(f"{clip.name}: what holds it back?")
+        explained = explain(
+            self.background,
+            walked.faces,
+            walked.series,
+            self.readers[0],
+            truth.landmarks if truth is not None else None,
+            memory=self.config.memory,
+            seed=self.config.seed,
+        )
+        series = self._with_constants(walked.series, judges, explained.columns)
+        reasons = self._reasons(truth, no_judge, trained_on_it)
+        result = {
+            **explained.report,
+            "metrics": _metrics(series, reasons, self.config.seed),
+            "frames": {
+                "index": series.index.tolist(),
+                "time_s": [plain(time) for time in series.time_s.tolist()],
+                "series": {
+                    name: [plain(value) for value in column.tolist()]
+                    for name, column in series.columns.items()
+                    if name not in CONSTANTS
+                },
+            },
+            "judge": judges[0].embedder.name if judges else None,
+            # The true swap is this person's: it is one only if the run's source is the same.
+            "truth_twin": truth.twin.identity.name if truth and truth.twin else None,
+        }
+        return _Measured(result, _pictures(walked, series, explained.montage), series)
+
+    def _with_constants(
+        self, series: Series, judges: Sequence[Judge], columns: dict[str, np.ndarray]
+    ) -> Series:
+        """With what does not change along the clip, so that figures are functions of columns."""
+        seen = self.background.seen_db.get(self.background.shown)
+        constants = {
+            "seen_psnr_db": float("nan") if seen is None else seen.value,
+            "own_spread": judges[0].own_spread if judges else float("nan"),
+        }
+        filled = {name: np.full(len(series), constants[name]) for name in CONSTANTS}
+        return Series(series.index, series.time_s, {**series.columns, **columns, **filled})
+
+    def _reasons(
+        self, truth: ActorTruth | None, no_judge: str, trained_on_it: bool
+    ) -> dict[str, str]:
+        """Why a figure may be missing, by its name or its group's."""
+        reasons = {"identity": no_judge or "no face was found in the swap"}
+        trouble = self.background.troubles.get(self.background.shown)
+        if trouble:
+            reasons |= {"seen_psnr_db": trouble, "generalization_gap_db": trouble}
+        if truth is None:
+            reasons["truth"] = "only rendered actors have a true swap"
+        elif truth.twin is None:
+            reasons["truth"] = "this actor was rendered without a twin"
+        if self.readers[0].pack == "five":
+            reasons["expression"] = (
+                "five points show neither lips nor lids; needs the mesh's weights"
+            )
+        reasons["perceptual"] = "needs weights: --set evaluate.lpips=FILE"
+        if trained_on_it:
+            for name in ("heldout_psnr_db", "heldout_ssim", "heldout_ms_ssim", "heldout_lpips"):
+                reasons["!" + name] = "the run was trained on this clip"
+            reasons["!generalization_gap_db"] = "the run was trained on this clip"
+        return reasons
+
+
+def _metrics(series: Series, reasons: dict[str, str], seed: int) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, value in figures(series, seed).items():
+        refused = reasons.get("!" + name)
+        if value is not None and refused is None:
+            found[name] = {
+                "value": plain(value.value),
+                "low": plain(value.low),
+                "high": plain(value.high),
+                "reason": None,
+            }
+            continue
+        group = METRICS[name].group
+        reason = refused or reasons.get(name) or reasons.get(group) or "the clip does not allow it"
+        found[name] = {"value": None, "low": None, "high": None, "reason": reason}
+    return found
+
+
+def _compare(
+    results: list[dict[str, Any]],
+    series: dict[tuple[int, int], Series],
+    runs: int,
+    clips: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Every two runs on every clip: which differences are real."""
+    metrics = {(result["run"], result["clip"]): result["metrics"] for result in results}
+    compared = []
+    for clip in range(clips):
+        for a, b in combinations(range(runs), 2):
+            gaps = differences(series[a, clip], series[b, clip], seed)
+            rows = {}
+            for name, gap in gaps.items():
+                of_a, of_b = (metrics[run, clip][name]["value"] for run in (a, b))
+                if of_a is not None and of_b is not None:
+                    rows[name] = judge_difference(METRICS[name], of_a, of_b, gap)
+            compared.append({"clip": clip, "a": a, "b": b, "metrics": rows})
+    return compared
+
+
+def _pictures(walked: Walked, series: Series, rows: list[MontageRow]) -> ResultPictures:
+    """What the page shows: frames around the face, the best and the worst by reconstruction."""
+    shots = [
+        Shot(
+            frame=int(series.index[one.row]),
+            time_s=float(series.time_s[one.row]),
+            target=one.target,
+            swap=one.swap,
+            mask=one.mask,
+            rebuilt=one.rebuilt,
+            numbers={name: float(series.get(name)[one.row]) for name in SHOT_NUMBERS},
+        )
+        for one in walked.glimpses
+    ]
+    order = sorted(range(len(shots)), key=lambda place: shots[place].numbers["psnr_db"])
+    worst, median, best = (order[int(share * (len(order) - 1))] for share in (0, 0.5, 1))
+    return ResultPictures(shots=shots, best=best, median=median, worst=worst, montage=rows)
+
+
+def _check_conversions(
+    clips: Sequence[Path], prints: Sequence[str], converted: Sequence[Path]
+) -> None:
+    for clip, fingerprint, swap in zip(clips, prints, converted, strict=False):
+        made_of = found_job(swap.with_name(swap.name + ".json"))
+        if made_of.get("clip_sha256", fingerprint) != fingerprint:
+            raise FaceswapError(f"{swap}: is a conversion of {made_of.get('clip')}, not of {clip}")
 
 
 def _fingerprints(clip: Path) -> set[str]:
@@ -224,243 +360,89 @@ def _fingerprints(clip: Path) -> set[str]:
     return found
 
 
+def _describe_run(contender: Contender, background: Background) -> dict[str, Any]:
+    run, model = contender.run, contender.run.config.model
+    sides = {"source": run.facts.source, "target": run.facts.target}
+    history = {
+        name: [plain(value) for value in column.tolist()]
+        for name, column in vars(background.history).items()
+        if not name.startswith("loss")
+    }
+    return {
+        "name": contender.name,
+        "path": str(run.path),
+        "step": run.step,
+        "weights": run.fingerprint,
+        "architecture": f"{model.architecture} {model.size} px",
+        **{
+            side: {"name": Path(facts.path).name, "faces": facts.faces}
+            for side, facts in sides.items()
+        },
+        "painted": background.painted,
+        "history": {**history, "best_step": run.step},
+    }
+
+
+def _describe_clip(clip: Path, fingerprint: str) -> dict[str, Any]:
+    with open_clip(clip) as reader:
+        info = reader.info
+    return {
+        "name": clip.name,
+        "path": str(clip),
+        "sha256": fingerprint,
+        "frames": info.frame_count,
+        "rate": None if info.rate is None else plain(float(info.rate)),
+        "actor": clip.is_file() and load_truth(clip) is not None,
+    }
+
+
 def report_table(report: dict[str, Any]) -> str:
-    """A report's metrics as lines: name, figure, how to read it or why there is none."""
+    """A report's figures as lines: name, figure, interval, how to read it or why there is none."""
     lines = []
-    for name, value in report["metrics"].items():
-        figure = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
-        note = report["reasons"].get(name, "") if value is None else NOTES.get(name, "")
-        lines.append(f"{name:26} {figure:>10}  {note}".rstrip())
+    for result in report["results"]:
+        run, clip = report["runs"][result["run"]], report["clips"][result["clip"]]
+        if len(report["results"]) > 1:
+            lines.append(f"{run['name']} on {clip['name']}")
+        notes = {metric["name"]: metric["note"] for metric in report["metrics"]}
+        for name, figure in result["metrics"].items():
+            lines.append(_line(name, figure, notes[name]))
+        lines += _verdict_lines(result)
+    for compared in report["comparisons"]:
+        lines += _comparison_lines(report, compared)
     return "\n".join(lines)
 
 
-def _pick_judge(
-    run: TrainedRun, config: EvaluateConfig, truth: ActorTruth | None, reasons: dict[str, str]
-) -> Judge | None:
-    judge, reason = None, "actors are no identities to a face network"
-    if truth is None:
-        judge, reason = build_judge(run, config)
-    if judge is None:
-        for name in ("identity_to_source", "identity_to_target", "identity_margin_positive"):
-            reasons[name] = reason
-    return judge
-
-
-def _measure(
-    run: TrainedRun,
-    clip: Path,
-    converted: Path | None,
-    plan: CastPlan,
-    masks: GivenMasks | None,
-    pack: FacePack,
-    config: EvaluateConfig,
-    convert: ConvertConfig,
-    truth: ActorTruth | None,
-    judge: Judge | None,
-) -> tuple[Measures, list[str]]:
-    """Walk the clip once, with its conversion and its twins beside it."""
-    measures = Measures()
-    without = convert.model_copy(update={"color": "none"})
-    twins = (truth.twin.raw, truth.twin.matched) if truth and truth.twin else (None, None)
-    beside = [_frames_of(path) for path in (converted, *twins)]
-    with open_clip(clip) as reader:
-        total = reader.info.frame_count
-        frames = (frame for frame in reader if frame.index % config.every == 0)
-        painted_frames = paint_frames(frames, plan, run, convert, rebuild=True)
-        walk = composite_frames(painted_frames, convert, masks)
-        others = [
-            _every(frames, config.every, path)
-            for frames, path in zip(beside, (converted, *twins), strict=True)
-        ]
-        for made in tqdm(walk, total=total, desc="evaluate", unit="frame", disable=None):
-            frame = made.frame
-            painted = made.painted.faces[0] if made.painted.faces else None
-            swap, twin_raw, twin_matched = (next(other) for other in others)
-            if swap is not None and swap.image.shape[:2] != frame.image.shape[:2]:
-                raise FaceswapError(f"{converted}: is of another size than {clip}; is it its own?")
-            # A frame whose face was missed stays as it is, and is measured so against the truth.
-            raw, matched = frame.image, made.image
-            measures.add(frames=1.0, faces=float(painted is not None))
-            if painted is not None:
-                _measure_rebuilt(measures, painted)
-                if truth is not None:
-                    raw = composite(PaintedFrame(frame, [painted]), without)
-                shown = as_uint8(swap.image if swap is not None else matched)
-                _measure_swap(measures, frame, painted, shown, run, pack, truth, judge)
-            elif truth is not None:
-                measures.add(detected=0.0)
-            if truth is not None and twin_raw is not None and twin_matched is not None:
-                inside = truth.face_masks[frame.index] / 255.0
-                measures.add(
-                    truth_psnr_db=psnr_db(raw, twin_raw.image, inside),
-                    truth_ssim=ssim(raw, twin_raw.image, inside),
-                    unswapped_psnr_db=psnr_db(frame.image, twin_raw.image, inside),
-                    truth_matched_psnr_db=psnr_db(matched, twin_matched.image, inside),
-                )
-        problems = list(reader.problems)
-    return measures, problems
-
-
-def _frames_of(path: Path | None) -> Iterator[Frame | None]:
-    if path is None:
-        while True:
-            yield None
-    with open_clip(path) as reader:
-        yield from reader
-
-
-def _every(frames: Iterator[Frame | None], every: int, path: Path | None) -> Iterator[Frame | None]:
-    for index, frame in enumerate(frames):
-        if index % every == 0:
-            yield frame
-    raise FaceswapError(f"{path}: has fewer frames than the clip it belongs to")
-
-
-def _measure_rebuilt(measures: Measures, painted: PaintedFace) -> None:
-    """How well the target's own decoder rebuilds a face it never saw, at the model's size."""
-    crop = painted.crop.astype(np.float32) / 255
-    measures.add(
-        heldout_psnr_db=psnr_db(painted.rebuilt, crop, painted.hull),
-        heldout_ssim=ssim(painted.rebuilt, crop, painted.hull),
-    )
-
-
-def _measure_swap(
-    measures: Measures,
-    frame: Frame,
-    painted: PaintedFace,
-    shown: np.ndarray,
-    run: TrainedRun,
-    pack: FacePack,
-    truth: ActorTruth | None,
-    judge: Judge | None,
-) -> None:
-    """Identity, pose, expression and sharpness of the swapped frame against the target's."""
-    name = run.facts.landmarks_pack
-    nothing = float("nan")
-    five = five_points(painted.placement.landmarks, name)
-    distance = float(np.linalg.norm(five[1] - five[0]))
-    face = _nearest(pack.find(shown), five, distance)
-    size = run.config.model.size
-    swap_crop = cut_crop(shown, painted.frame_to_crop, size)
-    measures.add(
-        detected=float(face is not None),
-        sharpness=sharpness_ratio(swap_crop, painted.crop, painted.hull),
-    )
-    points_name: LandmarksPack
-    points, points_name = painted.placement.landmarks, name
-    if truth is not None:
-        points, points_name = truth.landmarks[frame.index], "ibug68"
-    mouth = mouth_opening(points, points_name)
-    measures.add(
-        target_yaw=estimate_pose(points, points_name).yaw_deg,
-        target_mouth=nothing if mouth is None else mouth,
-    )
-    if face is None:
-        measures.add(yaw=nothing, mouth=nothing, nme=nothing, to_source=nothing, to_target=nothing)
-        return
-    mouth = mouth_opening(face.landmarks, name)
-    same_points = points_name == name
-    measures.add(
-        yaw=estimate_pose(face.landmarks, name).yaw_deg,
-        mouth=nothing if mouth is None else mouth,
-        nme=landmark_nme(
-            face.landmarks if same_points else five_points(face.landmarks, name),
-            points if same_points else five_points(points, points_name),
-            distance,
-        ),
-    )
-    to_source = to_target = nothing
-    if judge is not None:
-        to_source, to_target = judge.distances(
-            judge.embedder(shown, five_points(face.landmarks, name))
+def _verdict_lines(result: dict[str, Any]) -> list[str]:
+    lines = []
+    if result["trust"] is not None:
+        share, bound = result["trust"]["share"], result["trust"]["bound_db"]
+        lines.append(
+            f"trusted: {100 * share:.0f} % of the faces ({bound:.1f} dB or better expected)"
         )
-    measures.add(to_source=to_source, to_target=to_target)
+    verdict = result["verdict"]
+    for finding in (verdict, *verdict["further"]):
+        lines.append(f"{finding['sentence']} {finding['advice'].capitalize()}.")
+    return lines
 
 
-def _nearest(found: list[FoundFace], five: np.ndarray, distance: float) -> FoundFace | None:
-    """The found face whose points are nearest to `five`, if it is the same face at all."""
-    gaps = [float(np.abs(face.detection.five - five).mean()) for face in found]
-    if not gaps or min(gaps) > 0.5 * distance:
-        return None
-    return found[int(np.argmin(gaps))]
+def _line(name: str, figure: dict[str, Any], note: str) -> str:
+    if figure["value"] is None:
+        return f"{name:30} {'-':>8}  {'':19}  {figure['reason']}"
+    interval = ""
+    if figure["low"] is not None and figure["high"] != figure["low"]:
+        interval = f"{figure['low']:.4g} to {figure['high']:.4g}"
+    return f"{name:30} {figure['value']:>8.4g}  {interval:19}  {note}".rstrip()
 
 
-def _summarise(
-    measures: Measures,
-    run: TrainedRun,
-    truth: ActorTruth | None,
-    pack: FacePack,
-    reasons: dict[str, str],
-) -> dict[str, float | int | None]:
-    metrics: dict[str, float | int | None] = {
-        "frames": int(measures.get("frames").sum()),
-        "faces": int(measures.get("faces").sum()),
-        "seen_psnr_db": _seen_psnr(run, reasons),
-        "heldout_psnr_db": measures.mean("heldout_psnr_db"),
-        "heldout_ssim": measures.mean("heldout_ssim"),
-        "detected": measures.mean("detected"),
-        "yaw_correlation": correlation(measures.get("yaw"), measures.get("target_yaw")),
-        "mouth_correlation": correlation(measures.get("mouth"), measures.get("target_mouth")),
-        "landmark_nme": measures.mean("nme"),
-        "sharpness_ratio": measures.median("sharpness"),
-    }
-    seen, heldout = metrics["seen_psnr_db"], metrics["heldout_psnr_db"]
-    if seen is not None and heldout is not None:
-        metrics["generalization_gap_db"] = seen - heldout
-    else:
-        reasons["generalization_gap_db"] = "needs both a seen and a held-out figure"
-    to_source, to_target = measures.get("to_source"), measures.get("to_target")
-    known = np.isfinite(to_source)
-    if known.any():
-        metrics["identity_to_source"] = measures.median("to_source")
-        metrics["identity_to_target"] = measures.median("to_target")
-        metrics["identity_margin_positive"] = float((to_source < to_target)[known].mean())
-    if metrics["mouth_correlation"] is None:
-        reasons["mouth_correlation"] = (
-            "five points do not show the lips; needs landmarks mesh"
-            if pack.landmarks_name == "five"
-            else "the mouth does not move, or is found in fewer than three frames"
-        )
-    if metrics["yaw_correlation"] is None:
-        reasons["yaw_correlation"] = "the head does not turn, or fewer than three faces were found"
-    for name in ("truth_psnr_db", "truth_ssim", "unswapped_psnr_db", "truth_matched_psnr_db"):
-        metrics[name] = measures.mean(name)
-        if truth is None:
-            reasons[name] = "only rendered actors have a true swap"
-        elif truth.twin is None:
-            reasons[name] = "this actor was rendered without a twin"
-    return {name: _plain(value) for name, value in metrics.items()}
-
-
-def _plain(value: float | int | None) -> float | int | None:
-    if value is None or not math.isfinite(value):
-        return None
-    return round(value, 4) if isinstance(value, float) else value
-
-
-@torch.no_grad()
-def _seen_psnr(run: TrainedRun, reasons: dict[str, str]) -> float | None:
-    """PSNR of the target's training faces: unwarped, in their masks, at the model's size."""
-    options, size = run.config.training, run.config.model.size
-    try:
-        faces = open_face_set(Path(run.facts.target.path))
-        if describe_identity(faces).fingerprint != run.facts.target.fingerprint:
-            raise FaceswapError(f"{faces.path}: has changed since the run was trained on it")
-        roles = read_roles(share_out(run.facts.target.groups, faces.places(), options, run.step))
-        seen = np.array([i for i, p in enumerate(faces.places()) if roles[p][0] == "seen"])
-        chosen = seen[np.unique(np.linspace(0, len(seen) - 1, SEEN_FACES).round().astype(int))]
-        subset = replace(faces, faces=[faces.faces[i] for i in chosen])
-        crops, masks = subset.crops(size, 0.0), subset.masks(size, 0.0)
-    except FaceswapError as error:
-        reasons["seen_psnr_db"] = str(error)
-        return None
-    device = next(run.model.parameters()).device
-    numbers = []
-    for part in np.array_split(np.arange(len(crops)), max(1, len(crops) // 32)):
-        pixels = torch.from_numpy(crops[part]).to(device).permute(0, 3, 1, 2).float() / 255
-        rebuilt = run.model.paint(pixels, "target")[0].float().permute(0, 2, 3, 1).cpu().numpy()
-        for place, picture in zip(part, rebuilt, strict=True):
-            crop = crops[place].astype(np.float32) / 255
-            numbers.append(psnr_db(picture, crop, masks[place] / 255.0))
-    return float(np.mean(numbers))
+def _comparison_lines(report: dict[str, Any], compared: dict[str, Any]) -> list[str]:
+    a, b = (report["runs"][compared[side]]["name"] for side in "ab")
+    lines = [f"{b} against {a} on {report['clips'][compared['clip']]['name']}"]
+    for name, row in compared["metrics"].items():
+        if not row["real"]:
+            continue
+        winner = {"a": f"{a} is better", "b": f"{b} is better"}.get(row["better"], "")
+        interval = f"{row['low']:+.4g} to {row['high']:+.4g}"
+        lines.append(f"{name:30} {row['difference']:>+8.4g}  {interval:19}  {winner}".rstrip())
+    if len(lines) == 1:
+        lines.append("no difference is real: every interval includes 0")
+    return lines

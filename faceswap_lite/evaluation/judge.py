@@ -1,16 +1,20 @@
 """Who does the face look like? Asked of an embedder that had no part in building the sets."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 
 from ..config import EvaluateConfig
 from ..errors import FaceswapError
 from ..faces import (
     Embedder,
     FaceSet,
+    StoredFace,
     build_embedder,
     embedding_distance,
     five_points,
@@ -18,60 +22,119 @@ from ..faces import (
     transform_points,
 )
 from ..media import read_image
-from ..training import TrainedRun
+from ..training.runs import IdentityFacts
 
 # Best judges first; the one that built the sets is passed over.
 JUDGES = ("dlib", "facenet", "mobilefacenet")
 
+# What a set's own faces are within, but for the strangest.
+OWN_SHARE = 95
+
+_Vectors = Float[np.ndarray, "k d"]
+
+
+class Likeness(NamedTuple):
+    """What the judge says of one face."""
+
+    to_source: float
+    """Distance to the mean of the source's gallery."""
+    to_target: float
+    source_is_nearest: bool
+    """Whether the nearest face of all known sets is one of the source."""
+
 
 @dataclass(frozen=True)
 class Judge:
-    """An embedder and the mean of each identity's gallery."""
+    """An embedder, and galleries of everybody known: the source, the target, and others by name."""
 
     embedder: Embedder
-    source: Float[np.ndarray, " d"]
-    target: Float[np.ndarray, " d"]
+    source: _Vectors
+    target: _Vectors
+    others: dict[str, _Vectors]
 
-    def distances(self, embedding: Float[np.ndarray, " d"]) -> tuple[float, float]:
-        """Distance to the source's and to the target's mean."""
+    @property
+    def own_spread(self) -> float:
+        """The distance to the source's mean that all but 5 % of its own faces keep within."""
         metric = self.embedder.metric
-        return (
-            embedding_distance(embedding, self.source, metric),
-            embedding_distance(embedding, self.target, metric),
+        # Each from the mean of the others: a face in its own mean is too near to it.
+        total, count = self.source.sum(0), len(self.source)
+        own = [
+            embedding_distance(vector, (total - vector) / (count - 1), metric)
+            for vector in self.source
+        ]
+        return float(np.percentile(own, OWN_SHARE))
+
+    @property
+    def people(self) -> int:
+        """How many sets a face is compared with."""
+        return 2 + len(self.others)
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
+    ) -> Likeness:
+        """Whom the face at these points looks like."""
+        vector = self.embedder(image, five)
+        sets = (self.source, self.target, *self.others.values())
+        nearest = [self._nearest(vector, gallery) for gallery in sets]
+        metric = self.embedder.metric
+        return Likeness(
+            to_source=embedding_distance(vector, self.source.mean(0), metric),
+            to_target=embedding_distance(vector, self.target.mean(0), metric),
+            source_is_nearest=int(np.argmin(nearest)) == 0,
         )
 
+    def _nearest(self, vector: Float[np.ndarray, " d"], gallery: _Vectors) -> float:
+        return min(embedding_distance(vector, own, self.embedder.metric) for own in gallery)
 
-def build_judge(run: TrainedRun, config: EvaluateConfig) -> tuple[Judge | None, str]:
-    """The judge, or None and the reason why there is none."""
+
+def build_judges(
+    source: IdentityFacts, target: IdentityFacts, config: EvaluateConfig, count: int
+) -> tuple[list[Judge], str]:
+    """Judges, one a worker, or none and the reason why there is none.
+
+    `source`: whose face is painted; `target`: who is in the clip.
+    Raises: FaceswapError when one of `config.known` is no face set.
+    """
+    others = {path: open_face_set(Path(path)) for path in config.known}
     try:
-        sets = [open_face_set(Path(facts.path)) for facts in (run.facts.source, run.facts.target)]
+        sets = [open_face_set(Path(facts.path)) for facts in (source, target)]
     except FaceswapError as error:
-        return None, f"a face set of the run cannot be opened ({error})"
+        return [], f"a face set of the run cannot be opened ({error})"
     took_part = {face.record.embedder for faces in sets for face in faces.faces}
     wanted = JUDGES if config.judge == "auto" else (config.judge,)
     reasons = []
     for name in wanted:
         if name == "none":
-            return None, "evaluate.judge is none"
+            return [], "evaluate.judge is none"
         if name in took_part:
             reasons.append(f"{name} built the face sets")
             continue
         try:
-            embedder = build_embedder(name)
-            source, target = (_gallery_mean(faces, embedder, config.gallery) for faces in sets)
+            embedders = [build_embedder(name) for _ in range(count)]
         except FaceswapError as error:
             reasons.append(str(error))
             continue
-        return Judge(embedder, source, target), ""
-    return None, "no embedder that had no part in building the sets: " + "; ".join(reasons)
+        of_source, of_target, *rest = (
+            _gallery(faces, embedders, config.gallery) for faces in (*sets, *others.values())
+        )
+        galleries = dict(zip(others, rest, strict=True))
+        return [Judge(embedder, of_source, of_target, galleries) for embedder in embedders], ""
+    return [], "no embedder that had no part in building the sets: " + "; ".join(reasons)
 
 
-def _gallery_mean(faces: FaceSet, embedder: Embedder, count: int) -> Float[np.ndarray, " d"]:
+def _gallery(faces: FaceSet, embedders: Sequence[Embedder], count: int) -> _Vectors:
+    """The vectors of some faces, spread evenly over the set."""
     chosen = np.unique(np.linspace(0, len(faces.faces) - 1, count).round().astype(int))
-    embeddings = []
-    for face in (faces.faces[i] for i in chosen):
-        record = face.record
-        points = transform_points(record.landmarks.astype(np.float64), record.frame_to_crop)
-        five = five_points(points, record.landmarks_pack)
-        embeddings.append(embedder(read_image(face.path), five))
-    return np.mean(embeddings, axis=0)
+
+    def embed(embedder: Embedder, places: Int[np.ndarray, " k"]) -> list[np.ndarray]:
+        return [_embedding(faces.faces[place], embedder) for place in places]
+
+    with ThreadPoolExecutor(len(embedders)) as pool:
+        parts = pool.map(embed, embedders, np.array_split(chosen, len(embedders)))
+        return np.stack([vector for part in parts for vector in part])
+
+
+def _embedding(face: StoredFace, embedder: Embedder) -> Float[np.ndarray, " d"]:
+    record = face.record
+    points = transform_points(record.landmarks.astype(np.float64), record.frame_to_crop)
+    return embedder(read_image(face.path), five_points(points, record.landmarks_pack))

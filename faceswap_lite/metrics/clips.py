@@ -12,8 +12,8 @@ def correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float
 
     None when fewer than three pairs are left, or one of the two does not vary.
     """
-    a, b = _pairs(a, b)
-    if not (_varies(a) and _varies(b)):
+    a, b = finite_pairs(a, b)
+    if not (varies(a) and varies(b)):
         return None
     a, b = a - a.mean(), b - b.mean()
     # Scaled first: the squares of tiny values would vanish.
@@ -27,18 +27,22 @@ def spread_ratio(out: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"
     Frames where either is NaN are left out. None when fewer than three pairs are left, or the
     reference does not vary.
     """
-    out, reference = _pairs(out, reference)
-    if not _varies(reference):
+    out, reference = finite_pairs(out, reference)
+    if not varies(reference):
         return None
     return float(out.std() / reference.std())
 
 
-def _pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def finite_pairs(
+    a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """The frames where both have a value, as float64."""
     both = np.isfinite(a) & np.isfinite(b)
     return a[both].astype(np.float64), b[both].astype(np.float64)
 
 
-def _varies(values: np.ndarray) -> bool:
+def varies(values: Float[np.ndarray, " n"]) -> bool:
+    """Whether there are values enough to say anything, and not all are equal."""
     if len(values) < FEWEST_PAIRS:
         return False
     # The mean of equal values may be off by a rounding, which is no variance.

@@ -21,6 +21,11 @@ SSIM_WINDOW_PX = 11
 SSIM_SIGMA_PX = 1.5
 SSIM_C1 = 0.01**2
 SSIM_C2 = 0.03**2
+# Pixels whose window lies inside the picture.
+SSIM_INNER = (slice(SSIM_WINDOW_PX // 2, -(SSIM_WINDOW_PX // 2)),) * 2
+
+# Wang, Simoncelli & Bovik 2003, section 3.2: weights of the scales, finest first.
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def psnr_db(a: Picture, b: Picture, mask: Mask | None = None) -> float:
@@ -42,16 +47,43 @@ def ssim(a: Picture, b: Picture, mask: Mask | None = None) -> float:
     """
     if min(a.shape[:2]) < SSIM_WINDOW_PX:
         raise ValueError(f"pictures of {a.shape[:2]} are smaller than the window")
+    light, structure = _ssim_maps(as_float(a), as_float(b))
+    return _mean_inside((light * structure).mean(2), None if mask is None else mask[SSIM_INNER])
+
+
+def ms_ssim(a: Picture, b: Picture, mask: Mask | None = None) -> float:
+    """Structural similarity over up to five scales, 0 (also where it would be below) to 1 (equal).
+
+    Between scales pictures and mask are halved by the mean of four pixels, an odd last row or
+    column left out. At each scale contrast and structure are averaged as `ssim` is, light at the
+    coarsest alone; the means are raised to the scale's weight and multiplied, each channel for
+    itself. Pictures below 176 px are too small for five scales: they use as many as fit the window,
+    with those weights scaled to the sum of 1, and compare only with pictures of their size. NaN
+    where the mask reaches no window of the coarsest scale (a face at the edge of a small picture).
+    Source: Wang, Simoncelli & Bovik 2003, "Multi-scale structural similarity", eq. 7.
+    Raises: ValueError when a side is shorter than the window.
+    """
+    scales = scales_that_fit(min(a.shape[:2]))
+    if not scales:
+        raise ValueError(f"pictures of {a.shape[:2]} are smaller than the window")
     x, y = as_float(a), as_float(b)
-    mean_x, mean_y = _window_mean(x), _window_mean(y)
-    var_x = _window_mean(x * x) - mean_x * mean_x
-    var_y = _window_mean(y * y) - mean_y * mean_y
-    covariance = _window_mean(x * y) - mean_x * mean_y
-    light = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
-    structure = (2 * covariance + SSIM_C2) / (var_x + var_y + SSIM_C2)
-    inner = (slice(SSIM_WINDOW_PX // 2, -(SSIM_WINDOW_PX // 2)),) * 2
-    likeness = (light * structure).mean(2)
-    return _mean_inside(likeness[inner], None if mask is None else mask[inner])
+    weights = np.ones(x.shape[:2]) if mask is None else as_float(mask)
+    likeness = np.ones(3)
+    for scale in range(scales):
+        if scale:
+            x, y, weights = _halved(x), _halved(y), _halved(weights)
+        light, structure = _ssim_maps(x, y)
+        values = light * structure if scale == scales - 1 else structure
+        means = [_mean_inside(values[..., channel], weights[SSIM_INNER]) for channel in range(3)]
+        # A negative mean has no such power.
+        power = MS_SSIM_WEIGHTS[scale] / sum(MS_SSIM_WEIGHTS[:scales])
+        likeness = likeness * np.maximum(means, 0) ** power
+    return float(likeness.mean())
+
+
+def scales_that_fit(side_px: int) -> int:
+    """On how many scales, 0 to 5, `ms_ssim` compares pictures of this shorter side."""
+    return sum(side_px // 2**scale >= SSIM_WINDOW_PX for scale in range(len(MS_SSIM_WEIGHTS)))
 
 
 def sharpness_ratio(out: Picture, reference: Picture, mask: Mask | None = None) -> float:
@@ -85,6 +117,25 @@ def _mean_inside(values: np.ndarray, mask: np.ndarray | None) -> float:
     weights = np.ones(values.shape) if mask is None else as_float(mask)
     total = weights.sum()
     return float((values * weights).sum() / total) if total > 0 else float("nan")
+
+
+def _ssim_maps(
+    x: Float[np.ndarray, "h w 3"], y: Float[np.ndarray, "h w 3"]
+) -> tuple[Float[np.ndarray, "i j 3"], Float[np.ndarray, "i j 3"]]:
+    """SSIM's two factors where the window lies inside: light; contrast and structure."""
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    var_x = _window_mean(x * x) - mean_x * mean_x
+    var_y = _window_mean(y * y) - mean_y * mean_y
+    covariance = _window_mean(x * y) - mean_x * mean_y
+    light = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
+    structure = (2 * covariance + SSIM_C2) / (var_x + var_y + SSIM_C2)
+    return light[SSIM_INNER], structure[SSIM_INNER]
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    height, width = (side // 2 * 2 for side in values.shape[:2])
+    even = values[:height, :width]
+    return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
 
 
 def _window_mean(picture: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:

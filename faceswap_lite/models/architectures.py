@@ -6,24 +6,24 @@ import torch
 from torch import nn
 
 from ..config import ModelConfig
-from .autoencoder import SIDES, Side, SwapAutoencoder, TwoDecoders
-from .df import DfDecoder, DfEncoder, DfInter
+from .autoencoder import SIDES, Side, SwapAutoencoder
+from .df import Df, DfDecoder, DfEncoder, DfInter
 from .layers import LEAK
 from .liae import Liae
-from .original import OriginalDecoder, OriginalEncoder
+from .original import Original, OriginalDecoder
 
 
 def build_original(config: ModelConfig) -> SwapAutoencoder:
     """The 2017 net. Its dims are fixed."""
     decoders: dict[Side, nn.Module] = {side: OriginalDecoder(config.mask_head) for side in SIDES}
-    return TwoDecoders(OriginalEncoder(), nn.Identity(), decoders)
+    return Original(decoders)
 
 
 def build_df(config: ModelConfig) -> SwapAutoencoder:
     """The df net at the config's size, dims and flags."""
     inter = _inter(config, config.inter_dims)
     decoders: dict[Side, nn.Module] = {side: _decoder(config, config.inter_dims) for side in SIDES}
-    return TwoDecoders(DfEncoder(config.encoder_dims, config.flags), inter, decoders)
+    return Df(DfEncoder(config.encoder_dims, config.flags), inter, decoders)
 
 
 def build_liae(config: ModelConfig) -> SwapAutoencoder:

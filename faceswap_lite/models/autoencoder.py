@@ -17,30 +17,27 @@ Painted = tuple[Tensor, Tensor | None]
 class SwapAutoencoder(nn.Module, ABC):
     """Rebuilds each identity by its own path from one shared code; a swap takes the other's path.
 
-    Faces are float RGB in [0, 1], (b, 3, size, size).
+    Faces are float RGB in [0, 1], (b, 3, size, size). A code is what passes the narrowest place of
+    the network: a row of numbers, which can be compared, mixed and moved.
     """
 
     @abstractmethod
-    def encode(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b ..."]:
+    def encode(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n"]:
         """The code that the paths of both sides understand."""
 
     @abstractmethod
-    def decode(self, code: Float[Tensor, "b ..."], side: Side) -> Painted:
+    def decode(self, code: Float[Tensor, "b n"], side: Side) -> Painted:
         """The face and, where the model has a mask head, the mask, by this side's path."""
 
     def paint(self, faces: Float[Tensor, "b 3 s s"], side: Side) -> Painted:
         """Faces of anyone, painted as this side's identity."""
         return self.decode(self.encode(faces), side)
 
+    @abstractmethod
     def forward(
         self, source: Float[Tensor, "b 3 s s"], target: Float[Tensor, "c 3 s s"]
     ) -> tuple[Painted, Painted]:
         """A training pass: each side rebuilt by its own path, the encoder run once for both."""
-        codes = self.encode(torch.cat([source, target]))
-        return (
-            self.decode(codes[: len(source)], "source"),
-            self.decode(codes[len(source) :], "target"),
-        )
 
 
 class TwoDecoders(SwapAutoencoder):
@@ -53,10 +50,17 @@ class TwoDecoders(SwapAutoencoder):
         self.decoder_source = decoders["source"]
         self.decoder_target = decoders["target"]
 
-    def encode(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b c l l"]:
-        """The code that both decoders understand."""
-        return self.inter(self.encoder(faces))
+    @abstractmethod
+    def widen(self, code: Float[Tensor, "b n"]) -> Float[Tensor, "b c l l"]:
+        """The small feature map that the decoders begin with."""
 
-    def decode(self, code: Float[Tensor, "b c l l"], side: Side) -> Painted:
+    def decode(self, code: Float[Tensor, "b n"], side: Side) -> Painted:
         """The face and, where the model has mask heads, the mask, by this side's decoder."""
-        return (self.decoder_source if side == "source" else self.decoder_target)(code)
+        return (self.decoder_source if side == "source" else self.decoder_target)(self.widen(code))
+
+    def forward(
+        self, source: Float[Tensor, "b 3 s s"], target: Float[Tensor, "c 3 s s"]
+    ) -> tuple[Painted, Painted]:
+        """A training pass: all but the decoders run once for both sides."""
+        wide = self.widen(self.encode(torch.cat([source, target])))  # (b + c, d, l, l)
+        return self.decoder_source(wide[: len(source)]), self.decoder_target(wide[len(source) :])

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .autoencoder import Side, TwoDecoders
 from .layers import Activation, Down, Residual, Up, leaky, pixel_norm, x_cos_x
 
 
@@ -51,9 +52,17 @@ class DfInter(nn.Module):
         self.up = Up(outputs, outputs, _activation(flags)) if "t" not in flags else nn.Identity()
         self.shape = (outputs, side, side)
 
-    def forward(self, code: Float[Tensor, "b n"]) -> Float[Tensor, "b c l l"]:
+    def narrow(self, flat: Float[Tensor, "b n"]) -> Float[Tensor, "b d"]:
+        """What the encoder puts out, through the narrow place."""
+        return self.dense1(flat)
+
+    def widen(self, code: Float[Tensor, "b d"]) -> Float[Tensor, "b c l l"]:
         """The code as a small feature map."""
-        return self.up(self.dense2(self.dense1(code)).view(-1, *self.shape))
+        return self.up(self.dense2(code).view(-1, *self.shape))
+
+    def forward(self, flat: Float[Tensor, "b n"]) -> Float[Tensor, "b c l l"]:
+        """Both at once."""
+        return self.widen(self.narrow(flat))
 
 
 class DfDecoder(nn.Module):
@@ -94,3 +103,20 @@ class DfDecoder(nn.Module):
             face = F.pixel_shuffle(quad.flatten(1, 2), 2)
         mask = torch.sigmoid(self.mask(code)) if self.mask is not None else None
         return torch.sigmoid(face), mask
+
+
+class Df(TwoDecoders):
+    """Its code is what the inter's first dense layer puts out."""
+
+    inter: DfInter
+
+    def __init__(self, encoder: DfEncoder, inter: DfInter, decoders: dict[Side, nn.Module]):
+        super().__init__(encoder, inter, decoders)
+
+    def encode(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n"]:
+        """The code that both decoders understand."""
+        return self.inter.narrow(self.encoder(faces))
+
+    def widen(self, code: Float[Tensor, "b n"]) -> Float[Tensor, "b c l l"]:
+        """The small feature map that the decoders begin with."""
+        return self.inter.widen(code)

@@ -25,22 +25,24 @@ class Liae(SwapAutoencoder):
         self.decoder = decoder
 
     def encode(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n"]:
-        """The flat code that both inters understand."""
-        return self.encoder(faces)
+        """What passes the narrow places of inter_AB and, behind it, of inter_B."""
+        flat = self.encoder(faces)
+        return torch.cat([self.inter_AB.narrow(flat), self.inter_B.narrow(flat)], 1)
 
     def decode(self, code: Float[Tensor, "b n"], side: Side) -> Painted:
         """The face and, with a mask head, the mask, coded as this side's faces are."""
-        shared = self.inter_AB(code)  # (b, c, l, l)
-        own = shared if side == "source" else self.inter_B(code)
+        of_ab, of_b = code.chunk(2, 1)
+        shared = self.inter_AB.widen(of_ab)  # (b, c, l, l)
+        own = shared if side == "source" else self.inter_B.widen(of_b)
         return self.decoder(torch.cat([own, shared], 1))  # of (b, 2c, l, l)
 
     def forward(
         self, source: Float[Tensor, "b 3 s s"], target: Float[Tensor, "c 3 s s"]
     ) -> tuple[Painted, Painted]:
         """A training pass: each part run once, inter_B on the target's faces alone."""
-        code = self.encode(torch.cat([source, target]))
-        shared = self.inter_AB(code)  # (b + c, d, l, l)
-        own = torch.cat([shared[: len(source)], self.inter_B(code[len(source) :])])
+        flat = self.encoder(torch.cat([source, target]))
+        shared = self.inter_AB(flat)  # (b + c, d, l, l)
+        own = torch.cat([shared[: len(source)], self.inter_B(flat[len(source) :])])
         face, mask = self.decoder(torch.cat([own, shared], 1))
         split = [len(source), len(target)]
         masks = mask.split(split) if mask is not None else (None, None)

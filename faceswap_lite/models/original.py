@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .autoencoder import Side, TwoDecoders
 from .layers import Down, Up
 
 SIZE = 64
@@ -23,11 +24,13 @@ class OriginalEncoder(nn.Module):
         self.dense2 = nn.Linear(1024, 1024 * 4 * 4)
         self.up = Up(1024, 512)
 
-    def forward(self, faces: Float[Tensor, "b 3 64 64"]) -> Float[Tensor, "b 512 8 8"]:
+    def forward(self, faces: Float[Tensor, "b 3 64 64"]) -> Float[Tensor, "b 1024"]:
         """The shared code of faces in [0, 1]."""
-        x = self.downs(faces).flatten(1)  # (b, 16384)
-        x = self.dense2(self.dense1(x))
-        return self.up(x.view(-1, 1024, 4, 4))
+        return self.dense1(self.downs(faces).flatten(1))  # of (b, 16384)
+
+    def widen(self, code: Float[Tensor, "b 1024"]) -> Float[Tensor, "b 512 8 8"]:
+        """The code as a small feature map."""
+        return self.up(self.dense2(code).view(-1, 1024, 4, 4))
 
 
 class SameDown(Down):
@@ -61,3 +64,20 @@ class OriginalDecoder(nn.Module):
         """The face in [0, 1] and, with a mask head, its mask in [0, 1]."""
         face = torch.sigmoid(self.out(self.ups(code)))
         return face, torch.sigmoid(self.mask(code)) if self.mask is not None else None
+
+
+class Original(TwoDecoders):
+    """All that both sides share is its encoder; the inter is empty."""
+
+    encoder: OriginalEncoder
+
+    def __init__(self, decoders: dict[Side, nn.Module]) -> None:
+        super().__init__(OriginalEncoder(), nn.Identity(), decoders)
+
+    def encode(self, faces: Float[Tensor, "b 3 64 64"]) -> Float[Tensor, "b 1024"]:
+        """The code that both decoders understand."""
+        return self.encoder(faces)
+
+    def widen(self, code: Float[Tensor, "b 1024"]) -> Float[Tensor, "b 512 8 8"]:
+        """The small feature map that the decoders begin with."""
+        return self.encoder.widen(code)

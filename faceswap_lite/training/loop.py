@@ -47,7 +47,7 @@ from .step import (
     accumulate_gradient,
     everywhere,
     gradient_within_memory,
-    heldout_loss,
+    heldout_figures,
     refuse_nonfinite_loss,
     refuse_nonfinite_weights,
 )
@@ -166,7 +166,8 @@ def train(
     # an uninterrupted one bit for bit on the same machine.
     log = _Log(run, state.step) if first else None
     began, began_at, step = time.monotonic() - state.seconds, state, state.step
-    parts, heldout, told_at = options.accumulate, float("nan"), state.seconds
+    parts, told_at = options.accumulate, state.seconds
+    losses: dict[str, Any] = {}
     bar = tqdm(
         total=options.steps,
         initial=step,
@@ -237,7 +238,7 @@ def train(
                 speed = 2 * options.batch * (step - began_at.step) / spent
                 shown = {
                     "loss": f"{loss:.3f}",
-                    "heldout": _shown(heldout),
+                    "heldout": _shown(losses),
                     "faces_s": f"{speed:.0f}",
                 }
                 shown |= {"mem": memory_used(fabric.device), **_time_left(state, options)}
@@ -260,7 +261,7 @@ def train(
                         log.write(record, state.seconds)
             if bar.disable and (judge_here or stop_here or state.seconds - told_at >= 60):
                 told_at = state.seconds
-                say(f"step {step}  {told_at:.0f} s  held out {_shown(heldout)}  lr {rate:.1e}")
+                say(f"step {step}  {told_at:.0f} s  held out {_shown(losses)}  lr {rate:.1e}")
             if first and (show_here or stop_here):
                 sheet = preview_sheet(average, sides["source"], sides["target"], size)
                 write_image(run / "previews" / f"step_{step:08d}.png", sheet)
@@ -322,13 +323,20 @@ def _why_stop(state: RunState, options: TrainingConfig) -> str:
 def _heldout_losses(
     average: Any, sides: dict[Side, SideData], size: int, options: TrainingConfig
 ) -> dict[str, Any]:
-    losses = {side: heldout_loss(average, sides[side], size, options, side) for side in SIDES}
-    named = {f"heldout_{side}": losses[side] for side in SIDES}
-    return {"heldout": sum(losses.values()), **named}
+    figures: dict[str, Any] = {}
+    for side in SIDES:
+        figures |= heldout_figures(average, sides[side], size, options, side)
+    return {"heldout": sum(figures[f"heldout_{side}"] for side in SIDES), **figures}
 
 
-def _shown(heldout: float) -> str:
-    return "-" if heldout != heldout else f"{heldout:.3f}"
+def _shown(losses: dict[str, Any]) -> str:
+    """The last held-out loss, with the mean PSNR of both sides' held-out faces."""
+    if not losses:
+        return "-"
+    decibels = [losses[f"heldout_{side}_psnr_db"] for side in SIDES]
+    known = [value for value in decibels if value is not None]
+    beside = f" ({sum(known) / len(known):.1f} dB)" if known else ""
+    return f"{losses['heldout']:.3f}{beside}"
 
 
 def _time_left(state: RunState, options: TrainingConfig) -> dict[str, str]:

@@ -1,0 +1,300 @@
+"""Why a result is as good as it is: what the run knows, what the clip asks, and the verdict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ..config import ConvertConfig
+from ..conversion.sides import painted_side, shown_side
+from ..curation import Attributes, Coverage, coverage
+from ..errors import FaceswapError
+from ..faces import Embedder, build_embedder
+from ..latent import KnownFaces, Reader, Readings, known_faces, rebuild
+from ..metrics import psnr_db, spearman
+from ..metrics.intervals import block_length, draw_blocks, interval
+from ..models import SIDES, Side
+from ..training import TrainedRun
+from ..training.history import History, read_history
+from .bias import attribute_bias
+from .check import clip_attributes, find_outside, known_attributes, light_of, pick_worst
+from .measures import plain
+from .memorisation import Memorisation, MontageRow, crop_embedder, memorisation, montage
+from .trust import Trust, TrustScores, as_db, fit_trust, rms_inside
+from .verdict import Evidence, Figure, is_augmented, verdict
+from .walk import ClipFaces, Series
+
+MOST_KNOWN = 1000
+"""Faces of a side that stand for all of them here, spread evenly."""
+JUDGED_FACES = 200
+"""That are rebuilt of them, and that are read of a clip's faces for bias."""
+WORST_FRAMES = 12
+_DRAWS = 500
+
+
+@dataclass(frozen=True)
+class Background:
+    """What is known of a run, whatever the clip. `troubles`: why something is not, by its name."""
+
+    run: TrainedRun
+    shown: Side
+    painted: Side
+    known: dict[Side, KnownFaces]
+    history: History
+    seen_db: dict[Side, Figure]
+    heldout_db: dict[Side, Figure]
+    heldout_outside: dict[Side, float]
+    trust: Trust | None
+    embedder: Embedder | None
+    troubles: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The report's words and numbers on one clip; pictures; and columns for the clip's series."""
+
+    report: dict[str, Any]
+    montage: list[MontageRow]
+    columns: dict[str, Float[np.ndarray, " n"]]
+
+
+def study_run(run: TrainedRun, convert: ConvertConfig) -> Background:
+    """What a run knows. A face set that is gone costs what would have come from it."""
+    troubles: dict[str, str] = {}
+    known: dict[Side, KnownFaces] = {}
+    for side in SIDES:
+        try:
+            known[side] = known_faces(run, side, MOST_KNOWN)
+        except FaceswapError as error:
+            troubles[side] = str(error)
+    shown = shown_side(convert)
+    trust = embedder = None
+    if shown in known:
+        try:
+            trust = fit_trust(run, known[shown])
+        except FaceswapError as error:
+            troubles["trust"] = str(error)
+        name = known[shown].faces[0].record.embedder
+        try:
+            embedder = build_embedder(name) if name else None
+        except FaceswapError as error:
+            troubles["embedder"] = str(error)
+    return Background(
+        run=run,
+        shown=shown,
+        painted=painted_side(convert),
+        known=known,
+        history=read_history(run.path),
+        seen_db={side: _rebuilt_db(run, faces, faces.seen) for side, faces in known.items()},
+        heldout_db={side: _rebuilt_db(run, faces, ~faces.seen) for side, faces in known.items()},
+        heldout_outside={side: _heldout_outside(faces) for side, faces in known.items()},
+        trust=trust,
+        embedder=embedder,
+        troubles=troubles,
+    )
+
+
+def explain(
+    background: Background,
+    faces: ClipFaces,
+    series: Series,
+    reader: Reader,
+    truth: Float[np.ndarray, "frames 68 2"] | None,
+    *,
+    memory: bool,
+    seed: int,
+) -> Explanation:
+    """What holds the result on one clip back.
+
+    `truth`: a rendered actor's landmarks by frame. `memory`: look for training faces, which takes
+    the longest.
+    """
+    rng = np.random.default_rng(seed)
+    run = background.run
+    shown = clip_attributes(
+        faces.placements, run.facts.landmarks_pack, light_of(faces.crops, faces.masks), truth
+    )
+    seen = {
+        side: known_attributes(known)
+        for side, known in background.known.items()
+        if known.seen.any()
+    }
+    covers = {side: coverage(attributes, shown) for side, attributes in seen.items()}
+    errors = rms_inside(faces.rebuilt / 255.0, faces.crops / 255.0, faces.masks)
+    columns: dict[str, Float[np.ndarray, " n"]] = {}
+    scores = None
+    if background.trust is not None:
+        scores = background.trust.judge(run, faces.crops, faces.masks)
+        columns["expected_error_db"] = _along(series, faces, scores.expected_db)
+        columns["trusted"] = _along(series, faces, scores.trusted.astype(np.float64))
+    remembered, rows = None, []
+    if memory and background.shown in background.known:
+        remembered = _remember(background, faces, covers.get(background.shown), truth, rng)
+        if remembered is not None:
+            rows = montage(
+                remembered,
+                faces.rebuilt / 255.0,
+                faces.crops,
+                series.index[faces.rows].tolist(),
+            )
+    clip_db = _figure(as_db(errors))
+    report = {
+        "verdict": verdict(_evidence(background, clip_db, covers, scores)).to_json(),
+        "trust": _trust_json(background, seen, shown, scores, errors, series, faces),
+        "memorisation": None if remembered is None else _memory_json(remembered),
+        "bias": _bias_json(faces, reader),
+        "coverage": covers[background.painted].to_json() if background.painted in covers else None,
+        "missing": background.troubles,
+    }
+    return Explanation(report, rows, columns)
+
+
+def _rebuilt_db(run: TrainedRun, known: KnownFaces, wanted: Bool[np.ndarray, " n"]) -> Figure:
+    """PSNR of some faces through their own decoder, unwarped, in their masks."""
+    places = np.flatnonzero(wanted)
+    if not len(places):
+        return Figure(float("nan"))
+    places = places[np.unique(np.linspace(0, len(places) - 1, JUDGED_FACES).round().astype(int))]
+    crops, masks = known.crops[places], known.masks[places]
+    rebuilt = rebuild(run, crops, known.side)
+    trios = zip(rebuilt, crops / 255.0, masks, strict=True)
+    return _figure(np.array([psnr_db(*trio) for trio in trios]))
+
+
+def _figure(values: Float[np.ndarray, " n"]) -> Figure:
+    """The mean of faces in order of time, with its interval."""
+    draws = draw_blocks(len(values), block_length(values), _DRAWS, np.random.default_rng(0))
+    return Figure(*interval(lambda faces: float(values[faces].mean()), draws))
+
+
+def _heldout_outside(known: KnownFaces) -> float:
+    """The share of held-out faces that show what the seen ones do not."""
+    if not known.seen.any() or known.seen.all():
+        return 0.0
+    of_all = known_attributes(known, everybody=True)
+    return float(coverage(of_all.only(known.seen), of_all.only(~known.seen)).outside.mean())
+
+
+def _remember(
+    background: Background,
+    faces: ClipFaces,
+    of_shown: Coverage | None,
+    truth: Float[np.ndarray, "frames 68 2"] | None,
+    rng: np.random.Generator,
+) -> Memorisation | None:
+    known = background.known[background.shown]
+    if not known.seen.any() or not (faces.masks.mean(0) > 127).any():
+        return None
+    # Actors are no identities to a face network.
+    embedder = background.embedder if truth is None else None
+    others = [of.crops for side, of in background.known.items() if side != background.shown]
+    return memorisation(
+        background.run,
+        known,
+        faces.rebuilt.astype(np.float32) / 255,
+        faces.crops,
+        faces.masks,
+        None if of_shown is None else ~of_shown.outside,
+        None if embedder is None else crop_embedder(embedder, background.run.facts.coverage),
+        "cosine" if embedder is None else embedder.metric,
+        others=others,
+        rng=rng,
+    )
+
+
+def _evidence(
+    background: Background,
+    clip_db: Figure,
+    covers: Mapping[Side, Coverage],
+    scores: TrustScores | None,
+) -> Evidence:
+    trust = background.trust
+    return Evidence(
+        history=background.history,
+        seen_faces={side: int(known.seen.sum()) for side, known in background.known.items()},
+        augmented=is_augmented(background.run.config.training),
+        seen_db=background.seen_db,
+        heldout_db=background.heldout_db,
+        heldout_outside=background.heldout_outside,
+        clip_db=clip_db,
+        source_clip=covers.get(background.painted),
+        target_clip=covers.get(background.shown),
+        trusted=None if scores is None else float(scores.trusted.mean()),
+        trust_bound="" if trust is None else f"expected at {trust.bound_db:.1f} dB or better",
+    )
+
+
+def _trust_json(
+    background: Background,
+    seen: Mapping[Side, Attributes],
+    shown: Attributes,
+    scores: TrustScores | None,
+    errors: Float[np.ndarray, " n"],
+    series: Series,
+    faces: ClipFaces,
+) -> dict[str, Any] | None:
+    if background.trust is None or scores is None:
+        return None
+    frames = series.index[faces.rows]
+    outside = [
+        {"words": one.words, "person": side, "share": plain(float(one.faces.mean()))}
+        for side, attributes in seen.items()
+        for one in find_outside(attributes, shown, side)
+    ]
+    worst = pick_worst(scores.expected_error, frames, WORST_FRAMES)
+    return {
+        "share": plain(float(scores.trusted.mean())),
+        "bound_db": plain(background.trust.bound_db),
+        "heldout_within": plain(background.trust.heldout_within),
+        "frames_below_bound_share": plain(float((errors <= background.trust.bound).mean())),
+        "spearman": plain(spearman(scores.expected_error, errors)),
+        "outside": outside,
+        "worst": frames[worst].tolist(),
+    }
+
+
+def _memory_json(found: Memorisation) -> dict[str, Any]:
+    """Its figures in one level for who reads them, and all of it beneath."""
+    details = found.to_json()
+    inside, beyond = details["inside_training_range"], details["outside_training_range"]
+    return {
+        "score": plain(details["score"]),
+        "verdict": details["verdict"],
+        "generalising_share": plain(details["generalising_share"]),
+        "covered_share": plain(inside["generalising_share"]) if inside else None,
+        "uncovered_share": plain(beyond["generalising_share"]) if beyond else None,
+        "distance_ratio": plain(details["distance_ratio"]),
+        "retrieval": plain(details["retrieval"]),
+        "retrieval_by_pixels": plain(details["retrieval_by_pixels"]),
+        "diversity": plain(details["interpolation"]["diversity"]),
+        "near_seen_share": plain(details["interpolation"]["near_seen_share"]),
+        "same_person_share": plain(details["interpolation"]["same_person_share"]),
+        "details": details,
+    }
+
+
+def _bias_json(faces: ClipFaces, reader: Reader) -> dict[str, Any]:
+    """What became of each attribute, all read by one instrument from pictures of one size."""
+    count = len(faces.rows)
+    some = np.unique(np.linspace(0, count - 1, min(count, JUDGED_FACES)).round().astype(int))
+    masks = faces.masks[some]
+    inputs = reader(faces.crops[some], masks)
+
+    def against(outputs: Readings) -> dict[str, Any]:
+        return {name: bias.to_json() for name, bias in attribute_bias(inputs, outputs).items()}
+
+    return {
+        "rebuilt": against(reader(faces.rebuilt[some], masks)),
+        "swapped": against(reader(faces.swapped[some], masks)),
+    }
+
+
+def _along(
+    series: Series, faces: ClipFaces, values: Float[np.ndarray, " k"]
+) -> Float[np.ndarray, " n"]:
+    """Values of the kept faces as a column of the series."""
+    column = np.full(len(series), np.nan)
+    column[faces.rows] = values
+    return column

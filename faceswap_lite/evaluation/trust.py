@@ -1,0 +1,401 @@
+"""How far a model can be trusted on a face it was never trained on, before anybody sees the swap.
+
+Three signs are read of a face, none of which looks at how well it is rebuilt: how far its code is
+from the codes of seen faces, how far its picture (seen small) is from theirs, and how much the
+answer shakes when the input is moved by a pixel. What error they stand for is learned from faces
+whose error is known: the run's held-out faces, and the same ones disturbed.
+
+Codes alone are blind to light: a darkened face's code shrinks toward the middle of all codes, and
+lies nearer to seen ones than many a good face's. Its picture does not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from scipy.optimize import isotonic_regression, nnls
+
+from ..conversion.views import View, see, unsee
+from ..errors import FaceswapError
+from ..latent import KnownFaces
+from ..models import Side
+from ..training import TrainedRun
+
+SIGNS = ("distance", "look_distance", "view_spread")
+
+BOUND_FACTOR = 2.0
+"""A face is trusted up to this many times the usual (median) error of held-out faces. At a high
+percentile of those errors, most clips' own errors lie close around the bound, and a share of
+frames below it says nothing; nor is it far from there to what an eye takes for good."""
+
+NEIGHBOURS = 3
+
+# Directions of the codes in which seen faces hardly differ are given this much of the widest one's
+# spread: enough to see what leaves their plane, without making noise of it.
+_LEAST_SPREAD = 0.01
+# Pictures are compared at this size, less a border that is mostly background.
+_LOOK_PX, _LOOK_BORDER = 8, 1
+# Below this part of its usual size a sign says nothing more.
+_FLOOR = 0.1
+
+_PLAIN_FACES, _DISTURBED_FACES = 60, 10
+# Of the fit: the plain faces, against one kind of disturbance.
+_PLAIN_WEIGHT = 5.0
+_AT_ONCE = 32
+
+Pictures = UInt8[np.ndarray, "n s s 3"]
+Masks = UInt8[np.ndarray, "n s s"] | Float[np.ndarray, "n s s"]
+
+
+@dataclass(frozen=True)
+class TrustScores:
+    """One number a face. Errors are root mean squares inside the mask, in [0, 1]."""
+
+    distance: Float[np.ndarray, " n"]
+    """To the nearest seen codes, in their spreads."""
+    look_distance: Float[np.ndarray, " n"]
+    """To the nearest seen pictures, made small: a root mean square difference, in [0, 1]."""
+    view_spread: Float[np.ndarray, " n"]
+    """How much the answer changes with inputs moved by a pixel, moved back: as errors are."""
+    expected_error: Float[np.ndarray, " n"]
+    blame: Float[np.ndarray, "n 3"]
+    """What each of SIGNS adds to the logarithm of the error, against a usual held-out face."""
+    trusted: Bool[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.distance)
+
+    @property
+    def expected_db(self) -> Float[np.ndarray, " n"]:
+        """The expected error as a PSNR, dB."""
+        return as_db(self.expected_error)
+
+    @property
+    def leading(self) -> list[str]:
+        """The sign of SIGNS that speaks most against each face."""
+        return [SIGNS[i] for i in self.blame.argmax(1)]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From signs to the error they stand for: a weighted sum of logarithms, then a rising curve."""
+
+    usual: Float[np.ndarray, " signs"]
+    """Medians over undisturbed held-out faces."""
+    weights: Float[np.ndarray, " signs"]
+    """At least 0: no sign of strangeness makes a face better."""
+    curve_x: Float[np.ndarray, " knots"]
+    curve_y: Float[np.ndarray, " knots"]
+    """Logarithms of errors; rising."""
+
+    def blame(self, signs: Float[np.ndarray, "n signs"]) -> Float[np.ndarray, "n signs"]:
+        """What each sign adds to the sum, against a usual face."""
+        return self.weights * (_logs(signs, self.usual) - _logs(self.usual[None], self.usual))
+
+    def errors(self, signs: Float[np.ndarray, "n signs"]) -> Float[np.ndarray, " n"]:
+        """The expected error of each row of signs."""
+        return np.exp(read_rising(self.blame(signs).sum(1), self.curve_x, self.curve_y))
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What is needed to judge faces of one side of a run. `bound`: errors up to it are trusted."""
+
+    side: Side
+    mean: Float[np.ndarray, " d"]
+    whiten: Float[np.ndarray, "d k"]
+    seen_codes: Float[np.ndarray, "m k"]
+    seen_looks: Float[np.ndarray, "m l"]
+    calibration: Calibration
+    usual_error: float
+    """The median error of the run's held-out faces."""
+    bound: float
+    heldout_within: float
+    """The share of the held-out faces whose true error is within the bound."""
+
+    @property
+    def bound_db(self) -> float:
+        """The bound as a PSNR, dB."""
+        return float(as_db(np.array([self.bound]))[0])
+
+    def judge(self, run: TrainedRun, crops: Pictures, masks: Masks) -> TrustScores:
+        """How far the run can be trusted on crops at the model's size."""
+        return self._scores(self._signs(crops, look_from_all_sides(run, self.side, crops, masks)))
+
+    def _signs(self, crops: Pictures, seen: "Answers") -> Float[np.ndarray, "n 3"]:
+        codes = (seen.codes - self.mean) @ self.whiten
+        distance = neighbour_distance(codes, self.seen_codes, NEIGHBOURS)
+        looks = neighbour_distance(small_looks(crops), self.seen_looks, NEIGHBOURS)
+        return np.stack([distance, looks / np.sqrt(self.seen_looks.shape[1]), seen.spread], 1)
+
+    def _scores(self, signs: Float[np.ndarray, "n 3"]) -> TrustScores:
+        expected = self.calibration.errors(signs)
+        return TrustScores(
+            *signs.T,
+            expected_error=expected,
+            blame=self.calibration.blame(signs),
+            trusted=expected <= self.bound,
+        )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run answers to some faces and to the same ones moved by a pixel."""
+
+    codes: Float[np.ndarray, "n d"]
+    rebuilt: Float[np.ndarray, "n s s 3"]
+    spread: Float[np.ndarray, " n"]
+
+
+def fit_trust(run: TrainedRun, known: KnownFaces) -> Trust:
+    """Learn from the known faces of one side how far the run can be trusted on others.
+
+    Raises: FaceswapError when the run has seen, or held out, no face of them.
+    """
+    if not known.seen.any() or known.seen.all():
+        lacks = "held-out" if known.seen.all() else "seen"
+        raise FaceswapError(f"{run.path}: no {lacks} {known.side} face to judge others by")
+    seen, heldout = known.only(known.seen), known.only(~known.seen)
+    mean, whiten = whitening(seen.codes.astype(np.float64))
+    trust = Trust(
+        side=known.side,
+        mean=mean,
+        whiten=whiten,
+        seen_codes=(seen.codes - mean) @ whiten,
+        seen_looks=small_looks(seen.crops),
+        calibration=Calibration(*(np.ones(3), np.ones(3), np.zeros(1), np.zeros(1))),
+        usual_error=0.0,
+        bound=0.0,
+        heldout_within=0.0,
+    )
+
+    def measure(crops: Pictures, masks: Masks) -> tuple[np.ndarray, np.ndarray]:
+        answers = look_from_all_sides(run, known.side, crops, masks)
+        return trust._signs(crops, answers), rms_inside(answers.rebuilt, crops / 255.0, masks)
+
+    plain = heldout.only(_spread_evenly(len(heldout), _PLAIN_FACES))
+    few = heldout.only(_spread_evenly(len(heldout), _DISTURBED_FACES))
+    rng = np.random.default_rng(0)
+    signs, errors = zip(
+        measure(plain.crops, plain.masks),
+        *(measure(disturb(few.crops, few.masks, rng), few.masks) for disturb in DISTURBANCES),
+        strict=True,
+    )
+    weights = [np.full(len(e), 1 / len(e)) for e in errors]
+    weights[0] *= _PLAIN_WEIGHT
+    calibration = calibrate(
+        np.concatenate(signs),
+        np.concatenate(errors),
+        np.concatenate(weights),
+        usual=np.median(signs[0], axis=0),
+    )
+    usual_error = float(np.median(errors[0]))
+    bound = BOUND_FACTOR * usual_error
+    return replace(
+        trust,
+        calibration=calibration,
+        usual_error=usual_error,
+        bound=bound,
+        heldout_within=float((errors[0] <= bound).mean()),
+    )
+
+
+def calibrate(
+    signs: Float[np.ndarray, "n signs"],
+    errors: Float[np.ndarray, " n"],
+    weights: Float[np.ndarray, " n"],
+    usual: Float[np.ndarray, " signs"],
+) -> Calibration:
+    """The map from signs to errors that fits best; by logarithms, so that small errors count too.
+
+    Source: non-negative least squares (Lawson and Hanson 1974), then isotonic regression.
+    """
+    logs = _logs(signs, usual) - _logs(usual[None], usual)
+    ones = np.ones((len(logs), 1))
+    root = np.sqrt(weights)[:, None]
+    wanted = np.log(np.maximum(errors, 1e-6))
+    # Two columns of ones: the constant may have either sign.
+    found, _ = nnls(np.hstack([logs, ones, -ones]) * root, wanted * root[:, 0])
+    by_sign = found[: logs.shape[1]]
+    return Calibration(usual, by_sign, *fit_rising(logs @ by_sign, wanted, weights))
+
+
+def fit_rising(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " knots"], Float[np.ndarray, " knots"]]:
+    """Knots of the rising curve through the isotonic regression's steps, at their middles."""
+    order = np.argsort(x, kind="stable")
+    x, y, weights = x[order], y[order], weights[order]
+    steps = isotonic_regression(y, weights=weights)
+    starts = steps.blocks[:-1]
+    heavy = np.add.reduceat(weights, starts)
+    middles = np.add.reduceat(weights * x, starts) / heavy
+    # Equal places: one knot, the mean.
+    places, which = np.unique(middles, return_inverse=True)
+    summed = np.bincount(which, heavy * steps.x[starts])
+    return places, summed / np.bincount(which, heavy)
+
+
+def read_rising(
+    x: Float[np.ndarray, " n"],
+    curve_x: Float[np.ndarray, " knots"],
+    curve_y: Float[np.ndarray, " knots"],
+) -> Float[np.ndarray, " n"]:
+    """The curve's height at `x`, straight between its knots; beyond them it rises one for one."""
+    inside = np.clip(x, curve_x[0], curve_x[-1])
+    return np.interp(inside, curve_x, curve_y) + (x - inside)
+
+
+def whitening(
+    codes: Float[np.ndarray, "m d"],
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d k"]]:
+    """The mean of codes, and what makes their principal directions equally wide."""
+    mean = codes.mean(0)
+    _, lengths, rows = np.linalg.svd(codes - mean, full_matrices=False)
+    spreads = lengths / np.sqrt(len(codes))
+    widened = np.hypot(spreads, _LEAST_SPREAD * spreads[0])
+    return mean, rows.T / np.maximum(widened, 1e-12)
+
+
+def neighbour_distance(
+    points: Float[np.ndarray, "n d"], seen: Float[np.ndarray, "m d"], count: int
+) -> Float[np.ndarray, " n"]:
+    """The mean distance of each point to the `count` nearest of `seen` (to all, if fewer)."""
+    count = min(count, len(seen))
+    squared = (points**2).sum(1)[:, None] + (seen**2).sum(1)[None] - 2 * points @ seen.T  # (n, m)
+    nearest = np.partition(squared, count - 1, axis=1)[:, :count]
+    return np.sqrt(np.maximum(nearest, 0)).mean(1)
+
+
+def small_looks(crops: Pictures) -> Float[np.ndarray, "n l"]:
+    """The middle of each crop, seen small, as a row of numbers in [0, 1]."""
+    size = (_LOOK_PX, _LOOK_PX)
+    inner = slice(_LOOK_BORDER, -_LOOK_BORDER)
+    small = np.stack([cv2.resize(crop, size, interpolation=cv2.INTER_AREA) for crop in crops])
+    return small[:, inner, inner].reshape(len(crops), -1) / 255.0
+
+
+@torch.no_grad()
+def look_from_all_sides(run: TrainedRun, side: Side, crops: Pictures, masks: Masks) -> Answers:
+    """What the run answers to faces, and how much the answers change by moving them a pixel."""
+    step = max(1, round(crops.shape[1] / 64))
+    moves = [(0, 0), (step, step), (-step, -step), (step, -step), (-step, step)]
+    device = next(run.model.parameters()).device
+    codes, rebuilt, squares = [], [], []
+    for start in range(0, len(crops), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        pixels = torch.from_numpy(crops[part]).to(device).permute(0, 3, 1, 2).float() / 255
+        answers = []
+        for right_px, down_px in moves:
+            view = View(right_px, down_px, False)
+            code = run.model.encode(see(pixels, view))
+            painted = unsee(run.model.decode(code, side)[0].float(), view)
+            answers.append(painted.permute(0, 2, 3, 1).cpu().numpy())
+            if len(answers) == 1:
+                codes.append(code.float().cpu().numpy())
+        rebuilt.append(answers[0])
+        changes = [rms_inside(moved, answers[0], masks[part]) ** 2 for moved in answers[1:]]
+        squares.append(np.mean(changes, axis=0))
+    return Answers(np.concatenate(codes), np.concatenate(rebuilt), np.sqrt(np.concatenate(squares)))
+
+
+def rms_inside(
+    a: Float[np.ndarray, "n s s 3"], b: Float[np.ndarray, "n s s 3"], masks: Masks
+) -> Float[np.ndarray, " n"]:
+    """Root mean square difference of each pair in its mask; in all of it where that is empty."""
+    weights = masks / 255.0 if masks.dtype == np.uint8 else masks.astype(np.float64)
+    weights = np.where(weights.any((1, 2), keepdims=True), weights, 1.0)
+    squared = np.square(a.astype(np.float64) - b).mean(3)
+    return np.sqrt((squared * weights).sum((1, 2)) / weights.sum((1, 2)))
+
+
+def as_db(errors: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Root mean square errors in [0, 1] as PSNR, dB."""
+    return -20 * np.log10(np.maximum(errors, 1e-6))
+
+
+def _logs(
+    signs: Float[np.ndarray, "n signs"], usual: Float[np.ndarray, " signs"]
+) -> Float[np.ndarray, "n signs"]:
+    return np.log(signs + np.maximum(_FLOOR * usual, 1e-9))
+
+
+def _spread_evenly(count: int, most: int) -> Bool[np.ndarray, " n"]:
+    chosen = np.zeros(count, bool)
+    chosen[np.linspace(0, count - 1, min(count, most)).round().astype(int)] = True
+    return chosen
+
+
+# What a model meets in clips and has not learned, from a little to far too much.
+
+Disturbance = Callable[[Pictures, Masks, np.random.Generator], Pictures]
+
+
+def _lit(*gains: float) -> Disturbance:
+    """Brighter, darker or tinted; one gain for all channels, or one for each."""
+
+    def disturb(crops: Pictures, masks: Masks, rng: np.random.Generator) -> Pictures:
+        return np.clip(np.round(crops * np.array(gains)), 0, 255).astype(np.uint8)
+
+    return disturb
+
+
+def _moved(turn_deg: float = 0.0, zoom: float = 1.0, right: float = 0.0) -> Disturbance:
+    """Badly placed in its crop; `right` in sides of it."""
+
+    def disturb(crops: Pictures, masks: Masks, rng: np.random.Generator) -> Pictures:
+        size = crops.shape[1]
+        middle = (size - 1) / 2
+        matrix = cv2.getRotationMatrix2D((middle, middle), turn_deg, zoom)
+        matrix[0, 2] += right * size
+        border = cv2.BORDER_REFLECT
+        moved = [cv2.warpAffine(crop, matrix, (size, size), borderMode=border) for crop in crops]
+        return np.stack(moved).astype(np.uint8)
+
+    return disturb
+
+
+def _blurred(sigma: float) -> Disturbance:
+    """Out of focus; `sigma` in sides of the crop."""
+
+    def disturb(crops: Pictures, masks: Masks, rng: np.random.Generator) -> Pictures:
+        sigma_px = sigma * crops.shape[1]
+        return np.stack([cv2.GaussianBlur(crop, (0, 0), sigma_px) for crop in crops])
+
+    return disturb
+
+
+def _covered(share: float) -> Disturbance:
+    """A mottled blot over that share of the face, anywhere on it."""
+
+    def disturb(crops: Pictures, masks: Masks, rng: np.random.Generator) -> Pictures:
+        covered = crops.copy()
+        rows, columns = np.mgrid[: crops.shape[1], : crops.shape[2]]
+        for picture, mask in zip(covered, masks, strict=True):
+            inside = mask > mask.max() / 2
+            if not inside.any():
+                continue
+            middle = np.argwhere(inside)[rng.integers(inside.sum())]
+            long = rng.uniform(0.6, 1.7)
+            away = np.hypot((rows - middle[0]) * long, (columns - middle[1]) / long)
+            blot = away <= np.quantile(away[inside], share)
+            mottled = rng.uniform(0, 255, 3) + 40 * rng.standard_normal((8, 8, 3))
+            mottled = cv2.resize(mottled, crops.shape[1:3], interpolation=cv2.INTER_CUBIC)
+            picture[blot] = np.clip(mottled, 0, 255)[blot].astype(np.uint8)
+        return covered
+
+    return disturb
+
+
+DISTURBANCES: tuple[Disturbance, ...] = (
+    _lit(0.9), _lit(0.75), _lit(0.5), _lit(0.25), _lit(1.1), _lit(1.3), _lit(1.08, 1.0, 0.92),
+    _moved(-8.0), _moved(13.0), _moved(-22.0), _moved(40.0),
+    _moved(zoom=0.92), _moved(right=0.03),
+    _covered(0.03), _covered(0.07), _covered(0.14), _covered(0.25),
+    _blurred(0.016), _blurred(0.03),
+)  # fmt: skip
+"""Those of the calibration. A face that is placed a little off is none: training moves its faces,
+too, and rebuilds such ones well however far from the others they look."""

@@ -1,0 +1,113 @@
+"""The faces that a run knows, as its model is shown them, and the codes that it makes of them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+
+from ..errors import FaceswapError
+from ..faces import FaceSet, StoredFace, open_face_set
+from ..models import Side
+from ..training import TrainedRun
+from ..training.runs import describe_identity
+from ..training.split import read_roles, share_out
+
+MOST_FACES = 2000
+"""Faces of a side that stand for all of them, spread evenly; more would only cost time."""
+
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class KnownFaces:
+    """Faces of one side of a run; what was trained on is `seen`, the others are held out."""
+
+    side: Side
+    faces: list[StoredFace]
+    seen: Bool[np.ndarray, " n"]
+    crops: UInt8[np.ndarray, "n s s 3"]
+    masks: UInt8[np.ndarray, "n s s"]
+    """0 to 255: what of the crop is face."""
+    codes: Float[np.ndarray, "n d"]
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def only(self, wanted: Bool[np.ndarray, " n"]) -> "KnownFaces":
+        """Those that are wanted, in their order."""
+        faces = [face for face, chosen in zip(self.faces, wanted, strict=True) if chosen]
+        rows = {name: getattr(self, name)[wanted] for name in ("seen", "crops", "masks", "codes")}
+        return replace(self, faces=faces, **rows)
+
+
+def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFaces:
+    """The faces of one side that training saw, and those that it held out, unwarped.
+
+    At most `most` of them, spread evenly over time; those between the two are left out, as they
+    were in training.
+    Raises: FaceswapError when the face set is gone, or no longer the one that was trained on.
+    """
+    facts = run.facts.source if side == "source" else run.facts.target
+    faces = open_face_set(Path(facts.path))
+    if describe_identity(faces).fingerprint != facts.fingerprint:
+        raise FaceswapError(f"{faces.path}: has changed since the run was trained on it")
+    groups = share_out(facts.groups, faces.places(), run.config.training, run.step)
+    roles = read_roles(groups)
+    role = np.array([roles[place][0] for place in faces.places()])
+    used = np.flatnonzero(role != "left_out")
+    chosen = used[np.unique(np.linspace(0, len(used) - 1, most).round().astype(int))]
+    subset = replace(faces, faces=[faces.faces[i] for i in chosen])
+    return _known(run, subset, side, role[chosen] == "seen")
+
+
+def _known(
+    run: TrainedRun, subset: FaceSet, side: Side, seen: Bool[np.ndarray, " n"]
+) -> KnownFaces:
+    size = run.config.model.size
+    crops = subset.crops(size, 0.0)
+    return KnownFaces(
+        side=side,
+        faces=subset.faces,
+        seen=seen,
+        crops=crops,
+        masks=subset.masks(size, 0.0),
+        codes=encode(run, crops),
+    )
+
+
+@torch.no_grad()
+def encode(
+    run: TrainedRun, crops: UInt8[np.ndarray, "n s s 3"] | Float[np.ndarray, "n s s 3"]
+) -> Float[np.ndarray, "n d"]:
+    """The codes of crops at the model's size; floats are in [0, 1]."""
+    device = next(run.model.parameters()).device
+    codes = []
+    for start in range(0, len(crops), _AT_ONCE):
+        part = crops[start : start + _AT_ONCE]
+        pixels = torch.from_numpy(part).to(device).permute(0, 3, 1, 2).float()
+        pixels = pixels / 255 if part.dtype == np.uint8 else pixels
+        codes.append(run.model.encode(pixels).float().cpu().numpy())
+    return np.concatenate(codes)
+
+
+@torch.no_grad()
+def decode(
+    run: TrainedRun, codes: Float[np.ndarray, "n d"], side: Side
+) -> Float[np.ndarray, "n s s 3"]:
+    """The pictures in [0, 1] that one side's decoder paints of codes."""
+    device = next(run.model.parameters()).device
+    pictures = []
+    for start in range(0, len(codes), _AT_ONCE):
+        part = torch.from_numpy(codes[start : start + _AT_ONCE].astype(np.float32)).to(device)
+        painted = run.model.decode(part, side)[0]
+        pictures.append(painted.float().permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(pictures)
+
+
+def rebuild(
+    run: TrainedRun, crops: UInt8[np.ndarray, "n s s 3"] | Float[np.ndarray, "n s s 3"], side: Side
+) -> Float[np.ndarray, "n s s 3"]:
+    """What one side's decoder makes of crops, in [0, 1]."""
+    return decode(run, encode(run, crops), side)

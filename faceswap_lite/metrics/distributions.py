@@ -1,0 +1,101 @@
+"""Measures of how values are spread: two sets, two orders, the noise of a series.
+
+NaN is left out: frames where either is NaN of values that belong together, each NaN of sets that
+do not. None where too little is left to say anything.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import rankdata
+
+from .clips import FEWEST_PAIRS, correlation, finite_pairs, varies
+
+# Median size of a normal value of standard deviation 1.
+MEDIAN_OF_SIZE = 0.6744897501960817
+
+
+def spearman(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float | None:
+    """Spearman's rank correlation, -1 to 1: does one rise where the other does; ties share a rank.
+
+    None when fewer than three pairs are left, or one of the two does not vary.
+    """
+    a, b = finite_pairs(a, b)
+    if not (varies(a) and varies(b)):
+        return None
+    return correlation(rankdata(a), rankdata(b))
+
+
+def auroc(positive: Float[np.ndarray, " n"], negative: Float[np.ndarray, " m"]) -> float | None:
+    """How often a positive's score is above a negative's (ties count half): 1 apart, 0.5 no better.
+
+    Source: Hanley & McNeil 1982, "The meaning and use of the area under a receiver operating
+    characteristic curve": the Mann-Whitney statistic. None when a set is empty.
+    """
+    positive, negative = finite(positive), finite(negative)
+    n, m = len(positive), len(negative)
+    if not (n and m):
+        return None
+    ranks = rankdata(np.concatenate([positive, negative]))
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def wasserstein_1(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"]) -> float | None:
+    """How far, on average, values must be moved to turn one set into the other, in their unit.
+
+    The area between the two distribution functions. None when a set is empty.
+    """
+    a, b = np.sort(finite(a)), np.sort(finite(b))
+    if not (len(a) and len(b)):
+        return None
+    at = np.sort(np.concatenate([a, b]))
+    below_a = np.searchsorted(a, at[:-1], side="right") / len(a)
+    below_b = np.searchsorted(b, at[:-1], side="right") / len(b)
+    return float(np.abs(below_a - below_b) @ np.diff(at))
+
+
+def slope(out: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"]) -> float | None:
+    """By how much `out` changes for each unit of `reference`: the least-squares line's slope.
+
+    1 follows in full, 0 not at all. Noise of the reference pulls it towards 0. None when fewer than
+    three pairs are left, or the reference does not vary.
+    """
+    out, reference = finite_pairs(out, reference)
+    if not varies(reference):
+        return None
+    off = reference - reference.mean()
+    # Scaled first: the squares of tiny values would vanish.
+    scale = np.abs(off).max()
+    off = off / scale
+    return float(off @ (out - out.mean()) / (off @ off) / scale)
+
+
+def histogram_l1(a: Float[np.ndarray, " k"], b: Float[np.ndarray, " k"]) -> float | None:
+    """Sum of the differences of two histograms' shares: 0 the same, 2 no bin in common.
+
+    Counts or densities over the same bins of equal width. None when one of the two is empty.
+    """
+    if not (a.sum() > 0 and b.sum() > 0):
+        return None
+    return float(np.abs(a / a.sum() - b / b.sum()).sum())
+
+
+def series_noise(values: Float[np.ndarray, " n"]) -> float | None:
+    """Standard deviation of the measuring error of a smooth series, in its unit.
+
+    From the second differences: a steady movement vanishes there, and independent errors have six
+    times their variance. The spread is read off the median of their sizes, so that a few blinks or
+    cuts do not count. It misleads where the movement itself turns within a few frames (it then
+    counts as noise) and where the errors last for several (a smoothing tracker: they vanish).
+    Frames beside a NaN are left out; None when fewer than three second differences are left.
+    Source: Gasser, Sroka & Jennen-Steinmetz 1986, "Residual variance and residual pattern in
+    nonlinear regression", with the median in place of the mean.
+    """
+    second = finite(np.diff(values, 2))
+    if len(second) < FEWEST_PAIRS:
+        return None
+    return float(np.median(np.abs(second)) / (MEDIAN_OF_SIZE * np.sqrt(6)))
+
+
+def finite(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
+    """The values that are there, as float64."""
+    return values[np.isfinite(values)].astype(np.float64)

@@ -1,0 +1,102 @@
+"""How a run went, read back from its log: the held-out looks, and the training loss between."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..errors import FaceswapError
+
+LOG_FILE = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class History:
+    """A row for each look at the held-out faces; the last two are of training's own lines.
+
+    NaN where the log does not say, as in logs of runs before PSNR and SSIM were logged. PSNR in dB
+    and SSIM are means over unwarped faces, inside the mask, of the averaged weights.
+    """
+
+    step: Int[np.ndarray, " n"]
+    seconds: Float[np.ndarray, " n"]
+    heldout: Float[np.ndarray, " n"]
+    """The loss on both sides' held-out faces."""
+    heldout_source: Float[np.ndarray, " n"]
+    heldout_target: Float[np.ndarray, " n"]
+    heldout_source_psnr_db: Float[np.ndarray, " n"]
+    heldout_target_psnr_db: Float[np.ndarray, " n"]
+    seen_source_psnr_db: Float[np.ndarray, " n"]
+    seen_target_psnr_db: Float[np.ndarray, " n"]
+    heldout_source_ssim: Float[np.ndarray, " n"]
+    heldout_target_ssim: Float[np.ndarray, " n"]
+    loss_step: Int[np.ndarray, " m"]
+    loss: Float[np.ndarray, " m"]
+    """The training loss, warped faces and all, of single steps."""
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def until(self, step: int) -> "History":
+        """The history as it was at this step."""
+        looks, steps = self.step <= step, self.loss_step <= step
+        return History(**{
+            field.name: getattr(self, field.name)[steps if _is_of_training(field.name) else looks]
+            for field in fields(self)
+        })  # fmt: skip
+
+
+def read_history(run: Path) -> History:
+    """The history in a run's log. Without a log it is empty: weights can be judged without one.
+
+    A last line that a kill has cut off does not count.
+    Raises: FaceswapError when another line is no record.
+    """
+    path = run / LOG_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise FaceswapError(f"{path}: cannot be read ({error}); restore it, or remove it") from None
+    records = _read_records(path, text)
+    looks = [record for record in records if record.get("heldout") is not None]
+    steps = [record for record in records if record.get("loss") is not None]
+    columns: dict[str, np.ndarray] = {}
+    for name in (field.name for field in fields(History)):
+        rows = steps if _is_of_training(name) else looks
+        if name in ("step", "loss_step"):
+            columns[name] = np.array([row["step"] for row in rows], np.int64)
+        else:
+            columns[name] = np.array([_number(row, name) for row in rows], np.float64)
+    return History(**columns)
+
+
+def _is_of_training(name: str) -> bool:
+    return name in ("loss_step", "loss")
+
+
+def _number(record: dict[str, Any], name: str) -> float:
+    value = record.get(name)
+    return np.nan if value is None else float(value)
+
+
+def _read_records(path: Path, text: str) -> list[dict[str, Any]]:
+    """The records by rising step: of a step that was done twice, the later line counts."""
+    lines = text.splitlines()
+    known: dict[tuple[bool, int], dict[str, Any]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            key = ("heldout" in record, int(record["step"]))
+        except (ValueError, TypeError, KeyError):
+            if number == len(lines):
+                break
+            raise FaceswapError(
+                f"{path}: line {number} is no record of a run; restore the file, or remove it"
+            ) from None
+        known[key] = record
+    return [known[key] for key in sorted(known, key=lambda key: key[1])]

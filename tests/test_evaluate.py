@@ -1,0 +1,121 @@
+"""Evaluation from end to end on rendered actors, after a short training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Cast, figures_of, silent
+
+from faceswap_lite.config import ConvertConfig, EvaluateConfig
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.evaluation import Contender, evaluate_clips, report_table
+from faceswap_lite.evaluation.measures import METRICS
+from faceswap_lite.training import TrainedRun
+
+
+def evaluated(run: TrainedRun, clip: Path, out: Path, **options: Any) -> dict[str, Any]:
+    converted = options.pop("converted", [])
+    contenders = [Contender(run, ConvertConfig())]
+    config = EvaluateConfig(**options)
+    return evaluate_clips(contenders, [clip], out, config, converted=converted, say=silent)
+
+
+@pytest.fixture(scope="module")
+def report(
+    cast: Cast, run: TrainedRun, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    return evaluated(run, cast.unseen_clip, tmp_path_factory.mktemp("report") / "report.json")
+
+
+def test_every_figure_has_its_interval_or_says_why_it_is_missing(report: dict[str, Any]) -> None:
+    assert report["schema"] == 2
+    (result,) = report["results"]
+    assert set(result["metrics"]) == set(METRICS) == {m["name"] for m in report["metrics"]}
+    for name, row in result["metrics"].items():
+        assert (row["value"] is None) == bool(row["reason"]), name
+        if row["low"] is not None:
+            assert row["low"] <= row["high"], name
+    assert "actors" in result["metrics"]["identity_to_source"]["reason"]
+    assert "evaluate.lpips" in result["metrics"]["heldout_lpips"]["reason"]
+    assert len(result["frames"]["index"]) == 12 == sum(result["frames"]["series"]["found"])
+
+
+def test_figures_of_a_short_training(report: dict[str, Any]) -> None:
+    metrics = figures_of(report)
+    seen, unseen = metrics["seen_psnr_db"], metrics["heldout_psnr_db"]
+    assert metrics["generalization_gap_db"] == pytest.approx(seen - unseen, abs=1e-3)
+    # Even a short training brings the picture nearer to the true swap.
+    assert metrics["truth_psnr_db"] > metrics["unswapped_psnr_db"] + 1
+    assert metrics["yaw_correlation"] > 0.8
+
+
+def test_the_table_shows_every_figure(report: dict[str, Any]) -> None:
+    table = report_table(report)
+    for name in METRICS:
+        assert name in table
+
+
+def test_evaluating_again_does_nothing(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    first = evaluated(run, cast.unseen_clip, out, every=4)
+    assert json.loads(out.read_text()) == first
+    written = out.stat().st_mtime_ns
+    assert evaluated(run, cast.unseen_clip, out, every=4) == first
+    assert out.stat().st_mtime_ns == written
+    with pytest.raises(FaceswapError, match="--overwrite"):
+        evaluated(run, cast.unseen_clip, out, every=6)
+
+
+@pytest.mark.parametrize("what", ["clip", "set"])
+def test_what_was_trained_on_has_no_held_out_figure(
+    cast: Cast, run: TrainedRun, tmp_path: Path, what: str
+) -> None:
+    clip = cast.target_clip if what == "clip" else cast.target
+    report = evaluated(run, clip, tmp_path / "r.json", every=8)
+    row = report["results"][0]["metrics"]["heldout_psnr_db"]
+    assert row["value"] is None and "trained on this clip" in row["reason"]
+    assert figures_of(report)["detected"] == 1
+
+
+def test_a_conversion_of_another_length_is_refused(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    with pytest.raises(FaceswapError, match="fewer frames"):
+        evaluated(run, cast.source_clip, tmp_path / "r.json", converted=[cast.unseen_clip])
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_the_untouched_clip_as_its_own_conversion_is_perfect_but_no_swap(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    report = evaluated(run, cast.unseen_clip, tmp_path / "r.json", converted=[cast.unseen_clip])
+    metrics = figures_of(report)
+    for name in ("yaw_correlation", "sharpness_ratio", "flicker_ratio", "warp_error_ratio"):
+        assert metrics[name] == pytest.approx(1, abs=1e-3), name
+    for name in ("pose_error_deg", "landmark_nme", "seam_delta_e"):
+        assert metrics[name] == pytest.approx(0, abs=1e-3), name
+    assert metrics["truth_matched_psnr_db"] < 30
+
+
+def test_a_run_is_no_better_than_itself(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
+    twice = [Contender(run, ConvertConfig()), Contender(run, ConvertConfig())]
+    config = EvaluateConfig(every=2)
+    report = evaluate_clips(twice, [cast.unseen_clip], tmp_path / "r.json", config, say=silent)
+    assert [(r["run"], r["clip"]) for r in report["results"]] == [(0, 0), (1, 0)]
+    (compared,) = report["comparisons"]
+    assert compared["metrics"]
+    assert not any(row["real"] for row in compared["metrics"].values())
+    assert "no difference is real" in report_table(report)
+
+
+def test_a_worse_conversion_is_told_from_a_better_one(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    soft = ConvertConfig(scale=0.6)
+    pair = [Contender(run, ConvertConfig()), Contender(run, soft)]
+    report = evaluate_clips(
+        pair, [cast.unseen_clip], tmp_path / "r.json", EvaluateConfig(), say=silent
+    )
+    row = report["comparisons"][0]["metrics"]["truth_matched_psnr_db"]
+    assert row["real"] and row["better"] == "a" and row["high"] < 0
