@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .config import Config, load_config
+from .config import Config, SideName, SpaceName, load_config
 from .errors import FaceswapError, UsageError
 
 app = typer.Typer(
@@ -396,6 +396,105 @@ def evaluate(
     )
     print(report_table(report))
     print(f"written to {path}; look at {path.with_suffix('.html')}")
+
+
+latent = typer.Typer(
+    help="Move through the codes of faces: mix two, find what an attribute's change looks like.",
+    no_args_is_help=True,
+)
+app.add_typer(latent, name="latent")
+
+SideOption = Annotated[
+    SideName, typer.Option(help="Whose decoder paints, and whose faces are looked at.")
+]
+SheetOption = Annotated[Path, typer.Option("--out", help="The sheet, a .png; .json beside it.")]
+
+
+@latent.command()
+def interpolate(
+    a: Annotated[Path, typer.Argument(help="A crop of a face set.")],
+    b: Annotated[Path, typer.Argument(help="Another.")],
+    run: RunOption,
+    out: SheetOption,
+    side: SideOption = "target",
+    steps: Annotated[int, typer.Option(help="Pictures, both ends included.")] = 9,
+    space: Annotated[SpaceName, typer.Option(help="What is mixed.")] = "both",
+    arc: Annotated[bool, typer.Option("--arc", help="Also along the arc (slerp).")] = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """From one face to another: through the codes, and by blending pixels, to compare.
+
+    Example: faceswap-lite latent interpolate A.png B.png --run workspace/run --out mix.png
+    """
+    from .latent import interpolate_faces
+    from .training import load_run
+
+    options = {"side": side, "steps": steps, "space": space, "arc": arc}
+    interpolate_faces(load_run(run), a, b, out, **options, overwrite=overwrite)
+
+
+@latent.command()
+def direction(
+    attribute: Annotated[
+        str, typer.Argument(help="yaw_deg, pitch_deg, mouth, eyes, brightness or hue_deg.")
+    ],
+    run: RunOption,
+    out: SheetOption,
+    side: SideOption = "target",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Find the direction of codes along which an attribute changes, and measure it.
+
+    The direction is stored beside the sheet (.safetensors) for `latent sweep`.
+
+    Example: faceswap-lite latent direction yaw_deg --run workspace/run --out yaw.png
+    """
+    from .latent import find_direction
+    from .training import load_run
+
+    find_direction(load_run(run), attribute, out, side=side, overwrite=overwrite)
+
+
+@latent.command()
+def sweep(
+    direction: Annotated[Path, typer.Argument(help="What `latent direction` stored.")],
+    face: Annotated[Path, typer.Argument(help="A crop of a face set.")],
+    run: RunOption,
+    out: SheetOption,
+    side: Annotated[
+        SideName | None, typer.Option(help="Whose decoder paints; default: the direction's own.")
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Move one face along a stored direction.
+
+    Example: faceswap-lite latent sweep yaw.safetensors A.png --run workspace/run --out turned.png
+    """
+    from .latent import sweep_direction
+    from .training import load_run
+
+    sweep_direction(load_run(run), direction, face, out, side=side, overwrite=overwrite)
+
+
+@latent.command()
+def counterfactual(
+    face: Annotated[Path, typer.Argument(help="A crop of a face set.")],
+    question: Annotated[
+        str, typer.Argument(help="identity, or an attribute: yaw_deg, mouth, brightness ...")
+    ],
+    run: RunOption,
+    out: SheetOption,
+    side: SideOption = "target",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """What would change the answer? Directions of codes, ranked by how much they do.
+
+    Example: faceswap-lite latent counterfactual A.png mouth --run workspace/run --out what_if.png
+    """
+    from .latent import counterfactual as ask
+    from .training import load_run
+
+    ask(load_run(run), face, question, out, side=side, overwrite=overwrite)
 
 
 @app.command()

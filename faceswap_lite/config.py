@@ -35,6 +35,8 @@ ColorName = Literal[
 ]
 MaskName = Literal["hull", "learned", "product"]
 BlendName = Literal["alpha", "multiband"]
+SideName = Literal["source", "target"]
+SpaceName = Literal["code", "pixel", "both"]
 SwapName = Literal["source-to-target", "target-to-source"]
 CodecName = Literal["h264", "hevc", "prores", "ffv1"]
 PrecisionName = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]

@@ -13,6 +13,7 @@ clip with half of its faces disturbed. None of these disturbances is in the cali
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from faceswap_lite.conversion import build_run_packs, cast_clip, paint_frames
 from faceswap_lite.evaluation.trust import SIGNS, Trust, TrustScores, as_db, fit_trust, rms_inside
 from faceswap_lite.latent import known_faces, rebuild
 from faceswap_lite.media import open_clip
+from faceswap_lite.models import Side
 from faceswap_lite.outputs import write_json
 from faceswap_lite.training import TrainedRun, load_run
 
@@ -82,9 +84,10 @@ def evenly(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, most).round().astype(int))
 
 
-def clip_faces(run: TrainedRun, clip: Path, side: str) -> tuple[np.ndarray, np.ndarray]:
-    swap = "source-to-target" if side == "target" else "target-to-source"
-    config = ConvertConfig(swap=swap, device="cpu")
+def clip_faces(run: TrainedRun, clip: Path, side: Side) -> tuple[np.ndarray, np.ndarray]:
+    config = ConvertConfig(
+        swap="source-to-target" if side == "target" else "target-to-source", device="cpu"
+    )
     plan = cast_clip(run, clip, build_run_packs(run, config), config, say=lambda line: None)
     crops, masks = [], []
     with open_clip(clip) as frames:
@@ -102,7 +105,7 @@ def judge(
     return trust.judge(run, crops, masks), true
 
 
-def bench(run: TrainedRun, clip: Path, side: str) -> dict[str, object]:
+def bench(run: TrainedRun, clip: Path, side: Side) -> dict[str, Any]:
     known = known_faces(run, side)
     began = time.process_time()
     trust = fit_trust(run, known)

@@ -6,16 +6,17 @@ Small trainings of the project's own df model on faces whose yaw and mouth are k
 light, gaze, lids, backdrop and place vary: of one yaw, of two far ones, of two near ones, and with
 3, 8, 15 and 22 of 25 combinations of yaw and mouth. What the source's decoder paints is read by a
 small network that was trained on true renders. One thread of a CPU, about half an hour; every
-training is kept in workspace/studies/bias, so that a study that was stopped goes on. Writes
+training is kept in workspace/studies/bias, so that a study that was stopped goes on (remove the
+folder to begin anew). Writes
 bias.json and bias.png into --out. After Zhao et al. 2018, "Bias and Generalization in Deep
 Generative Models".
 """
 
 import argparse
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from faceswap_lite.faces.mask import features_mask
 from faceswap_lite.figures import COLORS, DOTS_PER_INCH, GRID, INK, QUIET
 from faceswap_lite.metrics.distributions import histogram_l1
 from faceswap_lite.models import SIDES, Side, SwapAutoencoder, build_model
-from faceswap_lite.outputs import whole_file, write_json
+from faceswap_lite.outputs import read_json, whole_file, write_json
 from faceswap_lite.training.augment import central_views, draw_geometry, make_views
 from faceswap_lite.training.batches import SideData, draw_views
 from faceswap_lite.training.ema import ema_decay, update_ema
@@ -81,6 +82,8 @@ class Scale:
     """How large the study is; tests run a tiny one."""
 
     steps: int = 500
+    cell_steps: int = 1500
+    """25 combinations take longer to learn than one or two."""
     faces: int = 400
     """That a side is trained on."""
     heldout: int = 120
@@ -152,13 +155,10 @@ def study_values(
         *[(MIDDLE, v) for v in pairs.values()],
     ]:
         name = name_of(values)
-        model, sides = trained_values(values, scale, work)
-        pictures = {
-            "sampled": sampled(model, sides["source"], scale.samples, np.random.default_rng(17)),
-            "heldout": painted(model, faces_of("source", values, scale.heldout, "heldout").pixels),
-        }
-        for kind, shown in pictures.items():
-            readings[f"{name} {kind}"] = read(probe, *shown)[:, 0]
+        for kind, yaws in kept_json(
+            work / f"{name}.json", partial(read_values, values, scale, work, probe)
+        ).items():
+            readings[f"{name} {kind}"] = np.array(yaws)
         own = readings[f"{name} sampled"]
         spreads[name] = {
             "mean_deg": float(own.mean()),
@@ -177,6 +177,18 @@ def study_values(
         rows[which] = row
         print({which: row}, flush=True)
     return {"spreads": spreads, "pairs": rows}, readings
+
+
+def read_values(
+    values: Sequence[float], scale: Scale, work: Path, probe: nn.Module
+) -> dict[str, list[float]]:
+    """The yaws that a training on given ones paints: of drawn codes, and of held-out faces."""
+    model, sides = trained_values(values, scale, work)
+    pictures = {
+        "sampled": sampled(model, sides["source"], scale.samples, np.random.default_rng(17)),
+        "heldout": painted(model, faces_of("source", values, scale.heldout, "heldout").pixels),
+    }
+    return {kind: read(probe, *shown)[:, 0].round(3).tolist() for kind, shown in pictures.items()}
 
 
 def compared(
@@ -203,65 +215,74 @@ def compared(
 def study_combinations(scale: Scale, work: Path, probe: nn.Module) -> list[dict[str, Any]]:
     """The source has k of 25 combinations, the target all: do outputs reach the absent ones?"""
     order = np.random.default_rng(5).permutation(len(YAWS) * len(MOUTHS))
-    everything = np.arange(len(order))
-    target = cell_faces("target", everything, scale.faces // len(order), "train")
-    heldout = {
-        side: cell_faces(side, everything, scale.heldout_of_cell, "heldout") for side in SIDES
-    }
     rows = []
     for count in PRESENT:
         present = np.sort(order[:count])
-        source = cell_faces("source", present, scale.faces // count, "train")
-        model = trained(f"cells_{count}", {"source": source, "target": target}, scale, work)
-        row: dict[str, Any] = {"present": count, "cells": present.tolist()}
-        for what, side in (("swap", "target"), ("rebuilt", "source")):
-            inputs = heldout[side]  # type: ignore[index]
-            truth = cells(inputs.yaw_deg, inputs.mouth, (YAW_EDGES, MOUTH_EDGES))
-            outputs = read(probe, *painted(model, inputs.pixels))
-            found = cells(outputs[:, 0], outputs[:, 1], (YAW_EDGES, MOUTH_EDGES))
-            novel = novel_combination_rate(truth, found, present)
-            absent = ~np.isin(truth, present)
-            known = truth[~absent] == found[~absent]
-            row[what] = {
-                "novel": novel.absent,
-                "own": novel.own,
-                "inputs": novel.inputs,
-                "own_of_present": float(known.mean()),
-                "own_by_cell": [
-                    float((found[truth == cell] == cell).mean()) for cell in everything
-                ],
-                "yaw_error_deg": mean_error(outputs[absent, 0], inputs.yaw_deg[absent]),
-                "mouth_error": mean_error(outputs[absent, 1], inputs.mouth[absent]),
-            }
-        row["control"] = control(present, scale, work)
+        row = kept_json(work / f"cells_{count}.json", partial(row_of, present, scale, work, probe))
         rows.append(row)
         print(row, flush=True)
     return rows
 
 
-def control(present: Int[np.ndarray, " k"], scale: Scale, work: Path) -> float:
+def row_of(
+    present: Int[np.ndarray, " k"], scale: Scale, work: Path, probe: nn.Module
+) -> dict[str, Any]:
+    """What one training makes of swaps and reconstructions of all combinations."""
+    count, everything = len(present), np.arange(len(YAWS) * len(MOUTHS))
+    sides = {
+        "source": cell_faces("source", present, scale.faces // count, "train"),
+        "target": cell_faces("target", everything, scale.faces // len(everything), "train"),
+    }
+    model = trained(f"cells_{count}", sides, scale.cell_steps, work)
+    row: dict[str, Any] = {"present": count, "cells": present.tolist()}
+    for what, side in (("swap", "target"), ("rebuilt", "source")):
+        inputs = cell_faces(side, everything, scale.heldout_of_cell, "heldout")
+        truth = cells_of(inputs)
+        outputs = read(probe, *painted(model, inputs.pixels))
+        found = cells(outputs[:, 0], outputs[:, 1], (YAW_EDGES, MOUTH_EDGES))
+        novel = novel_combination_rate(truth, found, present)
+        absent = ~np.isin(truth, present)
+        row[what] = {
+            "inputs": novel.inputs,
+            "own": novel.own,
+            "absent": novel.absent,
+            "absent_by_chance": 1 - count / len(everything),
+            "own_of_present": float((truth == found)[~absent].mean()),
+            "yaw_error_deg": mean_error(outputs[absent, 0], inputs.yaw_deg[absent]),
+            "mouth_error": mean_error(outputs[absent, 1], inputs.mouth[absent]),
+            "own_by_cell": [
+                float((found[truth == cell] == cell).mean()) for cell in everything.tolist()
+            ],
+        }
+    row["control"] = control(present, scale)
+    return row
+
+
+def control(present: Int[np.ndarray, " k"], scale: Scale) -> float:
     """Held-out accuracy of the same encoder, taught which faces are of a combination in training.
 
     Balanced: the mean of both classes' accuracies.
     """
-    kept = work / f"control_{len(present)}.pt"
     everything = np.arange(len(YAWS) * len(MOUTHS))
     seen, unseen = (
         cell_faces("source", everything, count, kind)
         for count, kind in ((scale.control_of_cell, "train"), (scale.heldout_of_cell, "heldout"))
     )
-    model = nn.Sequential(Coder(build_model(study_config().model, 3)), nn.Linear(64, 1))
+    config = study_config().model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = nn.Sequential(Coder(build_model(config, 3)), nn.Linear(config.inter_dims, 1))
     labels = torch.from_numpy(np.isin(cells_of(seen), present)).float()[:, None]
     weights = torch.where(labels > 0, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
 
     def loss(pictures: Tensor, chosen: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(model(pictures), labels[chosen], weights[chosen])
 
-    fitted(model, loss, seen, scale.control_steps, kept, blur=False)
+    fitted(model, loss, seen, scale.control_steps, blur=False)
     with torch.no_grad():
         said = torch.cat([model(part) for part in masked_views(unseen.pixels).split(256)]) > 0
-    right = said[:, 0].numpy() == np.isin(cells_of(unseen), present)
     truth = np.isin(cells_of(unseen), present)
+    right = said[:, 0].numpy() == truth
     return float(np.mean([right[truth].mean(), right[~truth].mean()]))
 
 
@@ -273,8 +294,15 @@ class Coder(nn.Module):
         self.encoder, self.inter = model.encoder, model.inter
 
     def forward(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n"]:
-        """The code of faces in [0, 1]."""
+        """The code of faces, rectified."""
         return F.leaky_relu(self.inter.narrow(self.encoder(faces)), 0.1)
+
+
+def kept_json(path: Path, make: Callable[[], Any]) -> Any:
+    """What `make` returns; made once."""
+    if not path.exists():
+        write_json(path, make())
+    return read_json(path)
 
 
 # Faces.
@@ -383,11 +411,11 @@ def trained_values(
 ) -> tuple[SwapAutoencoder, dict[Side, Renders]]:
     """A model of both actors at given yaws, and what it was trained on."""
     sides = {side: faces_of(side, values, scale.faces // len(values), "train") for side in SIDES}
-    return trained(name_of(values).replace(" ", "_"), sides, scale, work), sides
+    return trained(name_of(values), sides, scale.steps, work), sides
 
 
-def trained(name: str, sides: dict[Side, Renders], scale: Scale, work: Path) -> SwapAutoencoder:
-    """The averaged weights after `scale.steps` of the project's own training step."""
+def trained(name: str, sides: dict[Side, Renders], steps: int, work: Path) -> SwapAutoencoder:
+    """The averaged weights after some of the project's own training steps; or what was kept."""
     config = study_config()
     model = build_model(config.model, config.training.seed)
     average = copy.deepcopy(model).requires_grad_(False)
@@ -400,7 +428,7 @@ def trained(name: str, sides: dict[Side, Renders], scale: Scale, work: Path) -> 
     bare = build_optimizer(model, options)
     wrapped, optimizer = fabric.setup(model, bare)
     data = {side: side_data(faces) for side, faces in sides.items()}
-    for step in range(scale.steps):
+    for step in range(steps):
         views = {side: draw_views(data, SIZE, options, step, side, fabric.device) for side in SIDES}
         accumulate_gradient(fabric, wrapped, optimizer, views, options, 1)
         fabric.clip_gradients(wrapped, optimizer, max_norm=options.clip_norm)
@@ -456,14 +484,23 @@ def sampled(model: SwapAutoencoder, seen: Renders, count: int, rng: np.random.Ge
 
 def trained_probe(scale: Scale, work: Path) -> tuple[nn.Module, dict[str, float]]:
     """A network that reads yaw and mouth, and its errors on renders that it never saw."""
-    seen, unseen = any_faces(scale.probe_faces, "train"), any_faces(300, "heldout")
-    probe = build_probe()
-    truth = torch.from_numpy(scaled(seen.truth)).float()
+    probe, kept = build_probe(), work / "probe.pt"
+    if not kept.exists():
+        seen = any_faces(scale.probe_faces, "train")
+        truth = torch.from_numpy(scaled(seen.truth)).float()
 
-    def loss(pictures: Tensor, chosen: Tensor) -> Tensor:
-        return F.smooth_l1_loss(probe(pictures), truth[chosen], beta=0.05)
+        def loss(pictures: Tensor, chosen: Tensor) -> Tensor:
+            return F.smooth_l1_loss(probe(pictures), truth[chosen], beta=0.05)
 
-    fitted(probe, loss, seen, scale.probe_steps, work / "probe.pt", blur=True)
+        fitted(probe, loss, seen, scale.probe_steps, blur=True)
+        torch.save(probe.state_dict(), kept)
+    probe.load_state_dict(torch.load(kept))
+    return probe, kept_json(work / "probe.json", partial(probe_errors, probe))
+
+
+def probe_errors(probe: nn.Module) -> dict[str, float]:
+    """On sharp and on soft faces: mean absolute errors, and the spread of the yaw's."""
+    unseen = any_faces(300, "heldout")
     views = central_views(unseen.pixels, SIZE, STORED / SIZE)
     errors = {}
     for name, sigma in (("sharp", 0.0), ("blurred", 0.8)):
@@ -472,7 +509,7 @@ def trained_probe(scale: Scale, work: Path) -> tuple[nn.Module, dict[str, float]
         errors[f"{name}_yaw_deg"] = float(np.abs(difference[:, 0]).mean())
         errors[f"{name}_yaw_sd_deg"] = float(difference[:, 0].std())
         errors[f"{name}_mouth"] = float(np.abs(difference[:, 1]).mean())
-    return probe, errors
+    return errors
 
 
 def build_probe() -> nn.Module:
@@ -523,14 +560,11 @@ def blurred(pictures: Float[Tensor, "n c s s"], sigma: float) -> Float[Tensor, "
     return F.conv2d(down, taps.transpose(2, 3), groups=channels)
 
 
-def fitted(model: nn.Module, loss: Any, faces: Renders, steps: int, kept: Path, blur: bool) -> None:
-    """Adam with a falling rate on slightly moved and, if wanted, blurred faces; or what was kept.
+def fitted(model: nn.Module, loss: Any, faces: Renders, steps: int, blur: bool) -> None:
+    """Adam with a falling rate on slightly moved and, if wanted, blurred faces.
 
     Blur, because decoders paint softly and the probe must not mind.
     """
-    if kept.exists():
-        model.load_state_dict(torch.load(kept))
-        return
     options = load_config("quick64", ["training.warp=0", "training.rotation_deg=2"]).training
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -545,7 +579,6 @@ def fitted(model: nn.Module, loss: Any, faces: Renders, steps: int, kept: Path, 
         loss(on_grey(blurred(views.face, sigma), blurred(views.mask, sigma)), chosen).backward()
         optimizer.step()
         schedule.step()
-    torch.save(model.state_dict(), kept)
 
 
 def mean_error(found: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"]) -> float:

@@ -12,14 +12,24 @@ import argparse
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from faceswap_lite.actors import render_clip
 from faceswap_lite.actors.clip import truth_path
 from faceswap_lite.config import Config, load_config
+from faceswap_lite.curation import attributes_of, coverage
+from faceswap_lite.evaluation.check import known_attributes, light_of
+from faceswap_lite.evaluation.explain import Background, study_run
+from faceswap_lite.evaluation.verdict import Evidence, Figure, Kind, is_augmented, verdict
 from faceswap_lite.faces import extract_faces, open_face_set
+from faceswap_lite.latent import rebuild
 from faceswap_lite.media import ClipWriter, open_clip
+from faceswap_lite.metrics import psnr_db
+from faceswap_lite.models import SIDES
+from faceswap_lite.outputs import write_json
+from faceswap_lite.training import load_run
 from faceswap_lite.training.loop import train
 
 SOURCE, TARGET = "dara", "bruno"
@@ -35,6 +45,10 @@ SMALL = (
     "model.mask_dims=6", "training.threads=1", "training.minutes=null", "training.lr=2e-3",
     "training.heldout_every=25", "training.heldout_share=0.2", "training.heldout_gap=3",
     "training.preview_every=100000", "training.save_every=500", "training.precision=32-true",
+)  # fmt: skip
+TINY = (
+    "model.encoder_dims=8", "model.inter_dims=16", "model.decoder_dims=4", "model.mask_dims=4",
+    "training.lr=4e-3", "training.heldout_every=50",
 )  # fmt: skip
 PLAIN = tuple(
     f"training.{name}=0"
@@ -56,9 +70,28 @@ STAGES = {
     "early": Stage("source", "target", 250),
     "over": Stage("source_few", "target_few", 2000, (*PLAIN, "training.heldout_by=clip")),
     "limited": Stage("source_closed", "target", 1200),
-    "healthy": Stage("source", "target", 5000),
+    # So small a model that it has learned what it can within minutes.
+    "healthy": Stage("source", "target", 3000, TINY),
 }
 CLIPS = ("unseen", "dark", "turned")
+
+
+class Case(NamedTuple):
+    """What was staged, on which clip it is judged, and what the verdict has to be."""
+
+    run: str
+    clip: str
+    right: Kind
+
+
+CASES = {
+    "stopped early": Case("early", "unseen", "still_improving"),
+    "healthy": Case("healthy", "unseen", "plateau"),
+    "over-fitted: few faces, no augmentation": Case("over", "unseen", "over_fitting"),
+    "data-limited: no open mouths in the source": Case("limited", "unseen", "data_limited"),
+    "out of range: darkened to 15 %": Case("healthy", "dark", "out_of_range"),
+    "out of range: turned beyond the source's p99": Case("healthy", "turned", "out_of_range"),
+}
 
 
 def main() -> None:
@@ -67,8 +100,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/evaluation"))
     options = parser.parse_args()
     stage_faces(options.work)
+    known = {}
     for name in STAGES:
-        stage_run(options.work, name)
+        run = load_run(stage_run(options.work, name), "best")
+        known[name] = study_run(run, run.config.convert)
+    rows = []
+    for title, case in CASES.items():
+        found = verdict(evidence_of(known[case.run], options.work / f"clip_{case.clip}"))
+        rows.append({"staged": title, "right": found.kind == case.right, **found.to_json()})
+        print(f"{title:46} {found.kind:16} {'right' if rows[-1]['right'] else 'WRONG'}")
+        print(f"    {found.sentence}")
+        for finding in found.further:
+            print(f"    further: {finding.sentence}")
+    write_json(options.out / "verdict.json", {"rows": rows})
 
 
 def config_of(*changes: str) -> Config:
@@ -126,6 +170,29 @@ def stage_run(work: Path, name: str) -> Path:
     sets = [open_face_set(work / faces) for faces in (stage.source, stage.target)]
     train(sets[0], sets[1], run, config)
     return run
+
+
+def evidence_of(known: Background, clip: Path) -> Evidence:
+    """What is known of a run and of a clip's faces, as the evaluate stage has it."""
+    run, faces = known.run, open_face_set(clip)
+    crops, masks = faces.crops(run.config.model.size, 0.0), faces.masks(run.config.model.size, 0.0)
+    shown = attributes_of([face.record for face in faces.faces], light_of(crops, masks))
+    covers = {side: coverage(known_attributes(known.known[side]), shown) for side in SIDES}
+    assert known.trust is not None
+    pairs = zip(rebuild(run, crops, "target"), crops / 255, masks, strict=True)
+    return Evidence(
+        history=known.history,
+        seen_faces={side: int(own.seen.sum()) for side, own in known.known.items()},
+        augmented=is_augmented(run.config.training),
+        seen_db=known.seen_db,
+        heldout_db=known.heldout_db,
+        heldout_outside=known.heldout_outside,
+        clip_db=Figure(float(np.mean([psnr_db(*pair) for pair in pairs]))),
+        source_clip=covers["source"],
+        target_clip=covers["target"],
+        trusted=float(known.trust.judge(run, crops, masks).trusted.mean()),
+        trust_bound=f"expected at {known.trust.bound_db:.1f} dB or better",
+    )
 
 
 if __name__ == "__main__":

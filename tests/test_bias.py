@@ -209,14 +209,28 @@ def test_the_study_knows_what_it_renders(study: ModuleType) -> None:
 
 
 def test_the_study_runs_and_goes_on(study: ModuleType, tmp_path: Path) -> None:
-    scale = study.Scale(steps=2, faces=8, heldout=2, samples=16, probe_faces=8, probe_steps=2)
+    scale = study.Scale(
+        steps=2,
+        cell_steps=2,
+        faces=25,
+        heldout=2,
+        samples=16,
+        probe_faces=8,
+        probe_steps=2,
+        heldout_of_cell=2,
+        control_of_cell=2,
+        control_steps=2,
+    )
     probe, errors = study.trained_probe(scale, tmp_path)
     assert set(errors) >= {"sharp_yaw_deg", "blurred_yaw_deg", "sharp_mouth"}
     model, sides = study.trained_values((0.0, 30.0), scale, tmp_path)
-    assert len(sides["source"].pixels) == 8
+    assert len(sides["source"].pixels) == 24
     faces, masks = study.sampled(model, sides["source"], 16, np.random.default_rng(0))
     found = study.read(probe, faces, masks)
     assert found.shape == (16, 2) and np.isfinite(found).all()
+    row = study.row_of(np.arange(22), scale, tmp_path, probe)
+    assert row["swap"]["inputs"] == 3 * scale.heldout_of_cell
+    assert 0 <= row["control"] <= 1
     again, _ = study.trained_values((0.0, 30.0), scale, tmp_path)
     for one, other in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)

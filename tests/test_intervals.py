@@ -12,7 +12,7 @@ from faceswap_lite.metrics import block_length, draw_blocks, interval
 from faceswap_lite.metrics.intervals import best_length
 
 SERIES = 300
-DRAWS = 400
+DRAWS = 300
 
 
 def autoregressive(rho: float, frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -35,7 +35,7 @@ STATISTICS: dict[str, tuple[float, Callable[[np.ndarray, np.ndarray], np.ndarray
 }
 
 
-def handed_out(numbers: list[float]) -> Callable[[np.ndarray], float]:
+def handed_out(numbers: list[np.ndarray]) -> Callable[[np.ndarray], float]:
     left = iter(numbers)
     return lambda i: float(next(left))
 

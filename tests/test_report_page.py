@@ -20,7 +20,8 @@ from PIL import Image
 
 from faceswap_lite.actors import find_actor, random_performance, render_actor
 from faceswap_lite.curation.coverage import Attributes, coverage
-from faceswap_lite.evaluation.page import MontageRow, ResultPictures, Shot, write_report_page
+from faceswap_lite.evaluation.memorisation import MontageRow
+from faceswap_lite.evaluation.page import ResultPictures, Shot, write_report_page
 from faceswap_lite.figures import COLORS
 
 # What the page promises for 60 frames in pictures.
@@ -232,8 +233,11 @@ def a_result(run: int, clip: int, seed: int) -> dict[str, Any]:
             "worst": [121, 122, 40, 200],
         },
         "memorisation": {
-            "generalising_share": 0.83, "distance_ratio": 0.74, "covered_share": 0.9,
-            "uncovered_share": None, "diversity": 0.58, "embedding_top1": 0.99,
+            "score": 0.81, "verdict": "generalises", "generalising_share": 0.83,
+            "distance_ratio": 0.94, "outside_training_range": None,
+            "inside_training_range": {"frames": 200, "generalising_share": 0.9},
+            "errors": {"own": 0.031}, "retrieval": None, "interpolation": {"diversity": 0.68},
+            "per_frame": {"to_own": [0.1, 0.2]}, "reasons": {"retrieval": "no judge of faces"},
         },
         "bias": {"rebuilt": a_bias(seed), "swapped": a_bias(seed + 50)},
         "coverage": a_coverage(seed),
@@ -731,6 +735,24 @@ def test_coverage_names_its_gaps_and_frames_them_on_the_map(page: Page) -> None:
     dots = np.count_nonzero(coverage["pose"]["target"])
     assert len(page.all("#coverage-top circle")) == dots
     assert len(page.all("#coverage-charts .card")) == len(coverage["attributes"])
+
+
+@pytest.mark.slow
+def test_memorisation_is_told_in_numbers_and_pictures(page: Page) -> None:
+    shown = {cell.get_attribute("data-number"): cell.text.replace("\u00a0", " ")
+             for cell in page.all("#memorisation [data-number]")}  # fmt: skip
+    assert "0.810" in shown["score"] and "83 %" in shown["generalising_share"]
+    assert "90 %" in shown["inside_training_range.generalising_share"]
+    assert "no judge of faces" in shown["retrieval"] and "unknown" in shown["retrieval"]
+    assert "Generalises" in page.one("#memorisation-numbers").text
+    page.click("#memorisation summary")
+    assert "errors: own" in page.one("#memorisation details").text
+    assert len(page.all("#montage .card")) == 4
+    titles = page.texts("#montage .card:first-child figcaption")
+    assert (titles[0], titles[-1]) == ("output", "true face")
+    widths = page.run("return [...document.querySelectorAll('#montage img')]"
+                      ".map(i => i.naturalWidth)")  # fmt: skip
+    assert len(widths) == 20 and min(widths) > 0
 
 
 @pytest.mark.slow

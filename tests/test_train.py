@@ -155,6 +155,28 @@ def test_a_plateau_lowers_the_rate_and_says_so(cast: Cast, tmp_path: Path) -> No
     assert "step 20" in drops[0] and "from 1 to 0.5 of training.lr" in drops[0]
 
 
+def test_a_look_at_heldout_faces_is_logged_and_changes_nothing(cast: Cast, tmp_path: Path) -> None:
+    said: list[str] = []
+    config = with_training(cast.config, steps=8, heldout_every=2)
+    train(
+        open_face_set(cast.source), open_face_set(cast.target), tmp_path / "often", config,
+        say=said.append,
+    )  # fmt: skip
+    run_steps(cast, tmp_path / "never", steps=8, heldout_every=100)
+    often, never = (checkpoint_tensors(tmp_path / name, 8) for name in ("often", "never"))
+    assert [name for name in never if not torch.equal(often[name], never[name])] == []
+    looks = [line for line in log_lines(tmp_path / "often") if "heldout" in line]
+    assert [line["step"] for line in looks] == [0, 2, 4, 6, 8]
+    for side in ("source", "target"):
+        for name in (f"heldout_{side}_psnr_db", f"seen_{side}_psnr_db"):
+            assert all(5 < line[name] < 50 for line in looks)
+            assert looks[-1][name] > looks[0][name]
+        assert all(-1 <= line[f"heldout_{side}_ssim"] <= 1 for line in looks)
+    last = looks[-1]
+    decibels = (last["heldout_source_psnr_db"] + last["heldout_target_psnr_db"]) / 2
+    assert any(f"held out {last['heldout']:.3f} ({decibels:.1f} dB)" in line for line in said)
+
+
 def test_the_best_weights_are_those_of_the_lowest_heldout_loss(cast: Cast, tmp_path: Path) -> None:
     """After step 30 the rate is absurd, so that what comes then is worse."""
     run_steps(cast, tmp_path / "run", steps=30, lr=3e-3)

@@ -49,6 +49,10 @@ class Attributes:
     def __len__(self) -> int:
         return len(self.yaw_deg)
 
+    def only(self, wanted: Bool[np.ndarray, " n"]) -> "Attributes":
+        """Those that are wanted, in their order."""
+        return Attributes(*(getattr(self, field.name)[wanted] for field in fields(self)))
+
 
 def attributes_of(
     records: Sequence[FaceRecord], light: Float[np.ndarray, " n"] | None = None

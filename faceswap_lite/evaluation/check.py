@@ -225,7 +225,7 @@ def clip_attributes(
     `truth`: a rendered actor's landmarks by frame; openings come from them. Faces in gaps that were
     filled are nowhere outside: nobody saw them.
     """
-    rows = []
+    rows: list[list[float | None]] = []
     for placement in placements:
         if placement.found is None:
             rows.append([None] * 4)
@@ -332,7 +332,7 @@ def _summarise(
     if looked.frames > with_face:
         missing = looked.frames - with_face
         lines.append(f"in {missing} of {looked.frames} frames the face to swap was not found")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for one in outside:
         frames = len(np.unique(looked.frame[one.faces]))
         lines.append(f"{frames} frames {one.words}")
@@ -348,10 +348,10 @@ def _summarise(
     why = reasons(scores, outside, painted)
     doubts = [words for words, good in zip(why, scores.trusted, strict=True) if not good]
     beyond = [row for row in rows if row["person"] == painted and row["attribute"] != "light"]
-    worst = max(beyond, key=lambda row: row["frames"], default=None)
-    wide = worst is not None and worst["frames"] > UNSHOWN * len(judged)
+    # Rows come with the most frequent first.
+    wide = [row["words"] for row in beyond if row["frames"] > UNSHOWN * len(judged)]
     return {
-        "verdict": verdict(share, doubts, worst["words"] if wide else ""),
+        "verdict": verdict(share, doubts, wide[0] if wide else ""),
         "lines": lines,
         "frames": looked.frames,
         "frames_with_face": with_face,

@@ -32,7 +32,7 @@ from .judge import Judge, build_judges
 from .measures import METRICS, differences, figures, judge_difference, plain
 from .memorisation import MontageRow
 from .page import ResultPictures, Shot, write_report_page
-from .walk import Instruments, Series, walk_clip
+from .walk import Instruments, Series, Walked, walk_clip
 
 SCHEMA = 2
 

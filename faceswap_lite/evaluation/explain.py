@@ -143,7 +143,7 @@ def explain(
     report = {
         "verdict": verdict(_evidence(background, clip_db, covers, scores)).to_json(),
         "trust": _trust_json(background, seen, shown, scores, errors, series, faces),
-        "memorisation": None if remembered is None else _memory_json(remembered),
+        "memorisation": None if remembered is None else remembered.to_json(),
         "bias": _bias_json(faces, reader),
         "coverage": covers[background.painted].to_json() if background.painted in covers else None,
         "missing": background.troubles,
@@ -252,26 +252,6 @@ def _trust_json(
         "spearman": plain(spearman(scores.expected_error, errors)),
         "outside": outside,
         "worst": frames[worst].tolist(),
-    }
-
-
-def _memory_json(found: Memorisation) -> dict[str, Any]:
-    """Its figures in one level for who reads them, and all of it beneath."""
-    details = found.to_json()
-    inside, beyond = details["inside_training_range"], details["outside_training_range"]
-    return {
-        "score": plain(details["score"]),
-        "verdict": details["verdict"],
-        "generalising_share": plain(details["generalising_share"]),
-        "covered_share": plain(inside["generalising_share"]) if inside else None,
-        "uncovered_share": plain(beyond["generalising_share"]) if beyond else None,
-        "distance_ratio": plain(details["distance_ratio"]),
-        "retrieval": plain(details["retrieval"]),
-        "retrieval_by_pixels": plain(details["retrieval_by_pixels"]),
-        "diversity": plain(details["interpolation"]["diversity"]),
-        "near_seen_share": plain(details["interpolation"]["near_seen_share"]),
-        "same_person_share": plain(details["interpolation"]["same_person_share"]),
-        "details": details,
     }
 
 

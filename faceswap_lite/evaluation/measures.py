@@ -167,7 +167,7 @@ METRICS: dict[str, Metric] = {
         _spread("yaw_deg", "target_yaw_deg"),
     ),
     "yaw_error_deg": Metric(
-        "Yaw error", "°", "lower", "pose", "read with yaw_noise_deg beside it",
+        "Yaw error", "°", "lower", "pose", "read it beside the estimator's own noise",
         _error("yaw_deg", "target_yaw_deg"),
     ),
     "pose_error_deg": Metric(

@@ -422,13 +422,19 @@ def montage(
 ) -> list[MontageRow]:
     """The most suspicious outputs, and the middling ones. `frames`: their numbers in the clip.
 
-    An output that was not embedded has no picture "by embedding".
+    Neighbours in time, which look alike, are passed over; so is what was not embedded, where some
+    was: without any there are no pictures "by embedding".
     """
     suspicion = found.suspicion()
     order = np.argsort(-suspicion, kind="stable")
-    start = max(worst, (len(order) - middle) // 2)
+    embedded = found.by_embedding[order] >= 0
+    order = order[embedded] if embedded.any() else order
+    apart = len(suspicion) // (4 * (worst + middle))
+    first = _apart(order, worst, apart)
+    rest = order[~np.isin(order, first)]
+    second = rest[max(0, (len(rest) - middle) // 2) :][:middle].tolist()
     rows = []
-    for place in [*order[:worst].tolist(), *order[start : start + middle].tolist()]:
+    for place in [*first, *second]:
         nearest: Mapping[str, Int[np.ndarray, " n"]] = {
             "by pixels": found.by_pixels,
             "by embedding": found.by_embedding,
@@ -448,6 +454,15 @@ def montage(
         )
         rows.append(MontageRow(number, pictures, words))
     return rows
+
+
+def _apart(order: Int[np.ndarray, " n"], count: int, apart: int) -> list[int]:
+    """The first `count` places of the order with more than `apart` between each two."""
+    chosen: list[int] = []
+    for place in order.tolist():
+        if len(chosen) < count and all(abs(place - other) > apart for other in chosen):
+            chosen.append(place)
+    return chosen
 
 
 def montage_sheet(rows: Sequence[MontageRow]) -> UInt8[np.ndarray, "h w 3"]:

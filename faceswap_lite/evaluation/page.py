@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from ..figures import COLORS
 from ..outputs import write_text
 from ..pages import fill_template, jpeg_bytes, page_base64, page_json, page_number
+from .memorisation import MontageRow
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -44,15 +45,6 @@ class Shot:
     mask: UInt8[np.ndarray, "h w"]
     rebuilt: UInt8[np.ndarray, "s s 3"]
     numbers: dict[str, float]
-
-
-@dataclass(frozen=True)
-class MontageRow:
-    """An output beside the known faces nearest to it, by the column's title, in order."""
-
-    frame: int
-    pictures: dict[str, UInt8[np.ndarray, "s s 3"]]
-    words: str
 
 
 @dataclass(frozen=True)

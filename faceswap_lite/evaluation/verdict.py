@@ -411,7 +411,10 @@ def _data_limited(evidence: Evidence) -> Finding | None:
 
 
 class Beyond(NamedTuple):
-    """Which faces of a clip, and why: in words, with the share that each concerns."""
+    """Which faces of a clip, and why: in words, with the share that each concerns.
+
+    Both ends of an attribute stand together; the attribute that concerns most faces comes first.
+    """
 
     flags: Bool[np.ndarray, " n"]
     what: list[tuple[str, float]]
@@ -425,37 +428,42 @@ def beyond_both(source: Coverage | None, target: Coverage | None) -> Beyond | No
     """
     if source is None or target is None:
         return None
-    flags = np.zeros(source.target_faces, bool)
-    what = []
+    found = []
     for name, side in _attribute_sides(source):
         if name not in target.attributes:
             continue
         one, other = source.attributes[name], target.attributes[name]
+        wider = min if side == "below" else max
+        limit = wider(coverage.limits[side == "above"] for coverage in (one, other))
         both = getattr(one, side) & getattr(other, side)
-        if both.any():
-            wider = min if side == "below" else max
-            limit = wider(coverage.limits[side == "above"] for coverage in (one, other))
-            what.append((_words(name, side, limit), float(both.mean())))
-        flags |= both
-    return Beyond(flags, sorted(what, key=lambda part: -part[1]))
+        found.append((name, _words(name, side, limit), both))
+    return _gather(found, source.target_faces)
 
 
 def lacking_in_source(source: Coverage, target: Coverage | None) -> Beyond:
     """The clip's faces that are outside of the source's set alone. Light is no lack of footage:
     two people's skins differ, too."""
-    flags = np.zeros(source.target_faces, bool)
-    what = []
+    found = []
     for name, side in _attribute_sides(source):
         if name == "light":
             continue
         own = getattr(source.attributes[name], side)
         if target is not None and name in target.attributes:
             own = own & ~getattr(target.attributes[name], side)
-        if own.any():
-            limit = source.attributes[name].limits[side == "above"]
-            what.append((f"no source {_words(name, side, limit)}", float(own.mean())))
-        flags |= own
-    return Beyond(flags, sorted(what, key=lambda part: -part[1]))
+        limit = source.attributes[name].limits[side == "above"]
+        found.append((name, f"no source {_words(name, side, limit)}", own))
+    return _gather(found, source.target_faces)
+
+
+def _gather(found: Sequence[tuple[str, str, Bool[np.ndarray, " n"]]], faces: int) -> Beyond:
+    """Attributes, words and flags of both ends of each, put together."""
+    flags = np.logical_or.reduce([np.zeros(faces, bool), *(own for _, _, own in found)])
+    of_both: dict[str, float] = {}
+    for name, _, own in found:
+        of_both[name] = of_both.get(name, 0.0) + float(own.mean())
+    there = [(name, words, float(own.mean())) for name, words, own in found if own.any()]
+    there.sort(key=lambda part: (-of_both[part[0]], part[0], -part[2]))
+    return Beyond(flags, [(words, share) for _, words, share in there])
 
 
 def _attribute_sides(coverage: Coverage) -> list[tuple[str, Literal["below", "above"]]]:

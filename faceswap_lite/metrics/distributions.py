@@ -6,7 +6,6 @@ do not. None where too little is left to say anything.
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import rankdata
 
 from .clips import FEWEST_PAIRS, correlation, finite_pairs, varies
 
@@ -22,7 +21,7 @@ def spearman(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float | 
     a, b = finite_pairs(a, b)
     if not (varies(a) and varies(b)):
         return None
-    return correlation(rankdata(a), rankdata(b))
+    return correlation(_ranks(a), _ranks(b))
 
 
 def auroc(positive: Float[np.ndarray, " n"], negative: Float[np.ndarray, " m"]) -> float | None:
@@ -35,7 +34,7 @@ def auroc(positive: Float[np.ndarray, " n"], negative: Float[np.ndarray, " m"]) 
     n, m = len(positive), len(negative)
     if not (n and m):
         return None
-    ranks = rankdata(np.concatenate([positive, negative]))
+    ranks = _ranks(np.concatenate([positive, negative]))
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 
@@ -99,3 +98,9 @@ def series_noise(values: Float[np.ndarray, " n"]) -> float | None:
 def finite(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
     """The values that are there, as float64."""
     return values[np.isfinite(values)].astype(np.float64)
+
+
+def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Places in order, from 1; equal values share the mean of theirs."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum() - (counts - 1) / 2)[which]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 # Lags in a row that must say nothing before the likeness counts as faded, at least.
 FADED_LAGS = 5
@@ -115,8 +115,8 @@ def interval(
     if not np.isfinite(value) or frames < FEWEST_BLOCKS or 2 * len(drawn) < len(draws):
         return Interval(value, float("nan"), float("nan"))
     blocks = _blocks(draws)
-    wide = t.ppf((1 + level) / 2, blocks - 1) * np.sqrt(blocks / (blocks - 1))
-    low, high = np.quantile(drawn, norm.cdf([-wide, wide]))
+    wide = stdtrit(blocks - 1, (1 + level) / 2) * np.sqrt(blocks / (blocks - 1))
+    low, high = np.quantile(drawn, ndtr([-wide, wide]))
     return Interval(value, float(low), float(high))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -43,6 +42,9 @@ def build_lpips(path: Path) -> Callable[[Picture, Picture], float]:
     metric", eq. 1, version 0.1 of their weights.
     Raises: FaceswapError, one line, when a file is missing, unreadable or does not hold what fits.
     """
+    # Slow to import, and needed by nobody who brings no weights.
+    import torchvision
+
     tensors = _read(path)
     # Without numbers: these would be drawn, slowly and from everyone's generator.
     with torch.device("meta"):
