@@ -106,10 +106,11 @@ def bench(run: TrainedRun, side: str, faces: int, folder: Path) -> dict[str, Any
     for row in directions(run, known, readings, reader):
         rows.append(row)
         shares = [row[name]["slope"] for name in ("straight", "bent", *PENALTIES)]
-        shown = "".join(f"{share:{width}.2f}" for share, width in zip(shares, (10, 7, 7, 7)))
+        widths = zip(shares, (10, 7, 7, 7), strict=True)
+        shown = "".join(f"{share or np.nan:{width}.2f}" for share, width in widths)
         print(
             f"{row['attribute']:12}{row['deviation']:10.3f}{row['r2']:7.2f}{shown}"
-            f"  {row['chosen']}, rising {row[row['chosen']]['rising_share']:.2f}"
+            f"  {row['chosen']}, rising {row[row['chosen']]['rising_share'] or np.nan:.2f}"
         )
     between = middles(run, known, readings, folder)
     figures = {

@@ -89,11 +89,11 @@ class Scale:
     heldout: int = 120
     """Of each trained value."""
     heldout_of_cell: int = 20
-    control_of_cell: int = 40
+    control_of_cell: int = 60
     samples: int = 1000
     probe_faces: int = 1600
     probe_steps: int = 1000
-    control_steps: int = 600
+    control_steps: int = 1200
 
 
 @dataclass(frozen=True)
@@ -229,13 +229,14 @@ def row_of(
 ) -> dict[str, Any]:
     """What one training makes of swaps and reconstructions of all combinations."""
     count, everything = len(present), np.arange(len(YAWS) * len(MOUTHS))
-    sides = {
+    sides: dict[Side, Renders] = {
         "source": cell_faces("source", present, scale.faces // count, "train"),
         "target": cell_faces("target", everything, scale.faces // len(everything), "train"),
     }
     model = trained(f"cells_{count}", sides, scale.cell_steps, work)
     row: dict[str, Any] = {"present": count, "cells": present.tolist()}
-    for what, side in (("swap", "target"), ("rebuilt", "source")):
+    asked: dict[str, Side] = {"swap": "target", "rebuilt": "source"}
+    for what, side in asked.items():
         inputs = cell_faces(side, everything, scale.heldout_of_cell, "heldout")
         truth = cells_of(inputs)
         outputs = read(probe, *painted(model, inputs.pixels))
@@ -268,10 +269,7 @@ def control(present: Int[np.ndarray, " k"], scale: Scale) -> float:
         cell_faces("source", everything, count, kind)
         for count, kind in ((scale.control_of_cell, "train"), (scale.heldout_of_cell, "heldout"))
     )
-    config = study_config().model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        model = nn.Sequential(Coder(build_model(config, 3)), nn.Linear(config.inter_dims, 1))
+    model = Control()
     labels = torch.from_numpy(np.isin(cells_of(seen), present)).float()[:, None]
     weights = torch.where(labels > 0, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
 
@@ -286,16 +284,20 @@ def control(present: Int[np.ndarray, " k"], scale: Scale) -> float:
     return float(np.mean([right[truth].mean(), right[~truth].mean()]))
 
 
-class Coder(nn.Module):
-    """A model's encoder up to its code."""
+class Control(nn.Module):
+    """The study's model up to its code, and one number from there."""
 
-    def __init__(self, model: SwapAutoencoder):
+    def __init__(self) -> None:
         super().__init__()
-        self.encoder, self.inter = model.encoder, model.inter
+        config = study_config().model
+        self.model = build_model(config, 3)
+        self.out = nn.Linear(config.inter_dims, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
 
-    def forward(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n"]:
-        """The code of faces, rectified."""
-        return F.leaky_relu(self.inter.narrow(self.encoder(faces)), 0.1)
+    def forward(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 1"]:
+        """Above 0: of a combination in training."""
+        return self.out(F.leaky_relu(self.model.encode(faces), 0.1))
 
 
 def kept_json(path: Path, make: Callable[[], Any]) -> Any:
@@ -373,7 +375,7 @@ def render_face(
     return pixels
 
 
-def by_chance(rng: np.random.Generator) -> dict[str, float]:
+def by_chance(rng: np.random.Generator) -> dict[str, Any]:
     """All of a face's state but yaw and mouth."""
     return {
         "pitch_deg": float(np.clip(rng.normal(0, 2), -5, 5)),
@@ -476,6 +478,7 @@ def sampled(model: SwapAutoencoder, seen: Renders, count: int, rng: np.random.Ge
         ]
     )
     faces, masks = model.decode(torch.from_numpy(drawn).float(), "source")
+    assert masks is not None, "the study's model paints masks"
     return faces, masks
 
 
@@ -592,13 +595,17 @@ def draw(path: Path, numbers: dict[str, Any], readings: dict[str, Float[np.ndarr
     """Above: yaws of one value, of two far ones, of two near ones. Below: the combinations."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11.0, 6.4), dpi=DOTS_PER_INCH, layout="constrained")
+    figure: Any = Figure(figsize=(11.0, 6.4), dpi=DOTS_PER_INCH, layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.0, 1.0), hspace=0.06)
     pairs = numbers["values"]["pairs"]
     for axes, (which, pair) in zip(above.subplots(1, len(pairs)), pairs.items(), strict=True):
         draw_pair(axes, which, pair, readings)
     rows = numbers["combinations"]
     left, right = below.subfigures(1, 2, width_ratios=(2.0, 1.1))
+    left.suptitle(
+        "Swaps from a source with 3, 8, 15, 22 combinations",
+        color=INK, fontsize=10.5, fontweight="bold", x=0.02, ha="left",
+    )  # fmt: skip
     for axes, row in zip(left.subplots(1, len(rows)), rows, strict=True):
         shown = draw_cells(axes, row, first=row is rows[0])
     bar = left.colorbar(shown, ax=left.axes, orientation="horizontal", fraction=0.06, aspect=50)
@@ -622,17 +629,19 @@ def draw_pair(
     axes.fill_between(at, summed, color=COLORS[5], alpha=0.45, linewidth=0)
     axes.plot(at, summed, color=COLORS[5], linewidth=1.2, label="two trainings, one yaw each")
     axes.plot(at, merged, color=COLORS[1], linewidth=2.0, label="one training, both yaws")
-    for value in (low, high):
-        axes.axvline(value, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+    top = 1.3 * max(summed.max(), merged.max())
+    axes.vlines((low, high), 0, 0.8 * top, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
     found = pair["sampled"]
-    told = {
-        "far": f"Far yaws add up: L1 {found['l1']:.2f}",
-    }.get(which, f"{high - low:g}° apart: {modes(found['modes'])}, sum {found['modes_of_sum']}")
-    plain(axes, told, "yaw of what is painted, degrees")
-    axes.set_ylim(0, 1.32 * max(summed.max(), merged.max()))
+    if which == "far":
+        title = f"{high - low:g}° apart: they add up (L1 {found['l1']:.2f})"
+        axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="upper center")
+    else:
+        title = f"{high - low:g}° apart: {modes(found['modes'])} (sum: {found['modes_of_sum']})"
+    plain(axes, title, "yaw of what is painted, degrees; dashed: trained on")
+    axes.set_xticks(np.arange(*((-10, 41, 10) if which == "far" else (-4, high + 5, 4))))
+    axes.set_ylim(0, top)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper center", ncols=1)
 
 
 def modes(count: int) -> str:
@@ -656,7 +665,7 @@ def draw_cells(axes: Any, row: dict[str, Any], first: bool) -> Any:
     axes.set_yticks(range(5), [f"{mouth:g}" for mouth in MOUTHS] if first else [""] * 5, fontsize=7)
     axes.set_xlabel("yaw, degrees", color=INK, fontsize=8)
     if first:
-        axes.set_ylabel("mouth (framed: in training)", color=INK, fontsize=8)
+        axes.set_ylabel("mouth; framed: in training", color=INK, fontsize=8)
     axes.tick_params(colors=QUIET, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -673,13 +682,13 @@ def draw_rates(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     axes.plot(
         counts, [row["control"] for row in rows],
         color=INK, marker="s", markersize=4, linewidth=1.0, linestyle=(0, (4, 3)),
-        label="control: told apart",
+        label="control: a classifier",
     )  # fmt: skip
-    plain(axes, "Unseen combinations are reached", "combinations in training, of 25")
-    axes.set_ylabel("share of unseen ones", color=INK, fontsize=9)
+    plain(axes, "Unseen combinations that are reached", "combinations in training, of 25")
+    axes.set_ylabel("share of faces of unseen combinations", color=INK, fontsize=8)
     axes.set_xticks(counts)
     axes.set_ylim(0, 1.05)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
 
 
 def plain(axes: Any, title: str, x_label: str) -> None:

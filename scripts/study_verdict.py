@@ -71,7 +71,7 @@ STAGES = {
     "over": Stage("source_few", "target_few", 2000, (*PLAIN, "training.heldout_by=clip")),
     "limited": Stage("source_closed", "target", 1200),
     # So small a model that it has learned what it can within minutes.
-    "healthy": Stage("source", "target", 3000, TINY),
+    "healthy": Stage("source", "target", 8000, TINY),
 }
 CLIPS = ("unseen", "dark", "turned")
 
@@ -132,12 +132,12 @@ def stage_faces(work: Path) -> None:
         extract_faces(takes[side], work / side, config.extract)
         extract_faces(takes[side][:FEW_TAKES], work / f"{side}_few", config.extract)
     keep_closed(work / "source", work / "source_closed")
-    for seed, clip, yaw in ((6, "unseen", YAW_DEG), (7, "turned", FAR_YAW_DEG)):
+    for seed, name, yaw in ((6, "unseen", YAW_DEG), (7, "turned", FAR_YAW_DEG)):
         part = {"actor": TARGET, "twin": None, "seed": seed, "frames": 80, "max_yaw_deg": yaw}
-        render_clip(config.render.model_copy(update=part), work / f"{clip}.mp4")
+        render_clip(config.render.model_copy(update=part), work / f"{name}.mp4")
     darken(work / "unseen.mp4", work / "dark.mp4")
-    for clip in CLIPS:
-        extract_faces([work / f"{clip}.mp4"], work / f"clip_{clip}", config.extract)
+    for name in CLIPS:
+        extract_faces([work / f"{name}.mp4"], work / f"clip_{name}", config.extract)
 
 
 def keep_closed(faces: Path, out: Path) -> None:

@@ -62,7 +62,7 @@ class PlantedModel(SwapAutoencoder):
 
     def encode(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n"]:
         grey = faces.mean(1).flatten(1)  # (b, s * s)
-        return grey.mean(1, keepdim=True) * self.true + 60 * grey @ self.textures.T @ self.others
+        return grey.mean(1, keepdim=True) * self.true + 30 * grey @ self.textures.T @ self.others
 
     def decode(self, code: Float[Tensor, "b n"], side: Side) -> Painted:
         grey = (code @ self.true / (self.true @ self.true)).clamp(0, 1)

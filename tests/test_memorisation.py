@@ -73,7 +73,8 @@ class Sees(SwapAutoencoder):
         return functional.interpolate(soft, faces.shape[-1]).flatten(1)
 
     def decode(self, code: Float[Tensor, "b n"], side: Side) -> Painted:
-        return code.reshape(len(code), 3, SIDE_PX, SIDE_PX), None
+        size = round((code.shape[1] / 3) ** 0.5)
+        return code.reshape(len(code), 3, size, size), None
 
     def forward(self, source: Any, target: Any) -> Any:
         raise NotImplementedError
@@ -162,6 +163,11 @@ def test_half_of_the_way_to_the_memory_is_half_of_the_novelty() -> None:
     )
     assert found.novelty_rebuilt == pytest.approx(0.5, abs=0.03)
     assert found.verdict == "between"
+    outputs = (0.6 * nearest + 0.4 * UNSEEN).astype(np.float32) / 255
+    found = memorisation(
+        run, known_of(run, SEEN), outputs, UNSEEN, masks, None, None, "cosine", rng=rng()
+    )
+    assert found.generalising_share == 0 and (found.to_own < found.truth_to_seen).all()
 
 
 def masked(crops: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ def test_slow_series_are_less_sure_than_quick_ones() -> None:
         found = figures(series(psnr_db=30 + values), seed=0)["heldout_psnr_db"]
         assert found is not None
         widths.append(found.high - found.low)
-    assert widths[1] > 2 * widths[0]
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_a_difference_within_the_noise_is_not_real_and_one_beyond_is() -> None:
@@ -86,7 +86,7 @@ def test_a_difference_within_the_noise_is_not_real_and_one_beyond_is() -> None:
     metric = METRICS["heldout_psnr_db"]
     for other, real in ((same, False), (better, True)):
         gap = differences(a, other, seed=0)["heldout_psnr_db"]
-        found = judge_difference(metric, 30, 30 + gap.value, gap)
+        found = judge_difference(metric, 30.0, 30 + gap.value, gap)
         assert found["real"] is real
         assert found["better"] == ("b" if real else None)
     # Paired: the swing that both share does not widen the interval.
@@ -114,5 +114,5 @@ def test_who_is_better_depends_on_what_is_good(
 
 def test_an_interval_that_is_not_known_proves_nothing() -> None:
     gap = Interval(1.0, float("nan"), float("nan"))
-    found = judge_difference(METRICS["heldout_psnr_db"], 30, 31, gap)
+    found = judge_difference(METRICS["heldout_psnr_db"], 30.0, 31.0, gap)
     assert not found["real"] and found["better"] is None and found["low"] is None

@@ -103,7 +103,8 @@ def test_a_look_at_heldout_faces_measures_seen_ones_beside_them(cast: Cast) -> N
     groups = describe_run(faces, open_face_set(cast.target), config).source.groups
     data = load_side(faces, 32, config.training, groups)
     assert len(data.seen) > SEEN_FACES
-    data = replace(data, seen=data.seen[:SEEN_FACES])
+    rows = {name: getattr(data, name)[:SEEN_FACES] for name in ("seen", "weights", "since")}
+    data = replace(data, **rows)
     average = build_model(config.model, 0)
     figures = heldout_figures(average, data, 32, config.training, "source")
     assert figures["heldout_source"] == heldout_loss(average, data, 32, config.training, "source")

@@ -268,8 +268,7 @@ def test_distrust_and_a_bad_rebuild_are_out_of_range() -> None:
     assert verdict(replace(base, trusted=0.9)).kind == "plateau"
     found = verdict(replace(base, trusted=0.2))
     assert found.kind == "out_of_range" and "20 % of it (error below 0.05)" in found.sentence
-    figures = {"target": Figure(30.0)}
-    rebuilt = replace(base, heldout_db=figures, clip_db=Figure(23.0, 22.0, 24.0))
+    rebuilt = replace(base, heldout_db={"target": Figure(30.0)}, clip_db=Figure(23.0, 22.0, 24.0))
     assert "7.0 dB worse" in verdict(rebuilt).sentence
     assert verdict(replace(rebuilt, clip_db=Figure(25.0))).kind == "plateau"
 

@@ -422,7 +422,7 @@ def _verdict_lines(result: dict[str, Any]) -> list[str]:
     verdict = result["verdict"]
     for finding in (verdict, *verdict["further"]):
         lines.append(f"{finding['sentence']} {finding['advice'].capitalize()}.")
-    return lines
+    return lines + [one["sentence"] for one in result["held_back"]]
 
 
 def _line(name: str, figure: dict[str, Any], note: str) -> str:

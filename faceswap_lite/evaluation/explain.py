@@ -12,14 +12,15 @@ from ..conversion.sides import painted_side, shown_side
 from ..curation import Attributes, Coverage, coverage
 from ..errors import FaceswapError
 from ..faces import Embedder, build_embedder
-from ..latent import KnownFaces, Reader, Readings, known_faces, rebuild
+from ..latent import KnownFaces, Reader, known_faces, rebuild
 from ..metrics import psnr_db, spearman
 from ..metrics.intervals import block_length, draw_blocks, interval
 from ..models import SIDES, Side
 from ..training import TrainedRun
 from ..training.history import History, read_history
-from .bias import attribute_bias
+from .bias import AttributeBias, attribute_bias
 from .check import clip_attributes, find_outside, known_attributes, light_of, pick_worst
+from .held_back import held_back
 from .measures import plain
 from .memorisation import Memorisation, MontageRow, crop_embedder, memorisation, montage
 from .trust import Trust, TrustScores, as_db, fit_trust, rms_inside
@@ -139,12 +140,20 @@ def explain(
                 faces.crops,
                 series.index[faces.rows].tolist(),
             )
-    clip_db = _figure(as_db(errors))
+    rebuilt, swapped = _biases(faces, reader)
+    held = held_back(
+        rebuilt, swapped, seen.get(background.painted), shown, covers.get(background.painted)
+    )
+    found = verdict(_evidence(background, _figure(as_db(errors)), covers, scores)).to_json()
     report = {
-        "verdict": verdict(_evidence(background, clip_db, covers, scores)).to_json(),
+        "verdict": {**found, "evidence": [*found["evidence"], *(one.sentence for one in held)]},
         "trust": _trust_json(background, seen, shown, scores, errors, series, faces),
         "memorisation": None if remembered is None else remembered.to_json(),
-        "bias": _bias_json(faces, reader),
+        "bias": {
+            "rebuilt": {name: bias.to_json() for name, bias in rebuilt.items()},
+            "swapped": {name: bias.to_json() for name, bias in swapped.items()},
+        },
+        "held_back": [one.to_json() for one in held],
         "coverage": covers[background.painted].to_json() if background.painted in covers else None,
         "missing": background.troubles,
     }
@@ -255,20 +264,16 @@ def _trust_json(
     }
 
 
-def _bias_json(faces: ClipFaces, reader: Reader) -> dict[str, Any]:
-    """What became of each attribute, all read by one instrument from pictures of one size."""
+def _biases(
+    faces: ClipFaces, reader: Reader
+) -> tuple[dict[str, AttributeBias], dict[str, AttributeBias]]:
+    """What becomes of each attribute, rebuilt and swapped: read by one instrument, at one size."""
     count = len(faces.rows)
     some = np.unique(np.linspace(0, count - 1, min(count, JUDGED_FACES)).round().astype(int))
     masks = faces.masks[some]
     inputs = reader(faces.crops[some], masks)
-
-    def against(outputs: Readings) -> dict[str, Any]:
-        return {name: bias.to_json() for name, bias in attribute_bias(inputs, outputs).items()}
-
-    return {
-        "rebuilt": against(reader(faces.rebuilt[some], masks)),
-        "swapped": against(reader(faces.swapped[some], masks)),
-    }
+    rebuilt = attribute_bias(inputs, reader(faces.rebuilt[some], masks))
+    return rebuilt, attribute_bias(inputs, reader(faces.swapped[some], masks))
 
 
 def _along(

@@ -37,7 +37,7 @@ class Metric:
     of: Callable[[Columns], float | None]
 
 
-def _finite(values: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+def _finite(values: Float[np.ndarray, " m"]) -> Float[np.ndarray, " k"]:
     return values[np.isfinite(values)]
 
 

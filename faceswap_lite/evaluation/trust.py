@@ -6,9 +6,9 @@ answer shakes when the input is moved by a pixel. What error they stand for is l
 whose error is known: the run's held-out faces, and the same ones disturbed.
 
 Codes alone are blind to light: a darkened face's code shrinks toward the middle of all codes, and
-lies nearer to seen ones than many a good face's. Its picture does not. Beside the picture's distance
-the code's was given no weight on any of four real sides (scripts/bench_trust.py): it is kept as a
-figure, and for models whose codes say more.
+lies nearer to seen ones than many a good face's. Its picture does not. Beside the picture's
+distance the code's got no weight on any of four real sides (scripts/bench_trust.py): it is kept as
+a figure, and for models whose codes say more.
 """
 
 from collections.abc import Callable
@@ -29,9 +29,9 @@ from ..training import TrainedRun
 SIGNS = ("distance", "look_distance", "view_spread")
 
 BOUND_FACTOR = 2.0
-"""A face is trusted up to this many times the usual (median) error of held-out faces. Held-out faces
-lie close in time to seen ones: at a high percentile of their errors, half of an unseen clip's own
-errors lay within a decibel of the bound, nearer than any expectation comes."""
+"""A face is trusted up to this many times the usual (median) error of held-out faces. Those lie
+close in time to seen ones: the 95th percentile of their errors was exceeded by 20 to 100 % of the
+frames of four real clips of the same people."""
 
 NEIGHBOURS = 3
 

@@ -3,6 +3,7 @@
 Each writes a sheet (PNG) and its numbers (JSON) beside it, and asked again does nothing twice.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,7 @@ MOST_READ = 400
 """Faces of a side that are read; more would cost time and hardly move a direction."""
 
 SWEPT_FACES = 6
+DIRECTION_KEY = "faceswap_lite_direction"
 FEWEST_FACES = 30
 
 # Recorded clips hardly change in colour, so each face gets a known change: up to so much either
@@ -284,7 +286,7 @@ def find_direction(
         "deviation": shapes[chosen].deviation,
         "known_change": studied.changed,
         "r2_blocked": r2,
-        **({"split_half_cosine": _split_half(studied)} if studied.changed else {}),
+        **(_of_changes(studied) if studied.changed else {}),
         "chosen": chosen,
         "seen": {name: trial.figures() for name, trial in trials.items()},
         "heldout": {name: trial.figures() for name, trial in sweeps.items()},
@@ -311,12 +313,15 @@ def _merit(trial: Sweep) -> float:
     return trial.slope * trial.rising if np.isfinite(trial.slope * trial.rising) else 0.0
 
 
-def _split_half(studied: Studied) -> float:
-    """Cosine of the patterns of the earlier and of the later half of the faces."""
+def _of_changes(studied: Studied) -> dict[str, float]:
+    """How well changes of codes tell the changes, and how alike the earlier and later half are."""
     codes, values = _moves(studied)
     half = len(values) // 2
     one, other = pattern(codes[:half], values[:half]), pattern(codes[half:], values[half:])
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+    return {
+        "r2_of_change_blocked": cross_validated_r2(codes, values, studied.clips),
+        "split_half_cosine": float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other))),
+    }
 
 
 def _store(
@@ -325,32 +330,35 @@ def _store(
 ) -> None:  # fmt: skip
     """Write a direction. Its vectors are per unit of the attribute."""
     facts = {
-        "format": "faceswap_lite direction 1",
+        "version": 1,
         "run": run.fingerprint,
         "attribute": attribute,
         "side": side,
         "job": job,
-        "middle": repr(direction.middle),
-        "deviation": repr(direction.deviation),
-        "known_change": "yes" if changed else "no",
+        "middle": direction.middle,
+        "deviation": direction.deviation,
+        "known_change": changed,
     }
+    # One entry: safetensors writes several in any order, and the same job makes the same bytes.
+    text = {DIRECTION_KEY: json.dumps(facts)}
     with whole_file(path) as partial:
-        save_file({"line": direction.line, "bend": direction.bend}, partial, facts)
+        save_file({"line": direction.line, "bend": direction.bend}, partial, text)
 
 
-def read_direction(path: Path, run: TrainedRun) -> tuple[Direction, dict[str, str]]:
+def read_direction(path: Path, run: TrainedRun) -> tuple[Direction, dict[str, Any]]:
     """A stored direction and its facts.
 
     Raises: FaceswapError when the file is none, or was found for another run or other weights.
     """
     try:
         with safe_open(path, "np") as file:
-            facts = file.metadata() or {}
-            if facts.get("format") != "faceswap_lite direction 1":
+            text = (file.metadata() or {}).get(DIRECTION_KEY)
+            if text is None:
                 raise FaceswapError(f"{path}: is not a direction; latent direction finds one")
+            facts: dict[str, Any] = json.loads(text)
             line, bend = file.get_tensor("line"), file.get_tensor("bend")
             found = Direction(line, bend, float(facts["middle"]), float(facts["deviation"]))
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FaceswapError(f"{path}: cannot be read as a direction ({error})") from error
     if facts["run"] != run.fingerprint:
         raise FaceswapError(
@@ -426,7 +434,7 @@ def sweep_direction(
     reader = Reader(run.facts.coverage)
     own = float(getattr(reader(given.crop[None], given.mask[None]), attribute)[0])
     # Of a face that cannot be read, the mean of the others is the best guess.
-    value = 0.0 if facts["known_change"] == "yes" else own if np.isfinite(own) else found.middle
+    value = 0.0 if facts["known_change"] else own if np.isfinite(own) else found.middle
     codes = sweep_codes(found, given.code[None], np.array([value]), moves)
     made = _sweep(run, codes, given.mask[None], painter, found, attribute, reader, moves)
     read = made.read[0].tolist()
