@@ -105,12 +105,13 @@ def bench(run: TrainedRun, side: str, faces: int, folder: Path) -> dict[str, Any
     rows = []
     for row in directions(run, known, readings, reader):
         rows.append(row)
-        shares = [row[name]["slope"] for name in ("straight", "bent", *PENALTIES)]
+        # What could not be read becomes NaN.
+        shares = np.array([row[n]["slope"] for n in ("straight", "bent", *PENALTIES)], float)
         widths = zip(shares, (10, 7, 7, 7), strict=True)
-        shown = "".join(f"{share or np.nan:{width}.2f}" for share, width in widths)
+        shown = "".join(f"{share:{width}.2f}" for share, width in widths)
         print(
             f"{row['attribute']:12}{row['deviation']:10.3f}{row['r2']:7.2f}{shown}"
-            f"  {row['chosen']}, rising {row[row['chosen']]['rising_share'] or np.nan:.2f}"
+            f"  {row['chosen']}, rising {row[row['chosen']]['rising_share']}"
         )
     between = middles(run, known, readings, folder)
     figures = {

@@ -40,14 +40,14 @@ def test_one_deviation_is_the_spread_along_the_direction() -> None:
 def test_identity_logit_is_that_of_two_gaussians() -> None:
     rng = np.random.default_rng(1)
     covariance = np.array([[1.0, 0.6], [0.6, 2.0]])
-    means = np.array([1.0, 0.0]), np.array([-0.5, 1.0])
+    means = np.array([2.0, 0.0]), np.array([-0.5, 1.0])
     source, target = (rng.multivariate_normal(m, covariance, 20000) for m in means)
     weights, offset = identity_logit(source, target)
     point = np.array([0.3, -0.4])
     inverse = np.linalg.inv(covariance)
     wanted = [-(point - m) @ inverse @ (point - m) / 2 for m in means]
     # Some for sampling, some for the shrinkage.
-    assert weights @ point + offset == pytest.approx(wanted[0] - wanted[1], abs=0.06)
+    assert weights @ point + offset == pytest.approx(wanted[0] - wanted[1], abs=0.15)
 
 
 def test_identity_accuracy_over_unseen_stretches() -> None:

@@ -54,6 +54,7 @@ def test_pattern_finds_the_planted_vector_where_ridge_weights_do_not() -> None:
         slopes[name], rising = sweep_figures(steps * direction.deviation, painted(moved, true))
         assert rising == 1.0 or name == "weights"
     assert slopes["pattern"] == pytest.approx(1, abs=0.2)
+    assert weights @ weights_as_direction(weights) == pytest.approx(1)
     # They read the attribute all but perfectly, and a face moved along them hardly changes.
     assert slopes["weights"] < 0.5 * slopes["pattern"]
     assert float(found @ true) / np.linalg.norm(found) / np.linalg.norm(true) > 0.95
@@ -181,6 +182,7 @@ def test_sweep_figures() -> None:
     slope, rising = sweep_figures(requested, 7 + np.outer([0.5, 0.7], requested))
     assert slope == pytest.approx(0.6)
     assert rising == 1.0
+    assert sweep_figures(requested, np.array([[0.0, 0, 0, 1, 2]]))[1] == 0.5
     back = np.array([[0.0, 1.0, 2.0, 1.0, 3.0]])
     # Changes -2 -1 0 -1 1 against -2 -1 0 1 2.
     assert sweep_figures(requested, back) == (pytest.approx(6 / 10), 0.75)

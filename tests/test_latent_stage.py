@@ -127,7 +127,9 @@ def test_direction_is_found_stored_and_swept(
 ) -> None:
     out = tmp_path / "bright.png"
     report = find_direction(planted, "brightness", out, side="target", say=silent)
-    assert report["r2_blocked"] > 0.7
+    # Textures do not change with the light: the change is told perfectly, the light itself less.
+    assert report["r2_of_change_blocked"] > 0.95
+    assert 0 < report["r2_blocked"] < report["r2_of_change_blocked"]
     assert report["known_change"]
     assert report["heldout"][report["chosen"]]["slope"] == pytest.approx(0.9, abs=0.2)
     assert report["heldout"][report["chosen"]]["rising_share"] == 1.0
@@ -210,9 +212,7 @@ def test_interpolation_through_codes_and_pixels(
     )
     assert list(only["walks"]) == ["code"]
     with Image.open(out) as picture:
-        assert "trainedAlgorithmicMedia" in str(picture.info) or "TrainedAlgorithmicMedia" in str(
-            picture.info
-        )
+        assert "TrainedAlgorithmicMedia" in str(picture.info)
 
 
 def test_brightness_answers_the_question_of_brightness(

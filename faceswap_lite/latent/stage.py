@@ -406,7 +406,7 @@ def sweep_direction(
     out: Path,
     *,
     side: Side | None = None,
-    steps: Sequence[float] = tuple(SWEEP_STEPS.tolist()),
+    steps: Sequence[float | int] = tuple(SWEEP_STEPS.tolist()),
     say: Say = print,
     overwrite: bool = False,
 ) -> dict[str, Any]:
