@@ -429,8 +429,17 @@ def interpolate(
     from .latent import interpolate_faces
     from .training import load_run
 
-    options = {"side": side, "steps": steps, "space": space, "arc": arc}
-    interpolate_faces(load_run(run), a, b, out, **options, overwrite=overwrite)
+    interpolate_faces(
+        load_run(run),
+        a,
+        b,
+        out,
+        side=side,
+        steps=steps,
+        space=space,
+        arc=arc,
+        overwrite=overwrite,
+    )
 
 
 @latent.command()

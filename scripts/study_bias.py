@@ -39,7 +39,7 @@ from faceswap_lite.evaluation.bias import (
 from faceswap_lite.faces import align, cut_crop
 from faceswap_lite.faces.mask import features_mask
 from faceswap_lite.figures import COLORS, DOTS_PER_INCH, GRID, INK, QUIET
-from faceswap_lite.metrics.distributions import histogram_l1
+from faceswap_lite.metrics.distributions import histogram_l1, wasserstein_1
 from faceswap_lite.models import SIDES, Side, SwapAutoencoder, build_model
 from faceswap_lite.outputs import read_json, whole_file, write_json
 from faceswap_lite.training.augment import central_views, draw_geometry, make_views
@@ -205,6 +205,7 @@ def compared(
     densities = [float(kernel_density(x, middle, BANDWIDTH_DEG)[0]) for x in (both, pooled)]
     return {
         **distances,
+        "wasserstein_deg": wasserstein_1(both, pooled),
         "modes": count_modes(both, BANDWIDTH_DEG),
         "modes_of_sum": count_modes(pooled, BANDWIDTH_DEG),
         "middle": densities[0],

@@ -87,7 +87,7 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Cast:
     )
 
 
-def figures_of(report: dict[str, Any], result: int = 0) -> dict[str, float | None]:
+def figures_of(report: dict[str, Any], result: int = 0) -> dict[str, Any]:
     """The figures of one result of a report, by name."""
     return {name: row["value"] for name, row in report["results"][result]["metrics"].items()}
 

@@ -24,18 +24,16 @@ def showing(mouth: np.ndarray) -> Attributes:
 MOUTH = np.linspace(0, 0.3, FACES)
 
 
-def biases(rebuilt: float, swapped: float) -> tuple[dict[str, AttributeBias], ...]:
+def bias(ratio: float) -> dict[str, AttributeBias]:
     middle = MOUTH.mean()
-    inputs = readings(MOUTH)
-    return tuple(
-        attribute_bias(inputs, readings(middle + ratio * (MOUTH - middle)))
-        for ratio in (rebuilt, swapped)
-    )
+    return attribute_bias(readings(MOUTH), readings(middle + ratio * (MOUTH - middle)))
 
 
 def sentences(source: np.ndarray, rebuilt: float, swapped: float) -> list[str]:
     of_source, of_clip = showing(source), showing(MOUTH)
-    found = held_back(*biases(rebuilt, swapped), of_source, of_clip, coverage(of_source, of_clip))
+    found = held_back(
+        bias(rebuilt), bias(swapped), of_source, of_clip, coverage(of_source, of_clip)
+    )
     return [one.sentence for one in found]
 
 
@@ -70,7 +68,7 @@ def test_more_than_the_target_s() -> None:
 
 
 def test_without_the_source_s_faces_the_decoders_are_compared() -> None:
-    found = held_back(*biases(0.5, 0.3), None, showing(MOUTH), None)
+    found = held_back(bias(0.5), bias(0.3), None, showing(MOUTH), None)
     assert "not even the target's own decoder" in found[0].sentence
 
 

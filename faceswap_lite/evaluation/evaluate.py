@@ -194,9 +194,8 @@ class _Bench:
             self.say(f"warning: the run was trained on {clip.name}: every figure flatters it")
         # A folder of crops may stand beside the clip that it was cut from, and bear its name.
         truth = load_truth(clip) if clip.is_file() else None
-        judges, no_judge = [], "actors are no identities to a face network"
-        if truth is None:
-            judges, no_judge = self.judges()
+        nobody: tuple[list[Judge], str] = ([], "actors are no identities to a face network")
+        judges, no_judge = self.judges() if truth is None else nobody
         instruments = [
             Instruments(pack, reader, judges[i] if judges else None, self.lpips[i])
             for i, (pack, reader) in enumerate(zip(self.packs, self.readers, strict=True))
@@ -221,7 +220,7 @@ class _Bench:
             self.background,
             walked.faces,
             walked.series,
-            self.readers[0],
+            self.readers,
             truth.landmarks if truth is not None else None,
             memory=self.config.memory,
             seed=self.config.seed,
@@ -275,6 +274,9 @@ class _Bench:
                 "five points show neither lips nor lids; needs the mesh's weights"
             )
         reasons["perceptual"] = "needs weights: --set evaluate.lpips=FILE"
+        if self.config.every > 1:
+            # Between frames that are not neighbours, movement would pass for noise.
+            reasons["!yaw_noise_deg"] = "needs every frame (evaluate.every=1)"
         if trained_on_it:
             for name in ("heldout_psnr_db", "heldout_ssim", "heldout_ms_ssim", "heldout_lpips"):
                 reasons["!" + name] = "the run was trained on this clip"
@@ -283,7 +285,7 @@ class _Bench:
 
 
 def _metrics(series: Series, reasons: dict[str, str], seed: int) -> dict[str, dict[str, Any]]:
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, value in figures(series, seed).items():
         refused = reasons.get("!" + name)
         if value is not None and refused is None:

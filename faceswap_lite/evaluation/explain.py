@@ -1,18 +1,20 @@
 """Why a result is as good as it is: what the run knows, what the clip asks, and the verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
 from ..config import ConvertConfig
 from ..conversion.sides import painted_side, shown_side
 from ..curation import Attributes, Coverage, coverage
 from ..errors import FaceswapError
-from ..faces import Embedder, build_embedder
-from ..latent import KnownFaces, Reader, known_faces, rebuild
+from ..faces import Embedder, build_embedder, one_opencv_thread
+from ..latent import KnownFaces, Reader, Readings, known_faces, rebuild
+from ..latent.readings import joined
 from ..metrics import psnr_db, spearman
 from ..metrics.intervals import block_length, draw_blocks, interval
 from ..models import SIDES, Side
@@ -65,11 +67,13 @@ def study_run(run: TrainedRun, convert: ConvertConfig) -> Background:
     """What a run knows. A face set that is gone costs what would have come from it."""
     troubles: dict[str, str] = {}
     known: dict[Side, KnownFaces] = {}
-    for side in SIDES:
-        try:
-            known[side] = known_faces(run, side, MOST_KNOWN)
-        except FaceswapError as error:
-            troubles[side] = str(error)
+    with ThreadPoolExecutor(len(SIDES)) as pool:
+        going = {side: pool.submit(known_faces, run, side, MOST_KNOWN) for side in SIDES}
+        for side, future in going.items():
+            try:
+                known[side] = future.result()
+            except FaceswapError as error:
+                troubles[side] = str(error)
     shown = shown_side(convert)
     trust = embedder = None
     if shown in known:
@@ -101,7 +105,7 @@ def explain(
     background: Background,
     faces: ClipFaces,
     series: Series,
-    reader: Reader,
+    readers: Sequence[Reader],
     truth: Float[np.ndarray, "frames 68 2"] | None,
     *,
     memory: bool,
@@ -109,8 +113,8 @@ def explain(
 ) -> Explanation:
     """What holds the result on one clip back.
 
-    `truth`: a rendered actor's landmarks by frame. `memory`: look for training faces, which takes
-    the longest.
+    `readers`: one a worker. `truth`: a rendered actor's landmarks by frame. `memory`: look for
+    training faces that outputs repeat.
     """
     rng = np.random.default_rng(seed)
     run = background.run
@@ -140,7 +144,7 @@ def explain(
                 faces.crops,
                 series.index[faces.rows].tolist(),
             )
-    rebuilt, swapped = _biases(faces, reader)
+    rebuilt, swapped = _biases(faces, readers)
     held = held_back(
         rebuilt, swapped, seen.get(background.painted), shown, covers.get(background.painted)
     )
@@ -265,15 +269,25 @@ def _trust_json(
 
 
 def _biases(
-    faces: ClipFaces, reader: Reader
+    faces: ClipFaces, readers: Sequence[Reader]
 ) -> tuple[dict[str, AttributeBias], dict[str, AttributeBias]]:
     """What becomes of each attribute, rebuilt and swapped: read by one instrument, at one size."""
     count = len(faces.rows)
     some = np.unique(np.linspace(0, count - 1, min(count, JUDGED_FACES)).round().astype(int))
     masks = faces.masks[some]
-    inputs = reader(faces.crops[some], masks)
-    rebuilt = attribute_bias(inputs, reader(faces.rebuilt[some], masks))
-    return rebuilt, attribute_bias(inputs, reader(faces.swapped[some], masks))
+    parts = np.array_split(np.arange(len(some)), len(readers))
+
+    def read(pictures: UInt8[np.ndarray, "n s s 3"]) -> Readings:
+        with one_opencv_thread(), ThreadPoolExecutor(len(readers)) as pool:
+            read = [
+                pool.submit(reader, pictures[part], masks[part])
+                for reader, part in zip(readers, parts, strict=True)
+            ]
+            return joined([future.result() for future in read])
+
+    inputs = read(faces.crops[some])
+    rebuilt = attribute_bias(inputs, read(faces.rebuilt[some]))
+    return rebuilt, attribute_bias(inputs, read(faces.swapped[some]))
 
 
 def _along(

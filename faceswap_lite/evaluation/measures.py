@@ -301,8 +301,7 @@ def differences(a: Series, b: Series, seed: int) -> dict[str, Interval]:
     for name, metric in METRICS.items():
         of_a, of_b = _statistic(metric, a), _statistic(metric, b)
         if np.isfinite(of_a(everywhere)) and np.isfinite(of_b(everywhere)):
-            draws = resample.draws(metric)
-            found[name] = interval(lambda f, x=of_a, y=of_b: y(f) - x(f), draws)
+            found[name] = interval(_less(of_b, of_a), resample.draws(metric))
     return found
 
 
@@ -338,6 +337,13 @@ def _statistic(metric: Metric, series: Series) -> Callable[[Int[np.ndarray, " m"
         return float("nan") if value is None else value
 
     return of
+
+
+def _less(
+    b: Callable[[Int[np.ndarray, " m"]], float], a: Callable[[Int[np.ndarray, " m"]], float]
+) -> Callable[[Int[np.ndarray, " m"]], float]:
+    """`b` less `a` on the same frames."""
+    return lambda frames: b(frames) - a(frames)
 
 
 class _Resampling:

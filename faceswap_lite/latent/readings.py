@@ -4,7 +4,7 @@ Inputs, reconstructions, swaps and faces decoded from codes are read by one inst
 own errors cancel where they are compared.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import cv2
@@ -66,6 +66,12 @@ class Readings:
         return replace(self, **{f.name: getattr(self, f.name)[wanted] for f in fields(self)})
 
 
+def joined(parts: Sequence[Readings]) -> Readings:
+    """The readings of several stacks of faces as one."""
+    names = [field.name for field in fields(Readings)]
+    return Readings(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
+
+
 ATTRIBUTES = tuple(field.name for field in fields(Readings))
 
 
@@ -122,7 +128,7 @@ class Reader:
 
     def _detect(self, shown: UInt8[np.ndarray, "r r 3"]) -> Float[np.ndarray, "n 2"] | None:
         border = round(_BORDER * READ_PX)
-        room = cv2.copyMakeBorder(shown, *[border] * 4, cv2.BORDER_REFLECT).astype(np.uint8)
+        room = np.pad(shown, ((border, border), (border, border), (0, 0)), mode="reflect")
         found = self._detector(room, 0.6)
         middle = transform_points(CANONICAL_FIVE, self._to_crop).mean(0) + border
         if not found:
