@@ -177,7 +177,7 @@ def bent_direction(studied: Studied) -> Direction:
 def _direction(studied: Studied, line: np.ndarray, bend: np.ndarray) -> Direction:
     offsets = _moves(studied)[1]
     # Changes are counted from the face as it is.
-    middle = float(studied.values.mean())
+    middle = 0.0 if studied.changed else float(studied.values.mean())
     return Direction(line, bend, middle, float(offsets.std()))
 
 
