@@ -89,11 +89,12 @@ class Scale:
     heldout: int = 120
     """Of each trained value."""
     heldout_of_cell: int = 20
-    control_of_cell: int = 60
+    control_of_cell: int = 100
     samples: int = 1000
     probe_faces: int = 1600
     probe_steps: int = 1000
-    control_steps: int = 1200
+    probe_heldout: int = 300
+    control_steps: int = 1600
 
 
 @dataclass(frozen=True)
@@ -499,12 +500,12 @@ def trained_probe(scale: Scale, work: Path) -> tuple[nn.Module, dict[str, float]
         fitted(probe, loss, seen, scale.probe_steps, blur=True)
         torch.save(probe.state_dict(), kept)
     probe.load_state_dict(torch.load(kept))
-    return probe, kept_json(work / "probe.json", partial(probe_errors, probe))
+    return probe, kept_json(work / "probe.json", partial(probe_errors, probe, scale.probe_heldout))
 
 
-def probe_errors(probe: nn.Module) -> dict[str, float]:
+def probe_errors(probe: nn.Module, count: int) -> dict[str, float]:
     """On sharp and on soft faces: mean absolute errors, and the spread of the yaw's."""
-    unseen = any_faces(300, "heldout")
+    unseen = any_faces(count, "heldout")
     views = central_views(unseen.pixels, SIZE, STORED / SIZE)
     errors = {}
     for name, sigma in (("sharp", 0.0), ("blurred", 0.8)):

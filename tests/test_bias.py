@@ -138,10 +138,10 @@ def test_unequal_lengths_are_refused() -> None:
 
 
 def test_cells_count_yaw_in_rows() -> None:
-    edges = (np.array([-10.0, 10.0]), np.array([0.2]))
+    edges = (np.array([-10.0, 10.0, 20.0]), np.array([0.2]))
     yaw = np.array([-30.0, 0.0, 30.0, -30.0, 0.0, 30.0, np.nan, 0.0])
     mouth = np.array([0.1, 0.1, 0.1, 0.3, 0.3, 0.3, 0.1, np.nan])
-    assert cells(yaw, mouth, edges).tolist() == [0, 2, 4, 1, 3, 5, -1, -1]
+    assert cells(yaw, mouth, edges).tolist() == [0, 2, 6, 1, 3, 7, -1, -1]
 
 
 def test_novel_combinations_by_hand() -> None:
@@ -217,6 +217,7 @@ def test_the_study_runs_and_goes_on(study: ModuleType, tmp_path: Path) -> None:
         samples=16,
         probe_faces=8,
         probe_steps=2,
+        probe_heldout=4,
         heldout_of_cell=2,
         control_of_cell=2,
         control_steps=2,

@@ -366,7 +366,7 @@ def _describe_run(contender: Contender, background: Background) -> dict[str, Any
     run, model = contender.run, contender.run.config.model
     sides = {"source": run.facts.source, "target": run.facts.target}
     history = {
-        name: [plain(value) for value in column.tolist()]
+        name: [plain(value) if isinstance(value, float) else value for value in column.tolist()]
         for name, column in vars(background.history).items()
         if not name.startswith("loss")
     }
