@@ -30,8 +30,8 @@ def run_demo(
 ) -> None:
     """Render two actors, train a swap, convert a clip that training never saw, measure it.
 
-    Leaves `swap.mp4`, `comparison.mp4` (target | swap | truth), `preview.png` and `report.json`
-    in `out`. Steps that are done already are not done again.
+    Leaves `swap.mp4`, `comparison.mp4` (target | swap | truth), `preview.png`, `report.html` and
+    `report.json` in `out`. Steps that are done already are not done again.
     """
     ours = (out / "run" / FACTS_FILE).is_file()
     for name in ("comparison.mp4", "preview.png"):
@@ -85,7 +85,7 @@ def run_demo(
         say=say,
     )
     say(report_table(report))
-    say(f"look at {out / 'comparison.mp4'} (target | swap | truth) and {out / 'preview.png'}")
+    say(f"look at {out / 'comparison.mp4'} (target | swap | truth) and {out / 'report.html'}")
 
 
 def side_by_side(clips: list[Path], out: Path) -> None:

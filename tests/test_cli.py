@@ -19,7 +19,9 @@ from faceswap_lite.config import load_config
 from faceswap_lite.media import write_image
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("demo", "extract", "train", "convert", "evaluate", "render", "info")
+COMMANDS = (
+    "demo", "extract", "train", "convert", "check", "evaluate", "latent", "render", "info",
+)  # fmt: skip
 
 
 def call(

@@ -1,6 +1,7 @@
 """Evaluation from end to end on rendered actors, after a short training."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from conftest import Cast, figures_of, silent
 
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.evaluation import Contender, evaluate_clips, report_table
+from faceswap_lite.evaluation import Contender, check_clip, evaluate_clips, report_table
 from faceswap_lite.evaluation.measures import METRICS
 from faceswap_lite.training import TrainedRun
 
@@ -22,10 +23,13 @@ def evaluated(run: TrainedRun, clip: Path, out: Path, **options: Any) -> dict[st
 
 
 @pytest.fixture(scope="module")
-def report(
-    cast: Cast, run: TrainedRun, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
-    return evaluated(run, cast.unseen_clip, tmp_path_factory.mktemp("report") / "report.json")
+def report_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report") / "report.json"
+
+
+@pytest.fixture(scope="module")
+def report(cast: Cast, run: TrainedRun, report_path: Path) -> dict[str, Any]:
+    return evaluated(run, cast.unseen_clip, report_path)
 
 
 def test_every_figure_has_its_interval_or_says_why_it_is_missing(report: dict[str, Any]) -> None:
@@ -48,6 +52,53 @@ def test_figures_of_a_short_training(report: dict[str, Any]) -> None:
     # Even a short training brings the picture nearer to the true swap.
     assert metrics["truth_psnr_db"] > metrics["unswapped_psnr_db"] + 1
     assert metrics["yaw_correlation"] > 0.8
+
+
+def test_the_report_says_what_holds_the_result_back(report: dict[str, Any]) -> None:
+    (result,) = report["results"]
+    verdict = result["verdict"]
+    # Stopped after 150 steps.
+    assert verdict["kind"] in ("still_improving", "too_early", "data_limited", "out_of_range")
+    assert verdict["sentence"] and verdict["advice"]
+    trust = result["trust"]
+    assert 0 <= trust["share"] <= 1 and trust["bound_db"] > 10
+    series = result["frames"]["series"]
+    assert sum(series["trusted"]) == pytest.approx(12 * trust["share"], abs=0.01)
+    assert 0 <= result["memorisation"]["generalising_share"] <= 1
+    # The bridge from pixels to numbers: brightness is kept by any reconstruction.
+    assert abs(result["bias"]["rebuilt"]["brightness"]["mean_shift"]) < 0.05
+    assert result["coverage"]["target_faces"] == 12
+    assert report["runs"][0]["history"]["step"][-1] == 150
+
+
+def test_the_page_lies_beside_the_report(report: dict[str, Any], report_path: Path) -> None:
+    page = report_path.with_suffix(".html").read_text()
+    assert report["results"][0]["verdict"]["sentence"].split(":")[0] in page
+    assert len(page) > 50_000  # frames are in it
+
+
+def test_a_run_whose_face_set_is_gone_is_measured_all_the_same(
+    cast: Cast, run: TrainedRun, tmp_path: Path
+) -> None:
+    target = run.facts.target.model_copy(update={"path": str(tmp_path / "gone")})
+    lost = replace(run, facts=run.facts.model_copy(update={"target": target}))
+    report = evaluated(lost, cast.unseen_clip, tmp_path / "r.json", every=3)
+    (result,) = report["results"]
+    assert "no such face set" in result["metrics"]["seen_psnr_db"]["reason"]
+    assert result["metrics"]["heldout_psnr_db"]["value"] is not None
+    assert result["trust"] is None and result["memorisation"] is None
+    assert "no such face set" in result["missing"]["target"]
+
+
+def test_check_says_what_can_be_trusted(
+    cast: Cast, run: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "check.json"
+    found = check_clip(run, cast.unseen_clip, out, ConvertConfig())
+    said = capsys.readouterr().out
+    assert "frames" in said and "can be trusted" in said
+    assert found == json.loads(out.read_text())
+    assert out.with_suffix(".png").is_file()
 
 
 def test_the_table_shows_every_figure(report: dict[str, Any]) -> None:
