@@ -5,11 +5,10 @@
 Small trainings of the project's own df model on faces whose yaw and mouth are known and whose
 light, gaze, lids, backdrop and place vary: of one yaw, of two far ones, of two near ones, and with
 3, 8, 15 and 22 of 25 combinations of yaw and mouth. What the source's decoder paints is read by a
-small network that was trained on true renders. One thread of a CPU, about half an hour; every
-training is kept in workspace/studies/bias, so that a study that was stopped goes on (remove the
-folder to begin anew). Writes
-bias.json and bias.png into --out. After Zhao et al. 2018, "Bias and Generalization in Deep
-Generative Models".
+small network that was trained on true renders. One thread of a CPU, about a quarter of an hour.
+Every training is kept in workspace/studies/bias, so that a study that was stopped goes on; remove
+the folder to begin anew. Writes bias.json and bias.png into --out. After Zhao et al. 2018, "Bias
+and Generalization in Deep Generative Models".
 """
 
 import argparse

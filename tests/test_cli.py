@@ -312,10 +312,12 @@ def test_the_readme_s_commands_and_options_exist() -> None:
         if words[0] != "faceswap-lite":
             continue
         command = known.commands[words[1]]  # type: ignore[attr-defined]
+        if words[1] == "latent":
+            command = command.commands[words[2]]
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, words
         seen.add(words[1])
-    assert {"extract", "train", "convert", "evaluate"} <= seen
+    assert {"extract", "train", "convert", "check", "evaluate", "latent"} <= seen
 
 
 def test_the_readme_s_files_exist() -> None:
