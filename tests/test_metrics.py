@@ -30,7 +30,7 @@ from faceswap_lite.metrics import (
     spread_ratio,
     ssim,
 )
-from faceswap_lite.metrics.pictures import scales_that_fit
+from faceswap_lite.metrics.pictures import as_bytes, as_float, scales_that_fit
 
 # The same formulas in another order of additions.
 SAME = 1e-6
@@ -177,6 +177,13 @@ def test_delta_e_of_planted_colours() -> None:
 def test_delta_e_equals_scikit_image(picture: np.ndarray, noisy: np.ndarray) -> None:
     expected = deltaE_ciede2000(rgb2lab(noisy), rgb2lab(picture)).mean()
     assert delta_e(noisy, picture) == pytest.approx(expected, rel=SAME)
+
+
+def test_bytes_as_floats_are_the_same_bytes_again() -> None:
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(as_bytes(as_float(every)), every)
+    assert as_bytes(every) is every
+    np.testing.assert_array_equal(as_bytes(np.array([-0.1, 0.5, 1.1])), [0, 128, 255])
 
 
 def test_landmark_nme_counts_in_distances_between_the_eyes() -> None:

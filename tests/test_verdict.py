@@ -273,6 +273,24 @@ def test_distrust_and_a_bad_rebuild_are_out_of_range() -> None:
     assert verdict(replace(rebuilt, clip_db=Figure(25.0))).kind == "plateau"
 
 
+def test_swapped_the_other_way_round_the_sides_are_named_and_compared_the_other_way() -> None:
+    base = evidence(history(SETTLED), clip_db=Figure(23.0), shown="source")
+    both = {"source": Figure(30.0), "target": Figure(24.0)}
+    assert (
+        "7.0 dB worse than held-out faces of the source"
+        in verdict(replace(base, heldout_db=both)).sentence
+    )
+    lacking = verdict(replace(base, **covered(CLOSED, {}, {})))
+    assert lacking.kind == "data_limited" and "no target mouth" in lacking.sentence
+    assert lacking.advice.startswith("footage of the target")
+
+
+def test_a_log_that_begins_late_has_a_trend_all_the_same() -> None:
+    steps = np.arange(9000, 10000, 100)
+    falling = trend(steps, np.linspace(2, 1, len(steps)))
+    assert falling is not None and falling.falls and falling.steps[0] > steps[0]
+
+
 def test_what_is_to_be_mended_first_comes_first() -> None:
     of = history(0.3 * TURNING, FALLING, seen_db=LEARNS, heldout_db=np.full(len(STEPS), 29.0))
     found = verdict(evidence(of, trusted=0.1, **covered(CLOSED, {}, TURNED)))

@@ -19,7 +19,6 @@ from ..actors import load_true_landmarks
 from ..config import ConvertConfig
 from ..conversion import (
     CastPlan,
-    PaintedFace,
     Placement,
     build_run_packs,
     cast_clip,
@@ -32,8 +31,10 @@ from ..curation import Attributes, attributes_of, coverage
 from ..curation.coverage import FIVE_WEIGHT, KINDS
 from ..errors import FaceswapError
 from ..faces import LandmarksPack, estimate_pose, eye_opening, mouth_opening
-from ..latent import KnownFaces, known_faces
+from ..latent import KnownFaces, known_faces, spread_evenly
+from ..latent.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
 from ..media import Frame, SyntheticMark, clip_fingerprint, open_clip, write_image
+from ..metrics.pictures import as_bytes
 from ..models import Side
 from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
 from ..training import TrainedRun
@@ -51,8 +52,8 @@ MOSTLY, PARTLY = 0.9, 0.5
 UNSHOWN = 0.1
 """Share of frames outside the painted person's range from which the verdict names it."""
 
-CELL_PX, GAP_PX, TITLE_PX, CAPTION_PX, SHEET_COLUMNS = 128, 14, 84, 46, 3
-BACKGROUND, INK, QUIET, WARNING = (28, 28, 30), (245, 245, 245), (185, 185, 190), (255, 170, 120)
+GAP_PX, TITLE_PX, CAPTION_PX, SHEET_COLUMNS = 14, 84, 46, 3
+WARNING = (255, 170, 120)
 
 SIGN_WORDS = {
     "distance": "unlike any face it learned",
@@ -182,9 +183,12 @@ def check_clip(
 def _look(run: TrainedRun, clip: Path, plan: CastPlan, convert: ConvertConfig) -> _Looked:
     """Paint frames that are spread evenly over those with a face."""
     there = sorted(plan.placements)
-    places = np.linspace(0, len(there) - 1, min(len(there), MOST_FRAMES)).round().astype(int)
-    wanted = {there[place] for place in places}
-    faces: list[PaintedFace] = []
+    wanted = {there[place] for place in spread_evenly(len(there), MOST_FRAMES)}
+    placements: list[Placement] = []
+    # As bytes at once: as floats, a long clip's faces would be many gigabytes.
+    pictures: dict[str, list[np.ndarray]] = {
+        "crops": [], "masks": [], "rebuilt": [], "swapped": [],
+    }  # fmt: skip
     frames = 0
     with open_clip(clip) as reader:
 
@@ -198,18 +202,19 @@ def _look(run: TrainedRun, clip: Path, plan: CastPlan, convert: ConvertConfig) -
                     yield frame
 
         for painted in paint_frames(chosen(), plan, run, convert, rebuild=True):
-            faces += painted.faces
+            for face in painted.faces:
+                placements.append(face.placement)
+                shown = (face.crop, face.hull, face.rebuilt, face.face)
+                for kept, picture in zip(pictures.values(), shown, strict=True):
+                    kept.append(as_bytes(picture))
         problems = list(reader.problems)
-    if not faces:
+    if not placements:
         raise FaceswapError(f"{clip}: none of its faces can be cut out; is it the right clip?")
     return _Looked(
         frames=frames,
-        frame=np.array([face.placement.frame for face in faces]),
-        crops=np.stack([face.crop for face in faces]),
-        masks=_bytes(np.stack([face.hull for face in faces])),
-        rebuilt=_bytes(np.stack([face.rebuilt for face in faces])),
-        swapped=_bytes(np.stack([face.face for face in faces])),
-        placements=[face.placement for face in faces],
+        frame=np.array([placement.frame for placement in placements]),
+        **{name: np.stack(kept) for name, kept in pictures.items()},
+        placements=placements,
         problems=problems,
     )
 
@@ -417,7 +422,7 @@ def _draw(
         row, column = divmod(number, SHEET_COLUMNS)
         left, top = GAP_PX + column * step_x, TITLE_PX + row * step_y
         for i, faces in enumerate((looked.crops, looked.rebuilt, looked.swapped)):
-            sheet.paste(Image.fromarray(_cell(faces[place])), (left + i * CELL_PX, top))
+            sheet.paste(Image.fromarray(cell(faces[place])), (left + i * CELL_PX, top))
         error = f"frame {looked.frame[place]}: {scores.expected_db[place]:.1f} dB expected"
         good = bool(scores.trusted[place])
         said = f"{error}, trusted" if good else error
@@ -425,15 +430,6 @@ def _draw(
         why = "" if good else report["faces"]["why"][place]
         draw.text((left, top + CELL_PX + 31), why, QUIET, small, anchor="lm")
     return np.asarray(sheet)
-
-
-def _cell(face: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "c c 3"]:
-    how = cv2.INTER_AREA if len(face) > CELL_PX else cv2.INTER_CUBIC
-    return cv2.resize(face, (CELL_PX, CELL_PX), interpolation=how).astype(np.uint8)
-
-
-def _bytes(values: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def _rounded(values: Float[np.ndarray, " n"]) -> list[float]:

@@ -28,11 +28,12 @@ from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
 from ..training import TrainedRun
 from ..training.hardware import pick_device
 from .explain import Background, explain, study_run
+from .frame import Instruments
 from .judge import Judge, build_judges
 from .measures import METRICS, differences, figures, judge_difference, plain
 from .memorisation import MontageRow
 from .page import ResultPictures, Shot, write_report_page
-from .walk import Instruments, Series, Walked, walk_clip
+from .walk import Series, Walked, walk_clip
 
 SCHEMA = 2
 

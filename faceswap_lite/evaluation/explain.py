@@ -23,11 +23,12 @@ from ..training.history import History, read_history
 from .bias import AttributeBias, attribute_bias
 from .check import clip_attributes, find_outside, known_attributes, light_of, pick_worst
 from .held_back import held_back
+from .keeper import ClipFaces
 from .measures import plain
 from .memorisation import Memorisation, MontageRow, crop_embedder, memorisation, montage
 from .trust import Trust, TrustScores, as_db, fit_trust, rms_inside
 from .verdict import Evidence, Figure, is_augmented, verdict
-from .walk import ClipFaces, Series
+from .walk import Series
 
 MOST_KNOWN = 1000
 """Faces of a side that stand for all of them here, spread evenly."""

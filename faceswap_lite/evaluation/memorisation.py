@@ -27,7 +27,9 @@ from PIL import Image, ImageDraw, ImageFont
 from ..faces import CANONICAL_FIVE, COVERAGES, Embedder, transform_points
 from ..faces.align import canonical_to_crop
 from ..faces.embed import Metric
-from ..latent import KnownFaces, decode, encode
+from ..latent import KnownFaces, decode, encode, spread_evenly
+from ..latent.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
+from ..metrics.pictures import as_bytes
 from ..training import TrainedRun
 
 PLAIN_PX = 64
@@ -206,7 +208,7 @@ class Memorisation:
 def memorisation(
     run: TrainedRun,
     known: KnownFaces,
-    outputs: Float[np.ndarray, "n s s 3"],
+    outputs: UInt8[np.ndarray, "n s s 3"] | Float[np.ndarray, "n s s 3"],
     crops: UInt8[np.ndarray, "n s s 3"],
     masks: UInt8[np.ndarray, "n s s"],
     covered: Bool[np.ndarray, " n"] | None,
@@ -235,7 +237,7 @@ def memorisation(
     to_seen = l1_distances(out, have)
     truth_to_seen = l1_distances(true, have).min(1)
 
-    some = _spread(len(seen), _REBUILT_FACES)
+    some = spread_evenly(len(seen), _REBUILT_FACES)
     rebuilt = decode(run, seen.codes[some], known.side)
     coarse_out, coarse_true, coarse_have, coarse_rebuilt = (
         _pixels(p, inside, NOVELTY_PX) for p in (outputs, crops, seen.crops, rebuilt)
@@ -253,15 +255,15 @@ def memorisation(
     else:
         vectors = _Vectors.of(embed, metric, seen.crops, crops)
         frames = vectors.frames
-        painted = np.stack([embed(_as_bytes(outputs[i])) for i in frames])
+        painted = np.stack([embed(as_bytes(outputs[i])) for i in frames])
         gaps = vector_distances(painted, vectors.seen, metric)
         by_embedding[frames] = vectors.seen_places[gaps.argmin(1)]
         embedding_gaps[frames] = gaps.min(1)
 
     retrieval = by_pixels = None
     if others and embed is not None and vectors is not None:
-        own = _spread(len(vectors.seen_places), _GALLERY_FACES)
-        places = [_spread(len(crops_of), _GALLERY_FACES) for crops_of in others]
+        own = spread_evenly(len(vectors.seen_places), _GALLERY_FACES)
+        places = [spread_evenly(len(crops_of), _GALLERY_FACES) for crops_of in others]
         gallery = [np.stack([embed(o[i]) for i in p]) for o, p in zip(others, places, strict=True)]
         retrieval = retrieval_top1(vectors.true, [vectors.seen[own], *gallery], metric)
         pictures = [_pixels(o[p], inside, PLAIN_PX) for o, p in zip(others, places, strict=True)]
@@ -306,7 +308,7 @@ class _Vectors:
 
     @classmethod
     def of(cls, embed: Embed, metric: Metric, seen: np.ndarray, true: np.ndarray) -> "_Vectors":
-        places, frames = _spread(len(seen), _EMBEDDED_FACES), _spread(len(true), _EMBEDDED_FACES)
+        places, frames = (spread_evenly(len(of), _EMBEDDED_FACES) for of in (seen, true))
         return cls(
             metric=metric,
             seen_places=places,
@@ -334,7 +336,7 @@ def _interpolate(
     if embed is not None and vectors is not None:
         person = vectors.seen.mean(0, keepdims=True)
         genuine = vector_distances(vectors.true, person, vectors.metric)
-        shown = np.stack([embed(_as_bytes(picture)) for picture in midpoints])
+        shown = np.stack([embed(as_bytes(picture)) for picture in midpoints])
         gaps = vector_distances(shown, person, vectors.metric)
         same = float((gaps <= np.percentile(genuine, 95)).mean())
     nearest = l1_distances(middle, have).min(1)
@@ -398,8 +400,7 @@ def crop_embedder(embedder: Embedder, coverage: str) -> Embed:
 
 
 COLUMNS = ("output", "by pixels", "by embedding", "by code", "true face")
-_CELL_PX, _BAR_PX, _WORDS_PX, _GAP_PX = 128, 28, 24, 8
-_BACKGROUND, _INK, _QUIET = (28, 28, 30), (245, 245, 245), (185, 185, 190)
+_BAR_PX, _WORDS_PX, _GAP_PX = 28, 24, 8
 
 
 @dataclass(frozen=True)
@@ -413,7 +414,7 @@ class MontageRow:
 
 def montage(
     found: Memorisation,
-    outputs: Float[np.ndarray, "n s s 3"],
+    outputs: UInt8[np.ndarray, "n s s 3"] | Float[np.ndarray, "n s s 3"],
     crops: UInt8[np.ndarray, "n s s 3"],
     frames: Sequence[int] | None = None,
     *,
@@ -440,7 +441,7 @@ def montage(
             "by embedding": found.by_embedding,
             "by code": found.by_code,
         }
-        pictures = {"output": _as_bytes(outputs[place])}
+        pictures = {"output": as_bytes(outputs[place])}
         pictures |= {
             name: found.seen[places[place]]
             for name, places in nearest.items()
@@ -467,26 +468,21 @@ def _apart(order: Int[np.ndarray, " n"], count: int, apart: int) -> list[int]:
 
 def montage_sheet(rows: Sequence[MontageRow]) -> UInt8[np.ndarray, "h w 3"]:
     """The rows in one picture, under their columns' titles and over their words."""
-    step_y = _CELL_PX + _WORDS_PX + _GAP_PX
-    width = _GAP_PX + len(COLUMNS) * (_CELL_PX + _GAP_PX)
-    sheet = Image.new("RGB", (width, _BAR_PX + len(rows) * step_y), _BACKGROUND)
+    step_y = CELL_PX + _WORDS_PX + _GAP_PX
+    width = _GAP_PX + len(COLUMNS) * (CELL_PX + _GAP_PX)
+    sheet = Image.new("RGB", (width, _BAR_PX + len(rows) * step_y), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     title, small = ImageFont.load_default(size=15), ImageFont.load_default(size=13)
-    lefts = [_GAP_PX + i * (_CELL_PX + _GAP_PX) for i in range(len(COLUMNS))]
+    lefts = [_GAP_PX + i * (CELL_PX + _GAP_PX) for i in range(len(COLUMNS))]
     for left, name in zip(lefts, COLUMNS, strict=True):
-        draw.text((left, _BAR_PX / 2), name, _INK, title, anchor="lm")
+        draw.text((left, _BAR_PX / 2), name, INK, title, anchor="lm")
     for number, row in enumerate(rows):
         top = _BAR_PX + number * step_y
         for left, name in zip(lefts, COLUMNS, strict=True):
             if name in row.pictures:
-                sheet.paste(Image.fromarray(_cell(row.pictures[name])), (left, top))
-        draw.text((_GAP_PX, top + _CELL_PX + _WORDS_PX / 2), row.words, _QUIET, small, anchor="lm")
+                sheet.paste(Image.fromarray(cell(row.pictures[name])), (left, top))
+        draw.text((_GAP_PX, top + CELL_PX + _WORDS_PX / 2), row.words, QUIET, small, anchor="lm")
     return np.asarray(sheet)
-
-
-def _cell(picture: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "c c 3"]:
-    how = cv2.INTER_AREA if len(picture) > _CELL_PX else cv2.INTER_CUBIC
-    return cv2.resize(picture, (_CELL_PX, _CELL_PX), interpolation=how).astype(np.uint8)
 
 
 def _pixels(
@@ -504,11 +500,6 @@ def _pixels(
     return rows
 
 
-def _spread(count: int, most: int) -> Int[np.ndarray, " n"]:
-    """At most `most` of `count` places, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, most).round().astype(int))
-
-
 def _ratio(above: np.ndarray, below: np.ndarray) -> float | None:
     mean = float(below.mean())
     return float(above.mean()) / mean if mean > 1e-6 else None
@@ -520,7 +511,3 @@ def _known(value: float) -> float | None:
 
 def _listed(values: Float[np.ndarray, " n"]) -> list[float | None]:
     return [None if np.isnan(value) else round(float(value), 6) for value in values]
-
-
-def _as_bytes(picture: Float[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
-    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)

@@ -17,12 +17,14 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy.optimize import isotonic_regression, nnls
 
 from ..conversion.views import View, see, unsee
 from ..errors import FaceswapError
-from ..latent import KnownFaces
+from ..latent import KnownFaces, spread_evenly
+from ..latent.counterfactual import principal_axes
+from ..metrics.pictures import as_float
 from ..models import Side
 from ..training import TrainedRun
 
@@ -125,7 +127,12 @@ class Trust:
 
     def judge(self, run: TrainedRun, crops: Pictures, masks: Masks) -> TrustScores:
         """How far the run can be trusted on crops at the model's size."""
-        return self._scores(self._signs(crops, look_from_all_sides(run, self.side, crops, masks)))
+        # Part by part: of a long clip's faces, the answers alone would be many gigabytes.
+        signs = []
+        for start in range(0, len(crops), _AT_ONCE):
+            some, inside = crops[start : start + _AT_ONCE], masks[start : start + _AT_ONCE]
+            signs.append(self._signs(some, look_from_all_sides(run, self.side, some, inside)))
+        return self._scores(np.concatenate(signs))
 
     def _signs(self, crops: Pictures, seen: "Answers") -> Float[np.ndarray, "n 3"]:
         codes = (seen.codes - self.mean) @ self.whiten
@@ -179,10 +186,10 @@ def fit_trust(run: TrainedRun, known: KnownFaces) -> Trust:
 
     def measure(crops: Pictures, masks: Masks) -> tuple[np.ndarray, np.ndarray]:
         answers = look_from_all_sides(run, known.side, crops, masks)
-        return trust._signs(crops, answers), rms_inside(answers.rebuilt, crops / 255.0, masks)
+        return trust._signs(crops, answers), rms_inside(answers.rebuilt, crops, masks)
 
-    plain = heldout.only(_spread_evenly(len(heldout), _PLAIN_FACES))
-    few = heldout.only(_spread_evenly(len(heldout), _DISTURBED_FACES))
+    plain = heldout.only(_flags(len(heldout), spread_evenly(len(heldout), _PLAIN_FACES)))
+    few = heldout.only(_flags(len(heldout), spread_evenly(len(heldout), _DISTURBED_FACES)))
     rng = np.random.default_rng(0)
     signs, errors = zip(
         measure(plain.crops, plain.masks),
@@ -258,11 +265,9 @@ def whitening(
     codes: Float[np.ndarray, "m d"],
 ) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d k"]]:
     """The mean of codes, and what makes their principal directions equally wide."""
-    mean = codes.mean(0)
-    _, lengths, rows = np.linalg.svd(codes - mean, full_matrices=False)
-    spreads = lengths / np.sqrt(len(codes))
+    axes, spreads = principal_axes(codes)
     widened = np.hypot(spreads, _LEAST_SPREAD * spreads[0])
-    return mean, rows.T / np.maximum(widened, 1e-12)
+    return codes.mean(0), axes / np.maximum(widened, 1e-12)
 
 
 def neighbour_distance(
@@ -308,13 +313,19 @@ def look_from_all_sides(run: TrainedRun, side: Side, crops: Pictures, masks: Mas
 
 
 def rms_inside(
-    a: Float[np.ndarray, "n s s 3"], b: Float[np.ndarray, "n s s 3"], masks: Masks
+    a: Pictures | Float[np.ndarray, "n s s 3"],
+    b: Pictures | Float[np.ndarray, "n s s 3"],
+    masks: Masks,
 ) -> Float[np.ndarray, " n"]:
-    """Root mean square difference of each pair in its mask; in all of it where that is empty."""
-    weights = masks / 255.0 if masks.dtype == np.uint8 else masks.astype(np.float64)
-    weights = np.where(weights.any((1, 2), keepdims=True), weights, 1.0)
-    squared = np.square(a.astype(np.float64) - b).mean(3)
-    return np.sqrt((squared * weights).sum((1, 2)) / weights.sum((1, 2)))
+    """Root mean square difference of each pair in its mask; in all of it where that is empty.
+
+    In shares of the full range, as floats in [0, 1] are.
+    """
+    found = []
+    for one, other, mask in zip(a, b, masks, strict=True):
+        squared = np.square(as_float(one) - as_float(other)).mean(2)
+        found.append(np.average(squared, weights=as_float(mask) if mask.any() else None))
+    return np.sqrt(np.array(found))
 
 
 def as_db(errors: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -328,9 +339,9 @@ def _logs(
     return np.log(signs + np.maximum(_FLOOR * usual, 1e-9))
 
 
-def _spread_evenly(count: int, most: int) -> Bool[np.ndarray, " n"]:
+def _flags(count: int, places: Int[np.ndarray, " k"]) -> Bool[np.ndarray, " n"]:
     chosen = np.zeros(count, bool)
-    chosen[np.linspace(0, count - 1, min(count, most)).round().astype(int)] = True
+    chosen[places] = True
     return chosen
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from ..config import TrainingConfig
 from ..curation import Coverage
 from ..curation.coverage import KINDS
+from ..metrics import series_noise
 from ..models import SIDES, Side
 from ..training.history import History
 
@@ -77,14 +78,21 @@ class Evidence:
     """The share of held-out faces beyond what the seen ones of their side show."""
     clip_db: Figure | None = None
     """How well the target's decoder rebuilds the clip's faces, PSNR."""
+    shown: Side = "target"
+    """Whom of the run's two the clip shows; the other one is painted."""
     source_clip: Coverage | None = None
-    """Of the clip's faces by the source's seen ones."""
+    """Of the clip's faces by the seen ones of the person who is painted."""
     target_clip: Coverage | None = None
-    """Of the clip's faces by the target's seen ones."""
+    """Of the clip's faces by the seen ones of the person whom the clip shows."""
     trusted: float | None = None
     """The share of the clip's faces whose expected error is below the bound."""
     trust_bound: str = ""
     """The bound in words."""
+
+    @property
+    def painted(self) -> Side:
+        """Whose face is painted."""
+        return "source" if self.shown == "target" else "target"
 
 
 @dataclass(frozen=True)
@@ -190,15 +198,15 @@ def trend(
         return None
     smooth = _smoothed(logs)
     best = int(smooth.argmin())
-    # At least three looks, however the steps between them lie.
-    late = min(int(np.searchsorted(steps, steps[-1] * 2 / 3)), len(steps) - 3)
+    # At least three looks on either side, however the steps between them lie: a log may begin late.
+    late = int(np.clip(np.searchsorted(steps, steps[-1] * 2 / 3), 3, len(steps) - 3))
     return Trend(
         steps=(int(steps[late]), int(steps[-1])),
         change=float(np.expm1(smooth[late:].min() - smooth[:late].min())),
         best_step=int(steps[best]),
         settled_step=int(steps[(smooth <= smooth[best] + np.log1p(MATERIAL)).argmax()]),
         since_best=float(np.expm1(smooth[-1] - smooth[best])),
-        noise=_noise(logs),
+        noise=series_noise(logs[len(logs) // 3 :]) or 0.0,
     )
 
 
@@ -212,15 +220,6 @@ def _smoothed(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         np.median(values[max(0, place - reach) : place + reach + 1])
         for place in range(len(values))
     ])  # fmt: skip
-
-
-def _noise(logs: Float[np.ndarray, " n"]) -> float:
-    """Standard deviation of single looks, by the median of their second differences.
-
-    Those are blind to level and slope, and of white noise have 6 times its variance.
-    """
-    bends = np.abs(np.diff(logs[len(logs) // 3 :], 2))
-    return float(1.4826 * np.median(bends) / np.sqrt(6))
 
 
 def _progress(evidence: Evidence) -> Finding:
@@ -358,7 +357,7 @@ def _gap_db(evidence: Evidence, side: Side) -> float:
 def _out_of_range(evidence: Evidence) -> Finding | None:
     beyond = beyond_both(evidence.source_clip, evidence.target_clip)
     share = float(beyond.flags.mean()) if beyond is not None else 0.0
-    heldout, clip = evidence.heldout_db.get("target"), evidence.clip_db
+    heldout, clip = evidence.heldout_db.get(evidence.shown), evidence.clip_db
     worse = heldout.value - clip.value if heldout is not None and clip is not None else 0.0
     distrusted = evidence.trusted is not None and evidence.trusted < TRUSTED_SHARE
     reasons, facts = [], []
@@ -372,7 +371,9 @@ def _out_of_range(evidence: Evidence) -> Finding | None:
         bound = f" ({evidence.trust_bound})" if evidence.trust_bound else ""
         reasons.append(f"the model can be trusted on {100 * evidence.trusted:.0f} % of it{bound}")
     if worse >= HALF_AS_GOOD_DB:
-        reasons.append(f"it is rebuilt {worse:.1f} dB worse than held-out faces of the target")
+        reasons.append(
+            f"it is rebuilt {worse:.1f} dB worse than held-out faces of the {evidence.shown}"
+        )
     if not reasons:
         return None
     if beyond is not None:
@@ -392,21 +393,26 @@ def _out_of_range(evidence: Evidence) -> Finding | None:
 def _data_limited(evidence: Evidence) -> Finding | None:
     if evidence.source_clip is None:
         return None
-    lacking = lacking_in_source(evidence.source_clip, evidence.target_clip)
+    painted = evidence.painted
+    lacking = lacking_in_source(evidence.source_clip, evidence.target_clip, painted)
     share = float(lacking.flags.mean())
     if share < DATA_SHARE:
         return None
     what = "; ".join(f"{words} ({100 * part:.0f} %)" for words, part in lacking.what[:3])
-    known = "the target's set knows" if evidence.target_clip is not None else "the clip shows"
+    known = (
+        f"the {evidence.shown}'s set knows"
+        if evidence.target_clip is not None
+        else "the clip shows"
+    )
     return Finding(
         "data_limited",
-        f"Data-limited: {100 * share:.0f} % of the clip's faces are like nothing that the source "
-        f"was seen doing: {what}.",
+        f"Data-limited: {100 * share:.0f} % of the clip's faces are like nothing that the "
+        f"{painted} was seen doing: {what}.",
         [
-            f"faces of the clip that {known} and the source's does not: {100 * share:.0f} %",
+            f"faces of the clip that {known} and the {painted}'s does not: {100 * share:.0f} %",
             f"faces trained on: {_faces_line(evidence)}",
         ],
-        "footage of the source that shows it; longer training invents it at best",
+        f"footage of the {painted} that shows it; longer training invents it at best",
     )
 
 
@@ -440,9 +446,13 @@ def beyond_both(source: Coverage | None, target: Coverage | None) -> Beyond | No
     return _gather(found, source.target_faces)
 
 
-def lacking_in_source(source: Coverage, target: Coverage | None) -> Beyond:
-    """The clip's faces that are outside of the source's set alone. Light is no lack of footage:
-    two people's skins differ, too."""
+def lacking_in_source(
+    source: Coverage, target: Coverage | None, painted: Side = "source"
+) -> Beyond:
+    """The clip's faces that are outside of the set of the painted person alone.
+
+    Light is no lack of footage: two people's skins differ, too. `painted`: what words call them.
+    """
     found = []
     for name, side in _attribute_sides(source):
         if name == "light":
@@ -451,7 +461,7 @@ def lacking_in_source(source: Coverage, target: Coverage | None) -> Beyond:
         if target is not None and name in target.attributes:
             own = own & ~getattr(target.attributes[name], side)
         limit = source.attributes[name].limits[side == "above"]
-        found.append((name, f"no source {_words(name, side, limit)}", own))
+        found.append((name, f"no {painted} {_words(name, side, limit)}", own))
     return _gather(found, source.target_faces)
 
 

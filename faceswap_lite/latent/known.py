@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from ..errors import FaceswapError
 from ..faces import FaceSet, StoredFace, open_face_set
@@ -57,7 +57,7 @@ def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFac
     roles = read_roles(groups)
     role = np.array([roles[place][0] for place in faces.places()])
     used = np.flatnonzero(role != "left_out")
-    chosen = used[np.unique(np.linspace(0, len(used) - 1, most).round().astype(int))]
+    chosen = used[spread_evenly(len(used), most)]
     subset = replace(faces, faces=[faces.faces[i] for i in chosen])
     return _known(run, subset, side, role[chosen] == "seen")
 
@@ -75,6 +75,11 @@ def _known(
         masks=subset.masks(size, 0.0),
         codes=encode(run, crops),
     )
+
+
+def spread_evenly(count: int, most: int) -> Int[np.ndarray, " n"]:
+    """At most `most` of `count` places, rising and evenly spread, both ends among them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
 
 
 @torch.no_grad()

@@ -28,6 +28,7 @@ from ..faces import (
 from ..faces.align import canonical_to_crop
 from ..faces.detect import DETECTORS, Detection
 from ..faces.landmarks import build_mesh
+from ..metrics.pictures import as_bytes
 
 READ_PX = 192
 """Crops are read at this size: what the mesh's network looks at."""
@@ -139,21 +140,15 @@ class Reader:
 
 def _to_read(picture: np.ndarray) -> UInt8[np.ndarray, "r r 3"]:
     how = cv2.INTER_AREA if len(picture) > READ_PX else cv2.INTER_CUBIC
-    shown = cv2.resize(_as_bytes(picture), (READ_PX, READ_PX), interpolation=how)
+    shown = cv2.resize(as_bytes(picture), (READ_PX, READ_PX), interpolation=how)
     return shown.astype(np.uint8)
-
-
-def _as_bytes(picture: np.ndarray) -> UInt8[np.ndarray, "s s 3"]:
-    if picture.dtype == np.uint8:
-        return picture
-    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def _colors(picture: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
     inside = mask > (127 if mask.dtype == np.uint8 else 0.5)
     if not inside.any():
         return np.nan, np.nan
-    colors = _as_bytes(picture)[inside] / 255.0
+    colors = as_bytes(picture)[inside] / 255.0
     brightness = float((colors @ np.array([0.299, 0.587, 0.114])).mean())
     _, a, b = rgb2lab(colors).mean(0)
     return brightness, float(np.degrees(np.arctan2(b, a)))

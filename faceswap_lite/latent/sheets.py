@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from ..metrics.pictures import as_bytes
+
 CELL_PX = 128
 GAP_PX = 8
 NAME_PX = 26
@@ -41,14 +43,16 @@ def face_sheet(title: str, rows: Sequence[Row]) -> UInt8[np.ndarray, "h w 3"]:
         draw.text((GAP_PX, top + NAME_PX / 2), row.name, INK, name_font, anchor="lm")
         for column, (face, line) in enumerate(zip(row.faces, row.lines, strict=True)):
             left = GAP_PX + column * (CELL_PX + GAP_PX)
-            sheet.paste(Image.fromarray(_cell(face)), (left, top + NAME_PX))
+            sheet.paste(Image.fromarray(cell(face)), (left, top + NAME_PX))
             below = top + NAME_PX + CELL_PX + LINE_PX / 2
             draw.text((left, below), line, QUIET, line_font, anchor="lm")
     return np.array(sheet)
 
 
-def _cell(face: np.ndarray) -> UInt8[np.ndarray, "c c 3"]:
-    if face.dtype != np.uint8:
-        face = np.round(np.clip(face, 0, 1) * 255).astype(np.uint8)
+def cell(
+    face: Float[np.ndarray, "s s 3"] | UInt8[np.ndarray, "s s 3"],
+) -> UInt8[np.ndarray, "c c 3"]:
+    """A face at the size of a sheet's cell; floats are in [0, 1]."""
     how = cv2.INTER_AREA if len(face) > CELL_PX else cv2.INTER_CUBIC
-    return cv2.resize(face, (CELL_PX, CELL_PX), interpolation=how).astype(np.uint8)
+    shown = cv2.resize(as_bytes(face), (CELL_PX, CELL_PX), interpolation=how)
+    return shown.astype(np.uint8)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from skimage.color import lab2rgb, rgb2lab
 
 from .. import __version__
+from ..config import SpaceName
 from ..errors import FaceswapError, UsageError
 from ..faces import (
     COVERAGES,
@@ -29,6 +30,7 @@ from ..faces import (
 )
 from ..media import SyntheticMark, write_image
 from ..metrics import sharpness_ratio
+from ..metrics.pictures import as_bytes
 from ..models import SIDES, Side
 from ..outputs import (
     claim,
@@ -59,12 +61,11 @@ from .directions import (
     sweep_figures,
 )
 from .interpolate import lerp, path_errors, slerp
-from .known import KnownFaces, decode, encode, known_faces
+from .known import KnownFaces, decode, encode, known_faces, spread_evenly
 from .readings import ATTRIBUTES, Reader, Readings
 from .sheets import Row, face_sheet
 
 Say = Callable[[str], None]
-Space = Literal["code", "pixel", "both"]
 
 SWEEP_STEPS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 """In standard deviations of the attribute."""
@@ -193,8 +194,7 @@ def _moves(studied: Studied) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray
 def swept_faces(studied: Studied, seen: bool) -> np.ndarray:
     """Places of up to `SWEPT_FACES` faces, spread over time."""
     places = np.flatnonzero(studied.known.seen == seen)
-    chosen = np.linspace(0, len(places) - 1, min(SWEPT_FACES, len(places))).round().astype(int)
-    return places[np.unique(chosen)]
+    return places[spread_evenly(len(places), SWEPT_FACES)]
 
 
 @dataclass(frozen=True)
@@ -465,7 +465,7 @@ def interpolate_faces(
     *,
     side: Side,
     steps: int = 9,
-    space: Space = "both",
+    space: SpaceName = "both",
     arc: bool = False,
     say: Say = print,
     overwrite: bool = False,
@@ -683,9 +683,9 @@ def _effects(
     question: str,
     reader: Reader,
 ) -> dict[str, float]:
-    """Change of what is read of decoded held-out faces for half a deviation either way."""
+    """Mean change of what is read of decoded held-out faces for each deviation moved."""
     heldout = known.only(~known.seen)
-    places = np.unique(np.linspace(0, len(heldout) - 1, SWEPT_FACES).round().astype(int))
+    places = spread_evenly(len(heldout), SWEPT_FACES)
     codes = heldout.codes[places].astype(np.float64)
     effects = {}
     for name, move in moves.items():
@@ -735,7 +735,7 @@ def _identity_distance(
         return None
     metric, same_person = likeness(name)
     vectors = [
-        embed(np.round(picture.clip(0, 1) * 255).astype(np.uint8), five)
+        embed(as_bytes(picture), five)
         for picture, five in (
             (picture, five_points(point, reader.pack) * len(picture) - 0.5)
             for picture, point in zip((a, b), points, strict=True)

@@ -113,6 +113,16 @@ def as_float(picture: np.ndarray) -> np.ndarray:
     return picture.astype(np.float64)
 
 
+def as_bytes(picture: np.ndarray) -> np.ndarray:
+    """A picture, a mask or a stack of them as uint8; floats are in [0, 1], what is beyond is cut.
+
+    For uint8 and floats alone: 16-bit pictures are `faces.as_uint8`'s.
+    """
+    if picture.dtype == np.uint8:
+        return picture
+    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
 def _mean_inside(values: np.ndarray, mask: np.ndarray | None) -> float:
     weights = np.ones(values.shape) if mask is None else as_float(mask)
     total = weights.sum()

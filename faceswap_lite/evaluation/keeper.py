@@ -1,0 +1,141 @@
+"""Holds on to some faces and some pictures while a clip goes by, however long it is."""
+
+import heapq
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from ..conversion import PaintedFace, Placement
+from .frame import Moment
+
+MOST_FACES = 2000
+"""Faces of a clip whose crops are kept, spread evenly."""
+SPREAD_GLIMPSES = 45
+"""Frames whose pictures are kept, spread evenly; the best and the worst come on top."""
+EXTREME_GLIMPSES = 5
+GLIMPSE_PX = 224
+# How much of the frame a glimpse shows, in widths of the face.
+GLIMPSE_FACES = 1.6
+
+
+@dataclass(frozen=True)
+class ClipFaces:
+    """The painted faces of some of the clip's frames, at the model's size."""
+
+    rows: Int[np.ndarray, " n"]
+    """Places in the series."""
+    crops: UInt8[np.ndarray, "n s s 3"]
+    """The true faces, as the model is shown them."""
+    rebuilt: UInt8[np.ndarray, "n s s 3"]
+    swapped: UInt8[np.ndarray, "n s s 3"]
+    masks: UInt8[np.ndarray, "n s s"]
+    placements: list[Placement]
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """The surroundings of the face in one frame; `row` is its place in the series."""
+
+    row: int
+    target: UInt8[np.ndarray, "c c 3"]
+    swap: UInt8[np.ndarray, "c c 3"]
+    mask: UInt8[np.ndarray, "c c"]
+    rebuilt: UInt8[np.ndarray, "s s 3"]
+
+
+class Keeper:
+    """`size`: the model's, px; `faces`: how many will come by."""
+
+    def __init__(self, size: int, faces: int) -> None:
+        self._size = size
+        self._face_step = -(-faces // MOST_FACES) or 1
+        self._glimpse_step = -(-faces // SPREAD_GLIMPSES) or 1
+        self._rows: list[int] = []
+        self._crops: list[np.ndarray] = []
+        self._rebuilt: list[np.ndarray] = []
+        self._swapped: list[np.ndarray] = []
+        self._masks: list[np.ndarray] = []
+        self._placements: list[Placement] = []
+        self._spread: list[Glimpse] = []
+        self._best: list[tuple[float, int, Glimpse]] = []
+        self._worst: list[tuple[float, int, Glimpse]] = []
+
+    def keep(self, moment: Moment, quality: float, place: int) -> None:
+        """Take what is wanted of a frame: `quality`, more is better; `place` in the series."""
+        face = moment.face
+        if face is None:
+            return
+        if moment.number % self._face_step == 0:
+            self._rows.append(place)
+            self._crops.append(face.crop)
+            self._rebuilt.append(_as_bytes(face.rebuilt))
+            self._swapped.append(_as_bytes(face.face))
+            self._masks.append(_as_bytes(face.hull))
+            self._placements.append(face.placement)
+        wanted = moment.number % self._glimpse_step == 0
+        # Each heap gives up its smallest first: of the best the worst, and the other way round.
+        ranked = [(self._best, quality), (self._worst, -quality)]
+        if not wanted and not any(_enters(heap, rank) for heap, rank in ranked):
+            return
+        glimpse = _glimpse(moment, face, place)
+        if wanted:
+            self._spread.append(glimpse)
+        for heap, rank in ranked:
+            if np.isfinite(rank):
+                push = heapq.heappush if len(heap) < EXTREME_GLIMPSES else heapq.heappushpop
+                push(heap, (rank, place, glimpse))
+
+    def faces(self) -> ClipFaces | None:
+        """The faces that were kept, or None when there are none."""
+        if not self._rows:
+            return None
+        return ClipFaces(
+            rows=np.array(self._rows, np.int64),
+            crops=np.stack(self._crops),
+            rebuilt=np.stack(self._rebuilt),
+            swapped=np.stack(self._swapped),
+            masks=np.stack(self._masks),
+            placements=self._placements,
+        )
+
+    def glimpses(self) -> list[Glimpse]:
+        """The pictures that were kept, in order, each once."""
+        extremes = [one for heap in (self._best, self._worst) for _, _, one in heap]
+        by_row = {one.row: one for one in [*self._spread, *extremes]}
+        return [by_row[row] for row in sorted(by_row)]
+
+
+def _enters(heap: list[tuple[float, int, Glimpse]], rank: float) -> bool:
+    return np.isfinite(rank) and (len(heap) < EXTREME_GLIMPSES or rank > heap[0][0])
+
+
+def _as_bytes(picture: np.ndarray) -> np.ndarray:
+    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def _glimpse(moment: Moment, face: PaintedFace, place: int) -> Glimpse:
+    """The square around the face, in the frame and in what was made of it."""
+    points = face.placement.landmarks
+    low, high = points.min(0), points.max(0)
+    side = max(4, round(2 * GLIMPSE_FACES * float((high - low).max())) // 2)
+    left, top = np.round((low + high - side) / 2).astype(int)
+    height, width = moment.target.shape[:2]
+    alpha = np.zeros((height, width), np.float32)
+    if moment.layer is not None:
+        alpha[moment.layer.rows, moment.layer.columns] = moment.layer.alpha[..., 0]
+
+    def cut(image: np.ndarray) -> np.ndarray:
+        x, y = (np.arange(first, first + side) for first in (left, top))
+        part = image[np.clip(y, 0, height - 1)][:, np.clip(x, 0, width - 1)]
+        way = cv2.INTER_AREA if side > GLIMPSE_PX else cv2.INTER_CUBIC
+        return cv2.resize(part, (GLIMPSE_PX, GLIMPSE_PX), interpolation=way).astype(np.uint8)
+
+    return Glimpse(
+        row=place,
+        target=cut(moment.target),
+        swap=cut(moment.shown),
+        mask=cut(_as_bytes(alpha)),
+        rebuilt=_as_bytes(face.rebuilt),
+    )
