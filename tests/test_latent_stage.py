@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces import open_face_set, read_record, write_crop
-from faceswap_lite.latent import Reader, encode, known_faces
+from faceswap_lite.latent import KnownFaces, Reader, encode, known_faces, stage
 from faceswap_lite.latent.directions import (
     Direction,
     chosen_penalty,
@@ -228,6 +229,24 @@ def test_brightness_answers_the_question_of_brightness(
     assert 0.6 <= report["top5_axes_share"] <= 1.3
     assert len(report["kept"]) == 5
     assert report["kept"][report["ranked"][0]["direction"]]["change_inside"] > 0
+
+
+def test_directions_whose_faces_cannot_be_read_are_ranked_last_and_not_painted(
+    planted: TrainedRun, cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face, readable = crops_of(cast.target)[5], 2
+
+    def effects(run: TrainedRun, known: KnownFaces, moves: dict[str, Any], *_: Any) -> Any:
+        return {name: 1.0 if i < readable else np.nan for i, name in enumerate(moves)}
+
+    monkeypatch.setattr(stage, "_effects", effects)
+    out = tmp_path / "some.png"
+    report = counterfactual(planted, face, "brightness", out, side="target", say=silent)
+    assert [row["effect"] is None for row in report["ranked"][:3]] == [False, False, True]
+    assert list(report["kept"]) == [row["direction"] for row in report["ranked"][:2]]
+    readable = 0
+    with pytest.raises(FaceswapError, match="brightness cannot be read of decoded target faces"):
+        counterfactual(planted, face, "brightness", tmp_path / "no.png", side="target", say=silent)
 
 
 def test_identity_is_told_and_asked_for_the_other_side(

@@ -619,9 +619,12 @@ def counterfactual(
         change, more = straight_direction(studied).line, {}
         effects = _effects(run, known, moves, question, reader)
     tried = [_Tried(name, move, effects[name]) for name, move in moves.items()]
+    # What cannot be read (NaN) comes last, and is not shown.
     ranked = sorted(tried, key=lambda t: -abs(t.effect) if np.isfinite(t.effect) else 0.0)
     shares = np.sort(explained_shares(weights, change, axes))[::-1]
-    best = ranked[:RANKED]
+    best = [t for t in ranked if np.isfinite(t.effect)][:RANKED]
+    if not best:
+        raise FaceswapError(f"{run.path}: {question} cannot be read of decoded {side} faces")
     shown = {t.name: _before_after(run, given, t, side) for t in best}
     report = {
         "job": job,
