@@ -1,5 +1,6 @@
 """The check stage: planted gaps are named, and a clip is told from a dark one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion import Placement
 from faceswap_lite.curation import Attributes, attributes_of
 from faceswap_lite.errors import FaceswapError
+from faceswap_lite.evaluation import check
 from faceswap_lite.evaluation.check import (
     check_clip,
     clip_attributes,
@@ -155,3 +157,34 @@ def test_second_check_does_nothing_and_other_files_stay(
         check_clip(run, cast.unseen_clip, other, ConvertConfig(), say=silent)
     with pytest.raises(FaceswapError, match=r"\.json"):
         check_clip(run, cast.unseen_clip, tmp_path / "a.png", ConvertConfig(), say=silent)
+    for nameless in (Path(), Path("/")):
+        with pytest.raises(FaceswapError, match="no name for an output"):
+            check_clip(run, cast.unseen_clip, nameless, ConvertConfig(), say=silent)
+
+
+def test_a_check_cut_short_is_done_by_the_same_call(
+    run: TrainedRun, cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "check.json"
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(check, "write_image", stop)
+        check_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
+    said: list[str] = []
+    for _ in range(2):
+        check_clip(run, cast.unseen_clip, out, ConvertConfig(), say=said.append)
+    assert out.exists() and out.with_suffix(".png").exists()
+    assert said.count(f"{out}: already done") == 1
+
+
+def test_a_face_set_that_is_gone_is_told_before_the_clip_is_searched(
+    run: TrainedRun, cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    gone = run.facts.source.model_copy(update={"path": str(tmp_path / "gone")})
+    other = replace(run, facts=run.facts.model_copy(update={"source": gone}))
+    monkeypatch.setattr(check, "cast_clip", lambda *_, **__: pytest.fail("searched"))
+    with pytest.raises(FaceswapError, match="gone: no such face set"):
+        check_clip(other, cast.unseen_clip, tmp_path / "c.json", ConvertConfig(), say=silent)

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from conftest import Cast, silent
 from jaxtyping import Float
 from PIL import Image
+from safetensors.numpy import save_file
 from skimage.color import rgb2lab
 from torch import Tensor
 
@@ -299,6 +301,68 @@ def test_direction_of_other_weights_is_refused(planted: TrainedRun, tmp_path: Pa
     find_direction(planted, "brightness", out, side="target", say=silent)
     with pytest.raises(FaceswapError, match="other weights"):
         read_direction(out.with_suffix(".safetensors"), replace(planted, fingerprint="0" * 16))
+
+
+@pytest.mark.parametrize(
+    ("facts", "vectors", "why"),
+    [
+        ({"run": None}, {}, "run"),
+        ({"attribute": "beauty"}, {}, "attribute beauty is unknown"),
+        ({"attribute": [1]}, {}, "attribute"),
+        ({"side": None}, {}, "side"),
+        ({"known_change": "yes"}, {}, "known_change yes is unknown"),
+        ({"deviation": float("nan")}, {}, "not finite"),
+        ({"deviation": -1.0}, {}, "not positive"),
+        ({"middle": float("inf")}, {}, "not finite"),
+        ({}, {"line": np.full(CODE, np.nan)}, "not finite"),
+        ({}, {"bend": np.zeros(CODE - 1)}, "one length"),
+        ({}, {"line": np.zeros((1, CODE)), "bend": np.zeros((1, CODE))}, ""),
+        ({}, {"line": np.zeros(CODE - 1), "bend": np.zeros(CODE - 1)}, "codes of 15 numbers"),
+    ],
+)
+def test_directions_that_were_tampered_with_are_refused(
+    planted: TrainedRun, cast: Cast, tmp_path: Path, facts: dict[str, Any],
+    vectors: dict[str, np.ndarray], why: str,
+) -> None:  # fmt: skip
+    whole = {
+        "run": planted.fingerprint, "attribute": "brightness", "side": "target", "middle": 0.0,
+        "deviation": 0.1, "known_change": True,
+    }  # fmt: skip
+    path, out = tmp_path / "odd.safetensors", tmp_path / "swept.png"
+    crop = crops_of(cast.target)[0]
+
+    def sweep_it() -> None:
+        told = {name: value for name, value in (whole | facts).items() if value is not None}
+        lines = {"line": np.ones(CODE), "bend": np.zeros(CODE)} | vectors
+        save_file(lines, path, {stage.DIRECTION_KEY: json.dumps(told)})
+        sweep_direction(planted, path, crop, out, say=silent)
+
+    with pytest.raises(FaceswapError, match=rf"odd\.safetensors.*{why}"):
+        sweep_it()
+    assert not out.exists()
+    facts, vectors = {}, {}
+    sweep_it()
+    assert out.exists()
+
+
+def test_a_direction_cut_short_is_found_by_the_same_call(
+    planted: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "d.PNG"
+    said: list[str] = []
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("_store", "_write_sheet"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(stage, step, stop)
+            find_direction(planted, "brightness", out, side="target", say=silent)
+    for _ in range(2):
+        find_direction(planted, "brightness", out, side="target", say=said.append)
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"d.PNG", "d.json", "d.safetensors"}
+    assert said[-2:] == [f"written to {out} and {tmp_path / 'd.json'}", f"{out}: already done"]
 
 
 def test_mouth_of_actors_comes_from_their_truth(

@@ -275,12 +275,10 @@ def test_distrust_and_a_bad_rebuild_are_out_of_range() -> None:
 
 def test_swapped_the_other_way_round_the_sides_are_named_and_compared_the_other_way() -> None:
     base = evidence(history(SETTLED), clip_db=Figure(23.0), shown="source")
-    both = {"source": Figure(30.0), "target": Figure(24.0)}
-    assert (
-        "7.0 dB worse than held-out faces of the source"
-        in verdict(replace(base, heldout_db=both)).sentence
-    )
-    lacking = verdict(replace(base, **covered(CLOSED, {}, {})))
+    found = verdict(replace(base, heldout_db={"source": Figure(30.0), "target": Figure(24.0)}))
+    assert "7.0 dB worse than held-out faces of the source" in found.sentence
+    covers = covered(CLOSED, {}, {})
+    lacking = verdict(evidence(history(SETTLED), shown="source", **covers))
     assert lacking.kind == "data_limited" and "no target mouth" in lacking.sentence
     assert lacking.advice.startswith("footage of the target")
 

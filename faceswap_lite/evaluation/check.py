@@ -126,9 +126,10 @@ def check_clip(
     Raises: FaceswapError when the clip cannot be read, shows nobody to swap, or the run's face sets
     are gone.
     """
+    inputs = (clip, run.path / "run.json", run.path / "config.yaml")
+    refuse_inputs(out, *inputs)
     sheet = out.with_suffix(".png")
-    for path in (out, sheet):
-        refuse_inputs(path, clip, run.path / "run.json", run.path / "config.yaml")
+    refuse_inputs(sheet, *inputs)
     if out == sheet:
         raise FaceswapError(f"{out}: is where the sheet goes; name a .json")
     convert = config_for(clip, convert)
@@ -136,11 +137,15 @@ def check_clip(
     fingerprint = clip_fingerprint(clip)
     job = job_id(check=1, clip=fingerprint, run=run.fingerprint, settings=settings)
     before = found_job(out)
-    if claim(out, job, before.get("job"), finished=True, overwrite=overwrite) == "done":
+    # Who made the sheet is told by the report beside it.
+    made = ((out, before.get("job")), (sheet, before.get("job") and job))
+    acts = [claim(path, job, by, finished=True, overwrite=overwrite) for path, by in made]
+    if acts == ["done", "done"]:
         say(f"{out}: already done")
         return before
-    claim(sheet, job, before.get("job") and job, finished=True, overwrite=overwrite)
 
+    # Before the clip is searched, which takes longest: a face set may be gone.
+    people = {side: known_faces(run, side) for side in (shown_side(convert), painted_side(convert))}
     run.model.to(pick_device(convert.device))
     packs = build_run_packs(run, convert)
     for note in packs[0].notes:
@@ -148,7 +153,6 @@ def check_clip(
     plan = cast_clip(run, clip, packs, convert, say=say)
     if not plan.placements:
         raise FaceswapError(f"{clip}: no frame shows the face to swap; is it the right clip?")
-    people = {side: known_faces(run, side) for side in (shown_side(convert), painted_side(convert))}
     trust = fit_trust(run, people[shown_side(convert)])
     looked = _look(run, clip, plan, convert)
     for problem in looked.problems:
@@ -172,8 +176,9 @@ def check_clip(
     }
     worst = pick_worst(scores.expected_error, looked.frame, SHEET_FACES)
     picture = _draw(looked, scores, worst, report)
-    write_image(sheet, picture, mark=SyntheticMark(version=__version__, run=run.fingerprint))
+    # The report first: it names the job, so that after a kill the same call goes on.
     write_json(out, report)
+    write_image(sheet, picture, mark=SyntheticMark(version=__version__, run=run.fingerprint))
     for line in report["lines"]:
         say(line)
     say(report["verdict"])

@@ -71,7 +71,7 @@ def read_history(run: Path) -> History:
         if name in ("step", "loss_step"):
             columns[name] = np.array([row["step"] for row in rows], np.int64)
         else:
-            columns[name] = np.array([_number(row, name) for row in rows], np.float64)
+            columns[name] = np.array([row.get(name, np.nan) for row in rows], np.float64)
     return History(**columns)
 
 
@@ -79,24 +79,27 @@ def _is_of_training(name: str) -> bool:
     return name in ("loss_step", "loss")
 
 
-def _number(record: dict[str, Any], name: str) -> float:
-    value = record.get(name)
-    return np.nan if value is None else float(value)
+def _numbers(record: dict[str, Any]) -> dict[str, float]:
+    """What a record says of a history's columns."""
+    names = {field.name for field in fields(History)} - {"step"}
+    there = {name: float(record[name]) for name in names if record.get(name) is not None}
+    return {"step": float(np.int64(int(record["step"]))), **there}
 
 
-def _read_records(path: Path, text: str) -> list[dict[str, Any]]:
+def _read_records(path: Path, text: str) -> list[dict[str, float]]:
     """The records by rising step: of a step that was done twice, the later line counts."""
     lines = text.splitlines()
-    known: dict[tuple[bool, int], dict[str, Any]] = {}
+    known: dict[tuple[bool, float], dict[str, float]] = {}
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            key = ("heldout" in record, int(record["step"]))
-        except (ValueError, TypeError, KeyError):
+            numbers = _numbers(record)
+            key = ("heldout" in record, numbers["step"])
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
             if number == len(lines):
                 break
             raise FaceswapError(
                 f"{path}: line {number} is no record of a run; restore the file, or remove it"
             ) from None
-        known[key] = record
+        known[key] = numbers
     return [known[key] for key in sorted(known, key=lambda key: key[1])]
