@@ -315,8 +315,8 @@ def test_direction_of_other_weights_is_refused(planted: TrainedRun, tmp_path: Pa
         ({"deviation": -1.0}, {}, "not positive"),
         ({"middle": float("inf")}, {}, "not finite"),
         ({}, {"line": np.full(CODE, np.nan)}, "not finite"),
-        ({}, {"bend": np.zeros(CODE - 1)}, "one length"),
-        ({}, {"line": np.zeros((1, CODE)), "bend": np.zeros((1, CODE))}, ""),
+        ({}, {"bend": np.zeros(CODE - 1)}, "cannot be read"),
+        ({}, {"line": np.zeros((1, CODE)), "bend": np.zeros((1, CODE))}, "cannot be read"),
         ({}, {"line": np.zeros(CODE - 1), "bend": np.zeros(CODE - 1)}, "codes of 15 numbers"),
     ],
 )

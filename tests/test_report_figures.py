@@ -5,7 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceswap_lite.evaluation.measures import METRICS, differences, figures, judge_difference
+from faceswap_lite.evaluation.measures import (
+    Difference,
+    difference_json,
+    differences,
+    figures,
+)
 from faceswap_lite.evaluation.walk import Series
 from faceswap_lite.metrics.intervals import Interval
 
@@ -77,42 +82,47 @@ def test_slow_series_are_less_sure_than_quick_ones() -> None:
     assert widths[1] > 1.5 * widths[0]
 
 
+def noisy(values: np.ndarray | float, seed: int) -> np.ndarray:
+    return values + np.random.default_rng(seed).standard_normal(FRAMES)
+
+
+def compared(name: str, a: Series, b: Series) -> dict[str, Any]:
+    return difference_json(differences(a, b, seed=0)[name])
+
+
 def test_a_difference_within_the_noise_is_not_real_and_one_beyond_is() -> None:
-    rng = np.random.default_rng(1)
-    common = wave()
-    a = series(psnr_db=30 + common + rng.standard_normal(FRAMES))
-    same = series(psnr_db=30 + common + rng.standard_normal(FRAMES))
-    better = series(psnr_db=31 + common + rng.standard_normal(FRAMES))
-    metric = METRICS["heldout_psnr_db"]
-    for other, real in ((same, False), (better, True)):
-        gap = differences(a, other, seed=0)["heldout_psnr_db"]
-        found = judge_difference(metric, 30.0, 30 + gap.value, gap)
-        assert found["real"] is real
-        assert found["better"] == ("b" if real else None)
+    a = series(psnr_db=noisy(30 + wave(), 1))
+    same = compared("heldout_psnr_db", a, series(psnr_db=noisy(30 + wave(), 2)))
+    assert not same["real"] and same["better"] is None
+    better = compared("heldout_psnr_db", a, series(psnr_db=noisy(31 + wave(), 3)))
+    assert better["real"] and better["better"] == "b"
     # Paired: the swing that both share does not widen the interval.
-    gap = differences(a, better, seed=0)["heldout_psnr_db"]
-    assert gap.high - gap.low < 1.5
+    assert better["high"] - better["low"] < 1.5
 
 
 @pytest.mark.parametrize(
-    ("name", "a", "b", "better"),
+    ("name", "columns", "better"),
     [
-        ("heldout_psnr_db", 30.0, 31.0, "b"),
-        ("landmark_nme", 0.1, 0.2, "a"),
-        ("flicker_ratio", 0.8, 1.1, "b"),
-        ("seam_delta_e", -0.5, 0.2, "b"),
-        ("identity_to_target", 0.5, 0.7, None),
+        ("heldout_psnr_db", ({"psnr_db": 30}, {"psnr_db": 34}), "b"),
+        ("landmark_nme", ({"nme": 10}, {"nme": 14}), "a"),
+        ("identity_to_target", ({"to_target": 10}, {"to_target": 14}), None),
+        # Best at 1, and a lies as far below as b above: that they differ makes neither better.
+        ("sharpness_ratio", ({"sharpness": -1}, {"sharpness": 3}), None),
+        ("sharpness_ratio", ({"sharpness": -3}, {"sharpness": 2}), "b"),
     ],
 )
 def test_who_is_better_depends_on_what_is_good(
-    name: str, a: float, b: float, better: str | None
+    name: str, columns: tuple[dict[str, float], dict[str, float]], better: str | None
 ) -> None:
-    gap = Interval(b - a, b - a - 0.01, b - a + 0.01)
-    found = judge_difference(METRICS[name], a, b, gap)
+    a, b = (
+        series(**{column: noisy(value, seed) for column, value in of.items()})
+        for seed, of in enumerate(columns)
+    )
+    found = compared(name, a, b)
     assert found["real"] and found["better"] == better
 
 
 def test_an_interval_that_is_not_known_proves_nothing() -> None:
-    gap = Interval(1.0, float("nan"), float("nan"))
-    found = judge_difference(METRICS["heldout_psnr_db"], 30.0, 31.0, gap)
+    unknown = Interval(1.0, float("nan"), float("nan"))
+    found = difference_json(Difference(unknown, unknown))
     assert not found["real"] and found["better"] is None and found["low"] is None

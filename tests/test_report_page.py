@@ -227,7 +227,7 @@ def a_result(run: int, clip: int, seed: int) -> dict[str, Any]:
         },
         "trust": {
             "share": float(np.mean(np.array(series["trusted"], float))), "bound_db": 2.0,
-            "frames_below_bound_share": 0.81, "spearman": 0.64,
+            "within_bound_share": 0.81, "spearman": 0.64,
             "outside": [{"words": "yaw beyond 27\u00b0 right", "share": 0.12},
                         {"words": "mouth wider than 0.21 eye distances", "share": 0.07}],
             "worst": [121, 122, 40, 200],

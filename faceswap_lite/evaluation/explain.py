@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
 from ..conversion.sides import painted_side, shown_side
@@ -14,6 +14,7 @@ from ..curation import Attributes, Coverage, coverage
 from ..errors import FaceswapError
 from ..faces import Embedder, build_embedder, one_opencv_thread
 from ..latent import KnownFaces, Reader, Readings, known_faces, rebuild
+from ..latent.known import spread_evenly
 from ..latent.readings import joined
 from ..metrics import psnr_db, spearman
 from ..metrics.intervals import block_length, draw_blocks, interval
@@ -30,8 +31,6 @@ from .trust import Trust, TrustScores, as_db, fit_trust, rms_inside
 from .verdict import Evidence, Figure, is_augmented, verdict
 from .walk import Series
 
-MOST_KNOWN = 1000
-"""Faces of a side that stand for all of them here, spread evenly."""
 JUDGED_FACES = 200
 """That are rebuilt of them, and that are read of a clip's faces for bias."""
 WORST_FRAMES = 12
@@ -69,7 +68,7 @@ def study_run(run: TrainedRun, convert: ConvertConfig) -> Background:
     troubles: dict[str, str] = {}
     known: dict[Side, KnownFaces] = {}
     with ThreadPoolExecutor(len(SIDES)) as pool:
-        going = {side: pool.submit(known_faces, run, side, MOST_KNOWN) for side in SIDES}
+        going = {side: pool.submit(known_faces, run, side) for side in SIDES}
         for side, future in going.items():
             try:
                 known[side] = future.result()
@@ -93,8 +92,8 @@ def study_run(run: TrainedRun, convert: ConvertConfig) -> Background:
         painted=painted_side(convert),
         known=known,
         history=read_history(run.path),
-        seen_db={side: _rebuilt_db(run, faces, faces.seen) for side, faces in known.items()},
-        heldout_db={side: _rebuilt_db(run, faces, ~faces.seen) for side, faces in known.items()},
+        seen_db=_rebuilt_db(run, {side: of.only(of.seen) for side, of in known.items()}),
+        heldout_db=_rebuilt_db(run, {side: of.only(~of.seen) for side, of in known.items()}),
         heldout_outside={side: _heldout_outside(faces) for side, faces in known.items()},
         trust=trust,
         embedder=embedder,
@@ -128,7 +127,7 @@ def explain(
         if known.seen.any()
     }
     covers = {side: coverage(attributes, shown) for side, attributes in seen.items()}
-    errors = rms_inside(faces.rebuilt / 255.0, faces.crops / 255.0, faces.masks)
+    errors = rms_inside(faces.rebuilt, faces.crops, faces.masks)
     columns: dict[str, Float[np.ndarray, " n"]] = {}
     scores = None
     if background.trust is not None:
@@ -141,7 +140,7 @@ def explain(
         if remembered is not None:
             rows = montage(
                 remembered,
-                faces.rebuilt / 255.0,
+                faces.rebuilt,
                 faces.crops,
                 series.index[faces.rows].tolist(),
             )
@@ -165,20 +164,24 @@ def explain(
     return Explanation(report, rows, columns)
 
 
-def _rebuilt_db(run: TrainedRun, known: KnownFaces, wanted: Bool[np.ndarray, " n"]) -> Figure:
-    """PSNR of some faces through their own decoder, unwarped, in their masks."""
-    places = np.flatnonzero(wanted)
-    if not len(places):
-        return Figure(float("nan"))
-    places = places[np.unique(np.linspace(0, len(places) - 1, JUDGED_FACES).round().astype(int))]
-    crops, masks = known.crops[places], known.masks[places]
-    rebuilt = rebuild(run, crops, known.side)
-    trios = zip(rebuilt, crops / 255.0, masks, strict=True)
-    return _figure(np.array([psnr_db(*trio) for trio in trios]))
+def _rebuilt_db(run: TrainedRun, known: Mapping[Side, KnownFaces]) -> dict[Side, Figure]:
+    """PSNR of some faces through their own decoder, unwarped, in their masks; of sides with any."""
+    found = {}
+    for side, faces in known.items():
+        if not len(faces):
+            continue
+        some = spread_evenly(len(faces), JUDGED_FACES)
+        rebuilt = rebuild(run, faces.crops[some], side)
+        trios = zip(rebuilt, faces.crops[some], faces.masks[some], strict=True)
+        values = np.array([psnr_db(*trio) for trio in trios])
+        if np.isfinite(values).any():
+            found[side] = _figure(values)
+    return found
 
 
 def _figure(values: Float[np.ndarray, " n"]) -> Figure:
-    """The mean of faces in order of time, with its interval."""
+    """The mean of faces in order of time, with its interval; NaN is left out."""
+    values = values[np.isfinite(values)]
     draws = draw_blocks(len(values), block_length(values), _DRAWS, np.random.default_rng(0))
     return Figure(*interval(lambda faces: float(values[faces].mean()), draws))
 
@@ -207,7 +210,7 @@ def _remember(
     return memorisation(
         background.run,
         known,
-        faces.rebuilt.astype(np.float32) / 255,
+        faces.rebuilt,
         faces.crops,
         faces.masks,
         None if of_shown is None else ~of_shown.outside,
@@ -233,6 +236,7 @@ def _evidence(
         heldout_db=background.heldout_db,
         heldout_outside=background.heldout_outside,
         clip_db=clip_db,
+        shown=background.shown,
         source_clip=covers.get(background.painted),
         target_clip=covers.get(background.shown),
         trusted=None if scores is None else float(scores.trusted.mean()),
@@ -262,7 +266,7 @@ def _trust_json(
         "share": plain(float(scores.trusted.mean())),
         "bound_db": plain(background.trust.bound_db),
         "heldout_within": plain(background.trust.heldout_within),
-        "frames_below_bound_share": plain(float((errors <= background.trust.bound).mean())),
+        "within_bound_share": plain(float((errors <= background.trust.bound).mean())),
         "spearman": plain(spearman(scores.expected_error, errors)),
         "outside": outside,
         "worst": frames[worst].tolist(),
@@ -274,7 +278,7 @@ def _biases(
 ) -> tuple[dict[str, AttributeBias], dict[str, AttributeBias]]:
     """What becomes of each attribute, rebuilt and swapped: read by one instrument, at one size."""
     count = len(faces.rows)
-    some = np.unique(np.linspace(0, count - 1, min(count, JUDGED_FACES)).round().astype(int))
+    some = spread_evenly(count, JUDGED_FACES)
     masks = faces.masks[some]
     parts = np.array_split(np.arange(len(some)), len(readers))
 

@@ -43,6 +43,9 @@ _FLOW_PX = 16
 # Each side of a mask's edge, in face sides: what the eye takes in at once.
 _SEAM = 0.03
 
+Perceptual = Callable[[np.ndarray, np.ndarray], float]
+"""A perceptual distance of two pictures, RGB, bytes or floats in [0, 1]."""
+
 Row = dict[str, float]
 """A frame's numbers by their columns' names; one that it does not have is left out."""
 
@@ -54,7 +57,7 @@ class Instruments:
     pack: FacePack
     reader: Reader
     judge: Judge | None
-    lpips: Callable[[np.ndarray, np.ndarray], float] | None
+    lpips: Perceptual | None
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def measure_frame(
         row |= _points(moment, run, tools)
     if moment.layer is not None:
         row |= _blending(moment, moment.layer)
-        if before is not None:
+        # A face that appears tears nothing.
+        if before is not None and before.layer is not None:
             row |= _movement(before, moment, moment.layer)
     if truth is not None and moment.twin_raw is not None and moment.twin_matched is not None:
         row |= _against_truth(moment, run, convert, tools, truth)

@@ -21,6 +21,7 @@ from ..faces import (
     open_face_set,
     transform_points,
 )
+from ..latent.known import spread_evenly
 from ..media import read_image
 from ..training.runs import IdentityFacts
 
@@ -54,10 +55,15 @@ class Judge:
 
     @property
     def own_spread(self) -> float:
-        """The distance to the source's mean that all but 5 % of its own faces keep within."""
+        """The distance to the source's mean that all but 5 % of its own faces keep within.
+
+        NaN for a single face.
+        """
         metric = self.embedder.metric
-        # Each from the mean of the others: a face in its own mean is too near to it.
         total, count = self.source.sum(0), len(self.source)
+        if count < 2:
+            return float("nan")
+        # Each from the mean of the others: a face in its own mean is too near to it.
         own = [
             embedding_distance(vector, (total - vector) / (count - 1), metric)
             for vector in self.source
@@ -124,7 +130,7 @@ def build_judges(
 
 def _gallery(faces: FaceSet, embedders: Sequence[Embedder], count: int) -> _Vectors:
     """The vectors of some faces, spread evenly over the set."""
-    chosen = np.unique(np.linspace(0, len(faces.faces) - 1, count).round().astype(int))
+    chosen = spread_evenly(len(faces.faces), count)
 
     def embed(embedder: Embedder, places: Int[np.ndarray, " k"]) -> list[np.ndarray]:
         return [_embedding(faces.faces[place], embedder) for place in places]

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from ..conversion import PaintedFace, Placement
+from ..metrics.pictures import as_bytes
 from .frame import Moment
 
-MOST_FACES = 2000
-"""Faces of a clip whose crops are kept, spread evenly."""
+MOST_FACES, MOST_BYTES = 2000, 1 << 30
+"""Of a clip's faces, spread evenly, no more are kept; fewer where they are large."""
 SPREAD_GLIMPSES = 45
 """Frames whose pictures are kept, spread evenly; the best and the worst come on top."""
 EXTREME_GLIMPSES = 5
@@ -49,8 +50,9 @@ class Keeper:
     """`size`: the model's, px; `faces`: how many will come by."""
 
     def __init__(self, size: int, faces: int) -> None:
-        self._size = size
-        self._face_step = -(-faces // MOST_FACES) or 1
+        # Three pictures of three channels, and a mask.
+        most = min(MOST_FACES, MOST_BYTES // (10 * size**2))
+        self._face_step = -(-faces // most) or 1
         self._glimpse_step = -(-faces // SPREAD_GLIMPSES) or 1
         self._rows: list[int] = []
         self._crops: list[np.ndarray] = []
@@ -70,9 +72,9 @@ class Keeper:
         if moment.number % self._face_step == 0:
             self._rows.append(place)
             self._crops.append(face.crop)
-            self._rebuilt.append(_as_bytes(face.rebuilt))
-            self._swapped.append(_as_bytes(face.face))
-            self._masks.append(_as_bytes(face.hull))
+            self._rebuilt.append(as_bytes(face.rebuilt))
+            self._swapped.append(as_bytes(face.face))
+            self._masks.append(as_bytes(face.hull))
             self._placements.append(face.placement)
         wanted = moment.number % self._glimpse_step == 0
         # Each heap gives up its smallest first: of the best the worst, and the other way round.
@@ -111,10 +113,6 @@ def _enters(heap: list[tuple[float, int, Glimpse]], rank: float) -> bool:
     return np.isfinite(rank) and (len(heap) < EXTREME_GLIMPSES or rank > heap[0][0])
 
 
-def _as_bytes(picture: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-
-
 def _glimpse(moment: Moment, face: PaintedFace, place: int) -> Glimpse:
     """The square around the face, in the frame and in what was made of it."""
     points = face.placement.landmarks
@@ -136,6 +134,6 @@ def _glimpse(moment: Moment, face: PaintedFace, place: int) -> Glimpse:
         row=place,
         target=cut(moment.target),
         swap=cut(moment.shown),
-        mask=cut(_as_bytes(alpha)),
-        rebuilt=_as_bytes(face.rebuilt),
+        mask=cut(as_bytes(alpha)),
+        rebuilt=as_bytes(face.rebuilt),
     )

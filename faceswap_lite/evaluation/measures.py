@@ -6,7 +6,7 @@ anew, gives its confidence interval, and on two runs' series the interval of the
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +17,14 @@ from .walk import Series
 
 Better = Literal["higher", "lower", "one", "zero"]
 Columns = Mapping[str, Float[np.ndarray, " m"]]
+
+FAULTS: dict[Better, Callable[[float], float]] = {
+    "higher": lambda value: -value,
+    "lower": lambda value: value,
+    "one": lambda value: abs(value - 1),
+    "zero": abs,
+}
+"""How far a figure is from the best: less is better."""
 
 DRAWS = 1000
 """Resamplings behind an interval of 95 %."""
@@ -130,7 +138,7 @@ METRICS: dict[str, Metric] = {
     ),
     "generalization_gap_db": Metric(
         "Generalisation gap", "dB", "zero", "reconstruction",
-        "seen minus unseen; near 0: what was learned holds on unseen frames",
+        "seen minus unseen; near 0: what was learned holds. The interval is of the unseen alone",
         _difference("seen_psnr_db", "psnr_db"),
     ),
     "detected": Metric(
@@ -294,36 +302,49 @@ def figures(series: Series, seed: int) -> dict[str, Interval | None]:
     }
 
 
-def differences(a: Series, b: Series, seed: int) -> dict[str, Interval]:
-    """How far `b` lies above `a`: the same frames of one clip, measured with two runs."""
+class Difference(NamedTuple):
+    """Two runs by one metric, on the same frames of one clip."""
+
+    gap: Interval
+    """How far `b` lies above `a`."""
+    worse: Interval | None
+    """How much further `b` is from the best than `a`; None where neither way is good by itself."""
+
+
+def differences(a: Series, b: Series, seed: int) -> dict[str, Difference]:
+    """Every metric that both series allow."""
     resample, found = _Resampling([a, b], seed), {}
     everywhere = np.arange(len(a))
     for name, metric in METRICS.items():
         of_a, of_b = _statistic(metric, a), _statistic(metric, b)
-        if np.isfinite(of_a(everywhere)) and np.isfinite(of_b(everywhere)):
-            found[name] = interval(_less(of_b, of_a), resample.draws(metric))
+        if not (np.isfinite(of_a(everywhere)) and np.isfinite(of_b(everywhere))):
+            continue
+        draws = resample.draws(metric)
+        worse = None
+        if metric.better is not None:
+            fault = FAULTS[metric.better]
+            worse = interval(_less(_then(of_b, fault), _then(of_a, fault)), draws)
+        found[name] = Difference(interval(_less(of_b, of_a), draws), worse)
     return found
 
 
-def judge_difference(metric: Metric, a: float, b: float, gap: Interval) -> dict[str, Any]:
+def difference_json(found: Difference) -> dict[str, Any]:
     """A difference as the report says it: how large, whether it is real, and who is better."""
-    real = bool(np.isfinite([gap.low, gap.high]).all()) and not gap.low <= 0 <= gap.high
-    wrong: dict[Better | None, Callable[[float], float]] = {
-        "higher": lambda value: -value,
-        "lower": lambda value: value,
-        "one": lambda value: abs(value - 1),
-        "zero": abs,
-    }
     better = None
-    if real and metric.better is not None:
-        better = "a" if wrong[metric.better](a) < wrong[metric.better](b) else "b"
+    if found.worse is not None and _leaves_out_zero(found.worse):
+        better = "a" if found.worse.value > 0 else "b"
     return {
-        "difference": plain(gap.value),
-        "low": plain(gap.low),
-        "high": plain(gap.high),
-        "real": real,
+        "difference": plain(found.gap.value),
+        "low": plain(found.gap.low),
+        "high": plain(found.gap.high),
+        "real": _leaves_out_zero(found.gap),
         "better": better,
     }
+
+
+def _leaves_out_zero(bounds: Interval) -> bool:
+    known = bool(np.isfinite([bounds.low, bounds.high]).all())
+    return known and not bounds.low <= 0 <= bounds.high
 
 
 def plain(value: float | None) -> float | None:
@@ -339,11 +360,16 @@ def _statistic(metric: Metric, series: Series) -> Callable[[Int[np.ndarray, " m"
     return of
 
 
-def _less(
-    b: Callable[[Int[np.ndarray, " m"]], float], a: Callable[[Int[np.ndarray, " m"]], float]
-) -> Callable[[Int[np.ndarray, " m"]], float]:
+_Statistic = Callable[[Int[np.ndarray, " m"]], float]
+
+
+def _less(b: _Statistic, a: _Statistic) -> _Statistic:
     """`b` less `a` on the same frames."""
     return lambda frames: b(frames) - a(frames)
+
+
+def _then(statistic: _Statistic, change: Callable[[float], float]) -> _Statistic:
+    return lambda frames: change(statistic(frames))
 
 
 class _Resampling:

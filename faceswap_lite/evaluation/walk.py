@@ -125,6 +125,8 @@ def _moments(
                 raise FaceswapError(f"{converted}: is of another size than {clip}; is it its own?")
             yield Moment(made, swap, raw, matched, number)
             number += bool(made.painted.faces)
+        if converted is not None and _goes_on(others[0]):
+            raise FaceswapError(f"{converted}: has more frames than {clip}; is it its own?")
         problems += reader.problems
 
 
@@ -141,6 +143,14 @@ def _every(frames: Iterator[Frame | None], every: int, path: Path | None) -> Ite
         if index % every == 0:
             yield frame
     raise FaceswapError(f"{path}: has fewer frames than the clip it belongs to")
+
+
+def _goes_on(frames: Iterator[Frame | None]) -> bool:
+    try:
+        next(frames)
+    except FaceswapError:  # that it is over
+        return False
+    return True
 
 
 def series_of(rows: Sequence[tuple[int, float, Row]], cuts: Sequence[int], every: int) -> Series:

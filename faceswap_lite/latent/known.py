@@ -14,7 +14,7 @@ from ..training import TrainedRun
 from ..training.runs import describe_identity
 from ..training.split import read_roles, share_out
 
-MOST_FACES = 2000
+MOST_FACES = 1000
 """Faces of a side that stand for all of them, spread evenly; more would only cost time."""
 
 _AT_ONCE = 32
@@ -57,6 +57,8 @@ def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFac
     roles = read_roles(groups)
     role = np.array([roles[place][0] for place in faces.places()])
     used = np.flatnonzero(role != "left_out")
+    if not len(used):
+        raise FaceswapError(f"{faces.path}: training saw none of its faces; train longer, or anew")
     chosen = used[spread_evenly(len(used), most)]
     subset = replace(faces, faces=[faces.faces[i] for i in chosen])
     return _known(run, subset, side, role[chosen] == "seen")

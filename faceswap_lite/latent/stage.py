@@ -37,7 +37,6 @@ from ..outputs import (
     file_sha256,
     found_job,
     job_id,
-    read_json,
     refuse_inputs,
     whole_file,
     write_json,
@@ -257,7 +256,8 @@ def find_direction(
     job = job_id(what="direction", run=run.fingerprint, attribute=attribute, side=side)
     files = _files(out, ".json", ".safetensors")
     if _is_done(files, job, overwrite):
-        return _told(files[1], say)
+        say(f"{out}: already done")
+        return found_job(files[1])
     reader = Reader(run.facts.coverage)
     known = known_faces(run, side, MOST_READ)
     studied = study(run, known, reader(known.crops, known.masks), attribute, reader)
@@ -302,10 +302,12 @@ def find_direction(
         f"{attribute} of held-out {side} faces, {SWEEP_STEPS[0]:+.0f} to {SWEEP_STEPS[-1]:+.0f} "
         f"deviations of {_shown(shapes[chosen].deviation, attribute)}"
     )
-    _store(files[2], shapes[chosen], run, attribute, side, job, studied.changed)
+    # The numbers first: they name the job, so that after a kill the same call goes on.
     write_json(files[1], report)
+    _store(files[2], shapes[chosen], run, attribute, side, job, studied.changed)
     _write_sheet(out, title, rows, run, job)
-    return _told(files[1], say)
+    say(f"written to {out} and {files[1]}")
+    return report
 
 
 def _merit(trial: Sweep) -> float:
@@ -358,7 +360,8 @@ def read_direction(path: Path, run: TrainedRun) -> tuple[Direction, dict[str, An
             facts: dict[str, Any] = json.loads(text)
             line, bend = file.get_tensor("line"), file.get_tensor("bend")
             found = Direction(line, bend, float(facts["middle"]), float(facts["deviation"]))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            _check_direction(found, facts)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise FaceswapError(f"{path}: cannot be read as a direction ({error})") from error
     if facts["run"] != run.fingerprint:
         raise FaceswapError(
@@ -366,6 +369,21 @@ def read_direction(path: Path, run: TrainedRun) -> tuple[Direction, dict[str, An
             f"({run.fingerprint}); find it again"
         )
     return found, facts
+
+
+def _check_direction(direction: Direction, facts: dict[str, Any]) -> None:
+    """Raises: ValueError or KeyError for what `_store` never wrote."""
+    numbers = (direction.line, direction.bend, direction.middle, direction.deviation)
+    if not all(np.isfinite(number).all() for number in numbers) or direction.deviation <= 0:
+        raise ValueError("its numbers are not finite, or its deviation is not positive")
+    if direction.line.ndim != 1 or direction.line.shape != direction.bend.shape:
+        raise ValueError("line and bend are not two vectors of one length")
+    known = {"attribute": ATTRIBUTES, "side": SIDES, "known_change": (False, True)}
+    for name, values in known.items():
+        if facts[name] not in values:
+            raise ValueError(f"{name} {facts[name]} is unknown")
+    if not isinstance(facts["run"], str):
+        raise ValueError(f"run {facts['run']} is no fingerprint")
 
 
 @dataclass(frozen=True)
@@ -429,8 +447,14 @@ def sweep_direction(
     )
     files = _files(out, ".json")
     if _is_done(files, job, overwrite):
-        return _told(files[1], say)
+        say(f"{out}: already done")
+        return found_job(files[1])
     given = read_face(run, face)
+    if found.line.shape != given.code.shape:
+        raise FaceswapError(
+            f"{direction}: moves codes of {found.line.size} numbers, those of {run.path} have "
+            f"{given.code.size}; find it again"
+        )
     reader = Reader(run.facts.coverage)
     own = float(getattr(reader(given.crop[None], given.mask[None]), attribute)[0])
     # Of a face that cannot be read, the mean of the others is the best guess.
@@ -454,7 +478,8 @@ def sweep_direction(
     write_json(files[1], report)
     row = Row(f"{face.name} by the {painter}'s decoder", made.pictures[0], lines)
     _write_sheet(out, f"{attribute}, in deviations", [row], run, job)
-    return _told(files[1], say)
+    say(f"written to {out} and {files[1]}")
+    return report
 
 
 def interpolate_faces(
@@ -483,7 +508,8 @@ def interpolate_faces(
     job = job_id(what="interpolate", space=space, arc=arc, **given)
     files = _files(out, ".json")
     if _is_done(files, job, overwrite):
-        return _told(files[1], say)
+        say(f"{out}: already done")
+        return found_job(files[1])
     ends = [read_face(run, path) for path in (a, b)]
     codes = [end.code for end in ends]
     walks: dict[str, np.ndarray] = {}
@@ -520,7 +546,8 @@ def interpolate_faces(
     write_json(files[1], report)
     title = f"{a.name} to {b.name} by the {side}'s decoder"
     _write_sheet(out, title, sheet, run, job)
-    return _told(files[1], say)
+    say(f"written to {out} and {files[1]}")
+    return report
 
 
 def _walk(
@@ -592,7 +619,8 @@ def counterfactual(
     )
     files = _files(out, ".json")
     if _is_done(files, job, overwrite):
-        return _told(files[1], say)
+        say(f"{out}: already done")
+        return found_job(files[1])
     given = read_face(run, face)
     reader = Reader(run.facts.coverage)
     known = known_faces(run, side, MOST_READ)
@@ -649,7 +677,8 @@ def counterfactual(
     ]  # fmt: skip
     write_json(files[1], report)
     _write_sheet(out, f"What would change {question}: {face.name}", rows, run, job)
-    return _told(files[1], say)
+    say(f"written to {out} and {files[1]}")
+    return report
 
 
 def _studies(run: TrainedRun, known: KnownFaces, reader: Reader, say: Say) -> dict[str, Studied]:
@@ -771,12 +800,6 @@ def _is_done(files: Sequence[Path], job: str, overwrite: bool) -> bool:
     found = found_job(files[1]).get("job")
     acts = [claim(file, job, found, finished=True, overwrite=overwrite) for file in files]
     return all(act == "done" for act in acts)
-
-
-def _told(path: Path, say: Say) -> dict[str, Any]:
-    report: dict[str, Any] = read_json(path)
-    say(f"written to {path.with_suffix('.png')} and {path}")
-    return report
 
 
 def _write_sheet(out: Path, title: str, rows: Sequence[Row], run: TrainedRun, job: str) -> None:

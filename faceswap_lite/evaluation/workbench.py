@@ -1,0 +1,288 @@
+"""One run on one clip: everything that is measured, explained and shown of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..actors import ActorTruth, load_truth
+from ..config import ConvertConfig, EvaluateConfig
+from ..conversion import build_run_packs, cast_clip, config_for
+from ..conversion.convert import given_masks
+from ..conversion.sides import painted_facts, shown_facts
+from ..errors import FaceswapError
+from ..faces import FacePack, open_face_set
+from ..latent import Reader
+from ..media import clip_fingerprint, list_images
+from ..metrics.perceptual import build_lpips
+from ..training import TrainedRun
+from ..training.hardware import pick_device
+from .explain import Background, explain, study_run
+from .frame import Instruments, Perceptual
+from .judge import Judge, build_judges
+from .measures import METRICS, figures, plain
+from .memorisation import MontageRow
+from .page import ResultPictures, Shot
+from .walk import Series, Walked, walk_clip
+
+CONSTANTS = ("seen_psnr_db", "own_spread")
+"""Columns of a series that one number fills."""
+
+SHOT_NUMBERS = ("psnr_db", "expected_error_db", "trusted", "sharpness", "to_source", "to_target")
+"""What the page sorts its frames by."""
+
+OF_HELDOUT = (
+    "heldout_psnr_db", "heldout_ssim", "heldout_ms_ssim", "heldout_lpips", "generalization_gap_db",
+)  # fmt: skip
+"""Figures that mean nothing on a clip that was trained on."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A run, and how it would convert the clips."""
+
+    run: TrainedRun
+    convert: ConvertConfig
+
+    @property
+    def name(self) -> str:
+        """The run folder's name."""
+        return self.run.path.resolve().name
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A contender with all that is the same for each of its clips. Instruments: one a worker.
+
+    `no_judge`: why there are no judges.
+    """
+
+    contender: Contender
+    packs: list[FacePack]
+    readers: list[Reader]
+    judges: list[Judge]
+    no_judge: str
+    lpips: Perceptual | None
+    background: Background
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Its part of the report, its pictures, and the series that its figures come from."""
+
+    result: dict[str, Any]
+    pictures: ResultPictures
+    series: Series
+
+
+def set_up(
+    contender: Contender, config: EvaluateConfig, *, judged: bool, say: Callable[[str], None]
+) -> Workbench:
+    """What a contender's clips are measured with. `judged`: some clip shows more than actors."""
+    run, convert = contender.run, contender.convert
+    lpips = None if config.lpips is None else build_lpips(Path(config.lpips))
+    run.model.to(pick_device(convert.device))
+    packs = build_run_packs(run, convert)
+    for note in packs[0].notes:
+        say(note)
+    judges: list[Judge] = []
+    no_judge = NO_IDENTITIES
+    if judged:
+        people = painted_facts(run, convert), shown_facts(run, convert)
+        judges, no_judge = build_judges(*people, config, len(packs))
+    return Workbench(
+        contender=contender,
+        packs=packs,
+        readers=[Reader(run.facts.coverage) for _ in packs],
+        judges=judges,
+        no_judge=no_judge,
+        lpips=lpips,
+        background=study_run(run, convert),
+    )
+
+
+NO_IDENTITIES = "actors are no identities to a face network"
+
+
+def measure_clip(
+    bench: Workbench,
+    clip: Path,
+    fingerprint: str,
+    config: EvaluateConfig,
+    *,
+    converted: Path | None,
+    say: Callable[[str], None],
+) -> Measured:
+    """All that can be said of one clip.
+
+    Raises: FaceswapError when it shows nobody to swap, or `converted` has other frames.
+    """
+    run = bench.contender.run
+    # The whole clip is measured, with what the run would convert it with.
+    whole = {"start": 0, "end": None}
+    convert = config_for(clip, bench.contender.convert).model_copy(update=whole)
+    plan = cast_clip(run, clip, bench.packs, convert, say=say)
+    nobody = f"{clip}: no frame shows the target's face; is it the right clip?"
+    if not plan.placements:
+        raise FaceswapError(nobody)
+    trained_on_it = bool(_fingerprints(clip) & set(shown_facts(run, convert).clips))
+    if trained_on_it:
+        say(f"warning: the run was trained on {clip.name}: every figure flatters it")
+    # A folder of crops may stand beside the clip that it was cut from, and bear its name.
+    truth = load_truth(clip) if clip.is_file() else None
+    judges = bench.judges if truth is None else []
+    walked = walk_clip(
+        run,
+        clip,
+        plan,
+        convert,
+        [
+            Instruments(pack, reader, judges[i] if judges else None, bench.lpips)
+            for i, (pack, reader) in enumerate(zip(bench.packs, bench.readers, strict=True))
+        ],
+        every=config.every,
+        converted=converted,
+        masks=given_masks(convert, run, fingerprint),
+        truth=truth,
+    )
+    for problem in walked.problems:
+        say(f"warning: {clip.name}: {problem}")
+    if walked.faces is None:
+        raise FaceswapError(nobody)
+    say(f"{clip.name}: what holds it back?")
+    explained = explain(
+        bench.background,
+        walked.faces,
+        walked.series,
+        bench.readers,
+        truth.landmarks if truth is not None else None,
+        memory=config.memory,
+        seed=config.seed,
+    )
+    series = _with_columns(walked.series, explained.columns, _constants(bench, judges))
+    refused = _refused(config, trained_on_it)
+    reasons = _reasons(bench, truth)
+    result = {
+        **explained.report,
+        "metrics": _metrics(series, refused, reasons, config.seed),
+        "frames": {
+            "index": series.index.tolist(),
+            "time_s": [plain(time) for time in series.time_s.tolist()],
+            "series": {
+                name: [plain(value) for value in column.tolist()]
+                for name, column in series.columns.items()
+                if name not in CONSTANTS
+            },
+        },
+        "judge": judges[0].embedder.name if judges else None,
+        # The true swap is this person's: it is one only if the run's source is the same.
+        "truth_twin": truth.twin.identity.name if truth and truth.twin else None,
+    }
+    return Measured(result, _pictures(walked, series, explained.montage), series)
+
+
+def _constants(bench: Workbench, judges: Sequence[Judge]) -> dict[str, float]:
+    seen = bench.background.seen_db.get(bench.background.shown)
+    return {
+        "seen_psnr_db": float("nan") if seen is None else seen.value,
+        "own_spread": judges[0].own_spread if judges else float("nan"),
+    }
+
+
+def _with_columns(
+    series: Series,
+    columns: Mapping[str, Float[np.ndarray, " n"]],
+    constants: Mapping[str, float],
+) -> Series:
+    """Constants fill a column, so that every figure is a function of columns."""
+    filled = {name: np.full(len(series), constants[name]) for name in CONSTANTS}
+    return Series(series.index, series.time_s, {**series.columns, **columns, **filled})
+
+
+def _refused(config: EvaluateConfig, trained_on_it: bool) -> dict[str, str]:
+    """Figures that would mislead here, and why."""
+    refused: dict[str, str] = {}
+    if trained_on_it:
+        refused |= dict.fromkeys(OF_HELDOUT, "the run was trained on this clip")
+    if config.every > 1:
+        # Between frames that are not neighbours, movement would pass for noise.
+        refused["yaw_noise_deg"] = "needs every frame (evaluate.every=1)"
+    return refused
+
+
+def _reasons(bench: Workbench, truth: ActorTruth | None) -> dict[str, str]:
+    """Why a figure may be missing, by its name or its group's."""
+    nobody = bench.no_judge if truth is None else NO_IDENTITIES
+    reasons = {"identity": nobody or "no face was found in the swap"}
+    trouble = bench.background.troubles.get(bench.background.shown)
+    if trouble:
+        reasons |= {"seen_psnr_db": trouble, "generalization_gap_db": trouble}
+    if truth is None:
+        reasons["truth"] = "only rendered actors have a true swap"
+    elif truth.twin is None:
+        reasons["truth"] = "this actor was rendered without a twin"
+    if bench.readers[0].pack == "five":
+        reasons["expression"] = "five points show neither lips nor lids; needs the mesh's weights"
+    reasons["perceptual"] = "needs weights: --set evaluate.lpips=FILE"
+    return reasons
+
+
+def _metrics(
+    series: Series, refused: Mapping[str, str], reasons: Mapping[str, str], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Every figure with its interval, or why it is missing."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in figures(series, seed).items():
+        if value is not None and name not in refused:
+            found[name] = {
+                "value": plain(value.value),
+                "low": plain(value.low),
+                "high": plain(value.high),
+                "reason": None,
+            }
+            continue
+        group = METRICS[name].group
+        reason = (
+            refused.get(name)
+            or reasons.get(name)
+            or reasons.get(group)
+            or "the clip does not allow it"
+        )
+        found[name] = {"value": None, "low": None, "high": None, "reason": reason}
+    return found
+
+
+def _pictures(walked: Walked, series: Series, rows: list[MontageRow]) -> ResultPictures:
+    """What the page shows: frames around the face, the best and the worst by reconstruction."""
+    shots = [
+        Shot(
+            frame=int(series.index[one.row]),
+            time_s=float(series.time_s[one.row]),
+            target=one.target,
+            swap=one.swap,
+            mask=one.mask,
+            rebuilt=one.rebuilt,
+            numbers={name: float(series.get(name)[one.row]) for name in SHOT_NUMBERS},
+        )
+        for one in walked.glimpses
+    ]
+    # What cannot be rated is no extreme.
+    order = sorted(
+        range(len(shots)), key=lambda place: np.nan_to_num(shots[place].numbers["psnr_db"], nan=0)
+    )
+    worst, median, best = (order[int(share * (len(order) - 1))] for share in (0, 0.5, 1))
+    return ResultPictures(shots=shots, best=best, median=median, worst=worst, montage=rows)
+
+
+def _fingerprints(clip: Path) -> set[str]:
+    """Of the clip; of a folder, also of its pictures and of the clips that its crops are from."""
+    found = {clip_fingerprint(clip)}
+    if clip.is_dir():
+        found |= {clip_fingerprint(picture) for picture in list_images(clip)}
+        with suppress(FaceswapError):
+            found |= {face.record.clip_fingerprint for face in open_face_set(clip).faces}
+    return found
