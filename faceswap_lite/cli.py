@@ -347,9 +347,7 @@ def check(
 
 @app.command()
 def evaluate(
-    runs: Annotated[
-        list[Path], typer.Option("--run", help="A run folder; several are compared.")
-    ],
+    runs: Annotated[list[Path], typer.Option("--run", help="A run folder; several are compared.")],
     clips: Annotated[
         list[Path], typer.Option("--clip", help="A clip or face set that training never saw.")
     ],

@@ -1,6 +1,8 @@
 """Evaluation from end to end on rendered actors, after a short training."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,50 @@ def test_evaluating_again_does_nothing(cast: Cast, run: TrainedRun, tmp_path: Pa
         evaluated(run, cast.unseen_clip, out, every=6)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"out": "r.html"}, "name a .json"),
+        ({"out": ""}, "is no name for an output"),
+        ({"known": ["no_such_set"]}, "no such face set"),
+        ({"twice": True}, "--clip: one of them is given twice"),
+        ({"bad": True}, "bad.mp4"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_work(
+    cast: Cast,
+    run: TrainedRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+    said: str,
+) -> None:
+    def no_work(*_: object, **__: object) -> None:
+        raise AssertionError("work was done")
+
+    monkeypatch.setattr("faceswap_lite.evaluation.evaluate.set_up", no_work)
+    monkeypatch.chdir(tmp_path)
+    clips = [cast.unseen_clip]
+    if "twice" in given:
+        clips *= 2
+    if "bad" in given:
+        Path("bad.mp4").write_text("no clip")
+        clips.append(Path("bad.mp4"))
+    config = EvaluateConfig(known=given.get("known", []))
+    out = Path(given.get("out", "r.json"))
+    with pytest.raises(FaceswapError, match=re.escape(said)):
+        evaluate_clips([Contender(run, ConvertConfig())], clips, out, config, say=silent)
+    assert not [path for path in tmp_path.iterdir() if path.name != "bad.mp4"]
+
+
+def test_a_page_that_is_gone_is_made_again(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    evaluated(run, cast.unseen_clip, out, every=6, memory=False)
+    out.with_suffix(".html").unlink()
+    evaluated(run, cast.unseen_clip, out, every=6, memory=False)
+    assert out.with_suffix(".html").is_file()
+
+
 @pytest.mark.parametrize("what", ["clip", "set"])
 def test_what_was_trained_on_has_no_held_out_figure(
     cast: Cast, run: TrainedRun, tmp_path: Path, what: str
@@ -133,6 +179,8 @@ def test_a_conversion_of_another_length_is_refused(
 ) -> None:
     with pytest.raises(FaceswapError, match="fewer frames"):
         evaluated(run, cast.source_clip, tmp_path / "r.json", converted=[cast.unseen_clip])
+    with pytest.raises(FaceswapError, match="more frames"):
+        evaluated(run, cast.unseen_clip, tmp_path / "r.json", converted=[cast.source_clip])
     assert not (tmp_path / "r.json").exists()
 
 
@@ -149,7 +197,9 @@ def test_the_untouched_clip_as_its_own_conversion_is_perfect_but_no_swap(
 
 
 def test_a_run_is_no_better_than_itself(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
-    twice = [Contender(run, ConvertConfig()), Contender(run, ConvertConfig())]
+    shutil.copytree(run.path, tmp_path / "copy")
+    copy = replace(run, path=tmp_path / "copy")
+    twice = [Contender(run, ConvertConfig()), Contender(copy, ConvertConfig())]
     config = EvaluateConfig(every=3, memory=False)
     report = evaluate_clips(twice, [cast.unseen_clip], tmp_path / "r.json", config, say=silent)
     assert [(r["run"], r["clip"]) for r in report["results"]] == [(0, 0), (1, 0)]
@@ -162,8 +212,9 @@ def test_a_run_is_no_better_than_itself(cast: Cast, run: TrainedRun, tmp_path: P
 def test_a_worse_conversion_is_told_from_a_better_one(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
-    soft = ConvertConfig(scale=0.6)
-    pair = [Contender(run, ConvertConfig()), Contender(run, soft)]
+    shutil.copytree(run.path, tmp_path / "copy")
+    soft = Contender(replace(run, path=tmp_path / "copy"), ConvertConfig(scale=0.6))
+    pair = [Contender(run, ConvertConfig()), soft]
     config = EvaluateConfig(every=2, memory=False)
     report = evaluate_clips(pair, [cast.unseen_clip], tmp_path / "r.json", config, say=silent)
     row = report["comparisons"][0]["metrics"]["truth_matched_psnr_db"]

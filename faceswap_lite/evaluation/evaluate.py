@@ -13,7 +13,7 @@ from .. import __version__
 from ..actors import load_truth
 from ..config import EvaluateConfig
 from ..conversion.convert import UNSEEN_SETTINGS
-from ..errors import FaceswapError
+from ..errors import FaceswapError, UsageError
 from ..faces import open_face_set
 from ..media import clip_fingerprint, open_clip
 from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
@@ -46,15 +46,17 @@ def evaluate_clips(
     Raises: FaceswapError when a clip cannot be read, has no face of the target, or a conversion has
     other frames than its clip.
     """
-    if converted and (len(converted) != len(clips) or len(contenders) != 1):
-        raise FaceswapError("--converted: name one run, and as many conversions as clips")
+    runs_own = [c.run.path / name for c in contenders for name in ("run.json", "config.yaml")]
+    refuse_inputs(out, *clips, *converted, *runs_own)
     page = out.with_suffix(".html")
-    for path in (out, page):
-        refuse_inputs(path, *clips, *converted)
-        for contender in contenders:
-            run = contender.run.path
-            refuse_inputs(path, run / "run.json", run / "config.yaml")
+    if page == out:
+        raise FaceswapError(f"{out}: is where the page goes; name a .json")
+    refuse_inputs(page, *clips, *converted, *runs_own)
     prints = [clip_fingerprint(clip) for clip in clips]
+    _refuse_repeats([c.run.path.resolve() for c in contenders], "--run")
+    _refuse_repeats(prints, "--clip")
+    if converted and (len(converted) != len(clips) or len(contenders) != 1):
+        raise UsageError("--converted: name one run, and as many conversions as clips")
     settings = {
         "evaluate": config.model_dump(),
         "convert": [c.convert.model_dump(exclude=UNSEEN_SETTINGS) for c in contenders],
@@ -66,21 +68,24 @@ def evaluate_clips(
         runs=[contender.run.fingerprint for contender in contenders],
         settings=settings,
         converted=[clip_fingerprint(path) for path in converted],
+        # Also: a set that is none is refused now.
         known=[describe_identity(open_face_set(Path(path))).fingerprint for path in config.known],
         lpips=None if config.lpips is None else clip_fingerprint(Path(config.lpips)),
     )
     before = found_job(out)
-    if claim(out, job, before.get("job"), finished=True, overwrite=overwrite) == "done":
+    ours = before.get("job") if before.get("schema") == SCHEMA and "results" in before else None
+    claims = {claim(path, job, ours, finished=True, overwrite=overwrite) for path in (out, page)}
+    if claims == {"done"}:
         say(f"{out}: already done")
         return before
-    claim(page, job, before.get("job") and job, finished=True, overwrite=overwrite)
-    _check_conversions(clips, prints, converted)
+    _check_clips(clips, prints, converted)
 
     judged = any(not clip.is_file() or load_truth(clip) is None for clip in clips)
     results, pictures, series, runs = [], [], {}, []
+    names = _told_apart([contender.run.path.resolve() for contender in contenders])
     for number, contender in enumerate(contenders):
         bench = set_up(contender, config, judged=judged, say=say)
-        runs.append(_describe_run(contender, bench.background))
+        runs.append(_describe_run(contender, names[number], bench.background))
         for place, clip in enumerate(clips):
             swap = converted[place] if converted else None
             measured = measure_clip(bench, clip, prints[place], config, converted=swap, say=say)
@@ -92,7 +97,9 @@ def evaluate_clips(
         "tool": f"faceswap_lite {__version__}",
         "job": job,
         "runs": runs,
-        "clips": [_describe_clip(*pair) for pair in zip(clips, prints, strict=True)],
+        "clips": [
+            _describe_clip(*three) for three in zip(clips, _told_apart(clips), prints, strict=True)
+        ],
         "metrics": [
             {
                 "name": name,
@@ -108,8 +115,9 @@ def evaluate_clips(
         "comparisons": _compare(results, series, len(contenders), len(clips), config.seed),
         "settings": settings,
     }
-    write_report_page(page, report, pictures)
+    # By the report the page is known as ours, should it be missing.
     write_json(out, report)
+    write_report_page(page, report, pictures)
     return report
 
 
@@ -136,16 +144,34 @@ def _compare(
     return compared
 
 
-def _check_conversions(
-    clips: Sequence[Path], prints: Sequence[str], converted: Sequence[Path]
-) -> None:
-    for clip, fingerprint, swap in zip(clips, prints, converted, strict=False):
+def _refuse_repeats(given: Sequence[Path] | Sequence[str], option: str) -> None:
+    if len(set(given)) < len(given):
+        raise UsageError(f"{option}: one of them is given twice")
+
+
+def _check_clips(clips: Sequence[Path], prints: Sequence[str], converted: Sequence[Path]) -> None:
+    """Refuse now what would be refused after the work on the clips before it."""
+    infos = []
+    for clip in (*clips, *converted):
+        with open_clip(clip) as reader:
+            infos.append(reader.info)
+    conversions = zip(clips, prints, infos, converted, infos[len(clips) :], strict=False)
+    for clip, fingerprint, info, swap, of_swap in conversions:
         made_of = found_job(swap.with_name(swap.name + ".json"))
         if made_of.get("clip_sha256", fingerprint) != fingerprint:
-            raise FaceswapError(f"{swap}: is a conversion of {made_of.get('clip')}, not of {clip}")
+            other = made_of.get("clip", "another clip")
+            raise FaceswapError(f"{swap}: is a conversion of {other}, not of {clip}")
+        if (info.width, info.height) != (of_swap.width, of_swap.height):
+            raise FaceswapError(f"{swap}: is of another size than {clip}; is it its own?")
 
 
-def _describe_run(contender: Contender, background: Background) -> dict[str, Any]:
+def _told_apart(paths: Sequence[Path]) -> list[str]:
+    """The paths' last parts; whole paths where two of them are alike."""
+    names = [path.name for path in paths]
+    return [str(p) if names.count(p.name) > 1 else p.name for p in paths]
+
+
+def _describe_run(contender: Contender, name: str, background: Background) -> dict[str, Any]:
     run, model = contender.run, contender.run.config.model
     sides = {"source": run.facts.source, "target": run.facts.target}
     history = {
@@ -154,7 +180,7 @@ def _describe_run(contender: Contender, background: Background) -> dict[str, Any
         if not name.startswith("loss")
     }
     return {
-        "name": contender.name,
+        "name": name,
         "path": str(run.path),
         "step": run.step,
         "weights": run.fingerprint,
@@ -168,11 +194,11 @@ def _describe_run(contender: Contender, background: Background) -> dict[str, Any
     }
 
 
-def _describe_clip(clip: Path, fingerprint: str) -> dict[str, Any]:
+def _describe_clip(clip: Path, name: str, fingerprint: str) -> dict[str, Any]:
     with open_clip(clip) as reader:
         info = reader.info
     return {
-        "name": clip.name,
+        "name": name,
         "path": str(clip),
         "sha256": fingerprint,
         "frames": info.frame_count,

@@ -65,6 +65,7 @@ class Explanation:
 
 def study_run(run: TrainedRun, convert: ConvertConfig) -> Background:
     """What a run knows. A face set that is gone costs what would have come from it."""
+    history = read_history(run.path)
     troubles: dict[str, str] = {}
     known: dict[Side, KnownFaces] = {}
     with ThreadPoolExecutor(len(SIDES)) as pool:
@@ -91,7 +92,7 @@ def study_run(run: TrainedRun, convert: ConvertConfig) -> Background:
         shown=shown,
         painted=painted_side(convert),
         known=known,
-        history=read_history(run.path),
+        history=history,
         seen_db=_rebuilt_db(run, {side: of.only(of.seen) for side, of in known.items()}),
         heldout_db=_rebuilt_db(run, {side: of.only(~of.seen) for side, of in known.items()}),
         heldout_outside={side: _heldout_outside(faces) for side, faces in known.items()},

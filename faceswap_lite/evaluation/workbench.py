@@ -48,11 +48,6 @@ class Contender:
     run: TrainedRun
     convert: ConvertConfig
 
-    @property
-    def name(self) -> str:
-        """The run folder's name."""
-        return self.run.path.resolve().name
-
 
 @dataclass(frozen=True)
 class Workbench:
@@ -89,6 +84,9 @@ def set_up(
     packs = build_run_packs(run, convert)
     for note in packs[0].notes:
         say(note)
+    background = study_run(run, convert)
+    for trouble in background.troubles.values():
+        say(f"warning: {trouble}")
     judges: list[Judge] = []
     no_judge = NO_IDENTITIES
     if judged:
@@ -101,7 +99,7 @@ def set_up(
         judges=judges,
         no_judge=no_judge,
         lpips=lpips,
-        background=study_run(run, convert),
+        background=background,
     )
 
 
