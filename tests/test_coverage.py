@@ -226,15 +226,15 @@ def test_json_holds_everything_and_no_nan() -> None:
     assert coverage(people(0, yaw_deg=np.full(FACES, np.nan)), target).to_json()["pose"] is None
 
 
-def assert_dropped_turns_are_named(folder: Path) -> None:
-    """Without the faces beyond the 80th percentile of yaw, the set lacks just these."""
+def assert_dropped_turns_are_named(folder: Path, percentile: int = 80) -> None:
+    """Without the faces beyond this percentile of yaw, the set lacks just these."""
     everything = attributes_of([face.record for face in open_face_set(folder).faces])
     assert coverage(everything, everything).gaps == []
-    kept = everything.yaw_deg <= np.percentile(everything.yaw_deg, 80)
+    kept = everything.yaw_deg <= np.percentile(everything.yaw_deg, percentile)
     found = coverage(chosen(everything, kept), everything)
     assert found.unknown == ["light"]
     [gap] = [gap for gap in found.gaps if gap.attribute == "yaw_deg"]
-    assert gap.side == "above" and gap.share <= 0.21
+    assert gap.side == "above" and gap.share <= 1 - percentile / 100 + 0.01
     far = everything.yaw_deg > everything.yaw_deg[kept].max() + KINDS["yaw_deg"].tolerance
     above = found.attributes["yaw_deg"].above
     # The rest of what is flagged lies within the source's outermost hundredth.
@@ -242,7 +242,8 @@ def assert_dropped_turns_are_named(folder: Path) -> None:
 
 
 def test_turns_dropped_from_an_actor_s_set_are_named(cast: Cast) -> None:
-    assert_dropped_turns_are_named(cast.source)
+    # Of 40 faces a fifth is few, and half of these lie within the tolerance.
+    assert_dropped_turns_are_named(cast.source, 70)
 
 
 def test_turns_dropped_from_a_real_set_are_named(
