@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from ..conversion import PaintedFace, Placement
+from ..faces import invert_similarity, similarity_scale, transform_points
 from ..metrics.pictures import as_bytes
 from .frame import Moment
 
@@ -17,8 +18,8 @@ SPREAD_GLIMPSES = 45
 """Frames whose pictures are kept, spread evenly; the best and the worst come on top."""
 EXTREME_GLIMPSES = 5
 GLIMPSE_PX = 224
-# How much of the frame a glimpse shows, in widths of the face.
-GLIMPSE_FACES = 1.6
+# How much of the frame a glimpse shows, in sides of the model's crop.
+GLIMPSE_CROPS = 1.25
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,10 @@ def _enters(heap: list[tuple[float, int, Glimpse]], rank: float) -> bool:
 
 def _glimpse(moment: Moment, face: PaintedFace, place: int) -> Glimpse:
     """The square around the face, in the frame and in what was made of it."""
-    points = face.placement.landmarks
-    low, high = points.min(0), points.max(0)
-    side = max(4, round(2 * GLIMPSE_FACES * float((high - low).max())) // 2)
-    left, top = np.round((low + high - side) / 2).astype(int)
+    size, to_frame = len(face.crop), invert_similarity(face.frame_to_crop)
+    side = max(4, round(GLIMPSE_CROPS * size * similarity_scale(to_frame)))
+    middle = transform_points(np.full((1, 2), (size - 1) / 2), to_frame)[0]
+    left, top = np.round(middle - side / 2).astype(int)
     height, width = moment.target.shape[:2]
     alpha = np.zeros((height, width), np.float32)
     if moment.layer is not None:
