@@ -130,6 +130,12 @@ def test_a_rise_in_which_seen_faces_get_worse_is_not_over_fitting() -> None:
     assert verdict(evidence(history(TURNING))).kind == "over_fitting"
 
 
+def test_a_rise_without_a_gap_only_wanders() -> None:
+    near, apart = (history(TURNING, seen_db=LEARNS, heldout_db=LEARNS - gap) for gap in (0.3, 3))
+    assert verdict(evidence(near)).kind == "plateau"
+    assert verdict(evidence(apart)).kind == "over_fitting"
+
+
 def test_a_wide_gap_without_a_rise_is_over_fitting_unless_footage_explains_it() -> None:
     seen, heldout = LEARNS, LEARNS - 7
     of = history(SETTLED, seen_db=seen, heldout_db=heldout)

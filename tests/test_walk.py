@@ -69,7 +69,7 @@ def moment(number: int) -> Moment:
         learned=None,
     )
     made = Composite(PaintedFrame(frame, [face]), frame.image, [])
-    return Moment(made, None, None, None, number)
+    return Moment(made, None, None, None, number, judged=True)
 
 
 def test_a_short_clip_is_kept_whole() -> None:

@@ -11,8 +11,8 @@ from ..config import ConvertConfig
 from ..conversion import Composite, PaintedFace, PaintedFrame, composite
 from ..conversion.blend import Layer
 from ..faces import (
+    Detection,
     FacePack,
-    FoundFace,
     align,
     as_uint8,
     cut_crop,
@@ -21,6 +21,7 @@ from ..faces import (
     five_points,
     mouth_opening,
 )
+from ..faces.pack import DEFAULT_MIN_SCORE
 from ..latent import Reader
 from ..latent.readings import READ_PX
 from ..media import Frame
@@ -64,7 +65,7 @@ class Instruments:
 class Moment:
     """A frame with all that is beside it: `swap` and the twins are of clips of the same length.
 
-    `number`: of the face among the clip's.
+    `number`: of the face among the clip's; `judged`: the judge is asked about it.
     """
 
     made: Composite
@@ -72,6 +73,7 @@ class Moment:
     twin_raw: Frame | None
     twin_matched: Frame | None
     number: int
+    judged: bool
 
     @property
     def face(self) -> PaintedFace | None:
@@ -137,10 +139,11 @@ def _likeness(moment: Moment, run: TrainedRun, tools: Instruments) -> Row:
     name = run.facts.landmarks_pack
     five = five_points(moment.face.placement.landmarks, name)
     distance = float(np.linalg.norm(five[1] - five[0]))
-    found = _nearest(tools.pack.find(moment.shown), five, distance)
-    if found is None or tools.judge is None:
+    found = _nearest(tools.pack.detector(moment.shown, DEFAULT_MIN_SCORE), five, distance)
+    if found is None or tools.judge is None or not moment.judged:
         return {"detected": float(found is not None)}
-    likeness = tools.judge(moment.shown, five_points(found.landmarks, name))
+    landmarks = tools.pack.landmarker(moment.shown, found)
+    likeness = tools.judge(moment.shown, five_points(landmarks.points, name))
     return {
         "detected": 1.0,
         "to_source": likeness.to_source,
@@ -149,9 +152,9 @@ def _likeness(moment: Moment, run: TrainedRun, tools: Instruments) -> Row:
     }
 
 
-def _nearest(found: list[FoundFace], five: np.ndarray, distance: float) -> FoundFace | None:
-    """The found face whose points are nearest to `five`, if it is the same face at all."""
-    gaps = [float(np.abs(face.detection.five - five).mean()) for face in found]
+def _nearest(found: list[Detection], five: np.ndarray, distance: float) -> Detection | None:
+    """The detection whose points are nearest to `five`, if it is the same face at all."""
+    gaps = [float(np.abs(detection.five - five).mean()) for detection in found]
     if not gaps or min(gaps) > 0.5 * distance:
         return None
     return found[int(np.argmin(gaps))]

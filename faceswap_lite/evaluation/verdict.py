@@ -44,6 +44,9 @@ RISE, RISE_NOISES = 0.05, 3.0
 HALF_AS_GOOD_DB = 6.0
 """So much fewer dB: twice the error (root mean square)."""
 
+LEAST_GAP_DB = 1.0
+"""With less between seen and held-out faces, what was learned holds: a rising loss only wanders."""
+
 OUT_OF_RANGE_SHARE = 0.2
 """Of a clip's faces beyond all that either set shows: a fifth of a clip cannot be overlooked."""
 
@@ -308,6 +311,8 @@ def _over_fitting(evidence: Evidence) -> Finding | None:
     else:
         return None
     known = {side: gaps[side] for side in sides if np.isfinite(gaps[side])}
+    if known and max(known.values()) < LEAST_GAP_DB:
+        return None
     widest = max(known, key=lambda side: known[side], default=None)
     while_seen = "faces it trains on are learned ever better"
     if widest is not None and known[widest] > 0:

@@ -21,6 +21,10 @@ from ..training import TrainedRun
 from .frame import Instruments, Moment, Row, measure_frame
 from .keeper import ClipFaces, Glimpse, Keeper
 
+JUDGED_FACES = 200
+"""Faces of a clip that the judge is asked about, or a few less: it takes as long as all the rest,
+and who a face is does not change from frame to frame."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -112,6 +116,7 @@ def _moments(
     problems: list[str],
 ) -> Iterator[Moment]:
     twins = (truth.twin.raw, truth.twin.matched) if truth and truth.twin else (None, None)
+    judge_step = -(-len(plan.placements) // (every * JUDGED_FACES)) or 1
     others = [_every(_frames_of(path), every, path) for path in (converted, *twins)]
     with open_clip(clip) as reader:
         frames = (frame for frame in reader if frame.index % every == 0)
@@ -123,7 +128,7 @@ def _moments(
             swap, raw, matched = (next(other) for other in others)
             if swap is not None and swap.image.shape[:2] != made.frame.image.shape[:2]:
                 raise FaceswapError(f"{converted}: is of another size than {clip}; is it its own?")
-            yield Moment(made, swap, raw, matched, number)
+            yield Moment(made, swap, raw, matched, number, judged=number % judge_step == 0)
             number += bool(made.painted.faces)
         if converted is not None and _goes_on(others[0]):
             raise FaceswapError(f"{converted}: has more frames than {clip}; is it its own?")
