@@ -14,7 +14,7 @@ from faceswap_lite.config import ConvertConfig, EvaluateConfig
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation import Contender, check_clip, evaluate_clips, report_table
 from faceswap_lite.evaluation.measures import METRICS
-from faceswap_lite.training import TrainedRun
+from faceswap_lite.training import TrainedRun, load_run
 
 
 def evaluated(run: TrainedRun, clip: Path, out: Path, **options: Any) -> dict[str, Any]:
@@ -89,6 +89,14 @@ def test_a_run_whose_face_set_is_gone_is_measured_all_the_same(
     assert result["metrics"]["heldout_psnr_db"]["value"] is not None
     assert result["trust"] is None and result["memorisation"] is None
     assert "no such face set" in result["missing"]["target"]
+
+
+def test_a_run_of_a_coverage_that_nobody_knows_is_refused(run: TrainedRun, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    facts = json.loads((run.path / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**facts, "coverage": "zzz"}))
+    with pytest.raises(FaceswapError, match=r"run\.json: was not written by this version"):
+        load_run(tmp_path / "run")
 
 
 def test_check_says_what_can_be_trusted(

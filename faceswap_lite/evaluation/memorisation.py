@@ -251,7 +251,7 @@ def memorisation(
     vectors: _Vectors | None = None
     if embed is None:
         for name in ("by_embedding", "retrieval", "same_person_share"):
-            reasons[name] = "there is no face network to ask"
+            reasons[name] = "no face network is at hand, or these are actors, no identities to one"
     else:
         vectors = _Vectors.of(embed, metric, seen.crops, crops)
         frames = vectors.frames

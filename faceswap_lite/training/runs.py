@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from .. import __version__
 from ..config import Config, TrainingConfig, WeightsName, dump_config, load_config
 from ..curation import sampling_weights
 from ..errors import FaceswapError
-from ..faces import FaceSet, LandmarksPack, masks_fingerprint
+from ..faces import COVERAGES, FaceSet, LandmarksPack, masks_fingerprint
 from ..faces.face_set import face_key
 from ..models import SIDES, Side, SwapAutoencoder, build_model
 from ..outputs import claim, file_sha256, job_id, read_json, write_json, write_text
@@ -90,6 +90,13 @@ class RunFacts(BaseModel):
     """The rate that a range test named for this run; None where the config has one."""
     consent: str = ""
     """Who agreed to this swap, when and to what."""
+
+    @field_validator("coverage")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in COVERAGES:
+            raise ValueError(f"unknown coverage {name}")
+        return name
 
 
 @dataclass(frozen=True)
