@@ -126,3 +126,7 @@ def test_an_interval_that_is_not_known_proves_nothing() -> None:
     unknown = Interval(1.0, float("nan"), float("nan"))
     found = difference_json(Difference(unknown, unknown))
     assert not found["real"] and found["better"] is None and found["low"] is None
+    # The training faces' figure is one number, whatever frames are drawn.
+    a, b = (series(seen_psnr_db=value) for value in (30.0, 33.0))
+    same = compared("seen_psnr_db", a, b)
+    assert same["difference"] == 3 and not same["real"] and same["better"] is None

@@ -343,7 +343,8 @@ def difference_json(found: Difference) -> dict[str, Any]:
 
 
 def _leaves_out_zero(bounds: Interval) -> bool:
-    known = bool(np.isfinite([bounds.low, bounds.high]).all())
+    # Bounds without width are those of a number that the clip's frames have no part in.
+    known = bool(np.isfinite([bounds.low, bounds.high]).all()) and bounds.high > bounds.low
     return known and not bounds.low <= 0 <= bounds.high
 
 
