@@ -17,13 +17,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.stats import rankdata, spearmanr
 
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion import build_run_packs, cast_clip, paint_frames
 from faceswap_lite.evaluation.trust import SIGNS, Trust, TrustScores, as_db, fit_trust, rms_inside
 from faceswap_lite.latent import known_faces, rebuild
+from faceswap_lite.latent.known import spread_evenly
 from faceswap_lite.media import open_clip
+from faceswap_lite.metrics import auroc, spearman
 from faceswap_lite.models import Side
 from faceswap_lite.outputs import write_json
 from faceswap_lite.training import TrainedRun, load_run
@@ -74,16 +75,6 @@ def disturbed(
     }
 
 
-def area(above: np.ndarray, below: np.ndarray) -> float:
-    """Under the curve: how often one of `above` is the larger of a pair."""
-    ranks = rankdata(np.concatenate([above, below]))[: len(above)]
-    return float((ranks.sum() - len(above) * (len(above) + 1) / 2) / (len(above) * len(below)))
-
-
-def evenly(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, most).round().astype(int))
-
-
 def clip_faces(run: TrainedRun, clip: Path, side: Side) -> tuple[np.ndarray, np.ndarray]:
     config = ConvertConfig(
         swap="source-to-target" if side == "target" else "target-to-source", device="cpu"
@@ -94,7 +85,7 @@ def clip_faces(run: TrainedRun, clip: Path, side: Side) -> tuple[np.ndarray, np.
         for painted in paint_frames(frames, plan, run, config):
             crops += [face.crop for face in painted.faces[:1]]
             masks += [np.round(face.hull * 255).astype(np.uint8) for face in painted.faces[:1]]
-    chosen = evenly(len(crops), FACES)
+    chosen = spread_evenly(len(crops), FACES)
     return np.stack(crops)[chosen], np.stack(masks)[chosen]
 
 
@@ -114,12 +105,12 @@ def bench(run: TrainedRun, clip: Path, side: Side) -> dict[str, Any]:
     crops, masks = clip_faces(run, clip, side)
     scores, true = judge(run, trust, crops, masks)
     heldout = known.only(~known.seen)
-    heldout = heldout.only(np.isin(np.arange(len(heldout)), evenly(len(heldout), 60)))
+    heldout = heldout.only(np.isin(np.arange(len(heldout)), spread_evenly(len(heldout), 60)))
     plain, plain_true = judge(run, trust, heldout.crops, heldout.masks)
-    some = evenly(len(heldout), 30)
+    some = spread_evenly(len(heldout), 30)
     of_heldout = disturbed(heldout.crops[some], heldout.masks[some], rng)
     odd = {n: judge(run, trust, c, heldout.masks[some])[0] for n, c in of_heldout.items()}
-    few = evenly(len(crops), 30)
+    few = spread_evenly(len(crops), 30)
     of_clip = disturbed(crops[few], masks[few], rng)
     mixed = {n: judge(run, trust, c, masks[few]) for n, c in of_clip.items()}
     # As many disturbed faces as others.
@@ -129,7 +120,7 @@ def bench(run: TrainedRun, clip: Path, side: Side) -> dict[str, Any]:
 
     def by_sign(error: np.ndarray, s: TrustScores) -> dict[str, float]:
         signs = ("expected_error", *SIGNS)
-        return {n: round(float(spearmanr(getattr(s, n), error)[0]), 3) for n in signs}
+        return {n: round(spearman(getattr(s, n), error) or 0.0, 3) for n in signs}
 
     return {
         "clip": clip.name,
@@ -146,10 +137,11 @@ def bench(run: TrainedRun, clip: Path, side: Side) -> dict[str, Any]:
         },
         "correlation": by_sign(true, scores),
         "area_to_heldout": {
-            n: round(area(s.expected_error, plain.expected_error), 3) for n, s in odd.items()
+            n: round(auroc(s.expected_error, plain.expected_error) or 0.0, 3)
+            for n, s in odd.items()
         },
         "area_to_clip": {
-            n: round(area(s.expected_error, scores.expected_error), 3)
+            n: round(auroc(s.expected_error, scores.expected_error) or 0.0, 3)
             for n, (s, _) in mixed.items()
         },
         "trusted": {

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from lightning_fabric import Fabric
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -422,9 +423,9 @@ def trained(name: str, sides: dict[Side, Renders], steps: int, work: Path) -> Sw
     config = study_config()
     model = build_model(config.model, config.training.seed)
     average = copy.deepcopy(model).requires_grad_(False)
-    kept = work / f"{name}.pt"
+    kept = work / f"{name}.safetensors"
     if kept.exists():
-        average.load_state_dict(torch.load(kept))
+        average.load_state_dict(load_file(kept))
         return average
     options = config.training
     fabric = Fabric(accelerator="cpu", devices=1)
@@ -437,7 +438,7 @@ def trained(name: str, sides: dict[Side, Renders], steps: int, work: Path) -> Sw
         fabric.clip_gradients(wrapped, optimizer, max_norm=options.clip_norm)
         optimizer.step()
         update_ema(average, model, ema_decay(step, 0.99))
-    torch.save(average.state_dict(), kept)
+    save_file(average.state_dict(), kept)
     return average
 
 
@@ -497,8 +498,8 @@ def trained_probe(scale: Scale, work: Path) -> tuple[nn.Module, dict[str, float]
             return F.smooth_l1_loss(probe(pictures), truth[chosen], beta=0.05)
 
         fitted(probe, loss, seen, scale.probe_steps, blur=True)
-        torch.save(probe.state_dict(), kept)
-    probe.load_state_dict(torch.load(kept))
+        save_file(probe.state_dict(), kept)
+    probe.load_state_dict(load_file(kept))
     return probe, kept_json(work / "probe.json", partial(probe_errors, probe, scale.probe_heldout))
 
 

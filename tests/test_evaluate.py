@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torchvision
 from conftest import Cast, figures_of, silent
+from safetensors.torch import save_file
 
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
 from faceswap_lite.errors import FaceswapError
@@ -161,6 +164,24 @@ def test_what_cannot_be_is_refused_before_the_work(
     with pytest.raises(FaceswapError, match=re.escape(said)):
         evaluate_clips([Contender(run, ConvertConfig())], clips, out, config, say=silent)
     assert not [path for path in tmp_path.iterdir() if path.name != "bad.mp4"]
+
+
+def test_lpips_by_weights_that_the_user_brings(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    net = torchvision.models.alexnet(weights=None).state_dict()
+    save_file({n: t for n, t in net.items() if n.startswith("features")}, folder / "a.safetensors")
+    widths = (64, 192, 384, 256, 256)
+    heads = {f"lin{i}.model.1.weight": torch.ones(1, w, 1, 1) for i, w in enumerate(widths)}
+    save_file(heads, folder / "b.safetensors")
+    out = tmp_path / "r.json"
+    report = evaluated(run, cast.unseen_clip, out, every=6, memory=False, lpips=str(folder))
+    metrics = figures_of(report)
+    assert metrics["heldout_lpips"] > 0 and metrics["truth_lpips"] > 0
+    # Other weights, other figures: not done yet.
+    save_file({n: 2 * t for n, t in heads.items()}, folder / "b.safetensors")
+    with pytest.raises(FaceswapError, match="--overwrite"):
+        evaluated(run, cast.unseen_clip, out, every=6, memory=False, lpips=str(folder))
 
 
 def test_a_page_that_is_gone_is_made_again(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:

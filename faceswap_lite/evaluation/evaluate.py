@@ -16,6 +16,7 @@ from ..conversion.convert import UNSEEN_SETTINGS
 from ..errors import FaceswapError, UsageError
 from ..faces import open_face_set
 from ..media import clip_fingerprint, open_clip
+from ..metrics.perceptual import lpips_files
 from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
 from ..training.runs import describe_identity
 from .explain import Background
@@ -70,7 +71,9 @@ def evaluate_clips(
         converted=[clip_fingerprint(path) for path in converted],
         # Also: a set that is none is refused now.
         known=[describe_identity(open_face_set(Path(path))).fingerprint for path in config.known],
-        lpips=None if config.lpips is None else clip_fingerprint(Path(config.lpips)),
+        lpips=[clip_fingerprint(file) for file in lpips_files(Path(config.lpips))]
+        if config.lpips
+        else None,
     )
     before = found_job(out)
     ours = before.get("job") if before.get("schema") == SCHEMA and "results" in before else None

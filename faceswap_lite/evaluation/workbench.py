@@ -268,10 +268,10 @@ def _pictures(walked: Walked, series: Series, rows: list[MontageRow]) -> ResultP
         )
         for one in walked.glimpses
     ]
-    # What cannot be rated is no extreme.
-    order = sorted(
-        range(len(shots)), key=lambda place: np.nan_to_num(shots[place].numbers["psnr_db"], nan=0)
-    )
+    quality = np.array([shot.numbers["psnr_db"] for shot in shots])
+    # What cannot be rated is no extreme, unless nothing can.
+    rated = np.flatnonzero(np.isfinite(quality)) if np.isfinite(quality).any() else [0]
+    order = sorted(map(int, rated), key=lambda place: quality[place])
     worst, median, best = (order[int(share * (len(order) - 1))] for share in (0, 0.5, 1))
     return ResultPictures(shots=shots, best=best, median=median, worst=worst, montage=rows)
 

@@ -71,13 +71,16 @@ def build_lpips(path: Path) -> Callable[[Picture, Picture], float]:
     return lpips
 
 
+def lpips_files(path: Path) -> list[Path]:
+    """The files that `build_lpips` reads: the one given, or those of a folder."""
+    if not path.is_dir():
+        return [path]
+    return sorted(p for p in path.iterdir() if p.suffix in {".safetensors", ".pth", ".pt"})
+
+
 def _read(path: Path) -> dict[str, Tensor]:
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix in {".safetensors", ".pth", ".pt"})
-    else:
-        files = [path]
     tensors: dict[str, Tensor] = {}
-    for file in files:
+    for file in lpips_files(path):
         try:
             if file.suffix == ".safetensors":
                 held = load_file(file)
