@@ -21,12 +21,12 @@ from faceswap_lite.actors.clip import truth_path
 from faceswap_lite.config import Config, load_config
 from faceswap_lite.curation import attributes_of, coverage
 from faceswap_lite.evaluation.check import known_attributes, light_of
-from faceswap_lite.evaluation.explain import Background, study_run
-from faceswap_lite.evaluation.verdict import Evidence, Figure, Kind, is_augmented, verdict
+from faceswap_lite.evaluation.explain import Background, evidence_of, study_run
+from faceswap_lite.evaluation.verdict import Evidence, Kind, verdict
 from faceswap_lite.faces import extract_faces, open_face_set
 from faceswap_lite.latent import rebuild
 from faceswap_lite.media import ClipWriter, open_clip
-from faceswap_lite.metrics import psnr_db
+from faceswap_lite.metrics import Interval, psnr_db
 from faceswap_lite.models import SIDES
 from faceswap_lite.outputs import write_json
 from faceswap_lite.training import load_run
@@ -106,7 +106,7 @@ def main() -> None:
         known[name] = study_run(run, run.config.convert)
     rows = []
     for title, case in CASES.items():
-        found = verdict(evidence_of(known[case.run], options.work / f"clip_{case.clip}"))
+        found = verdict(evidence_on(known[case.run], options.work / f"clip_{case.clip}"))
         rows.append({"staged": title, "right": found.kind == case.right, **found.to_json()})
         print(f"{title:46} {found.kind:16} {'right' if rows[-1]['right'] else 'WRONG'}")
         print(f"    {found.sentence}")
@@ -172,7 +172,7 @@ def stage_run(work: Path, name: str) -> Path:
     return run
 
 
-def evidence_of(known: Background, clip: Path) -> Evidence:
+def evidence_on(known: Background, clip: Path) -> Evidence:
     """What is known of a run and of a clip's faces, as the evaluate stage has it."""
     run, faces = known.run, open_face_set(clip)
     crops, masks = faces.crops(run.config.model.size, 0.0), faces.masks(run.config.model.size, 0.0)
@@ -180,19 +180,8 @@ def evidence_of(known: Background, clip: Path) -> Evidence:
     covers = {side: coverage(known_attributes(known.known[side]), shown) for side in SIDES}
     assert known.trust is not None
     pairs = zip(rebuild(run, crops, "target"), crops / 255, masks, strict=True)
-    return Evidence(
-        history=known.history,
-        seen_faces={side: int(own.seen.sum()) for side, own in known.known.items()},
-        augmented=is_augmented(run.config.training),
-        seen_db=known.seen_db,
-        heldout_db=known.heldout_db,
-        heldout_outside=known.heldout_outside,
-        clip_db=Figure(float(np.mean([psnr_db(*pair) for pair in pairs]))),
-        source_clip=covers["source"],
-        target_clip=covers["target"],
-        trusted=float(known.trust.judge(run, crops, masks).trusted.mean()),
-        trust_bound=f"expected at {known.trust.bound_db:.1f} dB or better",
-    )
+    clip_db = Interval(float(np.mean([psnr_db(*pair) for pair in pairs])))
+    return evidence_of(known, clip_db, covers, known.trust.judge(run, crops, masks))
 
 
 if __name__ == "__main__":

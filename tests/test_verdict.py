@@ -13,13 +13,13 @@ from faceswap_lite.evaluation.verdict import (
     LEAST_LOOKS,
     ORDER,
     Evidence,
-    Figure,
     beyond_both,
     is_augmented,
     lacking_in_source,
     trend,
     verdict,
 )
+from faceswap_lite.metrics import Interval
 from faceswap_lite.training.history import History
 
 STEPS = np.arange(0, 3100, 100)
@@ -107,8 +107,8 @@ def test_a_rise_while_seen_faces_get_better_is_over_fitting() -> None:
 
 def test_figures_of_whole_sets_go_before_those_of_the_log() -> None:
     of = history(TURNING, seen_db=LEARNS, heldout_db=np.full(len(STEPS), 28.0))
-    both = {"seen_db": {"source": Figure(33.0), "target": Figure(30.0, 29.5, 30.5)}}
-    below = {"heldout_db": {"source": Figure(24.0), "target": Figure(27.0, 26.0, 28.0)}}
+    both = {"seen_db": {"source": Interval(33.0), "target": Interval(30.0, 29.5, 30.5)}}
+    below = {"heldout_db": {"source": Interval(24.0), "target": Interval(27.0, 26.0, 28.0)}}
     found = verdict(evidence(of, **both, **below))
     assert "9.0 dB better" in found.sentence
     assert any("target: seen faces 30.0 dB (29.5 to 30.5)" in line for line in found.evidence)
@@ -274,14 +274,16 @@ def test_distrust_and_a_bad_rebuild_are_out_of_range() -> None:
     assert verdict(replace(base, trusted=0.9)).kind == "plateau"
     found = verdict(replace(base, trusted=0.2))
     assert found.kind == "out_of_range" and "20 % of it (error below 0.05)" in found.sentence
-    rebuilt = replace(base, heldout_db={"target": Figure(30.0)}, clip_db=Figure(23.0, 22.0, 24.0))
+    rebuilt = replace(
+        base, heldout_db={"target": Interval(30.0)}, clip_db=Interval(23.0, 22.0, 24.0)
+    )
     assert "7.0 dB worse" in verdict(rebuilt).sentence
-    assert verdict(replace(rebuilt, clip_db=Figure(25.0))).kind == "plateau"
+    assert verdict(replace(rebuilt, clip_db=Interval(25.0))).kind == "plateau"
 
 
 def test_swapped_the_other_way_round_the_sides_are_named_and_compared_the_other_way() -> None:
-    base = evidence(history(SETTLED), clip_db=Figure(23.0), shown="source")
-    found = verdict(replace(base, heldout_db={"source": Figure(30.0), "target": Figure(24.0)}))
+    base = evidence(history(SETTLED), clip_db=Interval(23.0), shown="source")
+    found = verdict(replace(base, heldout_db={"source": Interval(30.0), "target": Interval(24.0)}))
     assert "7.0 dB worse than held-out faces of the source" in found.sentence
     covers = covered(CLOSED, {}, {})
     lacking = verdict(evidence(history(SETTLED), shown="source", **covers))

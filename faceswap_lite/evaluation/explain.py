@@ -17,7 +17,7 @@ from ..latent import KnownFaces, Reader, Readings, known_faces, rebuild
 from ..latent.known import spread_evenly
 from ..latent.readings import joined
 from ..metrics import psnr_db, spearman
-from ..metrics.intervals import block_length, draw_blocks, interval
+from ..metrics.intervals import Interval, block_length, draw_blocks, interval
 from ..models import SIDES, Side
 from ..training import TrainedRun
 from ..training.history import History, read_history
@@ -28,7 +28,7 @@ from .keeper import ClipFaces
 from .measures import plain
 from .memorisation import Memorisation, MontageRow, crop_embedder, memorisation, montage
 from .trust import Trust, TrustScores, as_db, fit_trust, rms_inside
-from .verdict import Evidence, Figure, is_augmented, verdict
+from .verdict import Evidence, is_augmented, verdict
 from .walk import Series
 
 JUDGED_FACES = 200
@@ -46,8 +46,8 @@ class Background:
     painted: Side
     known: dict[Side, KnownFaces]
     history: History
-    seen_db: dict[Side, Figure]
-    heldout_db: dict[Side, Figure]
+    seen_db: dict[Side, Interval]
+    heldout_db: dict[Side, Interval]
     heldout_outside: dict[Side, float]
     trust: Trust | None
     embedder: Embedder | None
@@ -149,7 +149,7 @@ def explain(
     held = held_back(
         rebuilt, swapped, seen.get(background.painted), shown, covers.get(background.painted)
     )
-    found = verdict(_evidence(background, _figure(as_db(errors)), covers, scores)).to_json()
+    found = verdict(evidence_of(background, _mean(as_db(errors)), covers, scores)).to_json()
     report = {
         "verdict": {**found, "evidence": [*found["evidence"], *(one.sentence for one in held)]},
         "trust": _trust_json(background, seen, shown, scores, errors, series, faces),
@@ -165,7 +165,7 @@ def explain(
     return Explanation(report, rows, columns)
 
 
-def _rebuilt_db(run: TrainedRun, known: Mapping[Side, KnownFaces]) -> dict[Side, Figure]:
+def _rebuilt_db(run: TrainedRun, known: Mapping[Side, KnownFaces]) -> dict[Side, Interval]:
     """PSNR of some faces through their own decoder, unwarped, in their masks; of sides with any."""
     found = {}
     for side, faces in known.items():
@@ -176,15 +176,15 @@ def _rebuilt_db(run: TrainedRun, known: Mapping[Side, KnownFaces]) -> dict[Side,
         trios = zip(rebuilt, faces.crops[some], faces.masks[some], strict=True)
         values = np.array([psnr_db(*trio) for trio in trios])
         if np.isfinite(values).any():
-            found[side] = _figure(values)
+            found[side] = _mean(values)
     return found
 
 
-def _figure(values: Float[np.ndarray, " n"]) -> Figure:
+def _mean(values: Float[np.ndarray, " n"]) -> Interval:
     """The mean of faces in order of time, with its interval; NaN is left out."""
     values = values[np.isfinite(values)]
     draws = draw_blocks(len(values), block_length(values), _DRAWS, np.random.default_rng(0))
-    return Figure(*interval(lambda faces: float(values[faces].mean()), draws))
+    return interval(lambda faces: float(values[faces].mean()), draws)
 
 
 def _heldout_outside(known: KnownFaces) -> float:
@@ -222,12 +222,13 @@ def _remember(
     )
 
 
-def _evidence(
+def evidence_of(
     background: Background,
-    clip_db: Figure,
+    clip_db: Interval,
     covers: Mapping[Side, Coverage],
     scores: TrustScores | None,
 ) -> Evidence:
+    """What the verdict on one clip is made from. `covers`: the clip's faces by each side's seen."""
     trust = background.trust
     return Evidence(
         history=background.history,

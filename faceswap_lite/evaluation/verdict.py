@@ -15,6 +15,7 @@ from ..config import TrainingConfig
 from ..curation import Coverage
 from ..curation.coverage import KINDS
 from ..metrics import series_noise
+from ..metrics.intervals import Interval
 from ..models import SIDES, Side
 from ..training.history import History
 
@@ -58,14 +59,6 @@ TRUSTED_SHARE = 0.5
 """With less than that of a clip trusted, the model fails on most of it."""
 
 
-class Figure(NamedTuple):
-    """A mean in dB and the interval that it lies in; NaN where that is not known."""
-
-    value: float
-    low: float = float("nan")
-    high: float = float("nan")
-
-
 @dataclass(frozen=True)
 class Evidence:
     """What a verdict is made from. Whatever is not known is left out."""
@@ -74,12 +67,12 @@ class Evidence:
     seen_faces: Mapping[Side, int]
     augmented: bool
     """Training moved or warped its faces: see `is_augmented`."""
-    seen_db: Mapping[Side, Figure] = field(default_factory=dict)
+    seen_db: Mapping[Side, Interval] = field(default_factory=dict)
     """How well the run rebuilds faces that it trains on, PSNR; where missing, the log's last."""
-    heldout_db: Mapping[Side, Figure] = field(default_factory=dict)
+    heldout_db: Mapping[Side, Interval] = field(default_factory=dict)
     heldout_outside: Mapping[Side, float] = field(default_factory=dict)
     """The share of held-out faces beyond what the seen ones of their side show."""
-    clip_db: Figure | None = None
+    clip_db: Interval | None = None
     """How well the target's decoder rebuilds the clip's faces, PSNR."""
     shown: Side = "target"
     """Whom of the run's two the clip shows; the other one is painted."""
@@ -510,7 +503,7 @@ def _figures(evidence: Evidence) -> list[str]:
     return lines
 
 
-def _said(figure: Figure) -> str:
+def _said(figure: Interval) -> str:
     known = np.isfinite(figure.low) and np.isfinite(figure.high)
     interval = f" ({figure.low:.1f} to {figure.high:.1f})" if known else ""
     return f"{figure.value:.1f} dB{interval}"

@@ -23,8 +23,8 @@ class Interval(NamedTuple):
     """A number and the bounds that hold the truth as often as the level says; NaN where unknown."""
 
     value: float
-    low: float
-    high: float
+    low: float = float("nan")
+    high: float = float("nan")
 
 
 def block_length(values: Float[np.ndarray, " n"]) -> int:
