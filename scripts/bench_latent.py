@@ -18,21 +18,15 @@ import numpy as np
 import torch
 
 from faceswap_lite.latent import KnownFaces, Reader, Readings, known_faces
+from faceswap_lite.latent.counterfactual_stage import counterfactual
 from faceswap_lite.latent.directions import (
     chosen_penalty,
     cross_validated_r2,
     ridge,
     weights_as_direction,
 )
-from faceswap_lite.latent.stage import (
-    bent_direction,
-    counterfactual,
-    interpolate_faces,
-    straight_direction,
-    study,
-    sweep,
-    swept_faces,
-)
+from faceswap_lite.latent.interpolate_stage import interpolate_faces
+from faceswap_lite.latent.study import bent_direction, straight_direction, study, sweep, swept_faces
 from faceswap_lite.models import SIDES
 from faceswap_lite.outputs import write_json
 from faceswap_lite.training import TrainedRun, load_run

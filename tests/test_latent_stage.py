@@ -15,27 +15,26 @@ from torch import Tensor
 
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces import open_face_set, read_record, write_crop
-from faceswap_lite.latent import KnownFaces, Reader, encode, known_faces, stage
+from faceswap_lite.latent import (
+    KnownFaces,
+    Reader,
+    counterfactual_stage,
+    direction_stage,
+    encode,
+    known_faces,
+)
+from faceswap_lite.latent.counterfactual_stage import counterfactual
+from faceswap_lite.latent.direction_stage import find_direction, read_direction, sweep_direction
 from faceswap_lite.latent.directions import (
     Direction,
     chosen_penalty,
     ridge,
     weights_as_direction,
 )
+from faceswap_lite.latent.interpolate_stage import interpolate_faces
+from faceswap_lite.latent.job import read_face
 from faceswap_lite.latent.sheets import CELL_PX, GAP_PX, Row, face_sheet
-from faceswap_lite.latent.stage import (
-    change_color,
-    counterfactual,
-    find_direction,
-    interpolate_faces,
-    read_direction,
-    read_face,
-    straight_direction,
-    study,
-    sweep,
-    sweep_direction,
-    swept_faces,
-)
+from faceswap_lite.latent.study import change_color, straight_direction, study, sweep, swept_faces
 from faceswap_lite.media import read_image
 from faceswap_lite.models import Side, SwapAutoencoder
 from faceswap_lite.models.autoencoder import Painted
@@ -241,7 +240,7 @@ def test_directions_whose_faces_cannot_be_read_are_ranked_last_and_not_painted(
     def effects(run: TrainedRun, known: KnownFaces, moves: dict[str, Any], *_: Any) -> Any:
         return {name: 1.0 if i < readable else np.nan for i, name in enumerate(moves)}
 
-    monkeypatch.setattr(stage, "_effects", effects)
+    monkeypatch.setattr(counterfactual_stage, "_effects", effects)
     out = tmp_path / "some.png"
     report = counterfactual(planted, face, "brightness", out, side="target", say=silent)
     assert [row["effect"] is None for row in report["ranked"][:3]] == [False, False, True]
@@ -334,7 +333,7 @@ def test_directions_that_were_tampered_with_are_refused(
     def sweep_it() -> None:
         told = {name: value for name, value in (whole | facts).items() if value is not None}
         lines = {"line": np.ones(CODE), "bend": np.zeros(CODE)} | vectors
-        save_file(lines, path, {stage.DIRECTION_KEY: json.dumps(told)})
+        save_file(lines, path, {direction_stage.DIRECTION_KEY: json.dumps(told)})
         sweep_direction(planted, path, crop, out, say=silent)
 
     with pytest.raises(FaceswapError, match=rf"odd\.safetensors.*{why}"):
@@ -354,9 +353,9 @@ def test_a_direction_cut_short_is_found_by_the_same_call(
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    for step in ("_store", "_write_sheet"):
+    for step in ("_store", "write_sheet"):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(stage, step, stop)
+            patch.setattr(direction_stage, step, stop)
             find_direction(planted, "brightness", out, side="target", say=silent)
     for _ in range(2):
         find_direction(planted, "brightness", out, side="target", say=said.append)

@@ -1,8 +1,10 @@
 """The codes of faces: what a run knows, what pictures show, and what moves with a code."""
 
+from .counterfactual_stage import counterfactual
+from .direction_stage import find_direction, sweep_direction
+from .interpolate_stage import interpolate_faces
 from .known import KnownFaces, decode, encode, known_faces, rebuild, spread_evenly
 from .readings import ATTRIBUTES, Reader, Readings
-from .stage import counterfactual, find_direction, interpolate_faces, sweep_direction
 
 __all__ = [
     "ATTRIBUTES",

@@ -1,0 +1,133 @@
+"""The job of interpolation: from one face to another, by codes and by pixels."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..config import SpaceName
+from ..errors import UsageError
+from ..faces import (
+    COVERAGES,
+)
+from ..metrics import sharpness_ratio
+from ..models import Side
+from ..outputs import (
+    found_job,
+    job_id,
+    refuse_inputs,
+    write_json,
+)
+from ..training import TrainedRun
+from .interpolate import lerp, path_errors, slerp
+from .job import Say, file_hash, is_done, json_number, read_face, sheet_files, write_sheet
+from .known import decode
+from .readings import ATTRIBUTES, Reader
+from .sheets import Row
+
+
+def interpolate_faces(
+    run: TrainedRun,
+    a: Path,
+    b: Path,
+    out: Path,
+    *,
+    side: Side,
+    steps: int = 9,
+    space: SpaceName = "both",
+    arc: bool = False,
+    say: Say = print,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """From one face to another, through codes (`arc`: along the arc, too) and by blending pixels.
+
+    Both ends are painted by the side's decoder, so that the two ways are told apart by the way
+    alone. Numbers of each step: sharpness over that of the ends; how far its landmarks are from
+    the straight way between the ends', in eye distances; its readings.
+    """
+    if steps < 3:
+        raise UsageError(f"steps {steps}: at least 3, the ends and one between")
+    refuse_inputs(out, a, b)
+    given = {
+        "run": run.fingerprint,
+        "a": file_hash(a),
+        "b": file_hash(b),
+        "side": side,
+        "steps": steps,
+    }
+    job = job_id(what="interpolate", space=space, arc=arc, **given)
+    files = sheet_files(out, ".json")
+    if is_done(files, job, overwrite):
+        say(f"{out}: already done")
+        return found_job(files[1])
+    ends = [read_face(run, path) for path in (a, b)]
+    codes = [end.code for end in ends]
+    walks: dict[str, np.ndarray] = {}
+    if space in ("code", "both"):
+        walks["code"] = decode(run, lerp(codes[0], codes[1], steps), side)
+        if arc:
+            walks["arc"] = decode(run, slerp(codes[0], codes[1], steps), side)
+    if space in ("pixel", "both"):
+        pictures = decode(run, np.stack(codes), side)
+        walks["pixel"] = lerp(pictures[0], pictures[1], steps).astype(np.float32)
+    masks = lerp(ends[0].mask / 255, ends[1].mask / 255, steps)
+    reader = Reader(run.facts.coverage)
+    rows = {name: _walk(reader, walk, masks, run.facts.coverage) for name, walk in walks.items()}
+    middle = steps // 2
+    report = {
+        "job": job,
+        "run": run.fingerprint,
+        "side": side,
+        "a": a.name,
+        "b": b.name,
+        "steps": steps,
+        "code_distance": float(np.linalg.norm(codes[0] - codes[1])),
+        "middle": {
+            name: {key: row[key][middle] for key in ("sharpness", "path_error")}
+            for name, row in rows.items()
+        },
+        "walks": rows,
+    }
+    names = {"code": "through codes", "arc": "through codes, on the arc", "pixel": "pixels blended"}
+    sheet = [
+        Row(names[name], walk, [_walk_line(rows[name], step) for step in range(steps)])
+        for name, walk in walks.items()
+    ]
+    write_json(files[1], report)
+    title = f"{a.name} to {b.name} by the {side}'s decoder"
+    write_sheet(out, title, sheet, run, job)
+    say(f"written to {out} and {files[1]}")
+    return report
+
+
+def _walk(
+    reader: Reader,
+    pictures: Float[np.ndarray, "n s s 3"],
+    masks: Float[np.ndarray, "n s s"],
+    coverage: str,
+) -> dict[str, list[float | None]]:
+    """Columns of numbers by name, one a step."""
+    readings = reader(pictures, masks)
+    found = [reader.landmarks(picture) for picture in pictures]
+    errors = np.full(len(pictures), np.nan)
+    if found[0] is not None and found[-1] is not None:
+        lost = np.full_like(found[0], np.nan)
+        points = np.stack([lost if p is None else p for p in found])
+        errors = path_errors(points, 1 / COVERAGES[coverage])
+    pairs = zip(pictures, masks, strict=True)
+    sharp = [_sharpness(picture, pictures[0], pictures[-1], mask) for picture, mask in pairs]
+    columns = {"sharpness": sharp, "path_error": errors.tolist()}
+    columns |= {name: getattr(readings, name).tolist() for name in ATTRIBUTES}
+    return {name: [json_number(value) for value in column] for name, column in columns.items()}
+
+
+def _sharpness(picture: np.ndarray, a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
+    """Fine detail over the mean of that of both ends, inside the mask."""
+    return 2 / (1 / sharpness_ratio(picture, a, mask) + 1 / sharpness_ratio(picture, b, mask))
+
+
+def _walk_line(row: dict[str, list[float | None]], step: int) -> str:
+    sharp, error = row["sharpness"][step], row["path_error"][step]
+    shown = [f"sharp {sharp:.2f}" if sharp is not None else "flat"]
+    return "  ".join([*shown, f"off {error:.2f}" if error is not None else "no face"])
