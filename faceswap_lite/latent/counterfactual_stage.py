@@ -51,14 +51,8 @@ from .sheets import Row
 from .study import MOST_READ, SWEEP_STEPS, SWEPT_FACES, Studied, straight_direction, study
 
 IDENTITY = "identity"
-
-
 QUESTIONS = (*ATTRIBUTES, IDENTITY)
-
-
 RANKED = 5
-
-
 AXES = 10
 """Principal axes that are tried beside the attributes' directions."""
 

@@ -23,18 +23,10 @@ from .readings import Reader, Readings
 
 SWEEP_STEPS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 """In standard deviations of the attribute."""
-
-
 MOST_READ = 400
 """Faces of a side that are read; more would cost time and hardly move a direction."""
-
-
 SWEPT_FACES = 6
-
-
 FEWEST_FACES = 30
-
-
 # Recorded clips hardly change in colour, so each face gets a known change: up to so much either
 # way. In grey values of [0, 1], and in degrees of hue.
 COLOR_CHANGES: dict[str, float] = {"brightness": 0.2, "hue_deg": 20.0}
