@@ -1,6 +1,8 @@
 """Where tests find real media and weights, both optional, and the actors they share."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,3 +107,51 @@ def run(cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     config = cast.config.model_copy(update={"training": training})
     train(open_face_set(cast.source), open_face_set(cast.target), folder, config, say=silent)
     return load_run(folder)
+
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage", "--window-size=1400,1000",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium, or a skip that says what is missing."""
+    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    program = next(filter(None, found), None)
+    driver = shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("no Chromium with its chromedriver: the page's controls are not tried")
+    options = selenium.ChromeOptions()
+    options.binary_location = program
+    downloads, profile = (tmp_path_factory.mktemp(name) for name in ("downloads", "profile"))
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
+    chrome.downloads = downloads
+    chrome.set_script_timeout(10)
+    yield chrome
+    chrome.quit()
+
+
+class Page:
+    """The page as a person uses it: what is shown, and what is clicked."""
+
+    def __init__(self, browser: Any, path: Path) -> None:
+        self.browser = browser
+        browser.get_log("browser")
+        browser.get(path.as_uri())
+
+    def all(self, css: str) -> list[Any]:
+        return self.browser.find_elements("css selector", css)
+
+    def one(self, css: str) -> Any:
+        return self.browser.find_element("css selector", css)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.browser.execute_script(script, *arguments)

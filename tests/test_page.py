@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from conftest import Page
 from PIL import Image
 
 from faceswap_lite.curation.decisions import Decision
@@ -188,52 +188,9 @@ def test_each_decision_needs_its_thumbnail(tmp_path: Path) -> None:
 
 # ---- In a browser -------------------------------------------------------------------------
 
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--window-size=1300,900",
-)  # fmt: skip
 
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A headless Chromium, or a skip that says what is missing."""
-    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
-    program = next(filter(None, found), None)
-    driver = shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("no Chromium with its chromedriver: the page's controls are not tried")
-    options = selenium.ChromeOptions()
-    options.binary_location = program
-    downloads, profile = (tmp_path_factory.mktemp(name) for name in ("downloads", "profile"))
-    for flag in (*FLAGS, f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
-    chrome.downloads = downloads
-    chrome.set_script_timeout(10)
-    yield chrome
-    chrome.quit()
-
-
-class Page:
-    """The page as a person uses it: what is shown, and what is clicked."""
-
-    def __init__(self, browser: Any, path: Path) -> None:
-        self.browser = browser
-        browser.get_log("browser")
-        browser.get(path.as_uri())
-
-    def all(self, css: str) -> list[Any]:
-        return self.browser.find_elements("css selector", css)
-
-    def one(self, css: str) -> Any:
-        return self.browser.find_element("css selector", css)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.browser.execute_script(script, *arguments)
+class Faces(Page):
+    """The page of a face set's decisions."""
 
     def names(self) -> list[str]:
         """The names of the faces shown, in their order (a label is "name, fate, words")."""
@@ -284,13 +241,13 @@ def page(browser: Any, tmp_path: Path) -> Iterator[Page]:
     ]
     path = tmp_path / "page.html"
     write_page(path, "A set", decisions, faces_like_photographs(6, 64))
-    made = Page(browser, path)
+    made = Faces(browser, path)
     yield made
     assert browser.get_log("browser") == []
 
 
 @pytest.mark.slow
-def test_buttons_and_filters_choose_the_faces(page: Page) -> None:
+def test_buttons_and_filters_choose_the_faces(page: Faces) -> None:
     titles = [heading.text for heading in page.all("h2") if heading.text]
     assert [re.sub(r"\s*\d+$", "", title) for title in titles] == [
         "Rejected: not the same person", "Rejected: blurred", "Kept: rare", "Kept: ordinary",
@@ -309,7 +266,7 @@ def test_buttons_and_filters_choose_the_faces(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_faces_are_sorted_by_name_reason_and_score(page: Page) -> None:
+def test_faces_are_sorted_by_name_reason_and_score(page: Faces) -> None:
     page.one("#grouped").click()
     given = ["clip_10.png", "clip_9.png", "other.png", "rare.png", "clip_1.png", "clip_2.png"]
     assert page.names() == given
@@ -331,7 +288,7 @@ def test_faces_are_sorted_by_name_reason_and_score(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_sliders_keep_the_faces_between_two_scores(page: Page) -> None:
+def test_sliders_keep_the_faces_between_two_scores(page: Faces) -> None:
     from selenium.webdriver import Keys
 
     page.run("arguments[0].open = true", page.one("#score"))
@@ -351,7 +308,7 @@ def test_sliders_keep_the_faces_between_two_scores(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_the_card_tells_all_of_a_face_to_mouse_and_keyboard(page: Page) -> None:
+def test_the_card_tells_all_of_a_face_to_mouse_and_keyboard(page: Faces) -> None:
     from selenium.webdriver import ActionChains, Keys
 
     ActionChains(page.browser).move_to_element(page.all("#groups .face")[3]).perform()
@@ -369,7 +326,7 @@ def test_the_card_tells_all_of_a_face_to_mouse_and_keyboard(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_names_are_copied_and_saved(page: Page) -> None:
+def test_names_are_copied_and_saved(page: Faces) -> None:
     everything = page.names()
     assert page.copied().split("\n") == everything
     page.click(1)
@@ -393,7 +350,7 @@ def test_names_are_copied_and_saved(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_clipboard_the_names_stand_in_a_text_field(page: Page) -> None:
+def test_without_a_clipboard_the_names_stand_in_a_text_field(page: Faces) -> None:
     page.run("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.one("#copy").click()
     # The old command works here, so that the field closes again.
@@ -410,7 +367,7 @@ def test_without_a_clipboard_the_names_stand_in_a_text_field(page: Page) -> None
 def test_hostile_names_do_nothing_in_a_browser(browser: Any, tmp_path: Path) -> None:
     decisions = [decision(n, "blurred", words=n, scores={n: 1.0}) for n in HOSTILE]
     write_page(tmp_path / "page.html", HOSTILE[0], decisions, faces_like_photographs(8, 64))
-    page = Page(browser, tmp_path / "page.html")
+    page = Faces(browser, tmp_path / "page.html")
     for place in range(len(HOSTILE)):
         page.run("arguments[0].focus()", page.all("#groups .face")[place])
     assert page.run("return window.broken") is None
@@ -429,7 +386,7 @@ def test_five_thousand_faces_open_quickly(browser: Any, tmp_path: Path) -> None:
         for i in range(5000)
     ]
     write_page(tmp_path / "page.html", "Faces", decisions, faces_like_photographs(5000, 96))
-    page = Page(browser, tmp_path / "page.html")
+    page = Faces(browser, tmp_path / "page.html")
     milliseconds = page.run("return performance.getEntriesByType('navigation')[0].domInteractive")
     # About half a second alone on two cores; the rest is for a busy machine.
     assert milliseconds < 5000

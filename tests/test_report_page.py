@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -16,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from conftest import Page
 from PIL import Image
 
 from faceswap_lite.actors import find_actor, random_performance, render_actor
@@ -484,49 +484,9 @@ def test_nothing_and_no_frames_make_a_page(tmp_path: Path) -> None:
 
 # ---- In a browser -------------------------------------------------------------------------
 
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--window-size=1400,1000",
-)  # fmt: skip
 
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A headless Chromium, or a skip that says what is missing."""
-    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
-    program = next(filter(None, found), None)
-    driver = shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("no Chromium with its chromedriver: the page's controls are not tried")
-    options = selenium.ChromeOptions()
-    options.binary_location = program
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
-    chrome.set_script_timeout(10)
-    yield chrome
-    chrome.quit()
-
-
-class Page:
-    """The page as a person uses it: what is shown, and what is clicked."""
-
-    def __init__(self, browser: Any, path: Path) -> None:
-        self.browser = browser
-        browser.get_log("browser")
-        browser.get(path.as_uri())
-
-    def all(self, css: str) -> list[Any]:
-        return self.browser.find_elements("css selector", css)
-
-    def one(self, css: str) -> Any:
-        return self.browser.find_element("css selector", css)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.browser.execute_script(script, *arguments)
+class Report(Page):
+    """The page of a report."""
 
     def click(self, css: str) -> None:
         # The bar at the top must not lie over what is clicked.
@@ -560,7 +520,7 @@ def page(browser: Any, tmp_path: Path) -> Iterator[Page]:
     """Two runs on two clips; afterwards, nothing may have gone wrong in the browser."""
     report = a_report()
     write_report_page(tmp_path / "report.html", report, some_pictures(report, 12, 96))
-    made = Page(browser, tmp_path / "report.html")
+    made = Report(browser, tmp_path / "report.html")
     yield made
     assert made.run("return performance.getEntriesByType('resource').map(e => e.name)"
                     ".filter(name => !name.startsWith('data:'))") == []  # fmt: skip
@@ -568,7 +528,7 @@ def page(browser: Any, tmp_path: Path) -> Iterator[Page]:
 
 
 @pytest.mark.slow
-def test_run_and_clip_are_chosen_by_button_and_key(page: Page) -> None:
+def test_run_and_clip_are_chosen_by_button_and_key(page: Report) -> None:
     from selenium.webdriver import Keys
 
     def shown() -> tuple[str, str]:
@@ -595,7 +555,7 @@ def test_run_and_clip_are_chosen_by_button_and_key(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_cards_and_table_tell_values_intervals_and_reasons(page: Page) -> None:
+def test_cards_and_table_tell_values_intervals_and_reasons(page: Report) -> None:
     found = page.run("return report.results[0].metrics.heldout_psnr_db")
     card = page.one("#cards [data-metric=heldout_psnr_db]").text
     for part in ("PSNR, unseen", f"{found['value']:.1f} dB", f"95 %: {found['low']:.1f} to"):
@@ -621,7 +581,7 @@ def test_cards_and_table_tell_values_intervals_and_reasons(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_best_median_worst_and_thumbnails_choose_the_frame(page: Page) -> None:
+def test_best_median_worst_and_thumbnails_choose_the_frame(page: Report) -> None:
     from selenium.webdriver import Keys
 
     frames = page.run("return albums[0].shots.map(shot => shot.frame)")
@@ -647,7 +607,7 @@ def test_best_median_worst_and_thumbnails_choose_the_frame(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_layers_are_shown_and_hidden_and_the_wipe_moves(page: Page) -> None:
+def test_layers_are_shown_and_hidden_and_the_wipe_moves(page: Report) -> None:
     def layers() -> list[str]:
         return [figure.get_attribute("data-layer") for figure in page.all("#panels figure")]
 
@@ -670,7 +630,7 @@ def test_layers_are_shown_and_hidden_and_the_wipe_moves(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_curves_are_chosen_and_show_their_frame(page: Page) -> None:
+def test_curves_are_chosen_and_show_their_frame(page: Report) -> None:
     def titles() -> list[str]:
         return page.texts("#time-charts h3")
 
@@ -696,7 +656,7 @@ def test_curves_are_chosen_and_show_their_frame(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_a_curve_lies_where_its_values_are(page: Page) -> None:
+def test_a_curve_lies_where_its_values_are(page: Report) -> None:
     points = page.run(
         "const path = document.querySelectorAll('#time-charts .card:nth-child(2) .curve')[0];"
         "return path.getAttribute('d').match(/[ML][^MLl]+/g).map(p => p.slice(1).split(' '))"
@@ -712,7 +672,7 @@ def test_a_curve_lies_where_its_values_are(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_bias_is_shown_of_rebuilt_and_of_swapped_faces(page: Page) -> None:
+def test_bias_is_shown_of_rebuilt_and_of_swapped_faces(page: Report) -> None:
     def drawn() -> str:
         return page.one("#bias-charts svg .curve").get_attribute("d")
 
@@ -726,7 +686,7 @@ def test_bias_is_shown_of_rebuilt_and_of_swapped_faces(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_coverage_names_its_gaps_and_frames_them_on_the_map(page: Page) -> None:
+def test_coverage_names_its_gaps_and_frames_them_on_the_map(page: Report) -> None:
     coverage = page.run("return report.results[0].coverage")
     assert len(coverage["gaps"]) > 0
     words = page.texts("#coverage-top .gaps span")
@@ -738,7 +698,7 @@ def test_coverage_names_its_gaps_and_frames_them_on_the_map(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_memorisation_is_told_in_numbers_and_pictures(page: Page) -> None:
+def test_memorisation_is_told_in_numbers_and_pictures(page: Report) -> None:
     shown = {cell.get_attribute("data-number"): cell.text.replace("\u00a0", " ")
              for cell in page.all("#memorisation [data-number]")}  # fmt: skip
     assert "0.810" in shown["score"] and "83 %" in shown["generalising_share"]
@@ -756,7 +716,7 @@ def test_memorisation_is_told_in_numbers_and_pictures(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_real_differences_stand_out(page: Page) -> None:
+def test_real_differences_stand_out(page: Report) -> None:
     rows = {row.get_attribute("data-metric"): row for row in page.all("#comparison-table tr")}
     assert "A is better" in rows["heldout_psnr_db"].text
     assert "B is better" in rows["mouth_correlation"].text
@@ -767,7 +727,7 @@ def test_real_differences_stand_out(page: Page) -> None:
 
 
 @pytest.mark.slow
-def test_the_theme_changes_and_the_page_fits_a_small_screen(page: Page) -> None:
+def test_the_theme_changes_and_the_page_fits_a_small_screen(page: Report) -> None:
     before, word = page.color(":root"), page.one("#theme").text
     page.click("#theme")
     assert page.color(":root") != before and page.one("#theme").text != word
@@ -788,7 +748,7 @@ def test_hostile_names_do_nothing_in_a_browser(browser: Any, tmp_path: Path) -> 
     for name in HOSTILE[:-1]:
         report = hostile_report(name)
         write_report_page(tmp_path / "report.html", report, some_pictures(report, 3, 64))
-        page = Page(browser, tmp_path / "report.html")
+        page = Report(browser, tmp_path / "report.html")
         page.run("for (const b of document.querySelectorAll('button')) b.click()")
         assert page.run("return window.broken") is None
         assert page.run("return document.querySelector('.sentence').textContent") == name
@@ -811,13 +771,13 @@ def test_a_bare_report_leaves_its_sections_out(browser: Any, tmp_path: Path) -> 
     report["results"] = [bare]
     report["runs"][0]["history"] = {"step": [], "best_step": None}
     write_report_page(tmp_path / "bare.html", report, some_pictures(a_report(1, 1), 0))
-    page = Page(browser, tmp_path / "bare.html")
+    page = Report(browser, tmp_path / "bare.html")
     shown = [part.get_attribute("id") for part in page.all("main > section[id]")
              if part.is_displayed()]  # fmt: skip
     assert shown == ["frames", "metrics"]
     assert "No frame was kept" in page.one("#frames").text
     assert "no face was found" in page.one("#cards").text
     write_report_page(tmp_path / "none.html", {**report, "results": [], "comparisons": []}, [])
-    page = Page(browser, tmp_path / "none.html")
+    page = Report(browser, tmp_path / "none.html")
     assert page.one("#verdict").text == "Nothing was measured."
     assert browser.get_log("browser") == []
