@@ -5,16 +5,12 @@ from typing import Any
 
 from .config import Config, ConvertConfig
 from .errors import FaceswapError
-from .faces import describe_face_set
-from .faces.face_set import HIDDEN_FOLDER
-from .media import (
-    check_output,
-    list_images,
-    open_clip,
-    read_credentials,
-    read_synthetic_mark,
-)
-from .media.marks import as_words
+from .faces.face_set import HIDDEN_FOLDER, describe_face_set
+from .media.clips import list_images
+from .media.credentials import read_credentials
+from .media.marks import as_words, read_synthetic_mark
+from .media.reading import open_clip
+from .media.sidecar import check_output
 from .training.checkpoints import as_state, checkpoint_facts, newest_good
 from .training.cost import TrainingCost, training_cost
 from .training.runs import CONFIG_FILE, FACTS_FILE, read_facts

@@ -65,8 +65,8 @@ def extract(
     Example: faceswap-lite extract "footage/anna_*.mp4" --out workspace/anna
     """
     options = load_config(config, changes or [])
-    from .faces import extract_faces
-    from .media import find_clips
+    from .faces.extract import extract_faces
+    from .media.clips import find_clips
 
     extract_faces(find_clips(clips), out, options.extract, like=like, overwrite=overwrite)
 
@@ -105,7 +105,7 @@ def curate(
     if undo and (apply or keep is not None or accept or reject or against):
         raise UsageError("--undo goes alone")
     options = load_config(config, changes or [])
-    from .curation import curate_faces, undo_curation
+    from .curation.curate import curate_faces, undo_curation
 
     if undo:
         print(undo_curation(faces))
@@ -163,10 +163,10 @@ def train(
         # Not through YAML, to which some folders' names are numbers or comments.
         given = options.init.model_copy(update={"run": str(init)})
         options = options.model_copy(update={"init": given})
-    from .faces import open_face_set
-    from .training.find_lr import CURVE_FILE
+    from .faces.face_set import open_face_set
     from .training.find_lr import find_lr as run_range_test
     from .training.loop import train as run_training
+    from .training.runs import CURVE_FILE
 
     faces = open_face_set(source, minimum=10), open_face_set(target, minimum=10)
     if find_lr:
@@ -288,8 +288,9 @@ def convert(
         options = options.model_copy(update={"masks": str(masks)})
     if label and not options.label:
         options = options.model_copy(update={"label": DEFAULT_LABEL})
-    from .conversion import Tracks, convert_clip, preview_sheet
-    from .training import load_run
+    from .conversion.convert import Tracks, convert_clip
+    from .conversion.preview import preview_sheet
+    from .training.runs import load_run
 
     trained = load_run(run, options.weights)
     if preview_settings is not None:
@@ -337,8 +338,8 @@ def check(
     """
     changed = list(changes or []) + ([f"convert.face={face}"] if face is not None else [])
     options = _options_of_run(run, config, changed)
-    from .evaluation import check_clip
-    from .training import load_run
+    from .evaluation.check import check_clip
+    from .training.runs import load_run
 
     trained = load_run(run, options.convert.weights)
     path = out or run / f"check_{clip.stem}.json"
@@ -376,8 +377,10 @@ def evaluate(
     if known:
         changed.append(f"evaluate.known={json.dumps([str(path) for path in known])}")
     options = [_options_of_run(run, config, changed) for run in runs]
-    from .evaluation import Contender, evaluate_clips, report_table
-    from .training import load_run
+    from .evaluation.evaluate import evaluate_clips
+    from .evaluation.table import report_table
+    from .evaluation.workbench import Contender
+    from .training.runs import load_run
 
     path = out or runs[0] / "report.json"
     contenders = [
@@ -425,8 +428,8 @@ def interpolate(
 
     Example: faceswap-lite latent interpolate A.png B.png --run workspace/run --out mix.png
     """
-    from .latent import interpolate_faces
-    from .training import load_run
+    from .latent.interpolate_stage import interpolate_faces
+    from .training.runs import load_run
 
     interpolate_faces(
         load_run(run),
@@ -457,8 +460,8 @@ def direction(
 
     Example: faceswap-lite latent direction yaw_deg --run workspace/run --out yaw.png
     """
-    from .latent import find_direction
-    from .training import load_run
+    from .latent.direction_stage import find_direction
+    from .training.runs import load_run
 
     find_direction(load_run(run), attribute, out, side=side, overwrite=overwrite)
 
@@ -478,8 +481,8 @@ def sweep(
 
     Example: faceswap-lite latent sweep yaw.safetensors A.png --run workspace/run --out turned.png
     """
-    from .latent import sweep_direction
-    from .training import load_run
+    from .latent.direction_stage import sweep_direction
+    from .training.runs import load_run
 
     sweep_direction(load_run(run), direction, face, out, side=side, overwrite=overwrite)
 
@@ -499,8 +502,8 @@ def counterfactual(
 
     Example: faceswap-lite latent counterfactual A.png mouth --run workspace/run --out what_if.png
     """
-    from .latent import counterfactual as ask
-    from .training import load_run
+    from .latent.counterfactual_stage import counterfactual as ask
+    from .training.runs import load_run
 
     ask(load_run(run), face, question, out, side=side, overwrite=overwrite)
 
@@ -523,7 +526,7 @@ def render(
     given = {"actor": actor, "twin": twin, "frames": frames, "seed": seed}
     changed = [f"render.{name}={value}" for name, value in given.items() if value is not None]
     options = load_config(config, list(changes or []) + changed)
-    from .actors import render_clip
+    from .actors.clip import render_clip
 
     render_clip(options.render, out, overwrite=overwrite)
 

@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from .actors import load_truth, render_clip
+from .actors.clip import load_truth, render_clip
 from .config import Config
-from .conversion import convert_clip
+from .conversion.convert import convert_clip
 from .errors import FaceswapError
-from .evaluation import Contender, evaluate_clips, report_table
-from .faces import extract_faces, open_face_set
-from .media import ClipWriter, SyntheticMark, open_clip
+from .evaluation.evaluate import evaluate_clips
+from .evaluation.table import report_table
+from .evaluation.workbench import Contender
+from .faces.extract import extract_faces
+from .faces.face_set import open_face_set
+from .media.marks import SyntheticMark
+from .media.reading import open_clip
+from .media.writing import ClipWriter
 from .outputs import found_job
-from .training import load_run
 from .training.loop import train
-from .training.runs import FACTS_FILE
+from .training.runs import FACTS_FILE, load_run
 
 SOURCE, TARGET = "dara", "bruno"
 TAKES = 24

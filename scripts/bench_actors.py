@@ -13,14 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faceswap_lite.actors import (
-    ACTORS,
-    ActorIdentity,
-    RenderedActor,
-    random_actor,
-    random_performance,
-    render_actor,
-)
+from faceswap_lite.actors.identity import ACTORS, ActorIdentity, random_actor
+from faceswap_lite.actors.performance import random_performance
+from faceswap_lite.actors.render import RenderedActor, render_actor
 
 IBUG_EYES = (range(36, 42), range(42, 48))
 

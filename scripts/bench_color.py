@@ -28,8 +28,11 @@ from faceswap_lite.conversion.color import (
     relight,
     steady_color_map,
 )
-from faceswap_lite.faces import align, as_uint8, build_pack, cut_crop, estimate_pose, face_mask
-from faceswap_lite.media import open_clip
+from faceswap_lite.faces.align import align, cut_crop
+from faceswap_lite.faces.mask import face_mask
+from faceswap_lite.faces.pack import as_uint8, build_pack
+from faceswap_lite.faces.pose import estimate_pose
+from faceswap_lite.media.reading import open_clip
 from faceswap_lite.outputs import write_json
 
 SIZE = 128
@@ -250,7 +253,7 @@ def swaps_of(run_path: Path, clip: Path) -> Iterator[Pair]:
     """Raw swaps of a trained run on a clip, at the model's size."""
     import torch
 
-    from faceswap_lite.training import load_run
+    from faceswap_lite.training.runs import load_run
 
     run = load_run(run_path)
     size, coverage = run.config.model.size, run.facts.coverage

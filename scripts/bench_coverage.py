@@ -19,10 +19,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faceswap_lite.actors import load_truth, render_clip
+from faceswap_lite.actors.clip import load_truth, render_clip
 from faceswap_lite.config import ExtractConfig, RenderConfig
 from faceswap_lite.curation.coverage import Attributes, attributes_of, coverage
-from faceswap_lite.faces import extract_faces, open_face_set
+from faceswap_lite.faces.extract import extract_faces
+from faceswap_lite.faces.face_set import open_face_set
 
 # Named and random people, in turn on either side: eight pairs, each with every source yaw.
 PEOPLE = ("ada", "bruno", "random:1", "random:2", "random:3", "random:4", "random:5", "random:6")

@@ -20,14 +20,19 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from faceswap_lite.actors import load_truth
+from faceswap_lite.actors.clip import load_truth
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
-from faceswap_lite.conversion import build_run_packs, cast_clip, composite_frames, paint_frames
-from faceswap_lite.evaluation import Contender, evaluate_clips
-from faceswap_lite.faces import as_uint8
-from faceswap_lite.media import open_clip, write_image
+from faceswap_lite.conversion.casting import cast_clip
+from faceswap_lite.conversion.composite import composite_frames
+from faceswap_lite.conversion.paint import paint_frames
+from faceswap_lite.conversion.scout import build_run_packs
+from faceswap_lite.evaluation.evaluate import evaluate_clips
+from faceswap_lite.evaluation.workbench import Contender
+from faceswap_lite.faces.pack import as_uint8
+from faceswap_lite.media.images import write_image
+from faceswap_lite.media.reading import open_clip
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training import TrainedRun, load_run
+from faceswap_lite.training.runs import TrainedRun, load_run
 
 SHOWN = (
     "identity_to_source", "identity_margin_positive", "yaw_correlation", "pose_error_deg",

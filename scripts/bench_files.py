@@ -36,11 +36,15 @@ import cv2
 import numpy as np
 
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion import Tracks, convert, convert_clip
+from faceswap_lite.conversion import convert
+from faceswap_lite.conversion.convert import Tracks, convert_clip
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.media import clip_fingerprint, open_clip, read_synthetic_mark, sidecar_path
+from faceswap_lite.media.clips import clip_fingerprint
+from faceswap_lite.media.marks import read_synthetic_mark
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.sidecar import sidecar_path
 from faceswap_lite.outputs import read_json, write_json
-from faceswap_lite.training import TrainedRun, load_run
+from faceswap_lite.training.runs import TrainedRun, load_run
 
 FIGURES = Path(__file__).parent.parent / "docs" / "conversion" / "files.json"
 

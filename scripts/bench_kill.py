@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from faceswap_lite.training import load_run
 from faceswap_lite.training.checkpoints import list_checkpoints, newest_good
+from faceswap_lite.training.runs import load_run
 
 
 def main() -> None:

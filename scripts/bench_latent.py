@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from faceswap_lite.latent import KnownFaces, Reader, Readings, known_faces
 from faceswap_lite.latent.counterfactual_stage import counterfactual
 from faceswap_lite.latent.directions import (
     chosen_penalty,
@@ -26,10 +25,12 @@ from faceswap_lite.latent.directions import (
     weights_as_direction,
 )
 from faceswap_lite.latent.interpolate_stage import interpolate_faces
+from faceswap_lite.latent.known import KnownFaces, known_faces
+from faceswap_lite.latent.readings import Reader, Readings
 from faceswap_lite.latent.study import bent_direction, straight_direction, study, sweep, swept_faces
-from faceswap_lite.models import SIDES
+from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training import TrainedRun, load_run
+from faceswap_lite.training.runs import TrainedRun, load_run
 
 MOVED = ("yaw_deg", "pitch_deg", "mouth", "eyes", "brightness")
 QUESTIONS = ("mouth", "identity")

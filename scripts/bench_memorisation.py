@@ -35,13 +35,15 @@ from faceswap_lite.evaluation.memorisation import (
     montage_sheet,
     retrieval_top1,
 )
-from faceswap_lite.faces import Embedder, FaceSet, build_embedder, extract_faces, open_face_set
-from faceswap_lite.latent import known_faces, rebuild
-from faceswap_lite.media import write_image
-from faceswap_lite.models import SIDES, Side
+from faceswap_lite.faces.embed import Embedder, build_embedder
+from faceswap_lite.faces.extract import extract_faces
+from faceswap_lite.faces.face_set import FaceSet, open_face_set
+from faceswap_lite.latent.known import known_faces, rebuild
+from faceswap_lite.media.images import write_image
+from faceswap_lite.models.autoencoder import SIDES, Side
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training import TrainedRun, load_run
 from faceswap_lite.training.loop import train
+from faceswap_lite.training.runs import TrainedRun, load_run
 
 # 20 are seen: of so few, two are held out and two lie between.
 PLANTED_FACES = 24

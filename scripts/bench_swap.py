@@ -21,36 +21,35 @@ import cv2
 import numpy as np
 import torch
 
-from faceswap_lite.actors import ACTORS, ActorState, render_actor
+from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.performance import ActorState
+from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import ConvertConfig, change_section
-from faceswap_lite.conversion import (
-    Composite,
-    PaintedFrame,
-    build_run_packs,
-    cast_clip,
-    composite_frames,
-    convert_clip,
-    paint_frames,
-)
 from faceswap_lite.conversion.blend import BLENDERS, layer_mask, place_face
+from faceswap_lite.conversion.casting import cast_clip
+from faceswap_lite.conversion.composite import Composite, composite_frames
+from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.mask import base_mask, blend_alpha
+from faceswap_lite.conversion.paint import PaintedFrame, paint_frames
+from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.conversion.smoothing import smooth_points
-from faceswap_lite.faces import build_pack, five_points, frame_to_canonical
-from faceswap_lite.media import ClipWriter, Frame, open_clip
-from faceswap_lite.metrics import (
-    delta_e,
+from faceswap_lite.faces.align import five_points, frame_to_canonical
+from faceswap_lite.faces.pack import build_pack
+from faceswap_lite.media.clips import Frame
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.writing import ClipWriter
+from faceswap_lite.metrics.pictures import delta_e, psnr_db, sharpness_ratio
+from faceswap_lite.metrics.screen import (
     flow_between,
     jitter,
     lag,
     mean_lab,
     mean_step,
-    psnr_db,
     seam_delta_e,
-    sharpness_ratio,
     warp_error,
 )
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training import TrainedRun, load_run
+from faceswap_lite.training.runs import TrainedRun, load_run
 
 # The band beside the mask's edge, for a crop of 128 px; it grows with the face.
 BAND = 4 / 128

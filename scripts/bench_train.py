@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from faceswap_lite.config import ModelConfig, TrainingConfig
-from faceswap_lite.models import SIDES, Side, SwapAutoencoder, build_model, count_parameters
-from faceswap_lite.models.architectures import ARCHITECTURES
+from faceswap_lite.models.architectures import ARCHITECTURES, build_model, count_parameters
+from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
 from faceswap_lite.training.augment import Views
 from faceswap_lite.training.batches import SideData, draw_views, pose_weights
 from faceswap_lite.training.ema import update_ema

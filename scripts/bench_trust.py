@@ -19,15 +19,16 @@ import cv2
 import numpy as np
 
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion import build_run_packs, cast_clip, paint_frames
+from faceswap_lite.conversion.casting import cast_clip
+from faceswap_lite.conversion.paint import paint_frames
+from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.evaluation.trust import SIGNS, Trust, TrustScores, as_db, fit_trust, rms_inside
-from faceswap_lite.latent import known_faces, rebuild
-from faceswap_lite.latent.known import spread_evenly
-from faceswap_lite.media import open_clip
-from faceswap_lite.metrics import auroc, spearman
-from faceswap_lite.models import Side
+from faceswap_lite.latent.known import known_faces, rebuild, spread_evenly
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.metrics.distributions import auroc, spearman
+from faceswap_lite.models.autoencoder import Side
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training import TrainedRun, load_run
+from faceswap_lite.training.runs import TrainedRun, load_run
 
 LEAST_CORRELATION, LEAST_AREA, MOST_APART = 0.5, 0.95, 0.10
 FACES = 150

@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion import Tracks, convert_clip
 from faceswap_lite.conversion.casting import plan_cast
+from faceswap_lite.conversion.convert import Tracks, convert_clip
 from faceswap_lite.conversion.people import whom
 from faceswap_lite.conversion.scout import build_run_packs, scout_clip
-from faceswap_lite.faces import FacePack
-from faceswap_lite.media import ClipWriter, clip_fingerprint, open_clip, write_image
+from faceswap_lite.faces.pack import FacePack
+from faceswap_lite.media.clips import clip_fingerprint
+from faceswap_lite.media.images import write_image
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training import TrainedRun, load_run
+from faceswap_lite.training.runs import TrainedRun, load_run
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from faceswap_lite.actors import render_clip
+from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import Config, ExtractConfig, RenderConfig, load_config
-from faceswap_lite.faces import FaceSet, extract_faces, open_face_set
+from faceswap_lite.faces.extract import extract_faces
+from faceswap_lite.faces.face_set import FaceSet, open_face_set
 from faceswap_lite.figures import Curve, write_line_figure
-from faceswap_lite.models import SIDES, Side
+from faceswap_lite.models.autoencoder import SIDES, Side
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training import TrainedRun, load_run
 from faceswap_lite.training.batches import SideData, load_pixels, load_side
 from faceswap_lite.training.checkpoints import load_into, load_weights
 from faceswap_lite.training.find_lr import find_lr
 from faceswap_lite.training.fit import HeldoutCurve, fit_run
 from faceswap_lite.training.loop import train
+from faceswap_lite.training.runs import TrainedRun, load_run
 from faceswap_lite.training.step import heldout_loss
 
 WORK = Path("workspace/studies")

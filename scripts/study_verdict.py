@@ -16,21 +16,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceswap_lite.actors import render_clip
-from faceswap_lite.actors.clip import truth_path
+from faceswap_lite.actors.clip import render_clip, truth_path
 from faceswap_lite.config import Config, load_config
-from faceswap_lite.curation import attributes_of, coverage
+from faceswap_lite.curation.coverage import attributes_of, coverage
 from faceswap_lite.evaluation.check import known_attributes, light_of
 from faceswap_lite.evaluation.explain import Background, evidence_of, study_run
 from faceswap_lite.evaluation.verdict import Evidence, Kind, verdict
-from faceswap_lite.faces import extract_faces, open_face_set
-from faceswap_lite.latent import rebuild
-from faceswap_lite.media import ClipWriter, open_clip
-from faceswap_lite.metrics import Interval, psnr_db
-from faceswap_lite.models import SIDES
+from faceswap_lite.faces.extract import extract_faces
+from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.latent.known import rebuild
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.writing import ClipWriter
+from faceswap_lite.metrics.intervals import Interval
+from faceswap_lite.metrics.pictures import psnr_db
+from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training import load_run
 from faceswap_lite.training.loop import train
+from faceswap_lite.training.runs import load_run
 
 SOURCE, TARGET = "dara", "bruno"
 TAKES = {"source": 20, "target": 12}

@@ -4,16 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from faceswap_lite.actors import (
-    ACTORS,
-    ActorState,
-    find_actor,
-    random_actor,
-    random_performance,
-    raster,
-    render_actor,
-)
+from faceswap_lite.actors import raster
+from faceswap_lite.actors.identity import ACTORS, find_actor, random_actor
+from faceswap_lite.actors.performance import ActorState, random_performance
 from faceswap_lite.actors.raster import rasterise
+from faceswap_lite.actors.render import render_actor
 from faceswap_lite.errors import UsageError
 
 SIZE = 128

@@ -5,17 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceswap_lite.actors import (
-    ACTORS,
-    load_truth,
-    random_performance,
-    render_actor,
-    render_clip,
-)
 from faceswap_lite.actors import clip as clip_module
+from faceswap_lite.actors.clip import load_truth, render_clip
+from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.performance import random_performance
+from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import RenderConfig
 from faceswap_lite.errors import FaceswapError, UsageError
-from faceswap_lite.media import open_clip, read_synthetic_mark
+from faceswap_lite.media.marks import read_synthetic_mark
+from faceswap_lite.media.reading import open_clip
 
 CONFIG = RenderConfig(
     actor="ada", twin="bruno", frames=6, size=96, rate=25, seed=3, max_yaw_deg=40.0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from faceswap_lite.config import TrainingConfig
-from faceswap_lite.models import Side
+from faceswap_lite.models.autoencoder import Side
 from faceswap_lite.training.augment import Views
 from faceswap_lite.training.batches import (
     MOST_POSE_WEIGHT,

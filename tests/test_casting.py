@@ -11,7 +11,8 @@ from faceswap_lite.conversion.journal import Sighting
 from faceswap_lite.conversion.people import Person
 from faceswap_lite.conversion.scout import Scouting
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import Detection, FoundFace
+from faceswap_lite.faces.detect import Detection
+from faceswap_lite.faces.pack import FoundFace
 
 FIVE = np.array([[-10.0, -8], [10, -8], [0, 2], [-7, 12], [7, 12]])
 ANNA, BEN = np.array([1.0, 0, 0], np.float32), np.array([0, 1.0, 0], np.float32)

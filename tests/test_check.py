@@ -9,8 +9,8 @@ import pytest
 from conftest import Cast, silent
 
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion import Placement
-from faceswap_lite.curation import Attributes, attributes_of
+from faceswap_lite.conversion.casting import Placement
+from faceswap_lite.curation.coverage import Attributes, attributes_of
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation import check
 from faceswap_lite.evaluation.check import (
@@ -21,10 +21,12 @@ from faceswap_lite.evaluation.check import (
     pick_worst,
     verdict,
 )
-from faceswap_lite.faces import Detection, FoundFace, open_face_set
-from faceswap_lite.media import open_clip
+from faceswap_lite.faces.detect import Detection
+from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.pack import FoundFace
+from faceswap_lite.media.reading import open_clip
 from faceswap_lite.outputs import read_json
-from faceswap_lite.training import TrainedRun
+from faceswap_lite.training.runs import TrainedRun
 
 
 def attributes(**values: np.ndarray) -> Attributes:

@@ -14,9 +14,11 @@ import pytest
 import typer
 from conftest import TINY, Cast
 
-from faceswap_lite import cli, conversion, training
+from faceswap_lite import cli
 from faceswap_lite.config import load_config
-from faceswap_lite.media import write_image
+from faceswap_lite.conversion import convert, preview
+from faceswap_lite.media.images import write_image
+from faceswap_lite.training import runs
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
@@ -140,9 +142,9 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("convert: {color: mean, quality: 9}\n")
-    monkeypatch.setattr(training, "load_run", lambda *given: given)
-    monkeypatch.setattr(conversion, "convert_clip", stage("convert"))
-    monkeypatch.setattr(conversion, "preview_sheet", stage("preview"))
+    monkeypatch.setattr(runs, "load_run", lambda *given: given)
+    monkeypatch.setattr(convert, "convert_clip", stage("convert"))
+    monkeypatch.setattr(preview, "preview_sheet", stage("preview"))
     monkeypatch.chdir(tmp_path)
     return asked
 
@@ -161,7 +163,7 @@ def test_convert_hands_its_options_on(
     assert call(capsys, monkeypatch, *CONVERT, *words.split()) == (0, "done\n", "")
     assert (asked["name"], asked["clip"], asked["out"]) == ("convert", Path("a.mp4"), Path("b.mov"))
     assert asked["like"] == Path("who.jpg") and asked["overwrite"] is True
-    wanted = conversion.Tracks(Path("mask.mov"), Path("layer.mov"), Path("c.mov"))
+    wanted = convert.Tracks(Path("mask.mov"), Path("layer.mov"), Path("c.mov"))
     assert asked["tracks"] == wanted
     # The run's own options, changed by these; --set is stronger.
     changes = {

@@ -30,7 +30,7 @@ from faceswap_lite.conversion.color import (
     steady_color_map,
 )
 from faceswap_lite.conversion.color_statistics import gaussian_transport, quantiles
-from faceswap_lite.metrics import delta_e
+from faceswap_lite.metrics.pictures import delta_e
 
 SIZE = 128
 FRAMES = 8

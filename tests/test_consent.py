@@ -10,10 +10,10 @@ from test_train import with_training
 
 from faceswap_lite.about import describe
 from faceswap_lite.config import load_config
-from faceswap_lite.faces import open_face_set
-from faceswap_lite.training import load_run, read_facts
+from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.training.fit import fit_run
 from faceswap_lite.training.loop import train
+from faceswap_lite.training.runs import load_run, read_facts
 
 TEXT = "Anna Berg, 3 May 2026: this film, until 2027"
 ASKED = 'no consent recorded: --set consent="who, when, to what"'

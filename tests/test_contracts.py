@@ -7,28 +7,20 @@ import pytest
 import torch
 
 from faceswap_lite import config
-from faceswap_lite.actors import ACTORS, ActorState, render_actor
+from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.performance import ActorState
+from faceswap_lite.actors.render import render_actor
 from faceswap_lite.conversion.blend import BLENDERS
 from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map
 from faceswap_lite.conversion.mask import MASKS, base_mask, blend_alpha
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.judge import JUDGES
-from faceswap_lite.faces import (
-    COVERAGES,
-    DETECTORS,
-    EMBEDDERS,
-    LANDMARKERS,
-    Detection,
-    Detector,
-    Embedder,
-    Landmarker,
-    LandmarksPack,
-    embedding_distance,
-    five_points,
-)
-from faceswap_lite.faces.embed import facenet_file
+from faceswap_lite.faces.align import COVERAGES, LandmarksPack, five_points
+from faceswap_lite.faces.detect import DETECTORS, Detection, Detector
+from faceswap_lite.faces.embed import EMBEDDERS, Embedder, embedding_distance, facenet_file
+from faceswap_lite.faces.landmarks import LANDMARKERS, Landmarker
 from faceswap_lite.media.encoding import CODECS
-from faceswap_lite.models import ARCHITECTURES, build_model
+from faceswap_lite.models.architectures import ARCHITECTURES, build_model
 from faceswap_lite.training.optimizers import OPTIMIZERS
 from faceswap_lite.training.schedules import SCHEDULES
 

@@ -3,7 +3,6 @@
 Lossless outputs (ffv1) are compared with the clip bit for bit: whatever differs was painted.
 """
 
-import importlib
 import json
 import shutil
 import signal
@@ -24,32 +23,27 @@ import torch
 from conftest import Cast, figures_of, silent
 from test_pieces import click_in, packets, talk
 
-from faceswap_lite.actors import load_truth
+from faceswap_lite.actors.clip import load_truth
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
-from faceswap_lite.conversion import Tracks, convert, convert_clip, paint, people, preview_sheet
+from faceswap_lite.conversion import composite, convert, paint, people
 from faceswap_lite.conversion.composite import Composite
-from faceswap_lite.conversion.preview import CELL_PX, TITLE_PX
+from faceswap_lite.conversion.convert import Tracks, convert_clip
+from faceswap_lite.conversion.preview import CELL_PX, TITLE_PX, preview_sheet
 from faceswap_lite.errors import FaceswapError, UsageError
-from faceswap_lite.evaluation import Contender, evaluate_clips
-from faceswap_lite.faces import FacePack, FoundFace
-from faceswap_lite.media import (
-    ClipWriter,
-    check_output,
-    clip_fingerprint,
-    draw_label,
-    open_clip,
-    read_credentials,
-    read_image,
-    read_synthetic_mark,
-    write_image,
-    writing,
-)
-from faceswap_lite.media.credentials import CREDENTIALS_VARIABLE
-from faceswap_lite.metrics import psnr_db
-from faceswap_lite.training import TrainedRun
-
-# The package hands on a function of the same name.
-composite = importlib.import_module("faceswap_lite.conversion.composite")
+from faceswap_lite.evaluation.evaluate import evaluate_clips
+from faceswap_lite.evaluation.workbench import Contender
+from faceswap_lite.faces.pack import FacePack, FoundFace
+from faceswap_lite.media import writing
+from faceswap_lite.media.clips import clip_fingerprint
+from faceswap_lite.media.credentials import CREDENTIALS_VARIABLE, read_credentials
+from faceswap_lite.media.images import read_image, write_image
+from faceswap_lite.media.label import draw_label
+from faceswap_lite.media.marks import read_synthetic_mark
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.sidecar import check_output
+from faceswap_lite.media.writing import ClipWriter
+from faceswap_lite.metrics.pictures import psnr_db
+from faceswap_lite.training.runs import TrainedRun
 
 LOSSLESS = ConvertConfig(codec="ffv1")
 FRAMES = 12

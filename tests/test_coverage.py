@@ -10,16 +10,11 @@ import pytest
 from conftest import Cast
 
 from faceswap_lite.config import ExtractConfig
-from faceswap_lite.curation.coverage import (
-    KINDS,
-    Attributes,
-    Coverage,
-    attributes_of,
-    coverage,
-)
+from faceswap_lite.curation.coverage import KINDS, Attributes, Coverage, attributes_of, coverage
 from faceswap_lite.curation.coverage_figure import draw_coverage
-from faceswap_lite.faces import extract_faces, open_face_set
-from faceswap_lite.media import read_image
+from faceswap_lite.faces.extract import extract_faces
+from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.media.images import read_image
 
 FACES = 400
 REAL_CLIP = "lsman3_train_1.mp4"

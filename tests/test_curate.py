@@ -14,9 +14,11 @@ from test_train import checkpoint_tensors, with_training
 
 from faceswap_lite.cli import main
 from faceswap_lite.config import CurateConfig
-from faceswap_lite.curation import curate_faces, read_decisions, sampling_weights, undo_curation
+from faceswap_lite.curation.curate import curate_faces, undo_curation
+from faceswap_lite.curation.decisions import read_decisions, sampling_weights
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import open_face_set, read_record, write_crop
+from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.records import read_record, write_crop
 from faceswap_lite.training.batches import load_side
 from faceswap_lite.training.loop import train
 from faceswap_lite.training.runs import describe_run

@@ -21,7 +21,6 @@ from faceswap_lite.curation.decisions import (
     Undone,
     apply_decisions,
     carry_overrides,
-    face_key,
     override,
     pending_rejections,
     read_decisions,
@@ -33,8 +32,9 @@ from faceswap_lite.curation.decisions import (
     write_decisions,
 )
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import extract_faces, open_face_set, read_record, write_crop
-from faceswap_lite.faces.face_set import HIDDEN_FOLDER, REJECTED_FOLDER
+from faceswap_lite.faces.extract import extract_faces
+from faceswap_lite.faces.face_set import HIDDEN_FOLDER, REJECTED_FOLDER, face_key, open_face_set
+from faceswap_lite.faces.records import read_record, write_crop
 
 BEST = 40
 WORDS = "not the same person: 0.91 from the others, limit 0.45"

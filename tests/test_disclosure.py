@@ -19,23 +19,20 @@ from PIL import Image
 from faceswap_lite.about import changed_settings, describe
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.media import (
-    ClipWriter,
-    SyntheticMark,
-    check_output,
+from faceswap_lite.media.credentials import (
+    PURPOSES,
+    carries_manifest,
     check_signing,
-    draw_label,
-    open_clip,
+    local_credentials,
     read_credentials,
-    read_image,
-    read_synthetic_mark,
-    sidecar_path,
     sign_file,
-    write_image,
-    write_sidecar,
 )
-from faceswap_lite.media.credentials import PURPOSES, carries_manifest, local_credentials
-from faceswap_lite.media.marks import IPTC, SOURCE_TYPE
+from faceswap_lite.media.images import read_image, write_image
+from faceswap_lite.media.label import draw_label
+from faceswap_lite.media.marks import IPTC, SOURCE_TYPE, SyntheticMark, read_synthetic_mark
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.sidecar import check_output, sidecar_path, write_sidecar
+from faceswap_lite.media.writing import ClipWriter
 
 JOB = "0123456789abcdef"
 MARK = SyntheticMark(version="1.2.3", run="89abcdef01234567", job=JOB)

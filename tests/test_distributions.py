@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from faceswap_lite.metrics import (
+from faceswap_lite.metrics.distributions import (
     auroc,
     histogram_l1,
     series_noise,

@@ -15,9 +15,12 @@ from safetensors.torch import save_file
 
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.evaluation import Contender, check_clip, evaluate_clips, report_table
+from faceswap_lite.evaluation.check import check_clip
+from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.measures import METRICS
-from faceswap_lite.training import TrainedRun, load_run
+from faceswap_lite.evaluation.table import report_table
+from faceswap_lite.evaluation.workbench import Contender
+from faceswap_lite.training.runs import TrainedRun, load_run
 
 
 def evaluated(run: TrainedRun, clip: Path, out: Path, **options: Any) -> dict[str, Any]:

@@ -14,20 +14,16 @@ import pytest
 
 from faceswap_lite.config import ExtractConfig
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import (
-    CANONICAL_FIVE,
-    Detection,
-    ExtractSummary,
-    FacePack,
-    embedding_distance,
-    extract_faces,
-    open_face_set,
-)
 from faceswap_lite.faces import extract as extract_module
 from faceswap_lite.faces import extraction as extraction_module
-from faceswap_lite.faces.face_set import HIDDEN_FOLDER
+from faceswap_lite.faces.align import CANONICAL_FIVE
+from faceswap_lite.faces.detect import Detection
+from faceswap_lite.faces.embed import embedding_distance
+from faceswap_lite.faces.extract import ExtractSummary, extract_faces
+from faceswap_lite.faces.face_set import HIDDEN_FOLDER, open_face_set
 from faceswap_lite.faces.landmarks import Five
-from faceswap_lite.media import write_image
+from faceswap_lite.faces.pack import FacePack
+from faceswap_lite.media.images import write_image
 
 HEIGHT, WIDTH = 120, 200
 
@@ -203,7 +199,7 @@ def test_a_killed_process_goes_on(tmp_path: Path, with_weights: Path, media_dir:
     clip = media_dir / "video" / "robust" / "vfr.mp4"
     program = (
         "import sys; from pathlib import Path; from faceswap_lite.config import ExtractConfig; "
-        "from faceswap_lite.faces import extract_faces; "
+        "from faceswap_lite.faces.extract import extract_faces; "
         "extract_faces([Path(sys.argv[1])], Path(sys.argv[2]), ExtractConfig(embedder='none'))"
     )
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -9,24 +9,24 @@ import pytest
 from conftest import Cast
 from PIL import Image
 
-from faceswap_lite.actors import ACTORS, ActorState, load_truth, render_actor
+from faceswap_lite.actors.clip import load_truth
+from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.performance import ActorState
+from faceswap_lite.actors.render import render_actor
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import (
-    COVERAGES,
-    FaceRecord,
-    align,
-    cut_crop,
-    describe_face_set,
-    estimate_pose,
-    face_mask,
-    five_points,
-    open_face_set,
-    read_record,
-    transform_points,
-    write_crop,
-)
 from faceswap_lite.faces import face_set as face_set_module
-from faceswap_lite.faces.face_set import HIDDEN_FOLDER, REJECTED_FOLDER, delete_crops_of
+from faceswap_lite.faces.align import COVERAGES, align, cut_crop, five_points
+from faceswap_lite.faces.face_set import (
+    HIDDEN_FOLDER,
+    REJECTED_FOLDER,
+    delete_crops_of,
+    describe_face_set,
+    open_face_set,
+)
+from faceswap_lite.faces.geometry import transform_points
+from faceswap_lite.faces.mask import face_mask
+from faceswap_lite.faces.pose import estimate_pose
+from faceswap_lite.faces.records import FaceRecord, read_record, write_crop
 
 FRAME = 160
 SIZE = 96

@@ -8,27 +8,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceswap_lite.actors import ACTORS, ActorState, render_actor
-from faceswap_lite.faces import (
+from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.performance import ActorState
+from faceswap_lite.actors.render import render_actor
+from faceswap_lite.faces.align import (
     CANONICAL_FIVE,
     COVERAGES,
+    MESH_RIGID,
     align,
-    compose,
     cut_crop,
-    estimate_pose,
-    eye_opening,
-    face_mask,
-    features_mask,
-    fit_similarity,
     five_points,
     frame_to_canonical,
+    inner_view,
+)
+from faceswap_lite.faces.geometry import (
+    compose,
+    fit_similarity,
     invert_similarity,
-    mouth_opening,
-    sharpness,
     similarity_scale,
     transform_points,
 )
-from faceswap_lite.faces.align import MESH_RIGID, inner_view
+from faceswap_lite.faces.mask import face_mask, features_mask
+from faceswap_lite.faces.pose import estimate_pose, eye_opening, mouth_opening
+from faceswap_lite.faces.quality import sharpness
 
 EXACT = 1e-9  # float64 round-off of a few operations on numbers of a few hundred
 FIVE = CANONICAL_FIVE * 50 + [100.0, 90.0]

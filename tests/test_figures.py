@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from faceswap_lite.figures import COLORS, Curve, write_line_figure
-from faceswap_lite.media import read_image
+from faceswap_lite.media.images import read_image
 
 TEXTS: dict[str, Any] = {"title": "A title", "x_label": "step", "y_label": "loss"}
 

@@ -12,10 +12,10 @@ from test_train import checkpoint_tensors, log_lines, run_steps, with_training
 
 from faceswap_lite.config import Config
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import open_face_set
-from faceswap_lite.models import Side, build_model
+from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.models.architectures import build_model
+from faceswap_lite.models.autoencoder import Side
 from faceswap_lite.training import find_lr as module
-from faceswap_lite.training import read_facts
 from faceswap_lite.training.batches import SideData, load_side
 from faceswap_lite.training.find_lr import (
     Sweep,
@@ -25,7 +25,7 @@ from faceswap_lite.training.find_lr import (
     smooth,
     sweep_rates,
 )
-from faceswap_lite.training.runs import describe_run
+from faceswap_lite.training.runs import describe_run, read_facts
 
 # Fewer steps than the default, up to rates that break any network.
 SHORT: dict[str, Any] = {"find_lr_steps": 60, "find_lr_low": 1e-3, "find_lr_high": 10.0}

@@ -10,8 +10,8 @@ from test_train import run_steps
 
 from faceswap_lite.config import Config, load_config
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.training import load_run
 from faceswap_lite.training.fit import HeldoutCurve, compare, fit_run, read_curve
+from faceswap_lite.training.runs import load_run
 from faceswap_lite.training.split import read_roles
 
 SHORT = ("training.steps=20", "training.heldout_every=10", "training.warmup_steps=2")

@@ -13,19 +13,13 @@ from PIL import Image
 from test_face_set import FRAME, MARGIN, SIZE, make_face, make_set
 
 from faceswap_lite.config import Config
-from faceswap_lite.curation import curate_faces, undo_curation
+from faceswap_lite.curation.curate import curate_faces, undo_curation
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import (
-    GivenMasks,
-    cut_crop,
-    given_masks_for,
-    given_views,
-    masks_line,
-    open_face_set,
-    transform_points,
-    write_crop,
-)
-from faceswap_lite.faces.face_set import MASKS_FOLDER, REJECTED_FOLDER
+from faceswap_lite.faces.align import cut_crop
+from faceswap_lite.faces.face_set import MASKS_FOLDER, REJECTED_FOLDER, open_face_set
+from faceswap_lite.faces.geometry import transform_points
+from faceswap_lite.faces.given_masks import GivenMasks, given_masks_for, given_views, masks_line
+from faceswap_lite.faces.records import write_crop
 from faceswap_lite.training.batches import load_pixels
 from faceswap_lite.training.loop import train
 from faceswap_lite.training.runs import describe_identity, read_facts

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from faceswap_lite.curation.identity import distances_to, split_people, trimmed_centre
-from faceswap_lite.faces import embedding_distance
-from faceswap_lite.faces.embed import Metric
+from faceswap_lite.faces.embed import Metric, embedding_distance
 
 
 def people(counts: list[int], spread: float = 0.04, dims: int = 128) -> np.ndarray:

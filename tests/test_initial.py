@@ -11,12 +11,12 @@ from test_train import checkpoint_tensors, run_steps, with_training
 
 from faceswap_lite.config import Config, InitConfig
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import open_face_set
-from faceswap_lite.models import build_model
-from faceswap_lite.training import load_run
+from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.models.architectures import build_model
 from faceswap_lite.training.checkpoints import checkpoint_folder
 from faceswap_lite.training.initial import import_weights
 from faceswap_lite.training.loop import train
+from faceswap_lite.training.runs import load_run
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import norm, t
 
-from faceswap_lite.metrics import block_length, draw_blocks, interval
-from faceswap_lite.metrics.intervals import best_length
+from faceswap_lite.metrics.intervals import best_length, block_length, draw_blocks, interval
 
 SERIES = 300
 DRAWS = 300

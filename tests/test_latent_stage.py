@@ -14,32 +14,22 @@ from skimage.color import rgb2lab
 from torch import Tensor
 
 from faceswap_lite.errors import FaceswapError, UsageError
-from faceswap_lite.faces import open_face_set, read_record, write_crop
-from faceswap_lite.latent import (
-    KnownFaces,
-    Reader,
-    counterfactual_stage,
-    direction_stage,
-    encode,
-    known_faces,
-)
+from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.records import read_record, write_crop
+from faceswap_lite.latent import counterfactual_stage, direction_stage
 from faceswap_lite.latent.counterfactual_stage import counterfactual
 from faceswap_lite.latent.direction_stage import find_direction, read_direction, sweep_direction
-from faceswap_lite.latent.directions import (
-    Direction,
-    chosen_penalty,
-    ridge,
-    weights_as_direction,
-)
+from faceswap_lite.latent.directions import Direction, chosen_penalty, ridge, weights_as_direction
 from faceswap_lite.latent.interpolate_stage import interpolate_faces
 from faceswap_lite.latent.job import read_face
+from faceswap_lite.latent.known import KnownFaces, encode, known_faces
+from faceswap_lite.latent.readings import Reader
 from faceswap_lite.latent.sheets import CELL_PX, GAP_PX, Row, face_sheet
 from faceswap_lite.latent.study import change_color, straight_direction, study, sweep, swept_faces
-from faceswap_lite.media import read_image
-from faceswap_lite.models import Side, SwapAutoencoder
-from faceswap_lite.models.autoencoder import Painted
+from faceswap_lite.media.images import read_image
+from faceswap_lite.models.autoencoder import Painted, Side, SwapAutoencoder
 from faceswap_lite.outputs import read_json
-from faceswap_lite.training import TrainedRun
+from faceswap_lite.training.runs import TrainedRun
 
 CODE = 16
 

@@ -14,8 +14,9 @@ from faceswap_lite.curation import measures as measuring
 from faceswap_lite.curation.decisions import report_folder
 from faceswap_lite.curation.measures import MEASURES_FILE, measure_face, measure_faces
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import FaceSet, Landmarker, StoredFace, open_face_set, write_crop
-from faceswap_lite.faces.landmarks import build_mesh
+from faceswap_lite.faces.face_set import FaceSet, StoredFace, open_face_set
+from faceswap_lite.faces.landmarks import Landmarker, build_mesh
+from faceswap_lite.faces.records import write_crop
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from faceswap_lite.media import ClipWriter, open_clip
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.writing import ClipWriter
 
 WIDTH, HEIGHT = 160, 120
 

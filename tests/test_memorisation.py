@@ -27,13 +27,13 @@ from faceswap_lite.evaluation.memorisation import (
     retrieval_top1,
     vector_distances,
 )
-from faceswap_lite.faces import CANONICAL_FIVE, StoredFace, embedding_distance
-from faceswap_lite.faces.embed import Metric
+from faceswap_lite.faces.align import CANONICAL_FIVE
+from faceswap_lite.faces.embed import Metric, embedding_distance
+from faceswap_lite.faces.face_set import StoredFace
 from faceswap_lite.faces.records import FaceRecord
-from faceswap_lite.latent import KnownFaces, encode, known_faces, rebuild
-from faceswap_lite.models import Side, SwapAutoencoder
-from faceswap_lite.models.autoencoder import Painted
-from faceswap_lite.training import IdentityFacts, RunFacts, TrainedRun
+from faceswap_lite.latent.known import KnownFaces, encode, known_faces, rebuild
+from faceswap_lite.models.autoencoder import Painted, Side, SwapAutoencoder
+from faceswap_lite.training.runs import IdentityFacts, RunFacts, TrainedRun
 
 SIDE_PX = 32
 FACTS = IdentityFacts(path="", faces=1, fingerprint="", clips=[], embedder=None, centroid=None)

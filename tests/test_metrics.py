@@ -18,19 +18,19 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure as torch_ssim,
 )
 
-from faceswap_lite.metrics import (
+from faceswap_lite.metrics.clips import correlation, spread_ratio
+from faceswap_lite.metrics.faces import interocular_px, landmark_nme
+from faceswap_lite.metrics.pictures import (
     MAX_PSNR_DB,
-    correlation,
+    as_bytes,
+    as_float,
     delta_e,
-    interocular_px,
-    landmark_nme,
     ms_ssim,
     psnr_db,
+    scales_that_fit,
     sharpness_ratio,
-    spread_ratio,
     ssim,
 )
-from faceswap_lite.metrics.pictures import as_bytes, as_float, scales_that_fit
 
 # The same formulas in another order of additions.
 SAME = 1e-6

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from faceswap_lite.config import ModelConfig
-from faceswap_lite.models import ARCHITECTURES, build_model, count_parameters
+from faceswap_lite.models.architectures import ARCHITECTURES, build_model, count_parameters
 from faceswap_lite.models.layers import (
     LEAK,
     RESIDUAL_LEAK,

@@ -12,7 +12,7 @@ from skimage.data import astronaut
 from torchmetrics.functional.image import lpips as other
 
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.metrics import build_lpips
+from faceswap_lite.metrics.perceptual import build_lpips
 
 # Both compute in float32; they differ in the tiny number that keeps a division from zero.
 SAME = 1e-6

@@ -7,12 +7,14 @@ import pytest
 from conftest import figures_of
 
 from faceswap_lite.config import load_config
-from faceswap_lite.conversion import convert_clip
-from faceswap_lite.evaluation import Contender, evaluate_clips
-from faceswap_lite.faces import extract_faces, open_face_set
-from faceswap_lite.media import open_clip
-from faceswap_lite.training import load_run
+from faceswap_lite.conversion.convert import convert_clip
+from faceswap_lite.evaluation.evaluate import evaluate_clips
+from faceswap_lite.evaluation.workbench import Contender
+from faceswap_lite.faces.extract import extract_faces
+from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.media.reading import open_clip
 from faceswap_lite.training.loop import train
+from faceswap_lite.training.runs import load_run
 
 
 def sound_seconds(path: Path) -> float:

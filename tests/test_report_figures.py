@@ -5,12 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceswap_lite.evaluation.measures import (
-    Difference,
-    difference_json,
-    differences,
-    figures,
-)
+from faceswap_lite.evaluation.measures import Difference, difference_json, differences, figures
 from faceswap_lite.evaluation.walk import Series
 from faceswap_lite.metrics.intervals import Interval
 

@@ -9,10 +9,12 @@ from conftest import Cast, silent
 
 from faceswap_lite.about import describe
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion import convert_clip
+from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.media import open_clip, read_image, read_synthetic_mark, write_image
-from faceswap_lite.training import TrainedRun
+from faceswap_lite.media.images import read_image, write_image
+from faceswap_lite.media.marks import read_synthetic_mark
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.training.runs import TrainedRun
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
@@ -108,8 +110,8 @@ def test_the_true_swap_scores_far_better_than_the_untouched_clip(
     cast: Cast, run: TrainedRun
 ) -> None:
     """The planted case: what the truth metrics say of the truth itself."""
-    from faceswap_lite.actors import load_truth
-    from faceswap_lite.metrics import psnr_db
+    from faceswap_lite.actors.clip import load_truth
+    from faceswap_lite.metrics.pictures import psnr_db
 
     truth = load_truth(cast.unseen_clip)
     assert truth is not None and truth.twin is not None

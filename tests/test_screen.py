@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceswap_lite.metrics import (
-    delta_e,
+from faceswap_lite.metrics.pictures import delta_e
+from faceswap_lite.metrics.screen import (
     flow_between,
     jitter,
     lag,

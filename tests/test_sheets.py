@@ -21,7 +21,7 @@ from faceswap_lite.curation.sheets import (
     write_sheets,
 )
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.media import read_image
+from faceswap_lite.media.images import read_image
 
 
 def decision(file: str, reason: str = "", kept: bool = False, **more: Any) -> Decision:

@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from test_train import checkpoint_tensors, log_lines, run_steps, with_training
 
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import open_face_set
-from faceswap_lite.metrics import psnr_db, ssim
-from faceswap_lite.models import SIDES, build_model
+from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.metrics.pictures import psnr_db, ssim
+from faceswap_lite.models.architectures import build_model
+from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.training import step as step_module
 from faceswap_lite.training.augment import central_views
 from faceswap_lite.training.batches import draw_views, load_side

@@ -18,8 +18,7 @@ from safetensors.torch import load_file
 
 from faceswap_lite.config import Config, load_config
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import open_face_set
-from faceswap_lite.training import load_run
+from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.training.checkpoints import (
     checkpoint_folder,
     flatten_optimizer,
@@ -28,7 +27,7 @@ from faceswap_lite.training.checkpoints import (
     restore_optimizer,
 )
 from faceswap_lite.training.loop import TrainSummary, train
-from faceswap_lite.training.runs import describe_run, read_facts
+from faceswap_lite.training.runs import describe_run, load_run, read_facts
 from faceswap_lite.training.split import read_roles
 
 PRESETS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))

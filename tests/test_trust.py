@@ -24,10 +24,9 @@ from faceswap_lite.evaluation.trust import (
     small_looks,
     whitening,
 )
-from faceswap_lite.latent import KnownFaces, known_faces, rebuild
-from faceswap_lite.metrics import psnr_db
-from faceswap_lite.metrics.pictures import as_bytes
-from faceswap_lite.training import TrainedRun
+from faceswap_lite.latent.known import KnownFaces, known_faces, rebuild
+from faceswap_lite.metrics.pictures import as_bytes, psnr_db
+from faceswap_lite.training.runs import TrainedRun
 
 # Differences of squares, in float64, of numbers around 10.
 ROUNDING = 1e-6

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from faceswap_lite.config import load_config
-from faceswap_lite.curation import Attributes, Coverage, coverage
+from faceswap_lite.curation.coverage import Attributes, Coverage, coverage
 from faceswap_lite.evaluation.verdict import (
     LEAST_LOOKS,
     ORDER,
@@ -19,7 +19,7 @@ from faceswap_lite.evaluation.verdict import (
     trend,
     verdict,
 )
-from faceswap_lite.metrics import Interval
+from faceswap_lite.metrics.intervals import Interval
 from faceswap_lite.training.history import History
 
 STEPS = np.arange(0, 3100, 100)

@@ -11,7 +11,8 @@ from faceswap_lite.config import CurateConfig
 from faceswap_lite.curation.measures import Measures
 from faceswap_lite.curation.verdicts import Judgement, judge, rarity, robust_z
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import FaceSet, Pose, StoredFace, open_face_set
+from faceswap_lite.faces.face_set import FaceSet, StoredFace, open_face_set
+from faceswap_lite.faces.pose import Pose
 
 COUNT = 40
 

@@ -5,12 +5,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from faceswap_lite.conversion import Composite, PaintedFace, PaintedFrame, Placement
+from faceswap_lite.conversion.casting import Placement
+from faceswap_lite.conversion.composite import Composite
+from faceswap_lite.conversion.paint import PaintedFace, PaintedFrame
 from faceswap_lite.evaluation import keeper
 from faceswap_lite.evaluation.frame import Moment
 from faceswap_lite.evaluation.keeper import Keeper
 from faceswap_lite.evaluation.walk import series_of
-from faceswap_lite.media import Frame
+from faceswap_lite.media.clips import Frame
 
 
 def rows(indices: list[int]) -> list[tuple[int, float, dict[str, float]]]:

@@ -8,15 +8,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from .head import (
-    JAW_PIVOT,
-    MOUTH_HALF_WIDTH,
-    Eye,
-    head_grid,
-    identity_shape,
-    jaw_turn,
-    ramp,
-)
+from .head import JAW_PIVOT, MOUTH_HALF_WIDTH, Eye, head_grid, identity_shape, jaw_turn, ramp
 from .identity import ActorIdentity, HairStyle
 
 # The hairline: height on the resting head by the angle around it (degrees).

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from .. import __version__
 from ..config import RenderConfig
 from ..errors import FaceswapError, UsageError
-from ..media import ClipWriter, SyntheticMark
+from ..media.marks import SyntheticMark
+from ..media.writing import ClipWriter
 from ..outputs import claim, job_id, whole_file
 from .identity import ActorIdentity, find_actor
 from .performance import ActorState, random_performance

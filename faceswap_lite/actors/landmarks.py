@@ -5,9 +5,9 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from .head import EYE_HALF_WIDTH, EYE_X, MOUTH_HALF_WIDTH, head_grid
+from .head import BROW_X, EYE_HALF_WIDTH, EYE_X, MOUTH_HALF_WIDTH, head_grid
 from .identity import ActorIdentity
-from .paint import BROW_X, brow_curve, lip_edges
+from .paint import brow_curve, lip_edges
 
 
 def landmark_points(

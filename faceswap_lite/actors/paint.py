@@ -12,16 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from .body import hairline
-from .head import (
-    BROW_X,
-    EYE_HALF_WIDTH,
-    EYE_X,
-    MOUTH_HALF_WIDTH,
-    MOUTH_Y,
-    bump,
-    head_grid,
-    ramp,
-)
+from .head import BROW_X, EYE_HALF_WIDTH, EYE_X, MOUTH_HALF_WIDTH, MOUTH_Y, bump, head_grid, ramp
 from .identity import ActorIdentity, Rgb
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ..config import ConvertConfig
-from ..faces import FacePack, FoundFace, LandmarksPack, five_points
-from ..media import clip_fingerprint
-from ..training import TrainedRun
+from ..faces.align import LandmarksPack, five_points
+from ..faces.pack import FacePack, FoundFace
+from ..media.clips import clip_fingerprint
+from ..training.runs import TrainedRun
 from .people import Person, Track, join_tracks, pick_tracks, whom
 from .scout import Scouting, scout_clip
 from .smoothing import smooth_points

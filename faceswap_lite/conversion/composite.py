@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped
 
 from ..config import ConvertConfig
 from ..faces.given_masks import GivenMasks
-from ..media import Frame
+from ..media.clips import Frame
 from .blend import Layer, gate_layer, lay_over, place_face
 from .color import COLOR_MATCHERS, ColorMap, apply_color_map, relight, steady_color_map
 from .detail import add_grain, match_sharpness, measure_grain

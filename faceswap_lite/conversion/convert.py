@@ -18,29 +18,19 @@ from tqdm import tqdm
 from .. import __version__
 from ..config import CodecName, ConvertConfig
 from ..errors import FaceswapError
-from ..faces import open_face_set
+from ..faces.face_set import open_face_set
 from ..faces.given_masks import GivenMasks, given_masks_for
-from ..media import (
-    IMAGE_SUFFIXES,
-    ClipInfo,
-    ClipWriter,
-    SyntheticMark,
-    check_signing,
-    clip_fingerprint,
-    draw_label,
-    give_frames_back,
-    list_images,
-    open_clip,
-    sidecar_path,
-    sign_file,
-    write_sidecar,
-)
-from ..media.clips import is_sequence
-from ..media.reading import TIMES_NAME
-from ..media.writing import PIECE_FRAMES
+from ..media.clips import IMAGE_SUFFIXES, ClipInfo, clip_fingerprint, is_sequence, list_images
+from ..media.credentials import check_signing, sign_file
+from ..media.label import draw_label
+from ..media.marks import SyntheticMark
+from ..media.memory import give_frames_back
+from ..media.reading import TIMES_NAME, open_clip
+from ..media.sidecar import sidecar_path, write_sidecar
+from ..media.writing import PIECE_FRAMES, ClipWriter
 from ..outputs import job_id, write_json
-from ..training import TrainedRun
 from ..training.hardware import pick_device
+from ..training.runs import TrainedRun
 from .blend import layer_mask, layer_rgba
 from .casting import CastPlan, plan_cast
 from .composite import Composite, composite_frames, steadying_reach

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FaceswapError
-from ..media import IMAGE_SUFFIXES, clip_fingerprint, sidecar_path
+from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint
 from ..media.reading import TIMES_NAME
+from ..media.sidecar import sidecar_path
 from ..outputs import claim, found_job, write_text
 
 _OUR_PICTURE = re.compile(r"frame_\d{6,}\.png")

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..faces import Detection, FoundFace
+from ..faces.detect import Detection
+from ..faces.pack import FoundFace
 
 
 class Sighting(NamedTuple):

@@ -14,9 +14,11 @@ import torch
 from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
-from ..faces import align, as_uint8, cut_crop, face_mask
-from ..media import Frame
-from ..training import TrainedRun
+from ..faces.align import align, cut_crop
+from ..faces.mask import face_mask
+from ..faces.pack import as_uint8
+from ..media.clips import Frame
+from ..training.runs import TrainedRun
 from .casting import CastPlan, Placement
 from .sides import painted_side, shown_side
 from .views import View, pick_views, see, unsee

@@ -11,10 +11,11 @@ from jaxtyping import Float
 
 from ..config import ConvertConfig
 from ..errors import FaceswapError
-from ..faces import FacePack, FoundFace, wanted_person
 from ..faces.embed import Metric
+from ..faces.extract import wanted_person
+from ..faces.pack import FacePack, FoundFace
 from ..faces.tracks import Tracker, is_sure, overlap
-from ..training import TrainedRun
+from ..training.runs import TrainedRun
 from .journal import Sighting
 from .sides import shown_facts
 

@@ -12,11 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 from .. import __version__
 from ..config import ConvertConfig, change_section
 from ..errors import FaceswapError, UsageError
-from ..faces import as_uint8
-from ..media import IMAGE_SUFFIXES, Frame, SyntheticMark, clip_fingerprint, open_clip, write_image
+from ..faces.pack import as_uint8
+from ..media.clips import IMAGE_SUFFIXES, Frame, clip_fingerprint
+from ..media.images import write_image
+from ..media.marks import SyntheticMark
+from ..media.reading import open_clip
 from ..outputs import claim, refuse_inputs
-from ..training import TrainedRun
 from ..training.hardware import pick_device
+from ..training.runs import TrainedRun
 from .casting import CastPlan, cast_clip
 from .composite import composite_frames
 from .convert import config_for, given_masks

@@ -22,19 +22,15 @@ from tqdm import tqdm
 
 from ..config import ConvertConfig
 from ..errors import FaceswapError
-from ..faces import (
-    Detection,
-    FacePack,
-    FoundFace,
-    as_uint8,
-    build_pack,
-    one_opencv_thread,
-    open_face_set,
-)
+from ..faces.detect import Detection
+from ..faces.extract import one_opencv_thread
+from ..faces.face_set import open_face_set
+from ..faces.pack import FacePack, FoundFace, as_uint8, build_pack
 from ..faces.tracks import thumbnail
-from ..media import Frame, open_clip
+from ..media.clips import Frame
+from ..media.reading import open_clip
 from ..outputs import job_id, whole_file
-from ..training import TrainedRun
+from ..training.runs import TrainedRun
 from .journal import (
     Journal,
     JournalEnd,

@@ -1,9 +1,8 @@
 """Which of the run's two people is painted, and which is in the clip."""
 
 from ..config import ConvertConfig
-from ..models import Side
-from ..training import TrainedRun
-from ..training.runs import IdentityFacts
+from ..models.autoencoder import Side
+from ..training.runs import IdentityFacts, TrainedRun
 
 
 def painted_side(config: ConvertConfig) -> Side:

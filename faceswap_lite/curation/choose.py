@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from ..faces import FaceSet
+from ..faces.face_set import FaceSet
 from .decisions import Decision
 from .measures import Measures
 from .verdicts import attribute_steps

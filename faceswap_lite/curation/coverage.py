@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..faces import FaceRecord, estimate_pose
+from ..faces.pose import estimate_pose
+from ..faces.records import FaceRecord
 
 # Beyond the source's outermost hundredth there is nearly nothing to learn from.
 EDGE_SHARE = 0.01

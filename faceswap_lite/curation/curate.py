@@ -9,8 +9,8 @@ import numpy as np
 
 from ..config import CurateConfig
 from ..errors import FaceswapError
-from ..faces import FaceSet, StoredFace, open_face_set, read_record
-from ..faces.face_set import face_key, stored_faces
+from ..faces.face_set import FaceSet, StoredFace, face_key, open_face_set, stored_faces
+from ..faces.records import read_record
 from ..outputs import write_json
 from .choose import choose_best
 from .coverage import Coverage, attributes_of, coverage

@@ -15,25 +15,21 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import FaceswapError
-from ..faces import (
+from ..faces.align import (
     CANONICAL_FIVE,
     COVERAGES,
-    FaceRecord,
-    FaceSet,
-    Landmarker,
-    StoredFace,
-    compose,
+    canonical_to_crop,
     cut_crop,
-    face_mask,
     frame_to_canonical,
-    similarity_scale,
-    transform_points,
+    inner_view,
 )
-from ..faces.align import canonical_to_crop, inner_view
 from ..faces.detect import Detection
 from ..faces.extract import one_opencv_thread
-from ..faces.face_set import face_key
-from ..faces.landmarks import build_mesh
+from ..faces.face_set import FaceSet, StoredFace, face_key
+from ..faces.geometry import compose, similarity_scale, transform_points
+from ..faces.landmarks import Landmarker, build_mesh
+from ..faces.mask import face_mask
+from ..faces.records import FaceRecord
 from ..outputs import whole_file
 from .decisions import report_folder
 from .duplicates import perceptual_hash

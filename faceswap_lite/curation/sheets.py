@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from ..errors import FaceswapError
-from ..media import write_image
+from ..media.images import write_image
 from .decisions import Decision
 
 REASON_WORDS = {

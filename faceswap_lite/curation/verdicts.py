@@ -9,8 +9,9 @@ from scipy.spatial import cKDTree
 
 from ..config import CurateConfig
 from ..errors import FaceswapError
-from ..faces import COVERAGES, FaceSet, likeness
-from ..faces.face_set import face_key
+from ..faces.align import COVERAGES
+from ..faces.embed import likeness
+from ..faces.face_set import FaceSet, face_key
 from .decisions import Decision, Reason
 from .duplicates import near_duplicates
 from .identity import distances_to, split_people, trimmed_centre

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.signal import find_peaks
 
-from ..latent import ATTRIBUTES, Readings
-from ..metrics import spread_ratio
+from ..latent.readings import ATTRIBUTES, Readings
+from ..metrics.clips import spread_ratio
 from ..metrics.distributions import slope, wasserstein_1
 
 FEWEST_FACES = 10

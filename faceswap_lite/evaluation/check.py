@@ -15,30 +15,28 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from .. import __version__
-from ..actors import load_true_landmarks
+from ..actors.clip import load_true_landmarks
 from ..config import ConvertConfig
-from ..conversion import (
-    CastPlan,
-    Placement,
-    build_run_packs,
-    cast_clip,
-    config_for,
-    paint_frames,
-)
-from ..conversion.convert import UNSEEN_SETTINGS
+from ..conversion.casting import CastPlan, Placement, cast_clip
+from ..conversion.convert import UNSEEN_SETTINGS, config_for
+from ..conversion.paint import paint_frames
+from ..conversion.scout import build_run_packs
 from ..conversion.sides import painted_side, shown_side
-from ..curation import Attributes, attributes_of, coverage
-from ..curation.coverage import FIVE_WEIGHT, KINDS
+from ..curation.coverage import FIVE_WEIGHT, KINDS, Attributes, attributes_of, coverage
 from ..errors import FaceswapError
-from ..faces import LandmarksPack, estimate_pose, eye_opening, mouth_opening
-from ..latent import KnownFaces, known_faces, spread_evenly
+from ..faces.align import LandmarksPack
+from ..faces.pose import estimate_pose, eye_opening, mouth_opening
+from ..latent.known import KnownFaces, known_faces, spread_evenly
 from ..latent.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
-from ..media import Frame, SyntheticMark, clip_fingerprint, open_clip, write_image
+from ..media.clips import Frame, clip_fingerprint
+from ..media.images import write_image
+from ..media.marks import SyntheticMark
+from ..media.reading import open_clip
 from ..metrics.pictures import as_bytes
-from ..models import Side
+from ..models.autoencoder import Side
 from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
-from ..training import TrainedRun
 from ..training.hardware import pick_device
+from ..training.runs import TrainedRun
 from .trust import Trust, TrustScores, fit_trust
 
 MOST_FRAMES = 2000

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..actors import load_truth
+from ..actors.clip import load_truth
 from ..config import EvaluateConfig
 from ..conversion.convert import UNSEEN_SETTINGS
 from ..errors import FaceswapError, UsageError
-from ..faces import open_face_set
-from ..media import clip_fingerprint, open_clip
+from ..faces.face_set import open_face_set
+from ..media.clips import clip_fingerprint
+from ..media.reading import open_clip
 from ..metrics.perceptual import lpips_files
 from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
 from ..training.runs import describe_identity

@@ -10,17 +10,18 @@ from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
 from ..conversion.sides import painted_side, shown_side
-from ..curation import Attributes, Coverage, coverage
+from ..curation.coverage import Attributes, Coverage, coverage
 from ..errors import FaceswapError
-from ..faces import Embedder, build_embedder, one_opencv_thread
-from ..latent import KnownFaces, Reader, Readings, known_faces, rebuild
-from ..latent.known import spread_evenly
-from ..latent.readings import joined
-from ..metrics import psnr_db, spearman
+from ..faces.embed import Embedder, build_embedder
+from ..faces.extract import one_opencv_thread
+from ..latent.known import KnownFaces, known_faces, rebuild, spread_evenly
+from ..latent.readings import Reader, Readings, joined
+from ..metrics.distributions import spearman
 from ..metrics.intervals import Interval, block_length, draw_blocks, interval
-from ..models import SIDES, Side
-from ..training import TrainedRun
+from ..metrics.pictures import psnr_db
+from ..models.autoencoder import SIDES, Side
 from ..training.history import History, read_history
+from ..training.runs import TrainedRun
 from .bias import AttributeBias, attribute_bias
 from .check import clip_attributes, find_outside, known_attributes, light_of, pick_worst
 from .held_back import held_back

@@ -6,37 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ..actors import ActorTruth
+from ..actors.clip import ActorTruth
 from ..config import ConvertConfig
-from ..conversion import Composite, PaintedFace, PaintedFrame, composite
 from ..conversion.blend import Layer
-from ..faces import (
-    Detection,
-    FacePack,
-    align,
-    as_uint8,
-    cut_crop,
-    estimate_pose,
-    eye_opening,
-    five_points,
-    mouth_opening,
-)
-from ..faces.pack import DEFAULT_MIN_SCORE
-from ..latent import Reader
-from ..latent.readings import READ_PX
-from ..media import Frame
-from ..metrics import (
-    flow_between,
-    landmark_nme,
-    mean_lab,
-    ms_ssim,
-    psnr_db,
-    seam_delta_e,
-    sharpness_ratio,
-    ssim,
-    warp_error,
-)
-from ..training import TrainedRun
+from ..conversion.composite import Composite, composite
+from ..conversion.paint import PaintedFace, PaintedFrame
+from ..faces.align import align, cut_crop, five_points
+from ..faces.detect import Detection
+from ..faces.pack import DEFAULT_MIN_SCORE, FacePack, as_uint8
+from ..faces.pose import estimate_pose, eye_opening, mouth_opening
+from ..latent.readings import READ_PX, Reader
+from ..media.clips import Frame
+from ..metrics.faces import landmark_nme
+from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
+from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
+from ..training.runs import TrainedRun
 from .judge import Judge
 
 # Room around the face in which it is compared over time, pixels: how far a flow may look.

@@ -11,18 +11,12 @@ from jaxtyping import Float, Int, UInt8
 
 from ..config import EvaluateConfig
 from ..errors import FaceswapError
-from ..faces import (
-    Embedder,
-    FaceSet,
-    StoredFace,
-    build_embedder,
-    embedding_distance,
-    five_points,
-    open_face_set,
-    transform_points,
-)
+from ..faces.align import five_points
+from ..faces.embed import Embedder, build_embedder, embedding_distance
+from ..faces.face_set import FaceSet, StoredFace, open_face_set
+from ..faces.geometry import transform_points
 from ..latent.known import spread_evenly
-from ..media import read_image
+from ..media.images import read_image
 from ..training.runs import IdentityFacts
 
 # Best judges first; the one that built the sets is passed over.

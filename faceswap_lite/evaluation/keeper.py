@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from ..conversion import PaintedFace, Placement
-from ..faces import invert_similarity, similarity_scale, transform_points
+from ..conversion.casting import Placement
+from ..conversion.paint import PaintedFace
+from ..faces.geometry import invert_similarity, similarity_scale, transform_points
 from ..metrics.pictures import as_bytes
 from .frame import Moment
 

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..metrics import correlation, series_noise, spread_ratio
+from ..metrics.clips import correlation, spread_ratio
+from ..metrics.distributions import series_noise
 from ..metrics.intervals import Interval, block_length, draw_blocks, interval
 from .walk import Series
 

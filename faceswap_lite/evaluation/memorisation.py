@@ -24,13 +24,13 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from ..faces import CANONICAL_FIVE, COVERAGES, Embedder, transform_points
-from ..faces.align import canonical_to_crop
-from ..faces.embed import Metric
-from ..latent import KnownFaces, decode, encode, spread_evenly
+from ..faces.align import CANONICAL_FIVE, COVERAGES, canonical_to_crop
+from ..faces.embed import Embedder, Metric
+from ..faces.geometry import transform_points
+from ..latent.known import KnownFaces, decode, encode, spread_evenly
 from ..latent.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
 from ..metrics.pictures import as_bytes
-from ..training import TrainedRun
+from ..training.runs import TrainedRun
 
 PLAIN_PX = 64
 """Larger crops are compared at this size, area-averaged."""

@@ -22,11 +22,11 @@ from scipy.optimize import isotonic_regression, nnls
 
 from ..conversion.views import View, see, unsee
 from ..errors import FaceswapError
-from ..latent import KnownFaces, spread_evenly
 from ..latent.counterfactual import principal_axes
+from ..latent.known import KnownFaces, spread_evenly
 from ..metrics.pictures import as_float
-from ..models import Side
-from ..training import TrainedRun
+from ..models.autoencoder import Side
+from ..training.runs import TrainedRun
 
 SIGNS = ("distance", "look_distance", "view_spread")
 

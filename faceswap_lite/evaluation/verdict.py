@@ -12,11 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..config import TrainingConfig
-from ..curation import Coverage
-from ..curation.coverage import KINDS
-from ..metrics import series_noise
+from ..curation.coverage import KINDS, Coverage
+from ..metrics.distributions import series_noise
 from ..metrics.intervals import Interval
-from ..models import SIDES, Side
+from ..models.autoencoder import SIDES, Side
 from ..training.history import History
 
 Kind = Literal[

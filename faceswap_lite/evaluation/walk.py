@@ -11,13 +11,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
-from ..actors import ActorTruth
+from ..actors.clip import ActorTruth
 from ..config import ConvertConfig
-from ..conversion import CastPlan, composite_frames, paint_frames
+from ..conversion.casting import CastPlan
+from ..conversion.composite import composite_frames
+from ..conversion.paint import paint_frames
 from ..errors import FaceswapError
-from ..faces import GivenMasks, one_opencv_thread
-from ..media import Frame, open_clip
-from ..training import TrainedRun
+from ..faces.extract import one_opencv_thread
+from ..faces.given_masks import GivenMasks
+from ..media.clips import Frame
+from ..media.reading import open_clip
+from ..training.runs import TrainedRun
 from .frame import Instruments, Moment, Row, measure_frame
 from .keeper import ClipFaces, Glimpse, Keeper
 

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..actors import ActorTruth, load_truth
+from ..actors.clip import ActorTruth, load_truth
 from ..config import ConvertConfig, EvaluateConfig
-from ..conversion import build_run_packs, cast_clip, config_for
-from ..conversion.convert import given_masks
+from ..conversion.casting import cast_clip
+from ..conversion.convert import config_for, given_masks
+from ..conversion.scout import build_run_packs
 from ..conversion.sides import painted_facts, shown_facts
 from ..errors import FaceswapError
-from ..faces import FacePack, open_face_set
-from ..latent import Reader
-from ..media import clip_fingerprint, list_images
+from ..faces.face_set import open_face_set
+from ..faces.pack import FacePack
+from ..latent.readings import Reader
+from ..media.clips import clip_fingerprint, list_images
 from ..metrics.perceptual import build_lpips
-from ..training import TrainedRun
 from ..training.hardware import pick_device
+from ..training.runs import TrainedRun
 from .explain import Background, explain, study_run
 from .frame import Instruments, Perceptual
 from .judge import Judge, build_judges

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..config import ExtractConfig
-from ..media import Frame
+from ..media.clips import Frame
 from .align import COVERAGES, LandmarksPack, align, cut_crop, inner_view
 from .embed import Embedder, embedding_distance
 from .pack import FacePack, FoundFace

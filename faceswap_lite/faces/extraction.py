@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from ..config import ExtractConfig
 from ..errors import FaceswapError
-from ..media import ClipReader, Frame, open_clip
+from ..media.clips import Frame
+from ..media.reading import ClipReader, open_clip
 from .candidates import Candidate, Source, Wanted, record_and_crop
 from .face_set import HIDDEN_FOLDER, crop_name
 from .pack import MIN_PRESENCE, FacePack, FoundFace, as_uint8

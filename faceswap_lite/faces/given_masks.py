@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..errors import FaceswapError
-from ..media import read_image
+from ..media.images import read_image
 from ..outputs import file_sha256, job_id
 from .align import cut_crop, inner_view
 from .face_set import MASKS_FOLDER, REJECTED_FOLDER, FaceSet

@@ -4,13 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int
 
-from .align import (
-    MESH_LEFT_EYE,
-    MESH_RIGHT_EYE,
-    LandmarksPack,
-    five_points,
-    frame_to_canonical,
-)
+from .align import MESH_LEFT_EYE, MESH_RIGHT_EYE, LandmarksPack, five_points, frame_to_canonical
 from .geometry import compose, invert_similarity, similarity_scale, transform_points
 from .pose import fit_head
 

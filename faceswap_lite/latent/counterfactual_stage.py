@@ -8,21 +8,12 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import FaceswapError, UsageError
-from ..faces import (
-    build_embedder,
-    embedding_distance,
-    five_points,
-    likeness,
-)
+from ..faces.align import five_points
+from ..faces.embed import build_embedder, embedding_distance, likeness
 from ..metrics.pictures import as_bytes
-from ..models import SIDES, Side
-from ..outputs import (
-    found_job,
-    job_id,
-    refuse_inputs,
-    write_json,
-)
-from ..training import TrainedRun
+from ..models.autoencoder import SIDES, Side
+from ..outputs import found_job, job_id, refuse_inputs, write_json
+from ..training.runs import TrainedRun
 from .counterfactual import (
     explained_shares,
     identity_accuracy,
@@ -30,10 +21,7 @@ from .counterfactual import (
     one_deviation,
     principal_axes,
 )
-from .directions import (
-    chosen_penalty,
-    ridge,
-)
+from .directions import chosen_penalty, ridge
 from .job import (
     GivenFace,
     Say,

@@ -10,22 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import FaceswapError, UsageError
-from ..models import SIDES, Side
-from ..outputs import (
-    file_sha256,
-    found_job,
-    job_id,
-    refuse_inputs,
-    whole_file,
-    write_json,
-)
-from ..training import TrainedRun
-from .directions import (
-    Direction,
-    cross_validated_r2,
-    pattern,
-    sweep_codes,
-)
+from ..models.autoencoder import SIDES, Side
+from ..outputs import file_sha256, found_job, job_id, refuse_inputs, whole_file, write_json
+from ..training.runs import TrainedRun
+from .directions import Direction, cross_validated_r2, pattern, sweep_codes
 from .job import (
     Say,
     file_hash,

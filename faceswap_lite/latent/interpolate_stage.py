@@ -8,18 +8,11 @@ from jaxtyping import Float
 
 from ..config import SpaceName
 from ..errors import UsageError
-from ..faces import (
-    COVERAGES,
-)
-from ..metrics import sharpness_ratio
-from ..models import Side
-from ..outputs import (
-    found_job,
-    job_id,
-    refuse_inputs,
-    write_json,
-)
-from ..training import TrainedRun
+from ..faces.align import COVERAGES
+from ..metrics.pictures import sharpness_ratio
+from ..models.autoencoder import Side
+from ..outputs import found_job, job_id, refuse_inputs, write_json
+from ..training.runs import TrainedRun
 from .interpolate import lerp, path_errors, slerp
 from .job import Say, file_hash, is_done, json_number, read_face, sheet_files, write_sheet
 from .known import decode

@@ -9,18 +9,12 @@ from jaxtyping import Float, UInt8
 
 from .. import __version__
 from ..errors import FaceswapError, UsageError
-from ..faces import (
-    FaceSet,
-    StoredFace,
-    read_record,
-)
-from ..media import SyntheticMark, write_image
-from ..outputs import (
-    claim,
-    file_sha256,
-    found_job,
-)
-from ..training import TrainedRun
+from ..faces.face_set import FaceSet, StoredFace
+from ..faces.records import read_record
+from ..media.images import write_image
+from ..media.marks import SyntheticMark
+from ..outputs import claim, file_sha256, found_job
+from ..training.runs import TrainedRun
 from .known import encode
 from .sheets import Row, face_sheet
 

@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
 from ..errors import FaceswapError
-from ..faces import FaceSet, StoredFace, open_face_set
-from ..models import Side
-from ..training import TrainedRun
-from ..training.runs import describe_identity
+from ..faces.face_set import FaceSet, StoredFace, open_face_set
+from ..models.autoencoder import Side
+from ..training.runs import TrainedRun, describe_identity
 from ..training.split import read_roles, share_out
 
 MOST_FACES = 1000

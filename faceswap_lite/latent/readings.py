@@ -13,21 +13,11 @@ from jaxtyping import Bool, Float, UInt8
 from skimage.color import rgb2lab
 
 from ..errors import FaceswapError
-from ..faces import (
-    CANONICAL_FIVE,
-    COVERAGES,
-    Detector,
-    Landmarker,
-    LandmarksPack,
-    estimate_pose,
-    eye_opening,
-    mouth_opening,
-    similarity_scale,
-    transform_points,
-)
-from ..faces.align import canonical_to_crop
-from ..faces.detect import DETECTORS, Detection
-from ..faces.landmarks import build_mesh
+from ..faces.align import CANONICAL_FIVE, COVERAGES, LandmarksPack, canonical_to_crop
+from ..faces.detect import DETECTORS, Detection, Detector
+from ..faces.geometry import similarity_scale, transform_points
+from ..faces.landmarks import Landmarker, build_mesh
+from ..faces.pose import estimate_pose, eye_opening, mouth_opening
 from ..metrics.pictures import as_bytes
 
 READ_PX = 192

@@ -8,15 +8,9 @@ from jaxtyping import Float, UInt8
 from skimage.color import lab2rgb, rgb2lab
 
 from ..errors import FaceswapError
-from ..models import Side
-from ..training import TrainedRun
-from .directions import (
-    Direction,
-    bent_pattern,
-    pattern,
-    sweep_codes,
-    sweep_figures,
-)
+from ..models.autoencoder import Side
+from ..training.runs import TrainedRun
+from .directions import Direction, bent_pattern, pattern, sweep_codes, sweep_figures
 from .job import json_number
 from .known import KnownFaces, decode, encode, spread_evenly
 from .readings import Reader, Readings

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..config import TrainingConfig
 from ..errors import FaceswapError
-from ..faces import FaceSet, given_views, multiply_masks
-from ..faces.face_set import face_key
-from ..models import SIDES, Side
+from ..faces.face_set import FaceSet, face_key
+from ..faces.given_masks import given_views, multiply_masks
+from ..models.autoencoder import SIDES, Side
 from .augment import Geometry, Views, draw_geometry, make_views
 from .recolor import jitter_hsv, transfer_colors
 from .split import FaceGroup, read_roles

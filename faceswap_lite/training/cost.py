@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Config
-from ..models import SIDES, Side, build_model, count_parameters
+from ..models.architectures import build_model, count_parameters
+from ..models.autoencoder import SIDES, Side
 from .augment import Views
 from .batches import SideData, draw_views, side_batch
 from .ema import update_ema

@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from ..config import Config
 from ..errors import FaceswapError
-from ..faces import FaceSet
+from ..faces.face_set import FaceSet
 from ..figures import Curve, write_line_figure
-from ..models import SIDES, Side, SwapAutoencoder, build_model
+from ..models.architectures import build_model
+from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from ..outputs import claim, found_job, job_id, write_json
 from .batches import SideData, draw_views, load_side
 from .hardware import pick_device, pick_precision

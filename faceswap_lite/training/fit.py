@@ -8,7 +8,8 @@ from typing import Any
 
 from ..config import Config, ExtractConfig, InitConfig, TrainingConfig
 from ..errors import FaceswapError
-from ..faces import FaceSet, extract_faces, open_face_set
+from ..faces.extract import extract_faces
+from ..faces.face_set import FaceSet, open_face_set
 from ..figures import Curve, write_line_figure
 from ..outputs import write_json
 from .loop import train

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..config import InitConfig
 from ..errors import FaceswapError
-from ..models import SwapAutoencoder
+from ..models.autoencoder import SwapAutoencoder
 from .runs import TrainedRun, load_run
 
 

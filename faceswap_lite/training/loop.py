@@ -18,11 +18,15 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ..config import Config, TrainingConfig
-from ..curation import RARE, pending_rejections, say_coverage
+from ..curation.curate import say_coverage
+from ..curation.decisions import pending_rejections
+from ..curation.verdicts import RARE
 from ..errors import FaceswapError
-from ..faces import FaceSet, masks_line
-from ..media import write_image
-from ..models import SIDES, Side, build_model
+from ..faces.face_set import FaceSet
+from ..faces.given_masks import masks_line
+from ..media.images import write_image
+from ..models.architectures import build_model
+from ..models.autoencoder import SIDES, Side
 from ..outputs import write_text
 from .batches import SideData, draw_step, draw_views, load_side, side_batch
 from .checkpoints import (

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ..models import SwapAutoencoder
+from ..models.autoencoder import SwapAutoencoder
 from .augment import central_views
 from .batches import SideData
 

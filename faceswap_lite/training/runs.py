@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from .. import __version__
 from ..config import Config, TrainingConfig, WeightsName, dump_config, load_config
-from ..curation import sampling_weights
+from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
-from ..faces import COVERAGES, FaceSet, LandmarksPack, masks_fingerprint
-from ..faces.face_set import face_key
-from ..models import SIDES, Side, SwapAutoencoder, build_model
+from ..faces.align import COVERAGES, LandmarksPack
+from ..faces.face_set import FaceSet, face_key
+from ..faces.given_masks import masks_fingerprint
+from ..models.architectures import build_model
+from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from ..outputs import claim, file_sha256, job_id, read_json, write_json, write_text
 from .checkpoints import (
     RunState,

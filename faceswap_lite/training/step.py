@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..config import TrainingConfig
 from ..errors import FaceswapError
-from ..models import SIDES, Side, SwapAutoencoder
+from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from .augment import Views, central_views
 from .batches import SideData
 from .losses import reconstruction_loss, ssim_map
