@@ -11,9 +11,9 @@ from .media.credentials import read_credentials
 from .media.marks import as_words, read_synthetic_mark
 from .media.reading import open_clip
 from .media.sidecar import check_output
-from .training.checkpoints import as_state, checkpoint_facts, newest_good
+from .runs.checkpoints import as_state, checkpoint_facts, newest_good
+from .runs.manifest import CONFIG_FILE, MANIFEST_FILE, read_manifest
 from .training.cost import TrainingCost, training_cost
-from .training.runs import CONFIG_FILE, FACTS_FILE, read_facts
 
 
 def describe(path: Path) -> str:
@@ -23,7 +23,7 @@ def describe(path: Path) -> str:
     """
     if not path.exists():
         raise FaceswapError(f"{path}: no such file or folder")
-    if (path / FACTS_FILE).is_file():
+    if (path / MANIFEST_FILE).is_file():
         return _describe_run(path)
     if path.is_dir():
         try:
@@ -79,12 +79,12 @@ def _sets_and_runs(path: Path) -> list[str]:
     return sorted(
         child.name
         for child in path.iterdir()
-        if (child / FACTS_FILE).is_file() or (child / HIDDEN_FOLDER).is_dir()
+        if (child / MANIFEST_FILE).is_file() or (child / HIDDEN_FOLDER).is_dir()
     )
 
 
 def _describe_run(path: Path) -> str:
-    facts = read_facts(path)
+    facts = read_manifest(path)
     step, problems = newest_good(path)
     lines = [
         f"run       {path}",

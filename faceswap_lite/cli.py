@@ -166,7 +166,7 @@ def train(
     from .faces.face_set import open_face_set
     from .training.find_lr import find_lr as run_range_test
     from .training.loop import train as run_training
-    from .training.runs import CURVE_FILE
+    from .training.resume import CURVE_FILE
 
     faces = open_face_set(source, minimum=10), open_face_set(target, minimum=10)
     if find_lr:
@@ -290,7 +290,7 @@ def convert(
         options = options.model_copy(update={"label": DEFAULT_LABEL})
     from .conversion.convert import Tracks, convert_clip
     from .conversion.preview import preview_sheet
-    from .training.runs import load_run
+    from .runs.trained import load_run
 
     trained = load_run(run, options.weights)
     if preview_settings is not None:
@@ -339,7 +339,7 @@ def check(
     changed = list(changes or []) + ([f"convert.face={face}"] if face is not None else [])
     options = _options_of_run(run, config, changed)
     from .evaluation.check import check_clip
-    from .training.runs import load_run
+    from .runs.trained import load_run
 
     trained = load_run(run, options.convert.weights)
     path = out or run / f"check_{clip.stem}.json"
@@ -380,7 +380,7 @@ def evaluate(
     from .evaluation.evaluate import evaluate_clips
     from .evaluation.table import report_table
     from .evaluation.workbench import Contender
-    from .training.runs import load_run
+    from .runs.trained import load_run
 
     path = out or runs[0] / "report.json"
     contenders = [
@@ -429,7 +429,7 @@ def interpolate(
     Example: faceswap-lite latent interpolate A.png B.png --run workspace/run --out mix.png
     """
     from .latent.interpolate_stage import interpolate_faces
-    from .training.runs import load_run
+    from .runs.trained import load_run
 
     interpolate_faces(
         load_run(run),
@@ -461,7 +461,7 @@ def direction(
     Example: faceswap-lite latent direction yaw_deg --run workspace/run --out yaw.png
     """
     from .latent.direction_stage import find_direction
-    from .training.runs import load_run
+    from .runs.trained import load_run
 
     find_direction(load_run(run), attribute, out, side=side, overwrite=overwrite)
 
@@ -482,7 +482,7 @@ def sweep(
     Example: faceswap-lite latent sweep yaw.safetensors A.png --run workspace/run --out turned.png
     """
     from .latent.direction_stage import sweep_direction
-    from .training.runs import load_run
+    from .runs.trained import load_run
 
     sweep_direction(load_run(run), direction, face, out, side=side, overwrite=overwrite)
 
@@ -503,7 +503,7 @@ def counterfactual(
     Example: faceswap-lite latent counterfactual A.png mouth --run workspace/run --out what_if.png
     """
     from .latent.counterfactual_stage import counterfactual as ask
-    from .training.runs import load_run
+    from .runs.trained import load_run
 
     ask(load_run(run), face, question, out, side=side, overwrite=overwrite)
 

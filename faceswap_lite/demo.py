@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from .actors.clip import load_truth, render_clip
+from .actors.clip import render_clip
 from .config import Config
 from .conversion.convert import convert_clip
 from .errors import FaceswapError
@@ -19,10 +19,12 @@ from .faces.extract import extract_faces
 from .faces.face_set import open_face_set
 from .media.marks import SyntheticMark
 from .media.reading import open_clip
+from .media.truth import load_truth
 from .media.writing import ClipWriter
 from .outputs import found_job
+from .runs.manifest import MANIFEST_FILE
+from .runs.trained import load_run
 from .training.loop import train
-from .training.runs import FACTS_FILE, load_run
 
 SOURCE, TARGET = "dara", "bruno"
 TAKES = 24
@@ -37,7 +39,7 @@ def run_demo(
     Leaves `swap.mp4`, `comparison.mp4` (target | swap | truth), `preview.png`, `report.html` and
     `report.json` in `out`. Steps that are done already are not done again.
     """
-    ours = (out / "run" / FACTS_FILE).is_file()
+    ours = (out / "run" / MANIFEST_FILE).is_file()
     for name in ("comparison.mp4", "preview.png"):
         if (out / name).exists() and not ours and not overwrite:
             raise FaceswapError(

@@ -13,8 +13,8 @@ from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import Config, RenderConfig, load_config
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.runs.trained import TrainedRun, load_run
 from faceswap_lite.training.loop import train
-from faceswap_lite.training.runs import TrainedRun, load_run
 
 ROOT = Path(__file__).resolve().parent.parent
 

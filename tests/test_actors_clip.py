@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faceswap_lite.actors import clip as clip_module
-from faceswap_lite.actors.clip import load_truth, render_clip
+from faceswap_lite.actors.clip import load_performance, render_clip
 from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import random_performance
 from faceswap_lite.actors.render import render_actor
@@ -14,6 +14,7 @@ from faceswap_lite.config import RenderConfig
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.media.marks import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.truth import load_truth
 
 CONFIG = RenderConfig(
     actor="ada", twin="bruno", frames=6, size=96, rate=25, seed=3, max_yaw_deg=40.0
@@ -57,26 +58,29 @@ def test_without_a_twin_there_are_two_files(tmp_path):
 def test_the_clips_hold_what_was_rendered(rendered):
     truth = load_truth(rendered)
     assert truth is not None and truth.twin is not None
-    assert truth.states == random_performance(6, CONFIG.rate, CONFIG.seed, CONFIG.max_yaw_deg)
-    assert (truth.identity, truth.twin.identity) == (ACTORS["ada"], ACTORS["bruno"])
+    shown = load_performance(rendered)
+    assert shown is not None
+    assert shown.states == random_performance(6, CONFIG.rate, CONFIG.seed, CONFIG.max_yaw_deg)
+    assert (shown.identity, shown.twin) == (ACTORS["ada"], ACTORS["bruno"])
+    assert truth.twin.name == "bruno"
     assert truth.landmarks.shape == (6, 68, 2) and truth.face_masks.shape == (6, 96, 96)
-    wear = {rendered: {}, truth.twin.raw: {"face_of": truth.twin.identity}}
-    wear[truth.twin.matched] = {"face_of": truth.twin.identity, "skin_of": truth.identity}
+    wear = {rendered: {}, truth.twin.raw: {"face_of": shown.twin}}
+    wear[truth.twin.matched] = {"face_of": shown.twin, "skin_of": shown.identity}
     for path, worn in wear.items():
         frames = frames_of(path)
         assert len(frames) == 6
-        view = render_actor(truth.identity, truth.states[4], 96, background=CONFIG.seed, **worn)
+        view = render_actor(shown.identity, shown.states[4], 96, background=CONFIG.seed, **worn)
         # Compression and its halved colour resolution; a wrong frame or face is off by far more.
         assert np.abs(frames[4].astype(float) - view.image).mean() < 3
 
 
 def test_the_stored_mask_covers_every_difference(rendered):
-    truth = load_truth(rendered)
-    assert truth is not None and truth.twin is not None
-    for state, mask, points in zip(truth.states, truth.face_masks, truth.landmarks, strict=True):
+    truth, shown = load_truth(rendered), load_performance(rendered)
+    assert truth is not None and shown is not None and shown.twin is not None
+    for state, mask, points in zip(shown.states, truth.face_masks, truth.landmarks, strict=True):
         own, raw = (
-            render_actor(truth.identity, state, 96, background=CONFIG.seed, face_of=face)
-            for face in (None, truth.twin.identity)
+            render_actor(shown.identity, state, 96, background=CONFIG.seed, face_of=face)
+            for face in (None, shown.twin)
         )
         assert (own.image == raw.image)[mask == 0].all()
         assert (own.landmarks == points).all()

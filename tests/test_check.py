@@ -26,7 +26,7 @@ from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.pack import FoundFace
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.outputs import read_json
-from faceswap_lite.training.runs import TrainedRun
+from faceswap_lite.runs.trained import TrainedRun
 
 
 def attributes(**values: np.ndarray) -> Attributes:
@@ -185,8 +185,8 @@ def test_a_check_cut_short_is_done_by_the_same_call(
 def test_a_face_set_that_is_gone_is_told_before_the_clip_is_searched(
     run: TrainedRun, cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    gone = run.facts.source.model_copy(update={"path": str(tmp_path / "gone")})
-    other = replace(run, facts=run.facts.model_copy(update={"source": gone}))
+    gone = run.manifest.source.model_copy(update={"path": str(tmp_path / "gone")})
+    other = replace(run, manifest=run.manifest.model_copy(update={"source": gone}))
     monkeypatch.setattr(check, "cast_clip", lambda *_, **__: pytest.fail("searched"))
     with pytest.raises(FaceswapError, match="gone: no such face set"):
         check_clip(other, cast.unseen_clip, tmp_path / "c.json", ConvertConfig(), say=silent)

@@ -18,7 +18,7 @@ from faceswap_lite import cli
 from faceswap_lite.config import load_config
 from faceswap_lite.conversion import convert, preview
 from faceswap_lite.media.images import write_image
-from faceswap_lite.training import runs
+from faceswap_lite.runs import trained
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
@@ -142,7 +142,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("convert: {color: mean, quality: 9}\n")
-    monkeypatch.setattr(runs, "load_run", lambda *given: given)
+    monkeypatch.setattr(trained, "load_run", lambda *given: given)
     monkeypatch.setattr(convert, "convert_clip", stage("convert"))
     monkeypatch.setattr(preview, "preview_sheet", stage("preview"))
     monkeypatch.chdir(tmp_path)

@@ -23,7 +23,6 @@ import torch
 from conftest import Cast, figures_of, silent
 from test_pieces import click_in, packets, talk
 
-from faceswap_lite.actors.clip import load_truth
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
 from faceswap_lite.conversion import composite, convert, paint, people
 from faceswap_lite.conversion.composite import Composite
@@ -41,9 +40,10 @@ from faceswap_lite.media.label import draw_label
 from faceswap_lite.media.marks import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.sidecar import check_output
+from faceswap_lite.media.truth import load_truth
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.pictures import psnr_db
-from faceswap_lite.training.runs import TrainedRun
+from faceswap_lite.runs.trained import TrainedRun
 
 LOSSLESS = ConvertConfig(codec="ffv1")
 FRAMES = 12
@@ -360,8 +360,9 @@ import sys, time
 from pathlib import Path
 import torch
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion import Tracks, convert
-from faceswap_lite.training import load_run
+from faceswap_lite.conversion import convert
+from faceswap_lite.conversion.convert import Tracks
+from faceswap_lite.runs.trained import load_run
 
 def slowly(frames):
     for frame in frames:
@@ -448,8 +449,8 @@ def test_a_run_that_cannot_be_written_to_only_costs_the_search(
 
 
 def with_target(run: TrainedRun, **changes: Any) -> TrainedRun:
-    target = run.facts.target.model_copy(update=changes)
-    return replace(run, facts=run.facts.model_copy(update={"target": target}))
+    target = run.manifest.target.model_copy(update=changes)
+    return replace(run, manifest=run.manifest.model_copy(update={"target": target}))
 
 
 def test_faces_that_the_target_s_set_holds_are_not_searched(
@@ -902,9 +903,9 @@ def test_what_cannot_be_signed_is_refused_before_any_work(
 
 def test_consent_is_told(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     said = "Ada and Bruno, 2026-01-01: this clip"
-    facts = run.facts.model_copy(update={"consent": said})
+    told = run.manifest.model_copy(update={"consent": said})
     out = tmp_path / "swap.mp4"
-    convert_clip(replace(run, facts=facts), cast.unseen_clip, out, ConvertConfig(), say=silent)
+    convert_clip(replace(run, manifest=told), cast.unseen_clip, out, ConvertConfig(), say=silent)
     assert sidecar(out)["consent"] == said
     # Of this clip alone, told when it is converted.
     convert_clip(

@@ -19,9 +19,9 @@ from faceswap_lite.curation.decisions import read_decisions, sampling_weights
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.records import read_record, write_crop
-from faceswap_lite.training.batches import load_side
+from faceswap_lite.training.loading import load_side
 from faceswap_lite.training.loop import train
-from faceswap_lite.training.runs import describe_run
+from faceswap_lite.training.resume import describe_run
 
 BLURRED = 3
 

@@ -20,7 +20,7 @@ from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.measures import METRICS
 from faceswap_lite.evaluation.table import report_table
 from faceswap_lite.evaluation.workbench import Contender
-from faceswap_lite.training.runs import TrainedRun, load_run
+from faceswap_lite.runs.trained import TrainedRun, load_run
 
 
 def evaluated(run: TrainedRun, clip: Path, out: Path, **options: Any) -> dict[str, Any]:
@@ -87,8 +87,8 @@ def test_the_page_lies_beside_the_report(report: dict[str, Any], report_path: Pa
 def test_a_run_whose_face_set_is_gone_is_measured_all_the_same(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
-    target = run.facts.target.model_copy(update={"path": str(tmp_path / "gone")})
-    lost = replace(run, facts=run.facts.model_copy(update={"target": target}))
+    target = run.manifest.target.model_copy(update={"path": str(tmp_path / "gone")})
+    lost = replace(run, manifest=run.manifest.model_copy(update={"target": target}))
     report = evaluated(lost, cast.unseen_clip, tmp_path / "r.json", every=3)
     (result,) = report["results"]
     assert "no such face set" in result["metrics"]["seen_psnr_db"]["reason"]

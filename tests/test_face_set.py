@@ -9,7 +9,6 @@ import pytest
 from conftest import Cast
 from PIL import Image
 
-from faceswap_lite.actors.clip import load_truth
 from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
@@ -27,6 +26,7 @@ from faceswap_lite.faces.geometry import transform_points
 from faceswap_lite.faces.mask import face_mask
 from faceswap_lite.faces.pose import estimate_pose
 from faceswap_lite.faces.records import FaceRecord, read_record, write_crop
+from faceswap_lite.media.truth import load_truth
 
 FRAME = 160
 SIZE = 96

@@ -15,8 +15,8 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
 from faceswap_lite.models.autoencoder import Side
+from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.training import find_lr as module
-from faceswap_lite.training.batches import SideData, load_side
 from faceswap_lite.training.find_lr import (
     Sweep,
     find_lr,
@@ -25,7 +25,8 @@ from faceswap_lite.training.find_lr import (
     smooth,
     sweep_rates,
 )
-from faceswap_lite.training.runs import describe_run, read_facts
+from faceswap_lite.training.loading import SideData, load_side
+from faceswap_lite.training.resume import describe_run
 
 # Fewer steps than the default, up to rates that break any network.
 SHORT: dict[str, Any] = {"find_lr_steps": 60, "find_lr_low": 1e-3, "find_lr_high": 10.0}
@@ -144,7 +145,7 @@ def test_auto_trains_at_the_named_rate_and_resumes_with_it(
 ) -> None:
     auto: dict[str, Any] = {"lr": "auto", **SHORT}
     run_steps(cast, tmp_path / "once", steps=16, **auto)
-    named = read_facts(tmp_path / "once").lr
+    named = read_manifest(tmp_path / "once").lr
     assert named is not None and (tmp_path / "once" / "find_lr.png").is_file()
     rates = [line["lr"] for line in log_lines(tmp_path / "once") if "lr" in line]
     assert rates[-1] == named
@@ -159,7 +160,7 @@ def test_auto_trains_at_the_named_rate_and_resumes_with_it(
     for name in ("twice", "by_hand"):
         other = checkpoint_tensors(tmp_path / name, 16)
         assert [key for key in once if not torch.equal(once[key], other[key])] == []
-    assert read_facts(tmp_path / "by_hand").lr is None
+    assert read_manifest(tmp_path / "by_hand").lr is None
 
 
 def test_auto_takes_the_test_that_stands_in_its_folder(
@@ -168,7 +169,7 @@ def test_auto_takes_the_test_that_stands_in_its_folder(
     rate = find(cast, tmp_path / "run")
     monkeypatch.setattr(module, "range_test", never)
     run_steps(cast, tmp_path / "run", steps=2, lr="auto", **SHORT)
-    assert read_facts(tmp_path / "run").lr == rate
+    assert read_manifest(tmp_path / "run").lr == rate
     # A test of other settings is no help.
     find_elsewhere = tmp_path / "other"
     find_elsewhere.mkdir()

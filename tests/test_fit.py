@@ -10,9 +10,9 @@ from test_train import run_steps
 
 from faceswap_lite.config import Config, load_config
 from faceswap_lite.errors import FaceswapError
+from faceswap_lite.runs.split import read_roles
+from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.fit import HeldoutCurve, compare, fit_run, read_curve
-from faceswap_lite.training.runs import load_run
-from faceswap_lite.training.split import read_roles
 
 SHORT = ("training.steps=20", "training.heldout_every=10", "training.warmup_steps=2")
 
@@ -39,11 +39,11 @@ def test_a_fit_to_a_clip_goes_on_from_the_base(cast: Cast, base: Path, tmp_path:
     assert fitted.config.model == old.config.model
     assert fitted.config.training.l1_weight == 0.5
     assert fitted.config.training.schedule == "cosine"
-    assert fitted.facts.target.path == str(tmp_path / "fit_target")
-    assert fitted.facts.lineage[0]["run"] == str(base.resolve())
+    assert fitted.manifest.target.path == str(tmp_path / "fit_target")
+    assert fitted.manifest.lineage[0]["run"] == str(base.resolve())
     # No face of the source changes between seen and held out, and the base's target is known.
-    assert read_roles(fitted.facts.source.groups) == read_roles(old.facts.source.groups)
-    assert set(old.facts.target.clips) < set(fitted.facts.target.clips)
+    assert read_roles(fitted.manifest.source.groups) == read_roles(old.manifest.source.groups)
+    assert set(old.manifest.target.clips) < set(fitted.manifest.target.clips)
     # Step 0 is the base itself; scratch begins with nothing.
     assert report.fit.steps == [0, 10, 20]
     assert report.scratch is not None

@@ -20,9 +20,9 @@ from faceswap_lite.faces.face_set import MASKS_FOLDER, REJECTED_FOLDER, open_fac
 from faceswap_lite.faces.geometry import transform_points
 from faceswap_lite.faces.given_masks import GivenMasks, given_masks_for, given_views, masks_line
 from faceswap_lite.faces.records import write_crop
-from faceswap_lite.training.batches import load_pixels
+from faceswap_lite.runs.manifest import describe_identity, read_manifest
+from faceswap_lite.training.loading import load_pixels
 from faceswap_lite.training.loop import train
-from faceswap_lite.training.runs import describe_identity, read_facts
 
 CLIP = "print of a.mp4"
 SHAPE = (FRAME, FRAME)
@@ -376,7 +376,7 @@ def test_a_run_says_and_records_the_masks_it_learns_from(cast: Cast, tmp_path: P
     said = f"source: 1 of {count} faces have a mask of their own"
     added = about_masks(run(4))
     assert len(added) == 2 and said in added and "not those that this run last saw" in added[0]
-    recorded = read_facts(tmp_path / "run").source.masks
+    recorded = read_manifest(tmp_path / "run").source.masks
     assert recorded == describe_identity(open_face_set(source_path)).masks != ""
     assert about_masks(run(6)) == [said]
     write(mask, np.zeros((size, size), np.uint8))

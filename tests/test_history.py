@@ -9,7 +9,7 @@ from conftest import Cast
 from test_train import run_steps
 
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.training.history import History, read_history
+from faceswap_lite.runs.log import History, read_history
 
 
 def write_log(run: Path, *lines: str) -> Path:

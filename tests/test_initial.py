@@ -13,10 +13,10 @@ from faceswap_lite.config import Config, InitConfig
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
-from faceswap_lite.training.checkpoints import checkpoint_folder
+from faceswap_lite.runs.checkpoints import checkpoint_folder
+from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.initial import import_weights
 from faceswap_lite.training.loop import train
-from faceswap_lite.training.runs import load_run
 
 
 @pytest.fixture(scope="module")
@@ -123,5 +123,5 @@ def test_a_run_begins_with_them_freezes_thaws_and_knows_its_lineage(
         update={"init": InitConfig(run=str(tmp_path / "run"), parts=["encoder"])}
     )
     train(source, target, tmp_path / "third", grandchild, say=said.append)
-    lineage = load_run(tmp_path / "third").facts.lineage
+    lineage = load_run(tmp_path / "third").manifest.lineage
     assert [entry["run"] for entry in lineage] == [str(base.resolve()), str(tmp_path / "run")]

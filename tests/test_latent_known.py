@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceswap_lite.latent.known import spread_evenly
+from faceswap_lite.runs.known import spread_evenly
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 60, 61, 1000])

@@ -22,14 +22,15 @@ from faceswap_lite.latent.direction_stage import find_direction, read_direction,
 from faceswap_lite.latent.directions import Direction, chosen_penalty, ridge, weights_as_direction
 from faceswap_lite.latent.interpolate_stage import interpolate_faces
 from faceswap_lite.latent.job import read_face
-from faceswap_lite.latent.known import KnownFaces, encode, known_faces
 from faceswap_lite.latent.readings import Reader
 from faceswap_lite.latent.sheets import CELL_PX, GAP_PX, Row, face_sheet
 from faceswap_lite.latent.study import change_color, straight_direction, study, sweep, swept_faces
 from faceswap_lite.media.images import read_image
 from faceswap_lite.models.autoencoder import Painted, Side, SwapAutoencoder
+from faceswap_lite.models.crops import encode
 from faceswap_lite.outputs import read_json
-from faceswap_lite.training.runs import TrainedRun
+from faceswap_lite.runs.known import KnownFaces, known_faces
+from faceswap_lite.runs.trained import TrainedRun
 
 CODE = 16
 
@@ -96,7 +97,7 @@ def test_known_change_is_what_was_asked_for() -> None:
 
 def test_pattern_moves_brightness_and_ridge_weights_do_not(planted: TrainedRun) -> None:
     """The pitfall: the weights read the brightness best, and do next to nothing as a direction."""
-    reader = Reader(planted.facts.coverage)
+    reader = Reader(planted.manifest.coverage)
     known = known_faces(planted, "target")
     studied = study(planted, known, reader(known.crops, known.masks), "brightness", reader)
     straight = straight_direction(studied)
@@ -357,7 +358,7 @@ def test_a_direction_cut_short_is_found_by_the_same_call(
 def test_mouth_of_actors_comes_from_their_truth(
     planted: TrainedRun, cast: Cast, tmp_path: Path
 ) -> None:
-    reader = Reader(planted.facts.coverage)
+    reader = Reader(planted.manifest.coverage)
     known = known_faces(planted, "target")
     studied = study(planted, known, reader(known.crops, known.masks), "mouth", reader)
     assert not studied.readable
@@ -374,7 +375,7 @@ def test_given_face_has_the_code_of_its_crop(planted: TrainedRun, cast: Cast) ->
     given = read_face(planted, faces.faces[4].path)
     crop = faces.crops(size, 0.0)[4]
     np.testing.assert_array_equal(given.crop, crop)
-    np.testing.assert_allclose(given.code, encode(planted, crop[None])[0], rtol=1e-6)
+    np.testing.assert_allclose(given.code, encode(planted.model, crop[None])[0], rtol=1e-6)
 
 
 def test_sheet_holds_every_face_where_it_belongs() -> None:

@@ -760,7 +760,7 @@ def test_ctrl_c_removes_the_partial_file(tmp_path: Path) -> None:
     code = f"""
 import signal
 import numpy as np
-from faceswap_lite.media import ClipWriter
+from faceswap_lite.media.writing import ClipWriter
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 with ClipWriter({str(tmp_path / "out.mp4")!r}, width=64, height=48, rate=25) as writer:
     for number in range(10**9):

@@ -22,7 +22,7 @@ import resource, signal, sys
 import numpy as np
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.media import ClipWriter
+from faceswap_lite.media.writing import ClipWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 rng = np.random.default_rng(0)
 try:

@@ -31,9 +31,11 @@ from faceswap_lite.faces.align import CANONICAL_FIVE
 from faceswap_lite.faces.embed import Metric, embedding_distance
 from faceswap_lite.faces.face_set import StoredFace
 from faceswap_lite.faces.records import FaceRecord
-from faceswap_lite.latent.known import KnownFaces, encode, known_faces, rebuild
 from faceswap_lite.models.autoencoder import Painted, Side, SwapAutoencoder
-from faceswap_lite.training.runs import IdentityFacts, RunFacts, TrainedRun
+from faceswap_lite.models.crops import encode, rebuild
+from faceswap_lite.runs.known import KnownFaces, known_faces
+from faceswap_lite.runs.manifest import IdentityFacts, RunManifest
+from faceswap_lite.runs.trained import TrainedRun
 
 SIDE_PX = 32
 FACTS = IdentityFacts(path="", faces=1, fingerprint="", clips=[], embedder=None, centroid=None)
@@ -92,7 +94,7 @@ class Remembers(Sees):
 
 
 def run_of(model: SwapAutoencoder) -> TrainedRun:
-    facts = RunFacts(
+    facts = RunManifest(
         job="", landmarks_pack="mesh", detector="", coverage="full", source=FACTS, target=FACTS
     )
     return TrainedRun(Path(), model, Config(), facts, step=1, fingerprint="")
@@ -109,7 +111,7 @@ def known_of(run: TrainedRun, crops: np.ndarray, heldout: int = 0) -> KnownFaces
         seen=np.arange(count) >= heldout,
         crops=crops,
         masks=np.repeat(MASK[None], count, 0),
-        codes=encode(run, crops),
+        codes=encode(run.model, crops),
     )
 
 
@@ -123,7 +125,7 @@ def asked(model: SwapAutoencoder, seen: np.ndarray, crops: np.ndarray, **more: A
     return memorisation(
         run,
         known_of(run, seen),
-        rebuild(run, crops, "target"),
+        rebuild(run.model, crops, "target"),
         crops,
         np.repeat(MASK[None], len(crops), 0),
         **{**options, **more},
@@ -179,7 +181,7 @@ def masked(crops: np.ndarray) -> np.ndarray:
 def test_distances_and_nearest_faces_are_those_of_scipy() -> None:
     found = asked(Sees(blur=2), SEEN, UNSEEN)
     run = run_of(Sees(blur=2))
-    outputs = rebuild(run, UNSEEN, "target")
+    outputs = rebuild(run.model, UNSEEN, "target")
     out = outputs[:, MASK > 0].reshape(len(outputs), -1)
     to_seen = cdist(out, masked(SEEN), "cityblock") / out.shape[1]
     np.testing.assert_allclose(found.to_seen, to_seen.min(1), atol=SINGLE)
@@ -187,7 +189,7 @@ def test_distances_and_nearest_faces_are_those_of_scipy() -> None:
     np.testing.assert_allclose(found.to_own, np.abs(out - masked(UNSEEN)).mean(1), atol=SINGLE)
     truth = cdist(masked(UNSEEN), masked(SEEN), "cityblock").min(1) / out.shape[1]
     np.testing.assert_allclose(found.truth_to_seen, truth, atol=SINGLE)
-    codes = cdist(encode(run, outputs), encode(run, SEEN))
+    codes = cdist(encode(run.model, outputs), encode(run.model, SEEN))
     assert found.by_code.tolist() == codes.argmin(1).tolist()
     np.testing.assert_allclose(found.code_distance, codes.min(1), rtol=1e-4)
     painted = np.stack([embed(np.round(o * 255).astype(np.uint8)) for o in outputs])
@@ -201,7 +203,7 @@ def test_what_was_held_out_is_no_training_face() -> None:
     # The unseen faces themselves are in the run's set, held out.
     known = known_of(run, np.concatenate([UNSEEN, SEEN]), heldout=len(UNSEEN))
     masks = np.repeat(MASK[None], len(UNSEEN), 0)
-    outputs = rebuild(run, UNSEEN, "target")
+    outputs = rebuild(run.model, UNSEEN, "target")
     found = memorisation(run, known, outputs, UNSEEN, masks, None, None, "cosine", rng=rng())
     assert len(found.seen) == len(SEEN) and found.truth_to_seen.min() > 0.01
     assert found.generalising_share == 0
@@ -211,9 +213,9 @@ def test_the_score_is_that_of_frames_inside_the_training_range() -> None:
     covered = np.arange(60) < 40
     crops = faces_of(5, 60)
     run = run_of(Sees())
-    outputs = rebuild(run, crops, "target")
+    outputs = rebuild(run.model, crops, "target")
     # Outside, memory; inside, what was shown.
-    outputs[~covered] = rebuild(run_of(Remembers(SEEN)), crops[~covered], "target")
+    outputs[~covered] = rebuild(run_of(Remembers(SEEN)).model, crops[~covered], "target")
     masks = np.repeat(MASK[None], 60, 0)
     known = known_of(run, SEEN)
 
@@ -290,7 +292,7 @@ def test_distances_in_rows_are_those_of_pairs(metric: Metric) -> None:
 def test_larger_crops_are_compared_at_one_size() -> None:
     big = [np.repeat(np.repeat(c, 4, 1), 4, 2) for c in (SEEN, UNSEEN)]
     run, masks = run_of(Sees()), np.full((40, 128, 128), 255, np.uint8)
-    known = replace(known_of(run, SEEN), crops=big[0], masks=masks, codes=encode(run, big[0]))
+    known = replace(known_of(run, SEEN), crops=big[0], masks=masks, codes=encode(run.model, big[0]))
     outputs = big[1].astype(np.float32)[::-1] / 255
     found = memorisation(run, known, outputs, big[1], masks[:30], None, None, "cosine", rng=rng())
     small = np.abs(UNSEEN[::-1] / 255.0 - UNSEEN / 255.0).mean((1, 2, 3))
@@ -299,7 +301,10 @@ def test_larger_crops_are_compared_at_one_size() -> None:
 
 def test_nothing_to_compare_is_refused() -> None:
     run = run_of(Sees())
-    outputs, nowhere = rebuild(run, UNSEEN, "target"), np.zeros((30, SIDE_PX, SIDE_PX), np.uint8)
+    outputs, nowhere = (
+        rebuild(run.model, UNSEEN, "target"),
+        np.zeros((30, SIDE_PX, SIDE_PX), np.uint8),
+    )
     known = known_of(run, SEEN)
     none = outputs[:0], UNSEEN[:0], nowhere[:0]
     with pytest.raises(ValueError, match="outputs and seen faces"):
@@ -336,7 +341,7 @@ def test_a_crops_points_are_where_alignment_put_them(size: int) -> None:
 
 def test_the_montage_shows_the_most_suspicious_first() -> None:
     run = run_of(Sees())
-    outputs = rebuild(run, UNSEEN, "target")
+    outputs = rebuild(run.model, UNSEEN, "target")
     outputs[[7, 21]] = SEEN[[3, 11]].astype(np.float32) / 255
     masks = np.repeat(MASK[None], len(UNSEEN), 0)
     known = known_of(run, SEEN)
@@ -369,7 +374,7 @@ def test_the_montage_shows_the_most_suspicious_first() -> None:
 def test_a_trained_run_is_asked(run: TrainedRun) -> None:
     known = known_faces(run, "target")
     heldout = known.only(~known.seen)
-    outputs = rebuild(run, heldout.crops, "target")
+    outputs = rebuild(run.model, heldout.crops, "target")
     found = memorisation(
         run, known, outputs, heldout.crops, heldout.masks, None, None, "cosine", rng=rng()
     )

@@ -146,7 +146,7 @@ def test_apples_players_find_their_tag(tmp_path: Path) -> None:
 UNWRITTEN = """
 import hashlib, sys
 import numpy as np
-from faceswap_lite.media import ClipWriter
+from faceswap_lite.media.writing import ClipWriter
 y, x = np.mgrid[0:120, 0:160]
 with ClipWriter(sys.argv[1], width=160, height=120, rate=25, codec=sys.argv[2]) as writer:
     for number in range(12):
@@ -203,7 +203,7 @@ import sys, time
 from fractions import Fraction
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from faceswap_lite.media import ClipWriter
+from faceswap_lite.media.writing import ClipWriter
 from test_pieces import MARK, WIDTH, HEIGHT, picture
 given = dict(codec="h264", rate=25, piece_frames=10, mark=MARK)
 with ClipWriter(sys.argv[1], width=WIDTH, height=HEIGHT, work=Path(sys.argv[2]), **given) as writer:
@@ -655,7 +655,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import numpy as np
-from faceswap_lite.media import ClipWriter
+from faceswap_lite.media.writing import ClipWriter
 rng = np.random.default_rng(0)
 noise = [rng.integers(0, 255, (160, 160, 3)).astype(np.uint8) for _ in range(8)]
 def write(count):

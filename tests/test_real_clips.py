@@ -13,8 +13,8 @@ from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.media.reading import open_clip
+from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.loop import train
-from faceswap_lite.training.runs import load_run
 
 
 def sound_seconds(path: Path) -> float:

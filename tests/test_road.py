@@ -14,7 +14,7 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.marks import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.training.runs import TrainedRun
+from faceswap_lite.runs.trained import TrainedRun
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
@@ -110,7 +110,7 @@ def test_the_true_swap_scores_far_better_than_the_untouched_clip(
     cast: Cast, run: TrainedRun
 ) -> None:
     """The planted case: what the truth metrics say of the truth itself."""
-    from faceswap_lite.actors.clip import load_truth
+    from faceswap_lite.media.truth import load_truth
     from faceswap_lite.metrics.pictures import psnr_db
 
     truth = load_truth(cast.unseen_clip)

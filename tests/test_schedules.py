@@ -8,8 +8,9 @@ import torch
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
 from faceswap_lite.config import TrainingConfig
+from faceswap_lite.runs.checkpoints import PlateauState
 from faceswap_lite.training.ema import ema_decay
-from faceswap_lite.training.schedules import SCHEDULES, PlateauState, next_plateau
+from faceswap_lite.training.schedules import SCHEDULES, next_plateau
 
 
 def test_constant_rises_then_stays() -> None:

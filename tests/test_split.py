@@ -3,7 +3,7 @@ import pytest
 
 from faceswap_lite.config import TrainingConfig
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.training.split import FaceGroup, Place, read_roles, share_out, split_heldout
+from faceswap_lite.runs.split import FaceGroup, Place, read_roles, share_out, split_heldout
 
 CONFIG = TrainingConfig(heldout_share=0.1, heldout_gap=5)
 

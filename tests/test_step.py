@@ -21,21 +21,19 @@ from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.metrics.pictures import psnr_db, ssim
 from faceswap_lite.models.architectures import build_model
 from faceswap_lite.models.autoencoder import SIDES
+from faceswap_lite.runs.checkpoints import list_checkpoints
+from faceswap_lite.runs.hardware import build_fabric
 from faceswap_lite.training import step as step_module
 from faceswap_lite.training.augment import central_views
-from faceswap_lite.training.batches import draw_views, load_side
-from faceswap_lite.training.checkpoints import list_checkpoints
-from faceswap_lite.training.hardware import build_fabric
+from faceswap_lite.training.batches import draw_views
+from faceswap_lite.training.heldout import SEEN_FACES, heldout_figures, heldout_loss, psnr_and_ssim
+from faceswap_lite.training.loading import load_side
 from faceswap_lite.training.loop import train
 from faceswap_lite.training.optimizers import build_optimizer
-from faceswap_lite.training.runs import describe_run
+from faceswap_lite.training.resume import describe_run
 from faceswap_lite.training.step import (
-    SEEN_FACES,
     accumulate_gradient,
     gradient_within_memory,
-    heldout_figures,
-    heldout_loss,
-    psnr_and_ssim,
     refuse_nonfinite_loss,
 )
 
@@ -202,7 +200,7 @@ from conftest import TINY
 from test_step import gradient_of
 from test_train import with_training
 from faceswap_lite.config import load_config
-from faceswap_lite.faces import open_face_set
+from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.training.loop import train
 source, target, out = (Path(name) for name in sys.argv[2:5])
 steps = int(sys.argv[5])

@@ -19,16 +19,18 @@ from safetensors.torch import load_file
 from faceswap_lite.config import Config, load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
-from faceswap_lite.training.checkpoints import (
+from faceswap_lite.runs.checkpoints import (
     checkpoint_folder,
     flatten_optimizer,
     list_checkpoints,
     newest_good,
     restore_optimizer,
 )
+from faceswap_lite.runs.manifest import read_manifest
+from faceswap_lite.runs.split import read_roles
+from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.loop import TrainSummary, train
-from faceswap_lite.training.runs import describe_run, load_run, read_facts
-from faceswap_lite.training.split import read_roles
+from faceswap_lite.training.resume import describe_run
 
 PRESETS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 
@@ -114,7 +116,7 @@ def test_a_run_goes_on_with_faces_that_join_it(cast: Cast, tmp_path: Path) -> No
     options = {"late_ramp": 15, "pose_balance": 0.5, "color_transfer": 0.5, "hue": 0.05}
     for run in (once, twice):
         run_steps(cast, run, steps=12, **options)
-    before = read_facts(once).target
+    before = read_manifest(once).target
     # Another clip's faces, and one that leaves.
     for crop in sorted(cast.source.glob("*.png")):
         shutil.copy(crop, faces / f"new_{crop.name}")
@@ -129,7 +131,7 @@ def test_a_run_goes_on_with_faces_that_join_it(cast: Cast, tmp_path: Path) -> No
     assert [name for name in tensors if not torch.equal(tensors[name], again[name])] == []
     assert log_lines(once) == log_lines(twice)
     # Nobody changed sides, and who came is known with the step.
-    roles, old = read_roles(read_facts(twice).target.groups), read_roles(before.groups)
+    roles, old = read_roles(read_manifest(twice).target.groups), read_roles(before.groups)
     assert {place: roles[place] for place in old} == old
     assert {roles[place][1] for place in roles if place not in old} == {12}
 
@@ -353,7 +355,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from test_train import with_training
 from faceswap_lite.config import load_config
-from faceswap_lite.faces import open_face_set
+from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.training.loop import train
 from conftest import TINY
 config = with_training(load_config("demo", TINY), steps=100_000, save_every=2, keep=2)
@@ -389,7 +391,7 @@ def test_ctrl_c_saves_and_leaves_with_130(cast: Cast, tmp_path: Path) -> None:
 
 
 def test_a_kill_leaves_a_good_checkpoint(cast: Cast, tmp_path: Path) -> None:
-    """Two kills here; scripts/bench_kill.py does twenty."""
+    """Two kills here; benchmarks/kill.py does twenty."""
     run = tmp_path / "run"
     for pause in (0.55, 0.83):
         process = start_training(cast, run)

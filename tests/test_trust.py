@@ -24,9 +24,10 @@ from faceswap_lite.evaluation.trust import (
     small_looks,
     whitening,
 )
-from faceswap_lite.latent.known import KnownFaces, known_faces, rebuild
 from faceswap_lite.metrics.pictures import as_bytes, psnr_db
-from faceswap_lite.training.runs import TrainedRun
+from faceswap_lite.models.crops import rebuild
+from faceswap_lite.runs.known import KnownFaces, known_faces
+from faceswap_lite.runs.trained import TrainedRun
 
 # Differences of squares, in float64, of numbers around 10.
 ROUNDING = 1e-6
@@ -176,7 +177,9 @@ def test_seen_faces_are_near_and_trusted(run: TrainedRun, known: KnownFaces, tru
 
 def test_bound_is_twice_the_usual_error(run: TrainedRun, known: KnownFaces, trust: Trust):
     heldout = known.only(~known.seen)
-    true = rms_inside(rebuild(run, heldout.crops, "target"), heldout.crops / 255, heldout.masks)
+    true = rms_inside(
+        rebuild(run.model, heldout.crops, "target"), heldout.crops / 255, heldout.masks
+    )
     assert trust.usual_error == pytest.approx(np.median(true), rel=1e-4)
     assert trust.bound == pytest.approx(2 * np.median(true), rel=1e-4)
     assert trust.bound_db == pytest.approx(-20 * np.log10(trust.bound))

@@ -20,7 +20,7 @@ from faceswap_lite.evaluation.verdict import (
     verdict,
 )
 from faceswap_lite.metrics.intervals import Interval
-from faceswap_lite.training.history import History
+from faceswap_lite.runs.log import History
 
 STEPS = np.arange(0, 3100, 100)
 FALLING = np.r_[6.0, 2 * (STEPS[1:] / 100.0) ** -0.4]

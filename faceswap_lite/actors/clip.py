@@ -3,14 +3,14 @@
 import json
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..config import RenderConfig
-from ..errors import FaceswapError, UsageError
+from ..errors import UsageError
 from ..media.marks import SyntheticMark
+from ..media.truth import read_truth, truth_path, twin_paths
 from ..media.writing import ClipWriter
 from ..outputs import claim, job_id, whole_file
 from .identity import ActorIdentity, find_actor
@@ -34,28 +35,6 @@ _VIEWS_AHEAD = 3
 # A change of the renderer's pictures is a change of the job.
 _RENDERER = 1
 
-_Read = TypeVar("_Read")
-
-
-@dataclass(frozen=True)
-class Twin:
-    """The same performance with another identity's face."""
-
-    identity: ActorIdentity
-    raw: Path  # a clip, the face in its own skin tone
-    matched: Path  # a clip, the face in the actor's skin tone
-
-
-@dataclass(frozen=True)
-class ActorTruth:
-    """What is exactly known about a rendered clip."""
-
-    states: list[ActorState]
-    landmarks: Float[np.ndarray, "n 68 2"]  # iBUG-68, pixels, of the actor itself
-    face_masks: UInt8[np.ndarray, "n h w"]  # 255: what the twins' faces replace; 0: equal in all
-    identity: ActorIdentity
-    twin: Twin | None
-
 
 @dataclass(frozen=True)
 class RenderSummary:
@@ -66,19 +45,6 @@ class RenderSummary:
     twins: tuple[Path, ...]
     frames: int
     already_done: bool
-
-
-def truth_path(clip: Path) -> Path:
-    """Where the truth of `clip` lies."""
-    return clip.with_name(f"{clip.stem}.truth.npz")
-
-
-def twin_paths(clip: Path) -> tuple[Path, Path]:
-    """Where the twins of `clip` lie: raw, matched."""
-    raw, matched = (
-        clip.with_name(f"{clip.stem}.twin_{kind}{clip.suffix}") for kind in ("raw", "matched")
-    )
-    return raw, matched
 
 
 def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> RenderSummary:
@@ -169,40 +135,30 @@ def _writer(path: Path, config: RenderConfig) -> ClipWriter:
     )
 
 
-def load_truth(clip_path: Path) -> ActorTruth | None:
-    """The truth of a rendered clip, from the file beside it; None for any other clip.
+@dataclass(frozen=True)
+class Performance:
+    """Who was rendered in a clip, and how: enough to render any moment of it again."""
+
+    states: list[ActorState]
+    identity: ActorIdentity
+    twin: ActorIdentity | None
+
+
+def load_performance(clip: Path) -> Performance | None:
+    """What a rendered clip shows, from the truth beside it; None for any other clip.
 
     Raises: FaceswapError when the file is there but cannot be read.
     """
-    return _read_truth(
-        clip_path,
-        lambda stored: ActorTruth(
+
+    def read(stored: Any) -> Performance:
+        twin = str(stored["twin"])
+        return Performance(
             states=_unpack_states(stored["state_names"], stored["states"]),
-            landmarks=stored["landmarks"],
-            face_masks=stored["face_masks"],
             identity=_unpack_identity(str(stored["identity"])),
-            twin=_unpack_twin(str(stored["twin"]), clip_path),
-        ),
-    )
+            twin=None if twin == "null" else _unpack_identity(twin),
+        )
 
-
-def load_true_landmarks(clip_path: Path) -> Float[np.ndarray, "n 68 2"] | None:
-    """The landmarks alone of `load_truth`, without the masks' weight."""
-    return _read_truth(clip_path, lambda stored: np.asarray(stored["landmarks"]))
-
-
-def _read_truth(clip_path: Path, read: Callable[[Any], _Read]) -> _Read | None:
-    path = truth_path(clip_path)
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return read(stored)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise FaceswapError(
-            f"{path}: is not a readable truth file ({reason}); render again"
-        ) from error
+    return read_truth(clip, read)
 
 
 def _save_truth(
@@ -245,10 +201,6 @@ def _unpack_states(names: np.ndarray, values: np.ndarray) -> list[ActorState]:
         }
         states.append(ActorState(**{**state, "noise_seed": int(state["noise_seed"])}))
     return states
-
-
-def _unpack_twin(text: str, clip: Path) -> Twin | None:
-    return None if text == "null" else Twin(_unpack_identity(text), *twin_paths(clip))
 
 
 def _unpack_identity(text: str) -> ActorIdentity:

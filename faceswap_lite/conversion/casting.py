@@ -15,7 +15,7 @@ from ..config import ConvertConfig
 from ..faces.align import LandmarksPack, five_points
 from ..faces.pack import FacePack, FoundFace
 from ..media.clips import clip_fingerprint
-from ..training.runs import TrainedRun
+from ..runs.trained import TrainedRun
 from .people import Person, Track, join_tracks, pick_tracks, whom
 from .scout import Scouting, scout_clip
 from .smoothing import smooth_points
@@ -81,7 +81,7 @@ def cast_clip(
         clip, clip_fingerprint(clip), run, packs, config, reuse=like is None, say=say
     )
     sure_score = run.config.extract.sure_score
-    return plan_cast(scouting, run.facts.landmarks_pack, wanted, config, sure_score)
+    return plan_cast(scouting, run.manifest.landmarks_pack, wanted, config, sure_score)
 
 
 def plan_cast(

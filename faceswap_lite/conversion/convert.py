@@ -29,8 +29,8 @@ from ..media.reading import TIMES_NAME, open_clip
 from ..media.sidecar import sidecar_path, write_sidecar
 from ..media.writing import PIECE_FRAMES, ClipWriter
 from ..outputs import job_id, write_json
-from ..training.hardware import pick_device
-from ..training.runs import TrainedRun
+from ..runs.hardware import pick_device
+from ..runs.trained import TrainedRun
 from .blend import layer_mask, layer_rgba
 from .casting import CastPlan, plan_cast
 from .composite import Composite, composite_frames, steadying_reach
@@ -158,7 +158,7 @@ def convert_clip(
         )
         if not scouting.sightings:
             raise FaceswapError(f"{clip}: ends before frame {config.start}, where --frames begins")
-        plan = plan_cast(scouting, run.facts.landmarks_pack, wanted, config, sure_score)
+        plan = plan_cast(scouting, run.manifest.landmarks_pack, wanted, config, sure_score)
     except FaceswapError:
         # Who mends it gives another call, which looks for another folder.
         job.clean_up()
@@ -192,7 +192,7 @@ def convert_clip(
         "run": str(run.path),
         "run_step": run.step,
         "run_fingerprint": run.fingerprint,
-        "consent": consent or run.facts.consent,
+        "consent": consent or run.manifest.consent,
         "settings": settings,
         "masks": None if masks is None else str(masks.folder),
         "outputs": {name: str(path.resolve()) for name, path in outputs.items()},

@@ -18,10 +18,11 @@ from ..faces.align import align, cut_crop
 from ..faces.mask import face_mask
 from ..faces.pack import as_uint8
 from ..media.clips import Frame
-from ..training.runs import TrainedRun
+from ..models.crops import answers, as_pictures, as_pixels
+from ..models.views import View, pick_views
+from ..runs.trained import TrainedRun
 from .casting import CastPlan, Placement
 from .sides import painted_side, shown_side
-from .views import View, pick_views, see, unsee
 
 BLOCK_BYTES = 128 << 20
 """A block holds fewer frames than `convert.batch` where they are large."""
@@ -131,11 +132,11 @@ class _Cut:
 
 
 def _cut_faces(frame: Frame, placements: list[Placement], run: TrainedRun) -> list[_Cut] | str:
-    size, pack = run.config.model.size, run.facts.landmarks_pack
+    size, pack = run.config.model.size, run.manifest.landmarks_pack
     cuts = []
     try:
         for placement in placements:
-            matrix = align(placement.landmarks, pack, run.facts.coverage, size)
+            matrix = align(placement.landmarks, pack, run.manifest.coverage, size)
             crop = cut_crop(as_uint8(frame.image), matrix, size)
             hull = face_mask(placement.landmarks, pack, matrix, size)
             cuts.append(_Cut(placement, matrix, crop, hull))
@@ -151,7 +152,6 @@ class _Painting(NamedTuple):
     learned: Float[np.ndarray, "s s"] | None
 
 
-@torch.no_grad()
 def _run_model(
     crops: list[UInt8[np.ndarray, "s s 3"]],
     run: TrainedRun,
@@ -162,22 +162,15 @@ def _run_model(
     """Painted face, rebuilt face and learned mask of each crop, the mean over all views."""
     if not crops:
         return []
-    device = next(run.model.parameters()).device
-    pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2).float() / 255
+    sides = (painted_side(config), *([shown_side(config)] if rebuild else []))
+    pixels = as_pixels(run.model, np.stack(crops))
     sums: list[torch.Tensor] = []
-    for view in views:
-        code = run.model.encode(see(pixels, view))
-        face, mask = run.model.decode(code, painted_side(config))
-        rebuilt = run.model.decode(code, shown_side(config))[0] if rebuild else None
-        seen = [unsee(x, view) for x in (face, rebuilt, mask) if x is not None]
+    for _, painted in answers(run.model, pixels, views, sides):
+        mask = painted[0][1]
+        seen = [*(face for face, _ in painted), *([] if mask is None else [mask])]
         sums = [a + b for a, b in zip(sums, seen, strict=True)] if sums else seen
-    means = [x.float() / len(views) for x in sums]
-
-    def pictures(x: torch.Tensor) -> np.ndarray:
-        return x.permute(0, 2, 3, 1).cpu().numpy()
-
-    faces = pictures(means[0])
-    rebuilds = pictures(means[1]) if rebuild else np.zeros_like(faces)
-    has_mask = len(means) > 1 + rebuild
-    masks = list(means[-1][:, 0].cpu().numpy()) if has_mask else [None] * len(crops)
+    means = [as_pictures(x.float() / len(views)) for x in sums]
+    faces = means[0]
+    rebuilds = means[1] if rebuild else np.zeros_like(faces)
+    masks = list(means[-1][..., 0]) if len(means) > len(sides) else [None] * len(crops)
     return [_Painting(*three) for three in zip(faces, rebuilds, masks, strict=True)]

@@ -15,7 +15,7 @@ from ..faces.embed import Metric
 from ..faces.extract import wanted_person
 from ..faces.pack import FacePack, FoundFace
 from ..faces.tracks import Tracker, is_sure, overlap
-from ..training.runs import TrainedRun
+from ..runs.trained import TrainedRun
 from .journal import Sighting
 from .sides import shown_facts
 

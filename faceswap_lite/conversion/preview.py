@@ -18,8 +18,8 @@ from ..media.images import write_image
 from ..media.marks import SyntheticMark
 from ..media.reading import open_clip
 from ..outputs import claim, refuse_inputs
-from ..training.hardware import pick_device
-from ..training.runs import TrainedRun
+from ..runs.hardware import pick_device
+from ..runs.trained import TrainedRun
 from .casting import CastPlan, cast_clip
 from .composite import composite_frames
 from .convert import config_for, given_masks

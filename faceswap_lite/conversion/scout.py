@@ -30,7 +30,7 @@ from ..faces.tracks import thumbnail
 from ..media.clips import Frame
 from ..media.reading import open_clip
 from ..outputs import job_id, whole_file
-from ..training.runs import TrainedRun
+from ..runs.trained import TrainedRun
 from .journal import (
     Journal,
     JournalEnd,
@@ -71,8 +71,8 @@ def build_run_packs(
     count = min(_MOST_FINDERS, os.cpu_count() or 1) if count is None else count
     return [
         build_pack(
-            run.facts.detector,
-            run.facts.landmarks_pack,
+            run.manifest.detector,
+            run.manifest.landmarks_pack,
             shown_facts(run, config).embedder or "none",
             min_face_px=extract.min_face_px,
             max_side_px=extract.max_side_px,
@@ -135,8 +135,8 @@ def known_faces(
     for record in (face.record for face in faces):
         fits = (
             record.clip_fingerprint == fingerprint
-            and record.landmarks_pack == run.facts.landmarks_pack
-            and record.detector == run.facts.detector
+            and record.landmarks_pack == run.manifest.landmarks_pack
+            and record.detector == run.manifest.detector
             and record.embedder == facts.embedder
         )
         if fits:

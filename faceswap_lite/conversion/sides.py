@@ -2,7 +2,8 @@
 
 from ..config import ConvertConfig
 from ..models.autoencoder import Side
-from ..training.runs import IdentityFacts, TrainedRun
+from ..runs.manifest import IdentityFacts
+from ..runs.trained import TrainedRun
 
 
 def painted_side(config: ConvertConfig) -> Side:
@@ -17,9 +18,9 @@ def shown_side(config: ConvertConfig) -> Side:
 
 def shown_facts(run: TrainedRun, config: ConvertConfig) -> IdentityFacts:
     """The face set of the person in the clip."""
-    return run.facts.target if shown_side(config) == "target" else run.facts.source
+    return run.manifest.target if shown_side(config) == "target" else run.manifest.source
 
 
 def painted_facts(run: TrainedRun, config: ConvertConfig) -> IdentityFacts:
     """The face set of the person whose face is painted."""
-    return run.facts.source if painted_side(config) == "source" else run.facts.target
+    return run.manifest.source if painted_side(config) == "source" else run.manifest.target

@@ -149,7 +149,7 @@ _BY_ANGLE = ("face", "faces")
 # Tolerances: with the landmark mesh, faces of rendered actors scatter around the truth by 2.4
 # degrees of yaw, 1 to 2 of pitch, 0.01 to 0.04 of the mouth, 0.04 to 0.08 of the eyes (standard
 # deviations). Yaw: with 1 degree too much is flagged that the source does show, with 2 too little
-# of what it does not (scripts/bench_coverage.py). Hair in a mask moves the light by hundredths.
+# of what it does not (benchmarks/coverage_gaps.py). Hair in a mask moves the light by hundredths.
 KINDS: dict[str, Kind] = {
     "yaw_deg": Kind(
         "yaw", "° (right +)", 5.0, 1.5, (-90.0, 90.0),

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from .. import __version__
-from ..actors.clip import load_true_landmarks
 from ..config import ConvertConfig
 from ..conversion.casting import CastPlan, Placement, cast_clip
 from ..conversion.convert import UNSEEN_SETTINGS, config_for
@@ -26,17 +25,18 @@ from ..curation.coverage import FIVE_WEIGHT, KINDS, Attributes, attributes_of, c
 from ..errors import FaceswapError
 from ..faces.align import LandmarksPack
 from ..faces.pose import estimate_pose, eye_opening, mouth_opening
-from ..latent.known import KnownFaces, known_faces, spread_evenly
 from ..latent.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
 from ..media.clips import Frame, clip_fingerprint
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
 from ..media.reading import open_clip
+from ..media.truth import load_true_landmarks
 from ..metrics.pictures import as_bytes
 from ..models.autoencoder import Side
 from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
-from ..training.hardware import pick_device
-from ..training.runs import TrainedRun
+from ..runs.hardware import pick_device
+from ..runs.known import KnownFaces, known_faces, spread_evenly
+from ..runs.trained import TrainedRun
 from .trust import Trust, TrustScores, fit_trust
 
 MOST_FRAMES = 2000
@@ -157,7 +157,7 @@ def check_clip(
         say(f"warning: {clip.name}: {problem}")
     scores = trust.judge(run, looked.crops, looked.masks)
     shown = clip_attributes(
-        looked.placements, run.facts.landmarks_pack, light_of(looked.crops, looked.masks),
+        looked.placements, run.manifest.landmarks_pack, light_of(looked.crops, looked.masks),
         load_true_landmarks(clip) if clip.is_file() else None,
     )  # fmt: skip
     outside = []

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..actors.clip import load_truth
 from ..config import EvaluateConfig
 from ..conversion.convert import UNSEEN_SETTINGS
 from ..errors import FaceswapError, UsageError
 from ..faces.face_set import open_face_set
 from ..media.clips import clip_fingerprint
 from ..media.reading import open_clip
+from ..media.truth import load_truth
 from ..metrics.perceptual import lpips_files
 from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
-from ..training.runs import describe_identity
+from ..runs.manifest import describe_identity
 from .explain import Background
 from .measures import METRICS, difference_json, differences, plain
 from .page import write_report_page
@@ -177,7 +177,7 @@ def _told_apart(paths: Sequence[Path]) -> list[str]:
 
 def _describe_run(contender: Contender, name: str, background: Background) -> dict[str, Any]:
     run, model = contender.run, contender.run.config.model
-    sides = {"source": run.facts.source, "target": run.facts.target}
+    sides = {"source": run.manifest.source, "target": run.manifest.target}
     history = {
         name: [plain(value) if isinstance(value, float) else value for value in column.tolist()]
         for name, column in vars(background.history).items()

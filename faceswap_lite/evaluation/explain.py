@@ -14,14 +14,15 @@ from ..curation.coverage import Attributes, Coverage, coverage
 from ..errors import FaceswapError
 from ..faces.embed import Embedder, build_embedder
 from ..faces.extract import one_opencv_thread
-from ..latent.known import KnownFaces, known_faces, rebuild, spread_evenly
 from ..latent.readings import Reader, Readings, joined
 from ..metrics.distributions import spearman
 from ..metrics.intervals import Interval, block_length, draw_blocks, interval
 from ..metrics.pictures import psnr_db
 from ..models.autoencoder import SIDES, Side
-from ..training.history import History, read_history
-from ..training.runs import TrainedRun
+from ..models.crops import rebuild
+from ..runs.known import KnownFaces, known_faces, spread_evenly
+from ..runs.log import History, read_history
+from ..runs.trained import TrainedRun
 from .bias import AttributeBias, attribute_bias
 from .check import clip_attributes, find_outside, known_attributes, light_of, pick_worst
 from .held_back import held_back
@@ -121,7 +122,7 @@ def explain(
     rng = np.random.default_rng(seed)
     run = background.run
     shown = clip_attributes(
-        faces.placements, run.facts.landmarks_pack, light_of(faces.crops, faces.masks), truth
+        faces.placements, run.manifest.landmarks_pack, light_of(faces.crops, faces.masks), truth
     )
     seen = {
         side: known_attributes(known)
@@ -173,7 +174,7 @@ def _rebuilt_db(run: TrainedRun, known: Mapping[Side, KnownFaces]) -> dict[Side,
         if not len(faces):
             continue
         some = spread_evenly(len(faces), JUDGED_FACES)
-        rebuilt = rebuild(run, faces.crops[some], side)
+        rebuilt = rebuild(run.model, faces.crops[some], side)
         trios = zip(rebuilt, faces.crops[some], faces.masks[some], strict=True)
         values = np.array([psnr_db(*trio) for trio in trios])
         if np.isfinite(values).any():
@@ -216,7 +217,7 @@ def _remember(
         faces.crops,
         faces.masks,
         None if of_shown is None else ~of_shown.outside,
-        None if embedder is None else crop_embedder(embedder, background.run.facts.coverage),
+        None if embedder is None else crop_embedder(embedder, background.run.manifest.coverage),
         "cosine" if embedder is None else embedder.metric,
         others=others,
         rng=rng,

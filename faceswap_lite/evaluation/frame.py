@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ..actors.clip import ActorTruth
 from ..config import ConvertConfig
 from ..conversion.blend import Layer
 from ..conversion.composite import Composite, composite
@@ -17,10 +16,11 @@ from ..faces.pack import DEFAULT_MIN_SCORE, FacePack, as_uint8
 from ..faces.pose import estimate_pose, eye_opening, mouth_opening
 from ..latent.readings import READ_PX, Reader
 from ..media.clips import Frame
+from ..media.truth import ClipTruth
 from ..metrics.faces import landmark_nme
 from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
-from ..training.runs import TrainedRun
+from ..runs.trained import TrainedRun
 from .judge import Judge
 
 # Room around the face in which it is compared over time, pixels: how far a flow may look.
@@ -86,7 +86,7 @@ def measure_frame(
     run: TrainedRun,
     convert: ConvertConfig,
     tools: Instruments,
-    truth: ActorTruth | None,
+    truth: ClipTruth | None,
 ) -> Row:
     """All that can be measured of a frame. `before`: the one before it, for what moves."""
     row: Row = {"found": float(moment.face is not None)}
@@ -120,7 +120,7 @@ def _rebuilding(face: PaintedFace, tools: Instruments) -> Row:
 def _likeness(moment: Moment, run: TrainedRun, tools: Instruments) -> Row:
     """Is a face found where one was painted, and whose is it?"""
     assert moment.face is not None
-    name = run.facts.landmarks_pack
+    name = run.manifest.landmarks_pack
     five = five_points(moment.face.placement.landmarks, name)
     distance = float(np.linalg.norm(five[1] - five[0]))
     found = _nearest(tools.pack.detector(moment.shown, DEFAULT_MIN_SCORE), five, distance)
@@ -148,7 +148,9 @@ def _points(moment: Moment, run: TrainedRun, tools: Instruments) -> Row:
     """Pose, expression and sharpness of the swap and of the target, read in one view of both."""
     face = moment.face
     assert face is not None
-    matrix = align(face.placement.landmarks, run.facts.landmarks_pack, run.facts.coverage, READ_PX)
+    matrix = align(
+        face.placement.landmarks, run.manifest.landmarks_pack, run.manifest.coverage, READ_PX
+    )
     shown, target = (cut_crop(image, matrix, READ_PX) for image in (moment.shown, moment.target))
     swap_points, points = (tools.reader.landmarks(crop) for crop in (shown, target))
     size = run.config.model.size
@@ -234,7 +236,7 @@ def _against_truth(
     run: TrainedRun,
     convert: ConvertConfig,
     tools: Instruments,
-    truth: ActorTruth,
+    truth: ClipTruth,
 ) -> Row:
     """Against the true swap. A frame whose face was missed is measured as it stayed."""
     assert moment.twin_raw is not None and moment.twin_matched is not None
@@ -253,7 +255,9 @@ def _against_truth(
     }
     if face is None:
         return row
-    matrix = align(face.placement.landmarks, run.facts.landmarks_pack, run.facts.coverage, READ_PX)
+    matrix = align(
+        face.placement.landmarks, run.manifest.landmarks_pack, run.manifest.coverage, READ_PX
+    )
     crops = [cut_crop(as_uint8(image), matrix, READ_PX) for image in (moment.shown, matched)]
     row["truth_sharpness"] = sharpness_ratio(*crops)
     points, true_points = (tools.reader.landmarks(crop) for crop in crops)

@@ -15,9 +15,9 @@ from ..faces.align import five_points
 from ..faces.embed import Embedder, build_embedder, embedding_distance
 from ..faces.face_set import FaceSet, StoredFace, open_face_set
 from ..faces.geometry import transform_points
-from ..latent.known import spread_evenly
 from ..media.images import read_image
-from ..training.runs import IdentityFacts
+from ..runs.known import spread_evenly
+from ..runs.manifest import IdentityFacts
 
 # Best judges first; the one that built the sets is passed over.
 JUDGES = ("dlib", "facenet", "mobilefacenet")

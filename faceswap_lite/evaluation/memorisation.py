@@ -27,10 +27,11 @@ from PIL import Image, ImageDraw, ImageFont
 from ..faces.align import CANONICAL_FIVE, COVERAGES, canonical_to_crop
 from ..faces.embed import Embedder, Metric
 from ..faces.geometry import transform_points
-from ..latent.known import KnownFaces, decode, encode, spread_evenly
 from ..latent.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
 from ..metrics.pictures import as_bytes
-from ..training.runs import TrainedRun
+from ..models.crops import decode, encode
+from ..runs.known import KnownFaces, spread_evenly
+from ..runs.trained import TrainedRun
 
 PLAIN_PX = 64
 """Larger crops are compared at this size, area-averaged."""
@@ -238,12 +239,12 @@ def memorisation(
     truth_to_seen = l1_distances(true, have).min(1)
 
     some = spread_evenly(len(seen), _REBUILT_FACES)
-    rebuilt = decode(run, seen.codes[some], known.side)
+    rebuilt = decode(run.model, seen.codes[some], known.side)
     coarse_out, coarse_true, coarse_have, coarse_rebuilt = (
         _pixels(p, inside, NOVELTY_PX) for p in (outputs, crops, seen.crops, rebuilt)
     )
 
-    codes = encode(run, outputs)
+    codes = encode(run.model, outputs)
     code_gaps = vector_distances(codes, seen.codes, "euclidean")
 
     by_embedding = np.full(len(outputs), -1)
@@ -329,8 +330,8 @@ def _interpolate(
     rng: np.random.Generator,
 ) -> Interpolation:
     first, second = (rng.integers(len(seen), size=_PAIRS) for _ in range(2))
-    midpoints = decode(run, (seen.codes[first] + seen.codes[second]) / 2, seen.side)
-    ends = decode(run, seen.codes[np.concatenate([first, second])], seen.side)
+    midpoints = decode(run.model, (seen.codes[first] + seen.codes[second]) / 2, seen.side)
+    ends = decode(run.model, seen.codes[np.concatenate([first, second])], seen.side)
     middle = _pixels(midpoints, inside, PLAIN_PX)
     same = None
     if embed is not None and vectors is not None:

@@ -7,7 +7,7 @@ whose error is known: the run's held-out faces, and the same ones disturbed.
 
 Codes alone are blind to light: a darkened face's code shrinks toward the middle of all codes, and
 lies nearer to seen ones than many a good face's. Its picture does not. Beside the picture's
-distance the code's got no weight on any of four real sides (scripts/bench_trust.py): it is kept as
+distance the code's got no weight on any of four real sides (benchmarks/trust.py): it is kept as
 a figure, and for models whose codes say more.
 """
 
@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy.optimize import isotonic_regression, nnls
 
-from ..conversion.views import View, see, unsee
 from ..errors import FaceswapError
 from ..latent.counterfactual import principal_axes
-from ..latent.known import KnownFaces, spread_evenly
 from ..metrics.pictures import as_float
 from ..models.autoencoder import Side
-from ..training.runs import TrainedRun
+from ..models.crops import AT_ONCE, answers, as_pictures, as_pixels
+from ..models.views import View
+from ..runs.known import KnownFaces, spread_evenly
+from ..runs.trained import TrainedRun
 
 SIGNS = ("distance", "look_distance", "view_spread")
 
@@ -48,7 +48,6 @@ _FLOOR = 0.1
 _PLAIN_FACES, _DISTURBED_FACES = 60, 10
 # Of the fit: the plain faces, against one kind of disturbance.
 _PLAIN_WEIGHT = 5.0
-_AT_ONCE = 32
 
 Pictures = UInt8[np.ndarray, "n s s 3"]
 Masks = UInt8[np.ndarray, "n s s"] | Float[np.ndarray, "n s s"]
@@ -129,8 +128,8 @@ class Trust:
         """How far the run can be trusted on crops at the model's size."""
         # Part by part: of a long clip's faces, the answers alone would be many gigabytes.
         signs = []
-        for start in range(0, len(crops), _AT_ONCE):
-            some, inside = crops[start : start + _AT_ONCE], masks[start : start + _AT_ONCE]
+        for start in range(0, len(crops), AT_ONCE):
+            some, inside = crops[start : start + AT_ONCE], masks[start : start + AT_ONCE]
             signs.append(self._signs(some, look_from_all_sides(run, self.side, some, inside)))
         return self._scores(np.concatenate(signs))
 
@@ -288,26 +287,20 @@ def small_looks(crops: Pictures) -> Float[np.ndarray, "n l"]:
     return small[:, inner, inner].reshape(len(crops), -1) / 255.0
 
 
-@torch.no_grad()
 def look_from_all_sides(run: TrainedRun, side: Side, crops: Pictures, masks: Masks) -> Answers:
     """What the run answers to faces, and how much the answers change by moving them a pixel."""
     step = max(1, round(crops.shape[1] / 64))
     moves = [(0, 0), (step, step), (-step, -step), (step, -step), (-step, step)]
-    device = next(run.model.parameters()).device
+    views = [View(*move, False) for move in moves]
     codes, rebuilt, squares = [], [], []
-    for start in range(0, len(crops), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        pixels = torch.from_numpy(crops[part]).to(device).permute(0, 3, 1, 2).float() / 255
-        answers = []
-        for right_px, down_px in moves:
-            view = View(right_px, down_px, False)
-            code = run.model.encode(see(pixels, view))
-            painted = unsee(run.model.decode(code, side)[0].float(), view)
-            answers.append(painted.permute(0, 2, 3, 1).cpu().numpy())
-            if len(answers) == 1:
-                codes.append(code.float().cpu().numpy())
-        rebuilt.append(answers[0])
-        changes = [rms_inside(moved, answers[0], masks[part]) ** 2 for moved in answers[1:]]
+    for start in range(0, len(crops), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        given = answers(run.model, as_pixels(run.model, crops[part]), views, [side])
+        codes_of, painted = zip(*given, strict=True)
+        codes.append(codes_of[0].float().cpu().numpy())
+        looks = [as_pictures(faces[0][0].float()) for faces in painted]
+        rebuilt.append(looks[0])
+        changes = [rms_inside(moved, looks[0], masks[part]) ** 2 for moved in looks[1:]]
         squares.append(np.mean(changes, axis=0))
     return Answers(np.concatenate(codes), np.concatenate(rebuilt), np.sqrt(np.concatenate(squares)))
 

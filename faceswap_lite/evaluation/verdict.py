@@ -1,7 +1,7 @@
 """When to stop, and what holds a result back: one sentence with its evidence in it.
 
 Thresholds are stated once, below, with their reasons. None is fitted to the runs of
-scripts/study_verdict.py.
+benchmarks/study_verdict.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from ..curation.coverage import KINDS, Coverage
 from ..metrics.distributions import series_noise
 from ..metrics.intervals import Interval
 from ..models.autoencoder import SIDES, Side
-from ..training.history import History
+from ..runs.log import History
 
 Kind = Literal[
     "out_of_range", "data_limited", "over_fitting", "still_improving", "plateau", "too_early"

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
-from ..actors.clip import ActorTruth
 from ..config import ConvertConfig
 from ..conversion.casting import CastPlan
 from ..conversion.composite import composite_frames
@@ -21,7 +20,8 @@ from ..faces.extract import one_opencv_thread
 from ..faces.given_masks import GivenMasks
 from ..media.clips import Frame
 from ..media.reading import open_clip
-from ..training.runs import TrainedRun
+from ..media.truth import ClipTruth
+from ..runs.trained import TrainedRun
 from .frame import Instruments, Moment, Row, measure_frame
 from .keeper import ClipFaces, Glimpse, Keeper
 
@@ -66,7 +66,7 @@ def walk_clip(
     every: int = 1,
     converted: Path | None = None,
     masks: GivenMasks | None = None,
-    truth: ActorTruth | None = None,
+    truth: ClipTruth | None = None,
 ) -> Walked:
     """Measure every n-th frame of a clip, with its conversion and its twins beside it.
 
@@ -116,7 +116,7 @@ def _moments(
     every: int,
     converted: Path | None,
     masks: GivenMasks | None,
-    truth: ActorTruth | None,
+    truth: ClipTruth | None,
     problems: list[str],
 ) -> Iterator[Moment]:
     twins = (truth.twin.raw, truth.twin.matched) if truth and truth.twin else (None, None)

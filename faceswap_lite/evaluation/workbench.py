@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..actors.clip import ActorTruth, load_truth
 from ..config import ConvertConfig, EvaluateConfig
 from ..conversion.casting import cast_clip
 from ..conversion.convert import config_for, given_masks
@@ -20,9 +19,10 @@ from ..faces.face_set import open_face_set
 from ..faces.pack import FacePack
 from ..latent.readings import Reader
 from ..media.clips import clip_fingerprint, list_images
+from ..media.truth import ClipTruth, load_truth
 from ..metrics.perceptual import build_lpips
-from ..training.hardware import pick_device
-from ..training.runs import TrainedRun
+from ..runs.hardware import pick_device
+from ..runs.trained import TrainedRun
 from .explain import Background, explain, study_run
 from .frame import Instruments, Perceptual
 from .judge import Judge, build_judges
@@ -97,7 +97,7 @@ def set_up(
     return Workbench(
         contender=contender,
         packs=packs,
-        readers=[Reader(run.facts.coverage) for _ in packs],
+        readers=[Reader(run.manifest.coverage) for _ in packs],
         judges=judges,
         no_judge=no_judge,
         lpips=lpips,
@@ -180,7 +180,7 @@ def measure_clip(
         },
         "judge": judges[0].embedder.name if judges else None,
         # The true swap is this person's: it is one only if the run's source is the same.
-        "truth_twin": truth.twin.identity.name if truth and truth.twin else None,
+        "truth_twin": truth.twin.name if truth and truth.twin else None,
     }
     return Measured(result, _pictures(walked, series, explained.montage), series)
 
@@ -214,7 +214,7 @@ def _refused(config: EvaluateConfig, trained_on_it: bool) -> dict[str, str]:
     return refused
 
 
-def _reasons(bench: Workbench, truth: ActorTruth | None) -> dict[str, str]:
+def _reasons(bench: Workbench, truth: ClipTruth | None) -> dict[str, str]:
     """Why a figure may be missing, by its name or its group's."""
     nobody = bench.no_judge if truth is None else NO_IDENTITIES
     reasons = {"identity": nobody or "no face was found in the swap"}

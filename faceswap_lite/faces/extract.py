@@ -12,11 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..actors.clip import load_true_landmarks
 from ..config import ExtractConfig
 from ..errors import FaceswapError
 from ..media.clips import clip_fingerprint
 from ..media.images import read_image
+from ..media.truth import load_true_landmarks
 from ..outputs import claim, file_sha256, job_id, write_json
 from .candidates import Source, Wanted, corners
 from .embed import embedding_distance

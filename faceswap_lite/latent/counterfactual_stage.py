@@ -12,8 +12,10 @@ from ..faces.align import five_points
 from ..faces.embed import build_embedder, embedding_distance, likeness
 from ..metrics.pictures import as_bytes
 from ..models.autoencoder import SIDES, Side
+from ..models.crops import decode
 from ..outputs import found_job, job_id, refuse_inputs, write_json
-from ..training.runs import TrainedRun
+from ..runs.known import KnownFaces, known_faces, spread_evenly
+from ..runs.trained import TrainedRun
 from .counterfactual import (
     explained_shares,
     identity_accuracy,
@@ -33,7 +35,6 @@ from .job import (
     shown_value,
     write_sheet,
 )
-from .known import KnownFaces, decode, known_faces, spread_evenly
 from .readings import ATTRIBUTES, Reader
 from .sheets import Row
 from .study import MOST_READ, SWEEP_STEPS, SWEPT_FACES, Studied, straight_direction, study
@@ -89,7 +90,7 @@ def counterfactual(
         say(f"{out}: already done")
         return found_job(files[1])
     given = read_face(run, face)
-    reader = Reader(run.facts.coverage)
+    reader = Reader(run.manifest.coverage)
     known = known_faces(run, side, MOST_READ)
     studies = _studies(run, known, reader, say)
     if question != IDENTITY and (question not in studies or not studies[question].readable):
@@ -190,7 +191,7 @@ def _effects(
     for name, move in moves.items():
         both = np.concatenate([codes - move, codes + move])
         masks = np.tile(heldout.masks[places], (2, 1, 1))
-        read = getattr(reader(decode(run, both, known.side), masks), question)
+        read = getattr(reader(decode(run.model, both, known.side), masks), question)
         change = (read[len(codes) :] - read[: len(codes)]) / 2
         effects[name] = float(np.nanmean(change)) if np.isfinite(change).any() else float("nan")
     return effects
@@ -202,7 +203,7 @@ def _before_after(
     """The face at each of `SWEEP_STEPS` towards a higher answer; the middle one is unchanged."""
     towards = np.sign(tried.effect) if tried.effect else 1.0
     codes = given.code + SWEEP_STEPS[:, None] * towards * tried.move
-    return decode(run, codes, side)
+    return decode(run.model, codes, side)
 
 
 def _kept(
@@ -223,7 +224,7 @@ def _identity_distance(
     run: TrainedRun, a: np.ndarray, b: np.ndarray, reader: Reader
 ) -> float | None:
     """Between the faces' embeddings, 1 where two faces stop being one person; None without."""
-    name = run.facts.source.embedder
+    name = run.manifest.source.embedder
     points = [reader.landmarks(picture) for picture in (a, b)]
     if name is None or points[0] is None or points[1] is None:
         return None

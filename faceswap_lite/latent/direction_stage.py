@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 from ..errors import FaceswapError, UsageError
 from ..models.autoencoder import SIDES, Side
 from ..outputs import file_sha256, found_job, job_id, refuse_inputs, whole_file, write_json
-from ..training.runs import TrainedRun
+from ..runs.known import known_faces
+from ..runs.trained import TrainedRun
 from .directions import Direction, cross_validated_r2, pattern, sweep_codes
 from .job import (
     Say,
@@ -24,7 +25,6 @@ from .job import (
     shown_value,
     write_sheet,
 )
-from .known import known_faces
 from .readings import ATTRIBUTES, Reader
 from .sheets import Row
 from .study import (
@@ -65,7 +65,7 @@ def find_direction(
     if is_done(files, job, overwrite):
         say(f"{out}: already done")
         return found_job(files[1])
-    reader = Reader(run.facts.coverage)
+    reader = Reader(run.manifest.coverage)
     known = known_faces(run, side, MOST_READ)
     studied = study(run, known, reader(known.crops, known.masks), attribute, reader)
     say(f"{attribute} of {len(studied.known)} {side} faces read with {reader.pack}")
@@ -231,7 +231,7 @@ def sweep_direction(
             f"{direction}: moves codes of {found.line.size} numbers, those of {run.path} have "
             f"{given.code.size}; find it again"
         )
-    reader = Reader(run.facts.coverage)
+    reader = Reader(run.manifest.coverage)
     own = float(getattr(reader(given.crop[None], given.mask[None]), attribute)[0])
     # Of a face that cannot be read, the mean of the others is the best guess.
     value = 0.0 if facts["known_change"] else own if np.isfinite(own) else found.middle

@@ -11,11 +11,11 @@ from ..errors import UsageError
 from ..faces.align import COVERAGES
 from ..metrics.pictures import sharpness_ratio
 from ..models.autoencoder import Side
+from ..models.crops import decode
 from ..outputs import found_job, job_id, refuse_inputs, write_json
-from ..training.runs import TrainedRun
+from ..runs.trained import TrainedRun
 from .interpolate import lerp, path_errors, slerp
 from .job import Say, file_hash, is_done, json_number, read_face, sheet_files, write_sheet
-from .known import decode
 from .readings import ATTRIBUTES, Reader
 from .sheets import Row
 
@@ -58,15 +58,15 @@ def interpolate_faces(
     codes = [end.code for end in ends]
     walks: dict[str, np.ndarray] = {}
     if space in ("code", "both"):
-        walks["code"] = decode(run, lerp(codes[0], codes[1], steps), side)
+        walks["code"] = decode(run.model, lerp(codes[0], codes[1], steps), side)
         if arc:
-            walks["arc"] = decode(run, slerp(codes[0], codes[1], steps), side)
+            walks["arc"] = decode(run.model, slerp(codes[0], codes[1], steps), side)
     if space in ("pixel", "both"):
-        pictures = decode(run, np.stack(codes), side)
+        pictures = decode(run.model, np.stack(codes), side)
         walks["pixel"] = lerp(pictures[0], pictures[1], steps).astype(np.float32)
     masks = lerp(ends[0].mask / 255, ends[1].mask / 255, steps)
-    reader = Reader(run.facts.coverage)
-    rows = {name: _walk(reader, walk, masks, run.facts.coverage) for name, walk in walks.items()}
+    reader = Reader(run.manifest.coverage)
+    rows = {name: _walk(reader, walk, masks, run.manifest.coverage) for name, walk in walks.items()}
     middle = steps // 2
     report = {
         "job": job,

@@ -13,9 +13,9 @@ from ..faces.face_set import FaceSet, StoredFace
 from ..faces.records import read_record
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
+from ..models.crops import encode
 from ..outputs import claim, file_sha256, found_job
-from ..training.runs import TrainedRun
-from .known import encode
+from ..runs.trained import TrainedRun
 from .sheets import Row, face_sheet
 
 Say = Callable[[str], None]
@@ -43,16 +43,16 @@ def read_face(run: TrainedRun, path: Path) -> GivenFace:
     record = read_record(path)
     if record is None:
         raise FaceswapError(f"{path}: holds no face record; name a crop of a face set")
-    if record.coverage != run.facts.coverage:
+    if record.coverage != run.manifest.coverage:
         raise FaceswapError(
             f"{path}: shows coverage {record.coverage}, {run.path} was trained on "
-            f"{run.facts.coverage}; extract it again"
+            f"{run.manifest.coverage}; extract it again"
         )
     face = StoredFace(path, record)
     one = FaceSet(path.parent, [face], [], record.landmarks_pack, record.coverage, None)
     crops = one.crops(run.config.model.size, 0.0)
     masks = one.masks(run.config.model.size, 0.0)
-    return GivenFace(crops[0], masks[0], encode(run, crops)[0].astype(np.float64))
+    return GivenFace(crops[0], masks[0], encode(run.model, crops)[0].astype(np.float64))
 
 
 def sheet_files(out: Path, *others: str) -> list[Path]:

@@ -9,10 +9,11 @@ from skimage.color import lab2rgb, rgb2lab
 
 from ..errors import FaceswapError
 from ..models.autoencoder import Side
-from ..training.runs import TrainedRun
+from ..models.crops import decode, encode
+from ..runs.known import KnownFaces, spread_evenly
+from ..runs.trained import TrainedRun
 from .directions import Direction, bent_pattern, pattern, sweep_codes, sweep_figures
 from .job import json_number
-from .known import KnownFaces, decode, encode, spread_evenly
 from .readings import Reader, Readings
 
 SWEEP_STEPS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
@@ -59,7 +60,7 @@ def study(
     codes, values, readable = known.codes, plain, True
     if attribute in COLOR_CHANGES:
         faces = change_color(known.crops, attribute, _spread_changes(len(known), attribute))
-        codes = encode(run, faces)
+        codes = encode(run.model, faces)
         values = getattr(reader(faces, known.masks), attribute)
     elif np.isnan(plain).all():
         of_record = {"mouth": "mouth_opening", "eyes": "eye_opening"}.get(attribute)
@@ -167,7 +168,7 @@ def _sweep(
     steps: Float[np.ndarray, " k"],
 ) -> Sweep:  # fmt: skip
     count, wide = codes.shape[:2]
-    flat = decode(run, codes.reshape(count * wide, -1), side)
+    flat = decode(run.model, codes.reshape(count * wide, -1), side)
     read = getattr(reader(flat, np.repeat(masks, wide, 0)), attribute).reshape(count, wide)
     requested = steps * direction.deviation
     pictures = flat.reshape(count, wide, *flat.shape[1:])

@@ -1,29 +1,18 @@
 """Faces in memory, and which of them a step sees."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from types import MappingProxyType
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..config import TrainingConfig
-from ..errors import FaceswapError
-from ..faces.face_set import FaceSet, face_key
-from ..faces.given_masks import given_views, multiply_masks
 from ..models.autoencoder import SIDES, Side
 from .augment import Geometry, Views, draw_geometry, make_views
+from .loading import SideData
 from .recolor import jitter_hsv, transfer_colors
-from .split import FaceGroup, read_roles
-
-YAW_BIN_DEG = 10.0
-"""Width of the bins that pose balance counts faces in."""
-
-MOST_POSE_WEIGHT = 10.0
-"""No face is drawn this many times as often as one of the commonest pose: a lone profile is soon
-known by heart, and may be a mistake."""
 
 CACHED_PIXELS = 2**17
 """Of the faces that a CPU makes views of at a time."""
@@ -32,97 +21,10 @@ CACHED_PIXELS = 2**17
 PURPOSES = ("order", "geometry", "start", "transfer", "hsv")
 
 
-@dataclass(frozen=True)
-class SideData:
-    """One identity's faces: uint8 red, green, blue, mask, features; margin included."""
-
-    seen: UInt8[Tensor, "n 5 m m"]
-    heldout: UInt8[Tensor, "k 5 m m"]
-    side_with_margin: float
-    """The stored side in sides of the model's view."""
-    weights: Float[Tensor, " n"]
-    """How often each seen face is drawn, beside the others; on the CPU."""
-    since: Int[Tensor, " n"]
-    """The step at which each seen face joined the run; 0: there from the start; on the CPU."""
-    names: Sequence[str] = ()
-    """The files of the seen faces."""
-
-
-def load_pixels(faces: FaceSet, size: int) -> tuple[UInt8[Tensor, "n 5 m m"], float]:
-    """All faces as red, green, blue, mask, features, and the stored side in sides of the view.
-
-    Where a person drew a mask of a face, mask and features are cut by it.
-    """
-    margin = min(face.record.margin for face in faces.faces)
-    crops = faces.crops(size, margin)  # (n, m, m, 3)
-    extra = np.stack([faces.masks(size, margin), faces.features(size, margin)], -1)
-    for place, given in given_views(faces, size, margin).items():
-        # Features too: a hand before the mouth is not to be learned as one.
-        extra[place] = multiply_masks(extra[place], given[..., None])
-    pixels = torch.from_numpy(np.concatenate([crops, extra], -1)).permute(0, 3, 1, 2).contiguous()
-    return pixels, crops.shape[1] / size
-
-
-def load_side(
-    faces: FaceSet,
-    size: int,
-    config: TrainingConfig,
-    groups: Sequence[FaceGroup],
-    decided: Mapping[str, float] = MappingProxyType({}),
-) -> SideData:
-    """A face set decoded once, at the model's size plus margin, in the roles of `groups`.
-
-    `decided`: by their keys, the weights of faces that are to be drawn more or less often than
-    others; the balance of poses comes on top.
-    Raises: FaceswapError when too few faces are left to train on.
-    """
-    pixels, side_with_margin = load_pixels(faces, size)
-    known = read_roles(groups)
-    roles = [known[place] for place in faces.places()]
-    seen, heldout = (
-        [i for i, (role, _) in enumerate(roles) if role == wanted] for wanted in ("seen", "heldout")
-    )
-    if len(seen) < 2 or not heldout:
-        raise FaceswapError(
-            f"{faces.path}: {len(pixels)} faces leave {len(seen)} to train on and {len(heldout)} "
-            "held out; add faces, or lower training.heldout_share and training.heldout_gap"
-        )
-    poses = [faces.faces[i].record.pose for i in seen]
-    yaw = np.array([np.nan if pose is None else pose.yaw_deg for pose in poses])
-    known_weights = np.array([decided.get(face_key(faces.faces[i].record), 1.0) for i in seen])
-    weights = pose_weights(yaw, config.pose_balance) * known_weights / known_weights.mean()
-    return SideData(
-        seen=pixels[seen],
-        heldout=pixels[heldout],
-        side_with_margin=side_with_margin,
-        weights=torch.from_numpy(weights),
-        since=torch.tensor([roles[i][1] for i in seen]),
-        names=[faces.faces[i].path.name for i in seen],
-    )
-
-
 def side_batch(config: TrainingConfig, side: Side) -> int:
     """How many faces of this side a step sees; at least one."""
     of_source = min(max(1, round(2 * config.batch * config.source_share)), 2 * config.batch - 1)
     return of_source if side == "source" else 2 * config.batch - of_source
-
-
-def pose_weights(yaw_deg: Float[np.ndarray, " n"], strength: float) -> Float[np.ndarray, " n"]:
-    """How often to draw each face, mean 1, so that rare yaws catch up with common ones.
-
-    `strength` 0: all alike; 1: every bin of YAW_BIN_DEG as often as any other, within
-    MOST_POSE_WEIGHT. A face without a pose (NaN) weighs 1.
-    """
-    weights = np.ones(len(yaw_deg))
-    known = ~np.isnan(yaw_deg)
-    if not known.any():
-        return weights
-    bins = np.floor(yaw_deg[known] / YAW_BIN_DEG + 0.5)  # the middle one is about 0 degrees
-    _, places, counts = np.unique(bins, return_inverse=True, return_counts=True)
-    balanced = (1 / counts[places]) ** strength
-    balanced = np.minimum(balanced, MOST_POSE_WEIGHT * balanced.min())
-    weights[known] = balanced / balanced.mean()
-    return weights
 
 
 def ramp(since: Int[Tensor, " n"], step: int, steps: int) -> Float[Tensor, " n"]:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from ..config import Config
 from ..models.architectures import build_model, count_parameters
 from ..models.autoencoder import SIDES, Side
+from ..runs.hardware import build_fabric
 from .augment import Views
-from .batches import SideData, draw_views, side_batch
+from .batches import draw_views, side_batch
 from .ema import update_ema
-from .hardware import build_fabric
+from .loading import SideData
 from .optimizers import build_optimizer, keeps_average
 from .step import accumulate_gradient
 

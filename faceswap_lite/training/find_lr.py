@@ -22,11 +22,13 @@ from ..figures import Curve, write_line_figure
 from ..models.architectures import build_model
 from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from ..outputs import claim, found_job, job_id, write_json
-from .batches import SideData, draw_views, load_side
-from .hardware import pick_device, pick_precision
+from ..runs.hardware import pick_device, pick_precision
+from ..runs.manifest import RunManifest
+from .batches import draw_views
 from .initial import import_weights
+from .loading import SideData, load_side
 from .optimizers import build_optimizer
-from .runs import CURVE_FILE, SWEEP_FILE, RunFacts, describe_run
+from .resume import CURVE_FILE, SWEEP_FILE, describe_run
 from .step import accumulate_gradient, gradient_within_memory
 
 SMOOTHING = 0.9
@@ -153,16 +155,16 @@ def find_lr(
     Raises: FaceswapError when the sets do not go together, or `run` holds another test.
     """
     options, size = config.training, config.model.size
-    facts = describe_run(source, target, with_auto_rate(config))
-    job, found = sweep_job(facts), found_job(run / SWEEP_FILE)
+    manifest = describe_run(source, target, with_auto_rate(config))
+    job, found = sweep_job(manifest), found_job(run / SWEEP_FILE)
     if claim(run / SWEEP_FILE, job, found.get("job"), finished=True, overwrite=overwrite) == "done":
         say(f"{run / SWEEP_FILE}: already done")
         return float(found["rate"])
     if options.threads:
         torch.set_num_threads(options.threads)
     sides: dict[Side, SideData] = {
-        "source": load_side(source, size, options, facts.source.groups, facts.source.weights),
-        "target": load_side(target, size, options, facts.target.groups, facts.target.weights),
+        "source": load_side(source, size, options, manifest.source.groups, manifest.source.weights),
+        "target": load_side(target, size, options, manifest.target.groups, manifest.target.weights),
     }
     network = build_model(config.model, options.seed)
     for report in import_weights(network, config.init):
@@ -174,7 +176,7 @@ def find_lr(
 
 def rate_of_new_run(
     run: Path,
-    facts: RunFacts,
+    manifest: RunManifest,
     network: SwapAutoencoder,
     sides: dict[Side, SideData],
     config: Config,
@@ -183,7 +185,7 @@ def rate_of_new_run(
 
     Raises: FaceswapError when no rate lowered the loss.
     """
-    job, found = sweep_job(facts), found_job(run / SWEEP_FILE)
+    job, found = sweep_job(manifest), found_job(run / SWEEP_FILE)
     if found.get("job") == job:
         return float(found["rate"])
     sweep = range_test(network, sides, config)
@@ -197,10 +199,10 @@ def with_auto_rate(config: Config) -> Config:
     return config.model_copy(update={"training": training})
 
 
-def sweep_job(facts: RunFacts) -> str:
+def sweep_job(manifest: RunManifest) -> str:
     """The name of the test of a run with `lr: auto`. The faces count, not only their folders."""
-    faces = [facts.source.fingerprint, facts.target.fingerprint]
-    return job_id(run=facts.job, faces=faces)
+    faces = [manifest.source.fingerprint, manifest.target.fingerprint]
+    return job_id(run=manifest.job, faces=faces)
 
 
 def write_sweep(run: Path, sweep: Sweep, job: str) -> None:

@@ -12,8 +12,8 @@ from ..faces.extract import extract_faces
 from ..faces.face_set import FaceSet, open_face_set
 from ..figures import Curve, write_line_figure
 from ..outputs import write_json
+from ..runs.trained import TrainedRun, load_run
 from .loop import train
-from .runs import TrainedRun, load_run
 
 REPORT_FILE = "fit_report.json"
 FIGURE_FILE = "fit_report.png"
@@ -99,7 +99,7 @@ def fit_run(
     Raises: FaceswapError when the base cannot be loaded or its source's faces are gone.
     """
     old = load_run(base)
-    source = open_face_set(Path(old.facts.source.path), minimum=10)
+    source = open_face_set(Path(old.manifest.source.path), minimum=10)
     faces = _target_faces(old, target, run, config.extract, overwrite)
     fitted = _config_of(old, base, config)
     train(source, faces, run, fitted, overwrite=overwrite, say=say)
@@ -160,7 +160,7 @@ def _target_faces(
             # A folder of numbered pictures is a clip.
             if any(target.glob("*/*")):
                 raise
-    facts = old.facts
+    facts = old.manifest
     same = {
         "detector": facts.detector,
         "landmarks": facts.landmarks_pack,

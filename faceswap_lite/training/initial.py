@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..config import InitConfig
 from ..errors import FaceswapError
 from ..models.autoencoder import SwapAutoencoder
-from .runs import TrainedRun, load_run
+from ..runs.trained import TrainedRun, load_run
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def lineage_of(config: InitConfig, reports: list[PartReport]) -> list[dict[str, 
         return []
     base = load_run(Path(config.run))
     parts = [report.name for report in reports if report.loaded]
-    return [*base.facts.lineage, {**_name(base), "parts": parts}]
+    return [*base.manifest.lineage, {**_name(base), "parts": parts}]
 
 
 def frozen_parts(network: SwapAutoencoder, config: InitConfig) -> list[nn.Module]:

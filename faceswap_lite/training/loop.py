@@ -1,7 +1,6 @@
 """The training loop, read top to bottom."""
 
 import copy
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from typing import Any, TypeVar
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ..config import Config, TrainingConfig
@@ -27,10 +25,9 @@ from ..faces.given_masks import masks_line
 from ..media.images import write_image
 from ..models.architectures import build_model
 from ..models.autoencoder import SIDES, Side
-from ..outputs import write_text
-from .batches import SideData, draw_step, draw_views, load_side, side_batch
-from .checkpoints import (
+from ..runs.checkpoints import (
     Best,
+    PlateauState,
     RunState,
     as_state,
     checkpoint_facts,
@@ -39,19 +36,23 @@ from .checkpoints import (
     restore_optimizer,
     save_checkpoint,
 )
+from ..runs.hardware import build_fabric, memory_used
+from ..runs.log import RunLog
+from ..runs.manifest import RunManifest, write_run
+from .batches import draw_step, draw_views, side_batch
 from .ema import ema_decay, update_ema
 from .find_lr import rate_of_new_run
-from .hardware import build_fabric, memory_used
+from .heldout import heldout_losses
 from .initial import frozen_parts, import_weights, lineage_of
+from .loading import SideData, load_side
 from .optimizers import average_of, build_optimizer, keeps_average
 from .preview import preview_sheet
-from .runs import CURVE_FILE, RunFacts, TakenUp, describe_run, take_up, write_run
-from .schedules import SCHEDULES, PlateauState, next_plateau
+from .resume import CURVE_FILE, TakenUp, describe_run, take_up
+from .schedules import SCHEDULES, next_plateau
 from .step import (
     accumulate_gradient,
     everywhere,
     gradient_within_memory,
-    heldout_figures,
     refuse_nonfinite_loss,
     refuse_nonfinite_weights,
 )
@@ -96,26 +97,28 @@ def train(
     sets: dict[Side, FaceSet] = {"source": source, "target": target}
     taken: TakenUp | None = None
     if first:
-        facts = describe_run(source, target, config)
+        manifest = describe_run(source, target, config)
         why_stop = partial(_why_stop, options=options)
-        taken = take_up(run, facts, sets, config, why_stop=why_stop, overwrite=overwrite, say=say)
+        taken = take_up(
+            run, manifest, sets, config, why_stop=why_stop, overwrite=overwrite, say=say
+        )
     taken = _agreed(fabric, taken)
     assert taken is not None, "the first process has told the others"
-    start, facts = taken.start, taken.facts
+    start, manifest = taken.start, taken.manifest
     stored = {} if start is None else checkpoint_facts(run, start)
     state = RunState() if start is None else as_state(stored)
     if taken.action == "done":
         return TrainSummary(state.step, state.seconds, "already done")
     sides: dict[Side, SideData] = {
-        "source": load_side(source, size, options, facts.source.groups, facts.source.weights),
-        "target": load_side(target, size, options, facts.target.groups, facts.target.weights),
+        "source": load_side(source, size, options, manifest.source.groups, manifest.source.weights),
+        "target": load_side(target, size, options, manifest.target.groups, manifest.target.weights),
     }
     for name, faces in sets.items():
         if line := masks_line(faces):
             say(f"{name}: {line}")
     share = _share_of_batch(fabric, options)
     if start is None:
-        _say_what_curation_knows(sets, facts, say)
+        _say_what_curation_knows(sets, manifest, say)
 
     # Model and optimiser; fresh, from another run, or where this one stood.
     network = build_model(config.model, options.seed)
@@ -123,24 +126,24 @@ def train(
         imported = import_weights(network, config.init)
         for report in imported:
             say(report.line())
-        facts = facts.model_copy(update={"lineage": lineage_of(config.init, imported)})
+        manifest = manifest.model_copy(update={"lineage": lineage_of(config.init, imported)})
     frozen = frozen_parts(network, config.init)
     if first:
-        write_run(run, facts, config)
+        write_run(run, manifest, config)
     if fabric.device.type == "cuda":
         # Tensor cores want channels last; on CPUs it measured slower.
         network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).requires_grad_(False)
     if options.lr == "auto":
-        if facts.lr is None:
+        if manifest.lr is None:
             say(f"lr auto: a range test of up to {options.find_lr_steps} steps comes first")
-            named = rate_of_new_run(run, facts, network, sides, config) if first else None
+            named = rate_of_new_run(run, manifest, network, sides, config) if first else None
             # Kept: a resumed run goes on at the rate that it began with.
-            facts = facts.model_copy(update={"lr": _agreed(fabric, named)})
+            manifest = manifest.model_copy(update={"lr": _agreed(fabric, named)})
             if first:
-                write_run(run, facts, config)
-        say(f"rate {facts.lr:.1e}, named by a range test ({run / CURVE_FILE})")
-        options = options.model_copy(update={"lr": facts.lr})
+                write_run(run, manifest, config)
+        say(f"rate {manifest.lr:.1e}, named by a range test ({run / CURVE_FILE})")
+        options = options.model_copy(update={"lr": manifest.lr})
     bare_optimizer = build_optimizer(network, options)
     compiled: Any = torch.compile(network) if options.compile else network
     model, optimizer = fabric.setup(compiled, bare_optimizer)
@@ -161,14 +164,14 @@ def train(
         f"{config.model.architecture} {size} px on {fabric.device}, {fabric._precision.precision}"
         + (f", {fabric.world_size} processes" if fabric.world_size > 1 else "")
     )
-    if not facts.consent:
+    if not manifest.consent:
         say('no consent recorded: --set consent="who, when, to what"')
     if options.steps is None and options.minutes is None and options.patience is None:
         say("no --steps and no --minutes: training goes on until Ctrl-C, which saves")
 
     # The loop. A step depends on (seed, step) and the weights alone, so that a resumed run repeats
     # an uninterrupted one bit for bit on the same machine.
-    log = _Log(run, state.step) if first else None
+    log = RunLog(run, state.step) if first else None
     began, began_at, step = time.monotonic() - state.seconds, state, state.step
     parts, told_at = options.accumulate, state.seconds
     losses: dict[str, Any] = {}
@@ -180,7 +183,7 @@ def train(
         disable=None if first else True,
     )
     if log and step == 0:
-        log.write({"step": 0, **_heldout_losses(average, sides, size, options)}, state.seconds)
+        log.write({"step": 0, **heldout_losses(average, sides, size, options)}, state.seconds)
     with _stop_on_signal() as stopped, bar:
         while not (reason := _agreed(fabric, _why_stop(state, options))):
             # Draw this step's views of both sides.
@@ -248,7 +251,7 @@ def train(
                 shown |= {"mem": memory_used(fabric.device), **_time_left(state, options)}
                 bar.set_postfix(shown)
             if judge_here or stop_here:
-                losses = _agreed(fabric, _heldout_losses(average, sides, size, options))
+                losses = _agreed(fabric, heldout_losses(average, sides, size, options))
                 record, heldout = {"step": step, **losses}, losses["heldout"]
                 if judge_here:
                     if state.best is None or heldout < state.best.heldout:
@@ -281,7 +284,7 @@ def train(
                         average,
                         best_weights,
                         bare_optimizer,
-                        facts.lineage,
+                        manifest.lineage,
                         options.keep,
                     )
                 fabric.barrier()
@@ -297,12 +300,12 @@ def train(
 
 
 def _say_what_curation_knows(
-    sets: dict[Side, FaceSet], facts: RunFacts, say: Callable[[str], None]
+    sets: dict[Side, FaceSet], manifest: RunManifest, say: Callable[[str], None]
 ) -> None:
     """What the sets lack, and what was decided about their faces."""
     say_coverage(sets["source"], sets["target"], say)
     for side, faces in sets.items():
-        if weights := getattr(facts, side).weights:
+        if weights := getattr(manifest, side).weights:
             rare = sum(weight >= RARE for weight in weights.values())
             say(f"{side}: faces are drawn as curate weighed them, {rare} of them as rare ones")
         if pending := pending_rejections(faces):
@@ -322,15 +325,6 @@ def _why_stop(state: RunState, options: TrainingConfig) -> str:
         if since >= options.patience * options.heldout_every:
             return f"no better held-out loss than that of step {state.best.step}"
     return ""
-
-
-def _heldout_losses(
-    average: Any, sides: dict[Side, SideData], size: int, options: TrainingConfig
-) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    for side in SIDES:
-        figures |= heldout_figures(average, sides[side], size, options, side)
-    return {"heldout": sum(figures[f"heldout_{side}"] for side in SIDES), **figures}
 
 
 def _shown(losses: dict[str, Any]) -> str:
@@ -410,34 +404,6 @@ def _place(side: SideData, device: torch.device) -> SideData:
     if side.seen.nbytes + side.heldout.nbytes > free // 3:
         return side
     return replace(side, seen=side.seen.to(device), heldout=side.heldout.to(device))
-
-
-class _Log:
-    """The log in lines of JSON, and TensorBoard beside it."""
-
-    def __init__(self, run: Path, step: int) -> None:
-        path = run / "log.jsonl"
-        if path.exists():
-            # Lines after `step` are dropped: those steps will be done again.
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if line.endswith("}")]
-            kept = [line for line in kept if json.loads(line)["step"] <= step]
-            write_text(path, "".join(line + "\n" for line in kept))
-        self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
-
-    def write(self, record: dict[str, Any], seconds: float) -> None:
-        """One line, and its values on the board."""
-        self._file.write(json.dumps({**record, "seconds": round(seconds, 2)}) + "\n")
-        self._file.flush()
-        for name, value in record.items():
-            if name != "step" and value is not None:
-                self._board.add_scalar(name.replace("_", "/", 1), value, record["step"])
-
-    def close(self) -> None:
-        """Flush what is left."""
-        self._file.close()
-        self._board.close()
 
 
 @contextmanager

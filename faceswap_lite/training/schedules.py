@@ -5,9 +5,10 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..config import TrainingConfig
+from ..runs.checkpoints import PlateauState
 
 ONE_CYCLE_RISE = 0.3
 """Share of the steps in which a one-cycle rate rises."""
@@ -58,21 +59,6 @@ def one_cycle(step: int, config: TrainingConfig) -> float:
     if step < top:
         return _half_cosine(ONE_CYCLE_START, 1.0, step / top)
     return _half_cosine(1.0, ONE_CYCLE_END, min(1.0, (step - top) / (last - top)))
-
-
-@dataclass(frozen=True)
-class PlateauState:
-    """What `plateau` knows between two held-out losses. Plain numbers: it is saved as JSON."""
-
-    scale: float = 1.0
-    """Factor of the base rate."""
-    smoothed: float | None = None
-    best: float | None = None
-    """The lowest smoothed loss so far, None before the first."""
-    bad: int = 0
-    """Losses since the best one."""
-    cooldown: int = 0
-    """Losses that will not be judged yet."""
 
 
 def next_plateau(state: PlateauState, heldout: float, config: TrainingConfig) -> PlateauState:

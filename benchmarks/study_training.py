@@ -1,10 +1,10 @@
 """Studies of training on real clips and on actors: what docs/training.md reports.
 
-    python scripts/study_training.py fit   --media FOLDER   # fit-training against from-scratch
-    python scripts/study_training.py inter --media FOLDER   # liae's fit: its target's inter anew?
-    python scripts/study_training.py rates --media FOLDER   # range test, a grid of rates, EMA
-    python scripts/study_training.py best  --media FOLDER   # best checkpoint against the last
-    python scripts/study_training.py pose                   # pose balance on a skewed set
+    python benchmarks/study_training.py fit   --media FOLDER   # fit-training against from-scratch
+    python benchmarks/study_training.py inter --media FOLDER   # liae's fit: its target's inter anew?
+    python benchmarks/study_training.py rates --media FOLDER   # range test, a grid of rates, EMA
+    python benchmarks/study_training.py best  --media FOLDER   # best checkpoint against the last
+    python benchmarks/study_training.py pose                   # pose balance on a skewed set
 
 FOLDER holds the clips (…_train_*.mp4, …_eval_1.mp4). Runs are kept in workspace/studies, so that a
 study that was stopped goes on; each writes its figures as PNG and its numbers as JSON into --out.
@@ -27,13 +27,13 @@ from faceswap_lite.faces.face_set import FaceSet, open_face_set
 from faceswap_lite.figures import Curve, write_line_figure
 from faceswap_lite.models.autoencoder import SIDES, Side
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training.batches import SideData, load_pixels, load_side
-from faceswap_lite.training.checkpoints import load_into, load_weights
+from faceswap_lite.runs.checkpoints import load_into, load_weights
+from faceswap_lite.runs.trained import TrainedRun, load_run
 from faceswap_lite.training.find_lr import find_lr
 from faceswap_lite.training.fit import HeldoutCurve, fit_run
+from faceswap_lite.training.heldout import heldout_loss
+from faceswap_lite.training.loading import SideData, load_pixels, load_side
 from faceswap_lite.training.loop import train
-from faceswap_lite.training.runs import TrainedRun, load_run
-from faceswap_lite.training.step import heldout_loss
 
 WORK = Path("workspace/studies")
 GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -338,7 +338,7 @@ def own_loss(weights: TrainedRun, source: FaceSet, target: FaceSet) -> float:
     total = 0.0
     sets: dict[Side, FaceSet] = {"source": source, "target": target}
     for side, faces in sets.items():
-        data = load_side(faces, size, options, getattr(weights.facts, side).groups)
+        data = load_side(faces, size, options, getattr(weights.manifest, side).groups)
         total += heldout_loss(weights.model, data, size, options, side)
     return total
 

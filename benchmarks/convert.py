@@ -1,6 +1,6 @@
 """What compositing one face costs, without the network and the codecs, step by step.
 
-python scripts/bench_convert.py [--json FILE]
+python benchmarks/convert.py [--json FILE]
 """
 
 import argparse

@@ -14,7 +14,21 @@ from torch import Tensor, nn
 
 from ..errors import FaceswapError
 from ..outputs import file_sha256, read_json, whole_folder
-from .schedules import PlateauState
+
+
+@dataclass(frozen=True)
+class PlateauState:
+    """What `plateau` knows between two held-out losses. Plain numbers: it is saved as JSON."""
+
+    scale: float = 1.0
+    """Factor of the base rate."""
+    smoothed: float | None = None
+    best: float | None = None
+    """The lowest smoothed loss so far, None before the first."""
+    bad: int = 0
+    """Losses since the best one."""
+    cooldown: int = 0
+    """Losses that will not be judged yet."""
 
 
 @dataclass(frozen=True)

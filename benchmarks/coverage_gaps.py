@@ -1,6 +1,6 @@
 """How well coverage finds the target's frames that the source was never seen like, on actors.
 
-    python scripts/bench_coverage.py [--pairs 24] [--seed 1000]
+    python benchmarks/coverage_gaps.py [--pairs 24] [--seed 1000]
 
 Source clips turn little, target clips far; the renderer knows by how much. Outside: the true value
 of a target's frame is beyond the least or the greatest true value of its source's own frames.
@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faceswap_lite.actors.clip import load_truth, render_clip
+from faceswap_lite.actors.clip import load_performance, render_clip
 from faceswap_lite.config import ExtractConfig, RenderConfig
 from faceswap_lite.curation.coverage import Attributes, attributes_of, coverage
 from faceswap_lite.faces.extract import extract_faces
@@ -51,9 +51,9 @@ def see(clip: Path, config: RenderConfig) -> Seen:
     faces = clip.with_suffix("")
     extract_faces([clip], faces, ExtractConfig())
     records = [face.record for face in open_face_set(faces).faces]
-    truth = load_truth(clip)
-    assert truth is not None
-    states = [truth.states[record.frame_index] for record in records]
+    shown = load_performance(clip)
+    assert shown is not None
+    states = [shown.states[record.frame_index] for record in records]
     return Seen(
         config.frames,
         attributes_of(records),

@@ -1,4 +1,4 @@
-"""The run folder: what it was made from, and how others load what it learned."""
+"""What becomes of a run folder: start, go on, or refuse; told once."""
 
 import shutil
 from collections.abc import Callable
@@ -6,35 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
-
-from .. import __version__
-from ..config import Config, TrainingConfig, WeightsName, dump_config, load_config
-from ..curation.decisions import sampling_weights
+from ..config import Config, TrainingConfig, load_config
 from ..errors import FaceswapError
-from ..faces.align import COVERAGES, LandmarksPack
 from ..faces.face_set import FaceSet, face_key
-from ..faces.given_masks import masks_fingerprint
-from ..models.architectures import build_model
-from ..models.autoencoder import SIDES, Side, SwapAutoencoder
-from ..outputs import claim, file_sha256, job_id, read_json, write_json, write_text
-from .checkpoints import (
-    RunState,
-    as_state,
-    checkpoint_facts,
-    checkpoint_folder,
-    load_into,
-    load_weights,
-    newest_good,
-    remove_after,
+from ..models.autoencoder import SIDES, Side
+from ..outputs import claim, job_id, write_json
+from ..runs.checkpoints import RunState, as_state, checkpoint_facts, newest_good, remove_after
+from ..runs.manifest import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    IdentityFacts,
+    RunManifest,
+    describe_identity,
+    read_manifest,
 )
-from .split import FaceGroup, read_roles, share_out
-
-FACTS_FILE = "run.json"
-CONFIG_FILE = "config.yaml"
-CURVE_FILE, SWEEP_FILE = "find_lr.png", "find_lr.json"
+from ..runs.split import FaceGroup, read_roles, share_out
 
 # A resumed run may change these. Most say when to stop, look and save, not what is learned; the
 # last two are how a person steers a run under way: by ending the warp, and by adding faces.
@@ -44,104 +30,16 @@ FREE_ON_RESUME = (
     "late_ramp",
 )  # fmt: skip
 
+
 # But not the one that the run's schedule goes by.
 SCHEDULE_GOES_BY = {"cosine": {"steps"}, "one_cycle": {"steps"}, "plateau": {"heldout_every"}}
 
 
-class IdentityFacts(BaseModel):
-    """One side's face set, as training saw it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str
-    faces: int
-    fingerprint: str
-    clips: list[str]
-    """Fingerprints of the clips that the faces came from."""
-    embedder: str | None
-    centroid: list[float] | None
-    groups: list[FaceGroup] = []
-    """Which faces are seen and held out, and since when; those that have left included."""
-    weights: dict[str, float] = {}
-    """Faces, by their keys, that curate wants drawn more or less often than others (1)."""
-    masks: str = ""
-    """What changes with the masks that a person drew of these faces; empty: there are none."""
-
-    @property
-    def center(self) -> Float[np.ndarray, " d"] | None:
-        """The mean embedding of the set's faces, or None when the set has no embeddings."""
-        return None if self.centroid is None else np.array(self.centroid)
+CURVE_FILE, SWEEP_FILE = "find_lr.png", "find_lr.json"
 
 
-class RunFacts(BaseModel):
-    """What a run was made from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: int = 1
-    tool: str = f"faceswap_lite {__version__}"
-    job: str
-    landmarks_pack: LandmarksPack
-    detector: str
-    coverage: str
-    source: IdentityFacts
-    target: IdentityFacts
-    lineage: list[dict[str, Any]] = []
-    """The runs that the first weights came from, oldest first: see `initial.py`."""
-    lr: float | None = None
-    """The rate that a range test named for this run; None where the config has one."""
-    consent: str = ""
-    """Who agreed to this swap, when and to what."""
-
-    @field_validator("coverage")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        if name not in COVERAGES:
-            raise ValueError(f"unknown coverage {name}")
-        return name
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """A run loaded for use: `model` is in eval mode, on the CPU."""
-
-    path: Path
-    model: SwapAutoencoder
-    config: Config
-    facts: RunFacts
-    step: int
-    """Of the loaded weights."""
-    fingerprint: str
-    """16 hex digits of the loaded weights' sha256."""
-
-
-def describe_identity(faces: FaceSet) -> IdentityFacts:
-    """A face set's facts, with the mean of its embeddings."""
-    records = [face.record for face in faces.faces]
-    places = sorted(f"{r.clip_fingerprint} {r.frame_index} {r.track}" for r in records)
-    embeddings = faces.embeddings()
-    return IdentityFacts(
-        path=str(faces.path.resolve()),
-        faces=len(records),
-        fingerprint=job_id(places=places),
-        clips=sorted({r.clip_fingerprint for r in records}),
-        embedder=faces.embedder,
-        weights=_weights_of(faces),
-        masks=masks_fingerprint(faces),
-        centroid=None if embeddings is None else embeddings.mean(0).tolist(),
-    )
-
-
-def _weights_of(faces: FaceSet) -> dict[str, float]:
-    weights = sampling_weights(faces)
-    if weights is None:
-        return {}
-    pairs = zip(faces.faces, weights.tolist(), strict=True)
-    return {face_key(face.record): weight for face, weight in pairs if weight != 1}
-
-
-def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
-    """The facts of a run on these sets.
+def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifest:
+    """The manifest of a run on these sets.
 
     Raises: FaceswapError when the sets cannot be trained together.
     """
@@ -172,7 +70,7 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
         own = describe_identity(faces)
         clips = sorted({*own.clips, *(getattr(base, name).clips if base else [])})
         sides[name] = own.model_copy(update={"groups": groups, "clips": clips})
-    return RunFacts(
+    return RunManifest(
         job=job_id(
             source=sides["source"].path,
             target=sides["target"].path,
@@ -189,19 +87,19 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunFacts:
     )
 
 
-def _consent_of(base: RunFacts | None, source: IdentityFacts) -> str:
+def _consent_of(base: RunManifest | None, source: IdentityFacts) -> str:
     """The base's consent, as long as the face that is put on is still the same person's."""
     return base.consent if base is not None and base.source.path == source.path else ""
 
 
-def _base_facts(config: Config) -> RunFacts | None:
-    """The facts of the run that `config.init` names; a resumed run no longer needs it."""
-    if config.init.run is None or not (Path(config.init.run) / FACTS_FILE).is_file():
+def _base_facts(config: Config) -> RunManifest | None:
+    """The manifest of the run that `config.init` names; a resumed run no longer needs it."""
+    if config.init.run is None or not (Path(config.init.run) / MANIFEST_FILE).is_file():
         return None
-    return read_facts(Path(config.init.run))
+    return read_manifest(Path(config.init.run))
 
 
-def _known_groups(base: RunFacts | None, faces: FaceSet) -> list[FaceGroup]:
+def _known_groups(base: RunManifest | None, faces: FaceSet) -> list[FaceGroup]:
     """The roles that these faces' clips had in the base: its weights know what it has seen."""
     if base is None:
         return []
@@ -216,12 +114,12 @@ class TakenUp:
 
     action: Literal["start", "resume", "done"]
     start: int | None
-    facts: RunFacts
+    manifest: RunManifest
 
 
 def take_up(
     run: Path,
-    facts: RunFacts,
+    manifest: RunManifest,
     sets: dict[Side, FaceSet],
     config: Config,
     *,
@@ -233,7 +131,7 @@ def take_up(
 
     Raises: FaceswapError when it is another job's, or nothing of ours, or no checkpoint is good.
     """
-    found = read_facts(run) if (run / FACTS_FILE).is_file() else None
+    found = read_manifest(run) if (run / MANIFEST_FILE).is_file() else None
     start, problems = newest_good(run)
     if problems and start is None:
         raise FaceswapError(f"{run}: no checkpoint is good ({problems[0]}); or pass --overwrite")
@@ -242,36 +140,36 @@ def take_up(
     finished = start is not None and bool(why_stop(as_state(checkpoint_facts(run, start))))
     # A range test by itself is no run: training begins beside it.
     if run.is_dir() and {p.name for p in run.iterdir()} <= {CURVE_FILE, SWEEP_FILE}:
-        return TakenUp("start", None, facts)
+        return TakenUp("start", None, manifest)
     job = found.job if found else None
-    if found is not None and job != facts.job and not overwrite:
+    if found is not None and job != manifest.job and not overwrite:
         raise FaceswapError(
-            f"{run}: is a run of other settings ({_differences(run, found, facts, config)}); "
+            f"{run}: is a run of other settings ({_differences(run, found, manifest, config)}); "
             "choose another name, take the old settings, or pass --overwrite, which starts anew"
         )
-    action = claim(run, facts.job, job, finished=finished, overwrite=overwrite)
+    action = claim(run, manifest.job, job, finished=finished, overwrite=overwrite)
     if action == "start":
         if found is None and run.exists():
             raise FaceswapError(f"{run}: is not a run folder and not empty; choose another name")
         _clear(run)
-        return TakenUp("start", None, facts)
+        return TakenUp("start", None, manifest)
     if found is not None:
         # Given late, it counts all the same: for a run that is finished, too.
-        consent = config.consent.strip() or found.consent or facts.consent
+        consent = config.consent.strip() or found.consent or manifest.consent
         if action == "resume":
-            facts = carry_on(found, facts, sets, config.training, start or 0, say)
-            facts = facts.model_copy(update={"consent": consent})
+            manifest = carry_on(found, manifest, sets, config.training, start or 0, say)
+            manifest = manifest.model_copy(update={"consent": consent})
             remove_after(run, start)
         elif consent != found.consent:
-            facts = found.model_copy(update={"consent": consent})
-            write_json(run / FACTS_FILE, facts.model_dump())
-    return TakenUp(action, start, facts)
+            manifest = found.model_copy(update={"consent": consent})
+            write_json(run / MANIFEST_FILE, manifest.model_dump())
+    return TakenUp(action, start, manifest)
 
 
-def _differences(run: Path, found: RunFacts, facts: RunFacts, config: Config) -> str:
+def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: Config) -> str:
     """What a run's folder and a new call do not agree on, the first few."""
     pairs: list[tuple[str, Any, Any]] = [
-        (side, getattr(found, side).path, getattr(facts, side).path) for side in SIDES
+        (side, getattr(found, side).path, getattr(manifest, side).path) for side in SIDES
     ]
     before = load_config(run / CONFIG_FILE)
     for section in ("model", "init", "training"):
@@ -287,25 +185,25 @@ def _clear(run: Path) -> None:
     """Remove what an earlier run wrote into this folder, and nothing else."""
     for name in ("checkpoints", "previews", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("log.jsonl", "preview.png", CURVE_FILE, SWEEP_FILE, CONFIG_FILE, FACTS_FILE):
+    for name in ("log.jsonl", "preview.png", CURVE_FILE, SWEEP_FILE, CONFIG_FILE, MANIFEST_FILE):
         (run / name).unlink(missing_ok=True)
 
 
 def carry_on(
-    found: RunFacts,
-    facts: RunFacts,
+    found: RunManifest,
+    manifest: RunManifest,
     sets: dict[Side, FaceSet],
     config: TrainingConfig,
     step: int,
     say: Callable[[str], None],
-) -> RunFacts:
-    """The facts of a run resumed at `step`: today's, its own rate, all it ever learned from.
+) -> RunManifest:
+    """The manifest of a run resumed at `step`: today's, its own rate, all it ever learned from.
 
     Faces keep their roles; those that have joined since are shared out, and said.
     """
     sides: dict[str, IdentityFacts] = {}
     for name, faces in sets.items():
-        before, now = getattr(found, name), getattr(facts, name)
+        before, now = getattr(found, name), getattr(manifest, name)
         groups = share_out(before.groups, faces.places(), config, step)
         if before.fingerprint != now.fingerprint:
             joined, left, heldout = _count_changes(before, now, faces, groups)
@@ -329,7 +227,7 @@ def carry_on(
         joined_weights = {key: w for key, w in now.weights.items() if key in joined_keys}
         update = {"clips": clips, "groups": groups, "weights": before.weights | joined_weights}
         sides[name] = now.model_copy(update=update)
-    return facts.model_copy(update={**sides, "lineage": found.lineage, "lr": found.lr})
+    return manifest.model_copy(update={**sides, "lineage": found.lineage, "lr": found.lr})
 
 
 def _count_changes(
@@ -342,44 +240,3 @@ def _count_changes(
     joined = max(len(new), now.faces - before.faces)
     unseen = sum(roles[place][0] != "seen" for place in new)
     return joined, before.faces + joined - now.faces, unseen
-
-
-def write_run(run: Path, facts: RunFacts, config: Config) -> None:
-    """Write what a run is made from into its folder."""
-    run.mkdir(parents=True, exist_ok=True)
-    # The facts first: they are what makes the folder ours.
-    write_json(run / FACTS_FILE, facts.model_dump())
-    write_text(run / CONFIG_FILE, dump_config(config))
-
-
-def read_facts(run: Path) -> RunFacts:
-    """A run folder's facts. Raises: FaceswapError when it is not one."""
-    if not (run / FACTS_FILE).is_file():
-        raise FaceswapError(f"{run}: is not a run folder ({FACTS_FILE} is missing)")
-    try:
-        return RunFacts.model_validate(read_json(run / FACTS_FILE))
-    except ValidationError as error:
-        raise FaceswapError(
-            f"{run / FACTS_FILE}: was not written by this version ({error.error_count()} faults)"
-        ) from error
-
-
-def load_run(run: Path, weights: WeightsName = "best") -> TrainedRun:
-    """The newest good checkpoint of a run, with averaged weights.
-
-    Best: those of the lowest held-out loss so far; the last ones as long as there is none.
-    Raises: FaceswapError when the folder is no run, holds no good checkpoint, or its weights do
-    not fit its config.
-    """
-    facts = read_facts(run)
-    config = load_config(run / CONFIG_FILE)
-    step, problems = newest_good(run)
-    if step is None:
-        reason = problems[0] if problems else "it has no checkpoint yet; train it first"
-        raise FaceswapError(f"{run}: {reason}")
-    best = as_state(checkpoint_facts(run, step)).best
-    name, of_step = ("ema", step) if weights == "last" or best is None else ("best", best.step)
-    model = build_model(config.model)
-    file = checkpoint_folder(run, step) / f"{name}.safetensors"
-    load_into(model, load_weights(run, step, name), file)
-    return TrainedRun(run, model.eval(), config, facts, of_step, file_sha256(file)[:16])

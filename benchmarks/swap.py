@@ -1,10 +1,10 @@
 """What an eye would notice in a swap: seam, flicker, torn movement, softness, jitter, views, speed.
 
-    python scripts/bench_swap.py seam --run RUN --clip CLIP         # seam, flicker, warp, sharpness
-    python scripts/bench_swap.py seam --run RUN --clip CLIP --cast  # self-swap, known cast
-    python scripts/bench_swap.py jitter                             # still and moving actors
-    python scripts/bench_swap.py views --run RUN --clip CLIP        # what --views brings
-    python scripts/bench_swap.py speed --run RUN --clip CLIP        # stages alone and overlapped
+    python benchmarks/swap.py seam --run RUN --clip CLIP         # seam, flicker, warp, sharpness
+    python benchmarks/swap.py seam --run RUN --clip CLIP --cast  # self-swap, known cast
+    python benchmarks/swap.py jitter                             # still and moving actors
+    python benchmarks/swap.py views --run RUN --clip CLIP        # what --views brings
+    python benchmarks/swap.py speed --run RUN --clip CLIP        # stages alone and overlapped
 
 `--json FILE` also writes the figures. Options of `convert` are changed by --set, as everywhere.
 """
@@ -49,7 +49,7 @@ from faceswap_lite.metrics.screen import (
     warp_error,
 )
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training.runs import TrainedRun, load_run
+from faceswap_lite.runs.trained import TrainedRun, load_run
 
 # The band beside the mask's edge, for a crop of 128 px; it grows with the face.
 BAND = 4 / 128

@@ -1,6 +1,6 @@
 """Prints the renderer's speed on one core, and how well face detectors find the actors.
 
-    python scripts/bench_actors.py [--frames 60] [--size 256]
+    python benchmarks/actors.py [--frames 60] [--size 256]
 
 YuNet and the landmark mesh need FACESWAP_LITE_WEIGHTS; MTCNN comes with facenet-pytorch.
 """

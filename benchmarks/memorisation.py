@@ -1,6 +1,6 @@
 """Can a memory be told from a run that generalises? On real faces, at 64 px, on a CPU.
 
-    python scripts/bench_memorisation.py --sets SOURCE TARGET --clips SOURCE_CLIP TARGET_CLIP \\
+    python benchmarks/memorisation.py --sets SOURCE TARGET --clips SOURCE_CLIP TARGET_CLIP \\
         --run RUN --out memorisation.json
 
 Plants a memoriser of both sides: 20 faces of each set, spread evenly, with no augmentation at all.
@@ -38,12 +38,13 @@ from faceswap_lite.evaluation.memorisation import (
 from faceswap_lite.faces.embed import Embedder, build_embedder
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import FaceSet, open_face_set
-from faceswap_lite.latent.known import known_faces, rebuild
 from faceswap_lite.media.images import write_image
 from faceswap_lite.models.autoencoder import SIDES, Side
+from faceswap_lite.models.crops import rebuild
 from faceswap_lite.outputs import write_json
+from faceswap_lite.runs.known import known_faces
+from faceswap_lite.runs.trained import TrainedRun, load_run
 from faceswap_lite.training.loop import train
-from faceswap_lite.training.runs import TrainedRun, load_run
 
 # 20 are seen: of so few, two are held out and two lie between.
 PLANTED_FACES = 24
@@ -150,7 +151,7 @@ def measured(
     seen = known.only(known.seen)
     records = [[face.record for face in faces] for faces in (seen.faces, person.unseen.faces)]
     inside = ~coverage(*(attributes_of(r) for r in records)).outside
-    outputs = rebuild(run, crops, side)
+    outputs = rebuild(run.model, crops, side)
     started = time.perf_counter()
     found = memorisation(
         run,
@@ -159,7 +160,7 @@ def measured(
         crops,
         masks,
         inside,
-        crop_embedder(embedder, run.facts.coverage),
+        crop_embedder(embedder, run.manifest.coverage),
         embedder.metric,
         others=[p.faces.crops(size, 0.0) for p in people if p is not person],
         rng=np.random.default_rng(SEED),

@@ -4,19 +4,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, StoredFace, open_face_set
 from ..models.autoencoder import Side
-from ..training.runs import TrainedRun, describe_identity
-from ..training.split import read_roles, share_out
+from ..models.crops import encode
+from .manifest import describe_identity
+from .split import read_roles, share_out
+from .trained import TrainedRun
 
 MOST_FACES = 1000
 """Faces of a side that stand for all of them, spread evenly; more would only cost time."""
-
-_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFac
     were in training.
     Raises: FaceswapError when the face set is gone, or no longer the one that was trained on.
     """
-    facts = run.facts.source if side == "source" else run.facts.target
+    facts = run.manifest.source if side == "source" else run.manifest.target
     faces = open_face_set(Path(facts.path))
     if describe_identity(faces).fingerprint != facts.fingerprint:
         raise FaceswapError(f"{faces.path}: has changed since the run was trained on it")
@@ -74,46 +73,10 @@ def _known(
         seen=seen,
         crops=crops,
         masks=subset.masks(size, 0.0),
-        codes=encode(run, crops),
+        codes=encode(run.model, crops),
     )
 
 
 def spread_evenly(count: int, most: int) -> Int[np.ndarray, " n"]:
     """At most `most` of `count` places, rising and evenly spread, both ends among them."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(int)
-
-
-@torch.no_grad()
-def encode(
-    run: TrainedRun, crops: UInt8[np.ndarray, "n s s 3"] | Float[np.ndarray, "n s s 3"]
-) -> Float[np.ndarray, "n d"]:
-    """The codes of crops at the model's size; floats are in [0, 1]."""
-    device = next(run.model.parameters()).device
-    codes = []
-    for start in range(0, len(crops), _AT_ONCE):
-        part = crops[start : start + _AT_ONCE]
-        pixels = torch.from_numpy(part).to(device).permute(0, 3, 1, 2).float()
-        pixels = pixels / 255 if part.dtype == np.uint8 else pixels
-        codes.append(run.model.encode(pixels).float().cpu().numpy())
-    return np.concatenate(codes)
-
-
-@torch.no_grad()
-def decode(
-    run: TrainedRun, codes: Float[np.ndarray, "n d"], side: Side
-) -> Float[np.ndarray, "n s s 3"]:
-    """The pictures in [0, 1] that one side's decoder paints of codes."""
-    device = next(run.model.parameters()).device
-    pictures = []
-    for start in range(0, len(codes), _AT_ONCE):
-        part = torch.from_numpy(codes[start : start + _AT_ONCE].astype(np.float32)).to(device)
-        painted = run.model.decode(part, side)[0]
-        pictures.append(painted.float().permute(0, 2, 3, 1).cpu().numpy())
-    return np.concatenate(pictures)
-
-
-def rebuild(
-    run: TrainedRun, crops: UInt8[np.ndarray, "n s s 3"] | Float[np.ndarray, "n s s 3"], side: Side
-) -> Float[np.ndarray, "n s s 3"]:
-    """What one side's decoder makes of crops, in [0, 1]."""
-    return decode(run, encode(run, crops), side)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import FaceswapError
+from ..outputs import write_text
 
 LOG_FILE = "log.jsonl"
 
@@ -103,3 +105,31 @@ def _read_records(path: Path, text: str) -> list[dict[str, float]]:
             ) from None
         known[key] = numbers
     return [known[key] for key in sorted(known, key=lambda key: key[1])]
+
+
+class RunLog:
+    """The log in lines of JSON, and TensorBoard beside it."""
+
+    def __init__(self, run: Path, step: int) -> None:
+        path = run / "log.jsonl"
+        if path.exists():
+            # Lines after `step` are dropped: those steps will be done again.
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if line.endswith("}")]
+            kept = [line for line in kept if json.loads(line)["step"] <= step]
+            write_text(path, "".join(line + "\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+    def write(self, record: dict[str, Any], seconds: float) -> None:
+        """One line, and its values on the board."""
+        self._file.write(json.dumps({**record, "seconds": round(seconds, 2)}) + "\n")
+        self._file.flush()
+        for name, value in record.items():
+            if name != "step" and value is not None:
+                self._board.add_scalar(name.replace("_", "/", 1), value, record["step"])
+
+    def close(self) -> None:
+        """Flush what is left."""
+        self._file.close()
+        self._board.close()

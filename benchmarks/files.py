@@ -1,9 +1,9 @@
 """Conversions as files: what comes out of odd clips, how much memory it takes, what a kill costs.
 
-    python scripts/bench_files.py robust --run RUN --media ../shared/media
-    python scripts/bench_files.py memory --run RUN --clip CLIP
-    python scripts/bench_files.py kill --run RUN --clip CLIP --times 12
-    python scripts/bench_files.py windows --run RUN --clip CLIP
+    python benchmarks/files.py robust --run RUN --media ../shared/media
+    python benchmarks/files.py memory --run RUN --clip CLIP
+    python benchmarks/files.py kill --run RUN --clip CLIP --times 12
+    python benchmarks/files.py windows --run RUN --clip CLIP
 
 `robust` converts every odd clip and compares times, sound, size and shape of pixels with PyAV,
 without our reader. `memory` converts a 4K clip and looks at the process from outside. `kill` sends
@@ -44,7 +44,7 @@ from faceswap_lite.media.marks import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.sidecar import sidecar_path
 from faceswap_lite.outputs import read_json, write_json
-from faceswap_lite.training.runs import TrainedRun, load_run
+from faceswap_lite.runs.trained import TrainedRun, load_run
 
 FIGURES = Path(__file__).parent.parent / "docs" / "conversion" / "files.json"
 

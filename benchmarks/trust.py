@@ -1,6 +1,6 @@
 """How well a run knows, of faces it never saw, how badly it will rebuild them.
 
-    python scripts/bench_trust.py --run RUN --clip CLIP [--side target] [--run ...] [--out FILE]
+    python benchmarks/trust.py --run RUN --clip CLIP [--side target] [--run ...] [--out FILE]
 
 Each --run goes with the --clip and the --side (who is in the clip; target) of the same place. The
 clip must be unseen. The bars: a rank correlation of at least 0.5 between expected and true error;
@@ -23,12 +23,13 @@ from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.evaluation.trust import SIGNS, Trust, TrustScores, as_db, fit_trust, rms_inside
-from faceswap_lite.latent.known import known_faces, rebuild, spread_evenly
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.distributions import auroc, spearman
 from faceswap_lite.models.autoencoder import Side
+from faceswap_lite.models.crops import rebuild
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training.runs import TrainedRun, load_run
+from faceswap_lite.runs.known import known_faces, spread_evenly
+from faceswap_lite.runs.trained import TrainedRun, load_run
 
 LEAST_CORRELATION, LEAST_AREA, MOST_APART = 0.5, 0.95, 0.10
 FACES = 150
@@ -93,7 +94,7 @@ def clip_faces(run: TrainedRun, clip: Path, side: Side) -> tuple[np.ndarray, np.
 def judge(
     run: TrainedRun, trust: Trust, crops: np.ndarray, masks: np.ndarray
 ) -> tuple[TrustScores, np.ndarray]:
-    true = rms_inside(rebuild(run, crops, trust.side), crops / 255.0, masks)
+    true = rms_inside(rebuild(run.model, crops, trust.side), crops / 255.0, masks)
     return trust.judge(run, crops, masks), true
 
 

@@ -1,6 +1,6 @@
 """Process CPU seconds of a training step, one thread, and faces/s of the batch pipeline.
 
-    python scripts/bench_train.py --arch original --size 64 --batch 16
+    python benchmarks/train.py --arch original --size 64 --batch 16
 
 A step is what `train` does with a batch: forward, SSIM + MSE in a mask, backward, Adam, EMA.
 Beside it stands a plain one of the same net, as a tutorial would write it: mean absolute
@@ -23,8 +23,9 @@ from faceswap_lite.config import ModelConfig, TrainingConfig
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model, count_parameters
 from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
 from faceswap_lite.training.augment import Views
-from faceswap_lite.training.batches import SideData, draw_views, pose_weights
+from faceswap_lite.training.batches import draw_views
 from faceswap_lite.training.ema import update_ema
+from faceswap_lite.training.loading import SideData, pose_weights
 from faceswap_lite.training.losses import reconstruction_loss
 
 MARGIN = 1.3

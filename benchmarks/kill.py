@@ -1,6 +1,6 @@
 """Kill a training run at random moments; each time a loadable checkpoint must be there.
 
-    python scripts/bench_kill.py --source FACES --target FACES --kills 20
+    python benchmarks/kill.py --source FACES --target FACES --kills 20
 
 Runs the command line itself with a save every 2 steps, sends SIGKILL at a random moment after the
 first save, loads the newest checkpoint, and resumes. Ends with exit code 1 at the first failure.
@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from faceswap_lite.training.checkpoints import list_checkpoints, newest_good
-from faceswap_lite.training.runs import load_run
+from faceswap_lite.runs.checkpoints import list_checkpoints, newest_good
+from faceswap_lite.runs.trained import load_run
 
 
 def main() -> None:

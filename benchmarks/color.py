@@ -1,7 +1,7 @@
 """How well colour matching takes a known cast off, and matches two people; with milliseconds.
 
-    python scripts/bench_color.py --media ../shared/media
-    python scripts/bench_color.py --media ../shared/media --run RUN --clip CLIP
+    python benchmarks/color.py --media ../shared/media
+    python benchmarks/color.py --media ../shared/media --run RUN --clip CLIP
 
 Truth: real faces, blurred, with a gain, offset and gamma that jitter from frame to frame; the
 ideal output is the blurred face without them. Pairs: one person's blurred face in the place of
@@ -253,11 +253,11 @@ def swaps_of(run_path: Path, clip: Path) -> Iterator[Pair]:
     """Raw swaps of a trained run on a clip, at the model's size."""
     import torch
 
-    from faceswap_lite.training.runs import load_run
+    from faceswap_lite.runs.trained import load_run
 
     run = load_run(run_path)
-    size, coverage = run.config.model.size, run.facts.coverage
-    pack = build_pack(run.facts.detector, run.facts.landmarks_pack, "none")
+    size, coverage = run.config.model.size, run.manifest.coverage
+    pack = build_pack(run.manifest.detector, run.manifest.landmarks_pack, "none")
     crops = cut_clip(clip, pack, coverage, size, PAIRS, every=4)
     for face, mask in zip(crops.faces, crops.masks, strict=True):
         with torch.no_grad():

@@ -1,10 +1,10 @@
 """How well `curate` finds what does not belong, and what that is worth: injected outliers.
 
-    python scripts/bench_curation.py kinds  --media FOLDER   # precision and recall by kind
-    python scripts/bench_curation.py people --media FOLDER   # a look-alike; two people mixed
-    python scripts/bench_curation.py effect --media FOLDER   # training on polluted, curated, clean
-    python scripts/bench_curation.py keep   --media FOLDER   # the best 200 of 1,500
-    python scripts/bench_curation.py speed  --media FOLDER   # 5,000 faces: seconds and memory
+    python benchmarks/curation.py kinds  --media FOLDER   # precision and recall by kind
+    python benchmarks/curation.py people --media FOLDER   # a look-alike; two people mixed
+    python benchmarks/curation.py effect --media FOLDER   # training on polluted, curated, clean
+    python benchmarks/curation.py keep   --media FOLDER   # the best 200 of 1,500
+    python benchmarks/curation.py speed  --media FOLDER   # 5,000 faces: seconds and memory
 
 FOLDER holds the clips (…_train_*.mp4, …_eval_1.mp4, grid_raw/). Face sets and runs are kept in
 workspace/curation, so that what was done is not done twice. Outliers are made of genuine crops and
@@ -42,8 +42,8 @@ from faceswap_lite.faces.pack import FacePack, FoundFace, build_pack
 from faceswap_lite.faces.records import write_crop
 from faceswap_lite.media.clips import Frame
 from faceswap_lite.outputs import write_json
+from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.loop import train
-from faceswap_lite.training.runs import load_run
 
 WORK = Path("workspace/curation")
 KINDS = ("other person", "misaligned", "blurred", "occluded", "no face")

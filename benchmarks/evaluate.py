@@ -1,8 +1,8 @@
 """Does each metric see its own defect and no other? And what does evaluating cost?
 
-    python scripts/bench_evaluate.py planted --run RUN --clip CLIP     # real: on the run's own swap
-    python scripts/bench_evaluate.py planted --run RUN --clip ACTOR    # actor: on the true swap
-    python scripts/bench_evaluate.py speed --run RUN --clip CLIP
+    python benchmarks/evaluate.py planted --run RUN --clip CLIP     # real: on the run's own swap
+    python benchmarks/evaluate.py planted --run RUN --clip ACTOR    # actor: on the true swap
+    python benchmarks/evaluate.py speed --run RUN --clip CLIP
 
 `planted` damages a swap in one way at a time and measures each as `evaluate --converted` does. An
 actor's clip (`faceswap-lite render`) has a true swap beside it, which is the undamaged one there.
@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from faceswap_lite.actors.clip import load_truth
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.composite import composite_frames
@@ -31,8 +30,9 @@ from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.faces.pack import as_uint8
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.truth import load_truth
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training.runs import TrainedRun, load_run
+from faceswap_lite.runs.trained import TrainedRun, load_run
 
 SHOWN = (
     "identity_to_source", "identity_margin_positive", "yaw_correlation", "pose_error_deg",

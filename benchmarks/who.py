@@ -1,6 +1,6 @@
 """Is the named person swapped, and nobody else? On clips of several people, losslessly.
 
-    python scripts/bench_who.py --run RUN --media ../shared/media
+    python benchmarks/who.py --run RUN --media ../shared/media
 
 Each person of a clip is named in turn by a photo cut from one of its frames. A pass without
 swapping, written by the same lossless codec, says which pixels changed; where each person is in
@@ -26,7 +26,7 @@ from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training.runs import TrainedRun, load_run
+from faceswap_lite.runs.trained import TrainedRun, load_run
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def check(
     scouting = scout_clip(clip, clip_fingerprint(clip), run, packs, config, say=lambda line: None)
     plan = plan_cast(
         scouting,
-        run.facts.landmarks_pack,
+        run.manifest.landmarks_pack,
         whom(run, packs[0], config, photo),
         config,
         run.config.extract.sure_score,

@@ -1,6 +1,6 @@
 """How well attributes are told by codes and moved in them, on trained runs: the latent tools' bars.
 
-    python scripts/bench_latent.py RUN... [--side target] [--faces 400] [--out FILE]
+    python benchmarks/latent.py RUN... [--side target] [--faces 400] [--out FILE]
 
 For each run and side: blocked-CV R², and which share of a requested change (-2 to +2 deviations of
 held-out faces) comes out along the straight pattern, the bent one, and the ridge weights, which
@@ -25,12 +25,12 @@ from faceswap_lite.latent.directions import (
     weights_as_direction,
 )
 from faceswap_lite.latent.interpolate_stage import interpolate_faces
-from faceswap_lite.latent.known import KnownFaces, known_faces
 from faceswap_lite.latent.readings import Reader, Readings
 from faceswap_lite.latent.study import bent_direction, straight_direction, study, sweep, swept_faces
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.outputs import write_json
-from faceswap_lite.training.runs import TrainedRun, load_run
+from faceswap_lite.runs.known import KnownFaces, known_faces
+from faceswap_lite.runs.trained import TrainedRun, load_run
 
 MOVED = ("yaw_deg", "pitch_deg", "mouth", "eyes", "brightness")
 QUESTIONS = ("mouth", "identity")
@@ -92,7 +92,7 @@ def mean_of(rows: list[dict[str, Any]], walk: str, figure: str) -> float:
 
 
 def bench(run: TrainedRun, side: str, faces: int, folder: Path) -> dict[str, Any]:
-    reader = Reader(run.facts.coverage)
+    reader = Reader(run.manifest.coverage)
     known = known_faces(run, "source" if side == "source" else "target", faces)
     readings = reader(known.crops, known.masks)
     print(f"\n{run.path.name} (step {run.step}), {side}: {len(known)} faces, {reader.pack}")

@@ -1,6 +1,6 @@
 """Is the verdict right? Staged runs on rendered actors, whose fault is known beforehand.
 
-    python scripts/study_verdict.py [--work FOLDER] [--out docs/evaluation]
+    python benchmarks/study_verdict.py [--work FOLDER] [--out docs/evaluation]
 
 Stopped early; healthy; over-fitted (few faces, no augmentation); data-limited (the source never
 opens its mouth); and the healthy run on clips darkened to 15 % and turned beyond all that it was
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceswap_lite.actors.clip import render_clip, truth_path
+from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import Config, load_config
 from faceswap_lite.curation.coverage import attributes_of, coverage
 from faceswap_lite.evaluation.check import known_attributes, light_of
@@ -24,15 +24,16 @@ from faceswap_lite.evaluation.explain import Background, evidence_of, study_run
 from faceswap_lite.evaluation.verdict import Evidence, Kind, verdict
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
-from faceswap_lite.latent.known import rebuild
 from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.truth import truth_path
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.intervals import Interval
 from faceswap_lite.metrics.pictures import psnr_db
 from faceswap_lite.models.autoencoder import SIDES
+from faceswap_lite.models.crops import rebuild
 from faceswap_lite.outputs import write_json
+from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.loop import train
-from faceswap_lite.training.runs import load_run
 
 SOURCE, TARGET = "dara", "bruno"
 TAKES = {"source": 20, "target": 12}
@@ -181,7 +182,7 @@ def evidence_on(known: Background, clip: Path) -> Evidence:
     shown = attributes_of([face.record for face in faces.faces], light_of(crops, masks))
     covers = {side: coverage(known_attributes(known.known[side]), shown) for side in SIDES}
     assert known.trust is not None
-    pairs = zip(rebuild(run, crops, "target"), crops / 255, masks, strict=True)
+    pairs = zip(rebuild(run.model, crops, "target"), crops / 255, masks, strict=True)
     clip_db = Interval(float(np.mean([psnr_db(*pair) for pair in pairs])))
     return evidence_of(known, clip_db, covers, known.trust.judge(run, crops, masks))
 

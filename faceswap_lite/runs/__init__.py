@@ -1,0 +1,1 @@
+"""What a trained run is: manifest, checkpoints, log, split, hardware; loading it for use."""

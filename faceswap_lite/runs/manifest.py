@@ -1,0 +1,119 @@
+"""The run folder: what it was made from, and how others load what it learned."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from .. import __version__
+from ..config import Config, dump_config
+from ..curation.decisions import sampling_weights
+from ..errors import FaceswapError
+from ..faces.align import COVERAGES, LandmarksPack
+from ..faces.face_set import FaceSet, face_key
+from ..faces.given_masks import masks_fingerprint
+from ..outputs import job_id, read_json, write_json, write_text
+from .split import FaceGroup
+
+MANIFEST_FILE = "run.json"
+CONFIG_FILE = "config.yaml"
+
+
+class IdentityFacts(BaseModel):
+    """One side's face set, as training saw it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    faces: int
+    fingerprint: str
+    clips: list[str]
+    """Fingerprints of the clips that the faces came from."""
+    embedder: str | None
+    centroid: list[float] | None
+    groups: list[FaceGroup] = []
+    """Which faces are seen and held out, and since when; those that have left included."""
+    weights: dict[str, float] = {}
+    """Faces, by their keys, that curate wants drawn more or less often than others (1)."""
+    masks: str = ""
+    """What changes with the masks that a person drew of these faces; empty: there are none."""
+
+    @property
+    def center(self) -> Float[np.ndarray, " d"] | None:
+        """The mean embedding of the set's faces, or None when the set has no embeddings."""
+        return None if self.centroid is None else np.array(self.centroid)
+
+
+class RunManifest(BaseModel):
+    """What a run was made from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = 1
+    tool: str = f"faceswap_lite {__version__}"
+    job: str
+    landmarks_pack: LandmarksPack
+    detector: str
+    coverage: str
+    source: IdentityFacts
+    target: IdentityFacts
+    lineage: list[dict[str, Any]] = []
+    """The runs that the first weights came from, oldest first: see `initial.py`."""
+    lr: float | None = None
+    """The rate that a range test named for this run; None where the config has one."""
+    consent: str = ""
+    """Who agreed to this swap, when and to what."""
+
+    @field_validator("coverage")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in COVERAGES:
+            raise ValueError(f"unknown coverage {name}")
+        return name
+
+
+def describe_identity(faces: FaceSet) -> IdentityFacts:
+    """A face set's facts, with the mean of its embeddings."""
+    records = [face.record for face in faces.faces]
+    places = sorted(f"{r.clip_fingerprint} {r.frame_index} {r.track}" for r in records)
+    embeddings = faces.embeddings()
+    return IdentityFacts(
+        path=str(faces.path.resolve()),
+        faces=len(records),
+        fingerprint=job_id(places=places),
+        clips=sorted({r.clip_fingerprint for r in records}),
+        embedder=faces.embedder,
+        weights=_weights_of(faces),
+        masks=masks_fingerprint(faces),
+        centroid=None if embeddings is None else embeddings.mean(0).tolist(),
+    )
+
+
+def _weights_of(faces: FaceSet) -> dict[str, float]:
+    weights = sampling_weights(faces)
+    if weights is None:
+        return {}
+    pairs = zip(faces.faces, weights.tolist(), strict=True)
+    return {face_key(face.record): weight for face, weight in pairs if weight != 1}
+
+
+def write_run(run: Path, manifest: RunManifest, config: Config) -> None:
+    """Write what a run is made from into its folder."""
+    run.mkdir(parents=True, exist_ok=True)
+    # The manifest first: they are what makes the folder ours.
+    write_json(run / MANIFEST_FILE, manifest.model_dump())
+    write_text(run / CONFIG_FILE, dump_config(config))
+
+
+def read_manifest(run: Path) -> RunManifest:
+    """A run folder's manifest. Raises: FaceswapError when it is not one."""
+    if not (run / MANIFEST_FILE).is_file():
+        raise FaceswapError(f"{run}: is not a run folder ({MANIFEST_FILE} is missing)")
+    try:
+        return RunManifest.model_validate(read_json(run / MANIFEST_FILE))
+    except ValidationError as error:
+        raise FaceswapError(
+            f"{run / MANIFEST_FILE}: was not written by this version ({error.error_count()} faults)"
+        ) from error
