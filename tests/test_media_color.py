@@ -14,9 +14,10 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.reformatter import VideoReformatter
 
-from faceswap_lite.media import ClipWriter, open_clip
 from faceswap_lite.media.clips import ColorTags
 from faceswap_lite.media.color import frame_from_rgb, frame_to_rgb
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.writing import ClipWriter
 
 WIDTH, HEIGHT = 96, 64
 # Of an 8-bit level: of each channel's mean, and of a sample on average. Rounding 8 bits costs .25,
