@@ -23,14 +23,13 @@ from ..conversion.scout import build_run_packs
 from ..conversion.sides import painted_side, shown_side
 from ..curation.coverage import FIVE_WEIGHT, KINDS, Attributes, attributes_of, coverage
 from ..errors import FaceswapError
-from ..faces.align import LandmarksPack
-from ..faces.pose import estimate_pose, eye_opening, mouth_opening
-from ..latent.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
 from ..media.clips import Frame, clip_fingerprint
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
 from ..media.reading import open_clip
+from ..media.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
 from ..media.truth import load_true_landmarks
+from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
 from ..metrics.pictures import as_bytes
 from ..models.autoencoder import Side
 from ..outputs import claim, found_job, job_id, refuse_inputs, write_json

@@ -10,14 +10,13 @@ from ..config import ConvertConfig
 from ..conversion.blend import Layer
 from ..conversion.composite import Composite, composite
 from ..conversion.paint import PaintedFace, PaintedFrame
-from ..faces.align import align, cut_crop, five_points
+from ..faces.align import align, cut_crop
 from ..faces.detect import Detection
 from ..faces.pack import DEFAULT_MIN_SCORE, FacePack, as_uint8
-from ..faces.pose import estimate_pose, eye_opening, mouth_opening
-from ..latent.readings import READ_PX, Reader
+from ..faces.reading import READ_PX, Reader
 from ..media.clips import Frame
 from ..media.truth import ClipTruth
-from ..metrics.faces import landmark_nme
+from ..metrics.landmarks import estimate_pose, eye_opening, five_points, landmark_nme, mouth_opening
 from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
 from ..runs.trained import TrainedRun

@@ -24,10 +24,11 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from ..faces.align import CANONICAL_FIVE, COVERAGES, canonical_to_crop
+from ..faces.align import COVERAGES, canonical_to_crop
 from ..faces.embed import Embedder, Metric
-from ..faces.geometry import transform_points
-from ..latent.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
+from ..geometry import transform_points
+from ..media.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
+from ..metrics.landmarks import CANONICAL_FIVE
 from ..metrics.pictures import as_bytes
 from ..models.crops import decode, encode
 from ..runs.known import KnownFaces, spread_evenly
