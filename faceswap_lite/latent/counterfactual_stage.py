@@ -10,6 +10,7 @@ from jaxtyping import Float
 from ..errors import FaceswapError, UsageError
 from ..faces.embed import build_embedder, embedding_distance, likeness
 from ..faces.reading import ATTRIBUTES, Reader
+from ..metrics.distributions import principal_axes
 from ..metrics.landmarks import five_points
 from ..metrics.pictures import as_bytes
 from ..models.autoencoder import Side
@@ -17,13 +18,7 @@ from ..models.crops import decode
 from ..outputs import refuse_inputs
 from ..runs.known import KnownFaces, known_faces, spread_evenly
 from ..runs.trained import TrainedRun
-from .counterfactual import (
-    explained_shares,
-    identity_accuracy,
-    identity_logit,
-    one_deviation,
-    principal_axes,
-)
+from .counterfactual import explained_shares, identity_accuracy, identity_logit, one_deviation
 from .directions import chosen_penalty, ridge
 from .job import GivenFace, Row, Say, file_hash, json_number, read_face, sheet_job, shown_value
 from .study import MOST_READ, SWEEP_STEPS, SWEPT_FACES, Studied, straight_direction, study
