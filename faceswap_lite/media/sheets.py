@@ -17,11 +17,6 @@ Color = tuple[int, int, int]
 font_of_px = lru_cache(ImageFont.load_default)
 
 
-def cell(picture: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "c c 3"]:
-    """A picture at the size of a sheet's cell."""
-    return resized(picture, CELL_PX)
-
-
 class Sheet:
     """A dark picture of that size in pixels, to put cells and words on."""
 
@@ -31,7 +26,7 @@ class Sheet:
 
     def put(self, picture: UInt8[np.ndarray, "s s 3"], left: int, top: int) -> None:
         """A picture in a cell whose corner is there."""
-        self._sheet.paste(Image.fromarray(cell(picture)), (left, top))
+        self._sheet.paste(Image.fromarray(resized(picture, CELL_PX)), (left, top))
 
     def write(
         self, words: str, left: int, middle: float | int, size: int, color: Color = INK
