@@ -16,7 +16,6 @@ from faceswap_lite.config import ExtractConfig
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import extract as extract_module
 from faceswap_lite.faces import extraction as extraction_module
-from faceswap_lite.faces.align import CANONICAL_FIVE
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.embed import embedding_distance
 from faceswap_lite.faces.extract import ExtractSummary, extract_faces
@@ -24,6 +23,7 @@ from faceswap_lite.faces.face_set import HIDDEN_FOLDER, open_face_set
 from faceswap_lite.faces.landmarks import Five
 from faceswap_lite.faces.pack import FacePack
 from faceswap_lite.media.images import write_image
+from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 
 HEIGHT, WIDTH = 120, 200
 

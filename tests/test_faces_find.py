@@ -14,14 +14,14 @@ from faceswap_lite.actors.render import render_actor
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces import embed as embed_module
 from faceswap_lite.faces import weights as weights_module
-from faceswap_lite.faces.align import align, five_points
+from faceswap_lite.faces.align import align
 from faceswap_lite.faces.embed import build_embedder, embedding_distance
-from faceswap_lite.faces.geometry import similarity_scale
 from faceswap_lite.faces.pack import as_uint8, build_pack
-from faceswap_lite.faces.pose import estimate_pose, mouth_opening
 from faceswap_lite.faces.tracks import Tracker, is_cut, is_sure, overlap, thumbnail
+from faceswap_lite.geometry import similarity_scale
 from faceswap_lite.media.images import read_image
 from faceswap_lite.media.reading import open_clip
+from faceswap_lite.metrics.landmarks import estimate_pose, five_points, mouth_opening
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ..config import ConvertConfig
-from ..faces.align import LandmarksPack, five_points
 from ..faces.pack import FacePack, FoundFace
 from ..media.clips import clip_fingerprint
+from ..metrics.landmarks import LandmarksPack, five_points
 from ..runs.trained import TrainedRun
 from .people import Person, Track, join_tracks, pick_tracks, whom
 from .scout import Scouting, scout_clip

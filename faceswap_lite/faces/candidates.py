@@ -9,10 +9,10 @@ from jaxtyping import Float, UInt8
 
 from ..config import ExtractConfig
 from ..media.clips import Frame
-from .align import COVERAGES, LandmarksPack, align, cut_crop, inner_view
+from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
+from .align import COVERAGES, align, cut_crop, inner_view
 from .embed import Embedder, embedding_distance
 from .pack import FacePack, FoundFace
-from .pose import estimate_pose, eye_opening, mouth_opening
 from .quality import sharpness
 from .records import FaceRecord
 

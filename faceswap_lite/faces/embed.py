@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..errors import FaceswapError, UsageError
-from .align import CANONICAL_FIVE, align, cut_crop
-from .geometry import fit_similarity, invert_similarity, similarity_scale, transform_points
+from ..geometry import fit_similarity, invert_similarity, similarity_scale, transform_points
+from ..metrics.landmarks import CANONICAL_FIVE
+from .align import align, cut_crop
 from .weights import connect, find_weights
 
 Metric = Literal["cosine", "euclidean"]

@@ -27,7 +27,8 @@ from ..media.clips import Frame
 from ..media.reading import ClipReader, open_clip
 from .candidates import Candidate, Source, Wanted, record_and_crop
 from .face_set import HIDDEN_FOLDER, crop_name
-from .pack import MIN_PRESENCE, FacePack, FoundFace, as_uint8
+from .landmarks import MIN_PRESENCE
+from .pack import FacePack, FoundFace, as_uint8
 from .records import write_crop
 from .tracks import Tracker, is_cut, is_sure, thumbnail
 
