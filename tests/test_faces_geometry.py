@@ -21,6 +21,7 @@ from faceswap_lite.faces.align import (
     frame_to_canonical,
     inner_view,
 )
+from faceswap_lite.faces.candidates import sharpness
 from faceswap_lite.faces.geometry import (
     compose,
     fit_similarity,
@@ -30,7 +31,6 @@ from faceswap_lite.faces.geometry import (
 )
 from faceswap_lite.faces.mask import face_mask, features_mask
 from faceswap_lite.faces.pose import estimate_pose, eye_opening, mouth_opening
-from faceswap_lite.faces.quality import sharpness
 
 EXACT = 1e-9  # float64 round-off of a few operations on numbers of a few hundred
 FIVE = CANONICAL_FIVE * 50 + [100.0, 90.0]

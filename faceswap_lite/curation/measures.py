@@ -24,8 +24,8 @@ from ..faces.align import (
     inner_view,
 )
 from ..faces.detect import Detection
-from ..faces.extract import one_opencv_thread
 from ..faces.face_set import FaceSet, StoredFace, face_key
+from ..faces.finding import one_opencv_thread
 from ..faces.geometry import compose, similarity_scale, transform_points
 from ..faces.landmarks import Landmarker, build_mesh
 from ..faces.mask import face_mask

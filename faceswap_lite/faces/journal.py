@@ -3,13 +3,20 @@
 import base64
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..faces.detect import Detection
-from ..faces.pack import FoundFace
+from ..errors import FaceswapError
+from .detect import Detection
+from .pack import FoundFace
+
+Append = Callable[[dict[str, Any]], None]
+
+_Line = TypeVar("_Line")
 
 
 class Sighting(NamedTuple):
@@ -45,60 +52,100 @@ def as_kept(face: FoundFace) -> FoundFace:
     return _face(_face_line(face))
 
 
-def head_line(head: dict[str, Any]) -> str:
-    """A journal's first line: what it is of."""
-    return json.dumps(head) + "\n"
-
-
-def sighting_line(sighting: Sighting) -> str:
+def sighting_line(sighting: Sighting) -> dict[str, Any]:
     """A frame's line."""
-    line = {
-        "frame": sighting.frame,
-        "pts": sighting.pts,
-        "change": sighting.change,
-        "faces": [_face_line(face) for face in sighting.faces],
-    }
-    return json.dumps(line, separators=(",", ":")) + "\n"
+    return {**sighting._asdict(), "faces": [_face_line(face) for face in sighting.faces]}
 
 
-def end_line(end: JournalEnd) -> str:
+def end_line(end: JournalEnd) -> dict[str, Any]:
     """The last line."""
-    return json.dumps({"end": end}) + "\n"
+    return {"end": end}
 
 
 def read_journal(path: Path, head: dict[str, Any], *, repair: bool = False) -> Journal | None:
-    """What a journal holds; None when there is none, or it is not of this search.
+    """What was sighted; None when there is no journal, or it is not of this search."""
+    lines = read_lines(path, head, _sighting_or_end, repair=repair)
+    if lines is None:
+        return None
+    sightings = [line for line in lines if isinstance(line, Sighting)]
+    ends = [line for line in lines if isinstance(line, JournalEnd)]
+    frames = [sighting.frame for sighting in sightings]
+    if frames != sorted(set(frames)) or (ends and not sightings):
+        return None
+    return Journal(sightings, ends[-1] if ends else None)
+
+
+def read_lines(
+    path: Path,
+    head: dict[str, Any],
+    parse: Callable[[dict[str, Any]], _Line],
+    *,
+    repair: bool = False,
+) -> list[_Line] | None:
+    """A journal's lines after its head; None when it has another, or is as no program wrote it.
 
     `repair` cuts off what a kill left of a last line, so that the journal can go on.
     """
-    sightings: list[Sighting] = []
-    end: JournalEnd | None = None
+    lines: list[_Line] = []
     good = 0
     try:
         with path.open("rb") as file:
             for raw in file:
-                line = _parsed(raw)
+                line = _whole_line(raw)
                 if line is None or (good == 0 and line != head):
                     break
-                if "end" in line:
-                    ticks, end_pts, problems = line["end"]
-                    if not 0 < ticks < float("inf"):
-                        return None
-                    end = JournalEnd(float(ticks), end_pts, [str(p) for p in problems])
-                elif good:
-                    faces = [_face(face) for face in line["faces"]]
-                    numbers = int(line["frame"]), int(line["pts"]), float(line["change"])
-                    sightings.append(Sighting(*numbers, faces))
+                if good:
+                    lines.append(parse(line))
                 good += len(raw)
         if good and repair:
             os.truncate(path, good)
     except (OSError, AttributeError, IndexError, KeyError, TypeError, ValueError):
-        # Not as this program writes it: as good as none.
         return None
-    frames = [sighting.frame for sighting in sightings]
-    if frames != sorted(set(frames)) or (end is not None and not sightings):
-        return None
-    return Journal(sightings, end) if good else None
+    return lines if good else None
+
+
+@contextmanager
+def append_lines(path: Path, head: dict[str, Any] | None = None) -> Iterator[Append]:
+    """A function that adds a line to a journal, which is begun anew where a `head` is given.
+
+    A kill right after it loses nothing. Raises: FaceswapError when the disk refuses.
+    """
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab" if head is None else "wb", buffering=0)
+
+    def append(line: dict[str, Any]) -> None:
+        left = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        with _told(path):
+            while left:  # a full disk takes a part
+                left = left[file.write(left) :]
+
+    with file:
+        if head is not None:
+            append(head)
+        yield append
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """The disk's refusal as one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FaceswapError(
+            f"{path.parent}: cannot be written ({reason}); mend that, and give the command again"
+        ) from error
+
+
+def _sighting_or_end(line: dict[str, Any]) -> Sighting | JournalEnd:
+    if "end" in line:
+        ticks, end_pts, problems = line["end"]
+        if not 0 < ticks < float("inf"):
+            raise ValueError("no length of a frame")
+        return JournalEnd(float(ticks), end_pts, [str(problem) for problem in problems])
+    faces = [_face(face) for face in line["faces"]]
+    return Sighting(int(line["frame"]), int(line["pts"]), float(line["change"]), faces)
 
 
 def _face_line(face: FoundFace) -> dict[str, Any]:
@@ -136,7 +183,7 @@ def _unpacked(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
 
 
-def _parsed(raw: bytes) -> dict[str, Any] | None:
+def _whole_line(raw: bytes) -> dict[str, Any] | None:
     """A journal's line; None when it was cut short."""
     if not raw.endswith(b"\n"):
         return None
