@@ -251,7 +251,7 @@ def test_tracks_end_at_cuts_and_gaps() -> None:
     assert not after_gap[0].sure and len(ended) == 1
     after_cut, ended = tracker.update(8, boxes(0), [False], cut=True)
     assert after_cut[0].number == 2 and len(ended) == 1
-    assert [track.number for track in tracker.finish()] == [2]
+    assert [track.number for track in tracker.live] == [2]
 
 
 def test_what_is_sure() -> None:

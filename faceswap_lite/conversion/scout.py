@@ -27,7 +27,6 @@ from ..faces.journal import (
     Sighting,
     append_lines,
     as_kept,
-    end_line,
     read_journal,
     sighting_line,
 )
@@ -205,7 +204,7 @@ def _walk(
             end_pts[0] if end_pts else None,
             list(reader.problems),
         )
-        append(end_line(end))
+        append({"end": end})
     return Journal(sightings, end)
 
 

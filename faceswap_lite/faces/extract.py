@@ -108,9 +108,9 @@ def extract_faces(
         if todo == "resume" and (out / HIDDEN_FOLDER / JOURNAL_FILE).exists():
             print(f"{out}: what an earlier version began there cannot go on; it begins anew")
         _start(out, found_job, job, packs[0], sources)
-    extraction = Extraction(out, job, config, sources, packs, wanted, problems, done)
+    tally = Tally(problems=problems)
     with one_opencv_thread():
-        tally = extraction.run()
+        Extraction(out, job, config, sources, packs, wanted, done, tally).run()
     summary = _finish(out, sources, packs[0], tally)
     print("\n".join(summary.lines()))
     return summary

@@ -70,66 +70,70 @@ class Tally:
     problems: list[str] = field(default_factory=list)
     refused: int = 0
 
+    def add(self, step: _Step) -> None:
+        """Count what becomes of a frame's faces, or what the end of a clip has to tell."""
+        line = step.line
+        if "end" in line:
+            self.problems += line["problems"]
+            self.refused += bool(line.get("refused"))
+        else:
+            self.frames += 1
+            self.dropped[_UNLIKELY] += line["unlikely"]
+            self.dropped[_STRANGER] += line["strangers"]
+        self.dropped[_UNSURE] += len(step.drop)
+        self.files += step.promote
+        for name in step.promote:
+            self.faces_of_frame[line["clip"], int(name.rsplit("_", 2)[1])] += 1
 
-class _ClipState:
-    """The tracks of one clip, and the crops that wait for theirs to become sure."""
 
-    def __init__(self) -> None:
-        self.tracker = Tracker()
-        self.waiting: dict[int, list[str]] = {}
+@dataclass
+class _Clip:
+    """A clip, its tracks, and the crops that wait for theirs to become sure."""
 
-    def take(
-        self, frame: int, names: list[str], boxes: list[Any], sure: list[bool], cut: bool
-    ) -> tuple[list[int], list[str], list[str]]:
-        """Track numbers of the faces, and the crops to be let in and to be dropped now."""
-        tracks, ended = self.tracker.update(
-            frame, np.array(boxes, np.float64).reshape(-1, 4), sure, cut
-        )
+    number: int
+    source: Source
+    tracker: Tracker = field(default_factory=Tracker)
+    waiting: dict[int, list[str]] = field(default_factory=dict)
+
+    def take(self, line: dict[str, Any]) -> _Step:
+        """What is to be done at a line of the journal, which is told its faces' tracks."""
+        if "end" in line:
+            left = [name for names in self.waiting.values() for name in names]
+            return _Step([], [], left, line)
+        boxes = np.array(line["boxes"], np.float64).reshape(-1, 4)
+        tracks, ended = self.tracker.update(line["frame"], boxes, line["sure"], line["cut"])
         drop = [name for track in ended for name in self.waiting.pop(track.number, [])]
-        for track, name in zip(tracks, names, strict=True):
+        for track, name in zip(tracks, line["names"], strict=True):
             self.waiting.setdefault(track.number, []).append(name)
         promote = [
             name for track in tracks if track.sure for name in self.waiting.pop(track.number, [])
         ]
-        return [track.number for track in tracks], promote, drop
-
-    def finish(self) -> list[str]:
-        """The crops that the end of the clip drops."""
-        self.tracker.finish()
-        drop = [name for names in self.waiting.values() for name in names]
-        self.waiting.clear()
-        return drop
+        return _Step([], promote, drop, {**line, "tracks": [track.number for track in tracks]})
 
 
+@dataclass
 class Extraction:
-    """One extraction under way: its folder, its journal, its counts.
+    """One extraction under way: its folder, what it looks for, its counts.
 
     `done`: what `read_progress` says; None: nothing, the journal begins.
     """
 
-    def __init__(
-        self,
-        out: Path,
-        job: str,
-        config: ExtractConfig,
-        sources: list[Source],
-        packs: list[FacePack],
-        wanted: Person | None,
-        problems: list[str],
-        done: list[dict[str, Any]] | None,
-    ) -> None:
-        self.out = out
-        self.pending = out / HIDDEN_FOLDER / PENDING_FOLDER
-        self.job = job
-        self.config = config
-        self.sources = sources
-        self.wanted = wanted
-        self.packs = packs
-        self.tally = Tally(problems=problems)
-        self.done = done
+    out: Path
+    job: str
+    config: ExtractConfig
+    sources: list[Source]
+    packs: list[FacePack]
+    wanted: Person | None
+    done: list[dict[str, Any]] | None
+    tally: Tally
 
-    def run(self) -> Tally:
-        """Work through what the journal does not hold yet; the counts of all."""
+    @property
+    def pending(self) -> Path:
+        """Where crops wait."""
+        return self.out / HIDDEN_FOLDER / PENDING_FOLDER
+
+    def run(self) -> None:
+        """Work through what the journal does not hold yet."""
         self.pending.mkdir(parents=True, exist_ok=True)
         journal = self.out / HIDDEN_FOLDER / JOURNAL_FILE
         with (
@@ -137,36 +141,29 @@ class Extraction:
             append_lines(journal, _head(self.job) if self.done is None else None) as append,
         ):
             for number, source in enumerate(self.sources):
+                clip = _Clip(number, source)
                 lines = [line for line in self.done or () if line["clip"] == number]
-                state = _ClipState()
                 for line in lines:
-                    self._settle(self._replay(state, line))
+                    self._settle(self._counted(clip, line))
                 if not (lines and "end" in lines[-1]):
                     last = lines[-1]["frame"] if lines else -1
-                    end = {"clip": number, "end": True, "problems": []}
-                    end |= self._clip(number, source, state, last, writers, append)
-                    self._settle(self._replay(state, end))
+                    end = {"clip": number, "end": True}
+                    end |= self._walk(clip, last, writers, append)
+                    self._settle(self._counted(clip, end))
                     append(end)
-        return self.tally
 
-    def _clip(
-        self,
-        number: int,
-        source: Source,
-        state: _ClipState,
-        last: int,
-        writers: ThreadPoolExecutor,
-        append: Append,
+    def _walk(
+        self, clip: _Clip, last: int, writers: ThreadPoolExecutor, append: Append
     ) -> dict[str, Any]:
-        """Work through the frames after `last`; what the end of the clip has to tell."""
+        """Work through a clip's frames after `last`; what its end has to tell."""
         try:
-            reader = open_clip(source.path)
+            reader = open_clip(clip.source.path)
         except FaceswapError as error:
             return {"problems": [f"refused: {error}"], "refused": True}
+        name, count = clip.source.path.name, reader.info.frame_count
         steps: deque[_Step] = deque()
-        name, count = source.path.name, reader.info.frame_count
         with reader, tqdm(total=count, desc=name, unit="frame", disable=None) as bar:
-            look, new_shot = partial(self._look, source), False
+            look, new_shot = partial(self._look, clip.source), False
             finds = find_in_frames(reader, self.packs, look, last, self.config.every)
             # A cut is told a few frames late: until then a frame's crops are held.
             for found, cut in mark_cuts((found.change, found) for found in finds):
@@ -174,64 +171,50 @@ class Extraction:
                 new_shot = found.frame > last and (cut or new_shot)
                 if found.finds is None:
                     continue
-                steps.append(
-                    self._step(number, source, state, found.frame, found.finds, new_shot, writers)
-                )
+                steps.append(self._step(clip, found.frame, new_shot, found.finds, writers))
                 new_shot = False
                 # Some frames ahead, so that writing and finding overlap.
                 while len(steps) > 2 * _WRITERS:
                     self._commit(steps.popleft(), append)
             while steps:
                 self._commit(steps.popleft(), append)
-            return {"problems": [f"{name}: {line}" for line in reader.problems]}
+            return {"problems": [f"{name}: {problem}" for problem in reader.problems]}
 
     def _step(
-        self,
-        number: int,
-        source: Source,
-        state: _ClipState,
-        frame: int,
-        finds: _Finds,
-        cut: bool,
-        writers: ThreadPoolExecutor,
+        self, clip: _Clip, frame: int, cut: bool, finds: _Finds, writers: ThreadPoolExecutor
     ) -> _Step:
-        """A frame's faces joined to their tracks, the writing of its crops begun."""
-        names = [f"{crop_name(source.prefix, c.record)}.png" for c in finds.candidates]
+        """A frame's faces joined to their tracks, the writing of their crops begun."""
+        records = [candidate.record for candidate in finds.candidates]
+        names = [f"{crop_name(clip.source.prefix, record)}.png" for record in records]
         line = {
-            "clip": number,
+            "clip": clip.number,
             "frame": frame,
             "cut": cut,
             "names": names,
-            "boxes": [candidate.record.box_xyxy.tolist() for candidate in finds.candidates],
+            "boxes": [record.box_xyxy.tolist() for record in records],
             "sure": [candidate.sure for candidate in finds.candidates],
             "unlikely": finds.unlikely,
             "strangers": finds.strangers,
         }
-        step = self._replay(state, line)
-        writes = [
-            writers.submit(
-                write_crop,
-                self.pending / name,
-                candidate.crop,
-                candidate.record.model_copy(update={"track": track}),
-            )
-            for name, candidate, track in zip(
-                names, finds.candidates, step.line["tracks"], strict=True
-            )
-        ]
-        return step._replace(writes=writes)
+        step = self._counted(clip, line)
+        for name, candidate, track in zip(
+            names, finds.candidates, step.line["tracks"], strict=True
+        ):
+            record = candidate.record.model_copy(update={"track": track})
+            write = writers.submit(write_crop, self.pending / name, candidate.crop, record)
+            step.writes.append(write)
+        return step
 
     def _look(self, source: Source, pack: FacePack, frame: Frame) -> _Finds:
         faces = pack.find(frame.image, min_score=self.config.weak_score, min_presence=0.0)
         likely = [f for f in faces if f.presence is None or f.presence >= MIN_PRESENCE]
-        near = [f for f in likely if self._distance(f) <= _LIKE_SLACK]
+        near = [(f, far) for f in likely if (far := self._distance(f)) <= _LIKE_SLACK]
         candidates = [
             Candidate(
                 *record_and_crop(frame, face, place, source, pack, self.job, self.config),
-                is_sure(face.detection.score, face.presence, self.config.sure_score)
-                and self._distance(face) <= 1,
+                far <= 1 and is_sure(face.detection.score, face.presence, self.config.sure_score),
             )
-            for place, face in enumerate(near)
+            for place, (face, far) in enumerate(near)
         ]
         return _Finds(candidates, len(faces) - len(likely), len(likely) - len(near))
 
@@ -243,26 +226,9 @@ class Extraction:
             raise ValueError("a face without a vector cannot be compared")
         return float(self.wanted.distances(face.embedding[None])[0])
 
-    def _replay(self, state: _ClipState, line: dict[str, Any]) -> _Step:
-        """The step that belongs to a line of the journal; counts it."""
-        if "end" in line:
-            self.tally.problems += line["problems"]
-            self.tally.refused += bool(line.get("refused"))
-            return self._counted(_Step([], [], state.finish(), line))
-        self.tally.frames += 1
-        self.tally.dropped[_UNLIKELY] += line["unlikely"]
-        self.tally.dropped[_STRANGER] += line["strangers"]
-        tracks, promote, drop = state.take(
-            line["frame"], line["names"], line["boxes"], line["sure"], line["cut"]
-        )
-        return self._counted(_Step([], promote, drop, {**line, "tracks": tracks}))
-
-    def _counted(self, step: _Step) -> _Step:
-        self.tally.dropped[_UNSURE] += len(step.drop)
-        self.tally.files += step.promote
-        for name in step.promote:
-            frame = int(name.rsplit("_", 2)[1])
-            self.tally.faces_of_frame[step.line["clip"], frame] += 1
+    def _counted(self, clip: _Clip, line: dict[str, Any]) -> _Step:
+        step = clip.take(line)
+        self.tally.add(step)
         return step
 
     def _commit(self, step: _Step, append: Append) -> None:

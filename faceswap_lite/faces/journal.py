@@ -57,11 +57,6 @@ def sighting_line(sighting: Sighting) -> dict[str, Any]:
     return {**sighting._asdict(), "faces": [_face_line(face) for face in sighting.faces]}
 
 
-def end_line(end: JournalEnd) -> dict[str, Any]:
-    """The last line."""
-    return {"end": end}
-
-
 def read_journal(path: Path, head: dict[str, Any], *, repair: bool = False) -> Journal | None:
     """What was sighted; None when there is no journal, or it is not of this search."""
     lines = read_lines(path, head, _sighting_or_end, repair=repair)

@@ -149,11 +149,6 @@ class Tracker:
             joined.append(track)
         return joined, ended
 
-    def finish(self) -> list[LiveTrack]:
-        """The tracks that the end of the clip ends."""
-        ended, self.live = self.live, []
-        return ended
-
 
 def _best_pairs(boxes: Float[np.ndarray, "n 4"], tracks: list[LiveTrack]) -> list[tuple[int, int]]:
     """(box, track) pairs, the largest overlap first, each used once."""
