@@ -316,7 +316,6 @@ def alter(
     source = Source(Path("outliers"), "outliers", "outliers", None)
     config = CROP.model_copy(update={"coverage": record.coverage, "margin": record.margin})
     made, cut = record_and_crop(
-        picture,
         frame,
         FoundFace(detection, points, embedding, None),
         0,

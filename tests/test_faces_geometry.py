@@ -12,8 +12,8 @@ from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.faces.align import COVERAGES, align, cut_crop, frame_to_canonical, inner_view
+from faceswap_lite.faces.candidates import sharpness
 from faceswap_lite.faces.mask import face_mask, features_mask
-from faceswap_lite.faces.quality import sharpness
 from faceswap_lite.geometry import (
     compose,
     fit_similarity,

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ..errors import FaceswapError
 from ..faces.align import canonical_to_crop, cut_crop, frame_to_canonical, inner_view
-from ..faces.extract import one_opencv_thread
 from ..faces.face_set import FaceSet, StoredFace, face_key
+from ..faces.finding import one_opencv_thread
 from ..faces.landmarks import Landmarker, build_mesh, find_in_crop
 from ..faces.mask import face_mask
 from ..faces.records import FaceRecord
