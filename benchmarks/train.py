@@ -29,7 +29,6 @@ from faceswap_lite.training.loading import SideData, pose_weights
 from faceswap_lite.training.losses import reconstruction_loss
 
 MARGIN = 1.3
-FIELD_DIMS = {"encoder_dims": 64, "inter_dims": 256, "decoder_dims": 64, "mask_dims": 22}
 EVERY_COLOR = {
     "hue": 0.03, "saturation": 0.1, "value": 0.1, "color_transfer": 0.5, "pose_balance": 1.0,
 }  # fmt: skip
@@ -41,15 +40,18 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--arch", default="original", choices=list(ARCHITECTURES))
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--dims", type=int, default=64, help="of encoder and decoders, as is usual")
     parser.add_argument("--batch", type=int, default=16, help="faces of each identity")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--pipeline", type=int, nargs="+", default=[64, 128, 256], help="sizes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     flags = "" if options.arch == "original" else "ud"
+    dims = options.dims
     config = ModelConfig(
-        architecture=options.arch, flags=flags, size=options.size, mask_head=False, **FIELD_DIMS
-    )
+        architecture=options.arch, flags=flags, size=options.size, mask_head=False,
+        encoder_dims=dims, inter_dims=4 * dims, decoder_dims=dims,
+    )  # fmt: skip
     print(
         f"{options.arch} {options.size} px, {count_parameters(build_model(config)):,} parameters, "
         f"batch {options.batch} a side; the least CPU seconds of {options.steps} steps, one thread"
