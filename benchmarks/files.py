@@ -40,9 +40,8 @@ from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion import convert
 from faceswap_lite.conversion.convert import Tracks, convert_clip
 from faceswap_lite.media.clips import clip_fingerprint
-from faceswap_lite.media.marks import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import sidecar_path
+from faceswap_lite.media.sidecar import read_synthetic_mark, sidecar_path
 from faceswap_lite.outputs import read_json
 from faceswap_lite.runs.trained import TrainedRun, load_run
 

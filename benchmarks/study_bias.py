@@ -46,10 +46,8 @@ from faceswap_lite.models.architectures import build_model
 from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
 from faceswap_lite.outputs import read_json, whole_file, write_json
 from faceswap_lite.training.augment import central_views, draw_geometry, make_views
-from faceswap_lite.training.batches import draw_views
-from faceswap_lite.training.ema import ema_decay, update_ema
-from faceswap_lite.training.loading import SideData
-from faceswap_lite.training.optimizers import build_optimizer
+from faceswap_lite.training.batches import SideData, draw_views
+from faceswap_lite.training.optimizers import build_optimizer, ema_decay, update_ema
 from faceswap_lite.training.step import accumulate_gradient
 
 WORK = Path("workspace/studies/bias")

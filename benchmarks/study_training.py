@@ -30,10 +30,11 @@ from faceswap_lite.models.autoencoder import SIDES, Side
 from faceswap_lite.outputs import write_json
 from faceswap_lite.runs.checkpoints import load_into, load_weights
 from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.training.batches import SideData
 from faceswap_lite.training.find_lr import find_lr
 from faceswap_lite.training.fit import HeldoutCurve, fit_run
 from faceswap_lite.training.heldout import heldout_loss
-from faceswap_lite.training.loading import SideData, load_pixels, load_side
+from faceswap_lite.training.loading import load_pixels, load_side
 from faceswap_lite.training.loop import train
 
 WORK = Path("workspace/studies")

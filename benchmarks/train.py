@@ -23,10 +23,10 @@ from faceswap_lite.config import ModelConfig, TrainingConfig
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model, count_parameters
 from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
 from faceswap_lite.training.augment import Views
-from faceswap_lite.training.batches import draw_views
-from faceswap_lite.training.ema import update_ema
-from faceswap_lite.training.loading import SideData, pose_weights
+from faceswap_lite.training.batches import SideData, draw_views
+from faceswap_lite.training.loading import pose_weights
 from faceswap_lite.training.losses import reconstruction_loss
+from faceswap_lite.training.optimizers import update_ema
 
 MARGIN = 1.3
 EVERY_COLOR = {

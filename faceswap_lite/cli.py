@@ -163,7 +163,9 @@ def train(
         # Not through YAML, to which some folders' names are numbers or comments.
         given = options.init.model_copy(update={"run": str(init)})
         options = options.model_copy(update={"init": given})
+    from .curation.advice import say_what_is_known
     from .faces.face_set import open_face_set
+    from .runs.checkpoints import list_checkpoints
     from .training.find_lr import find_lr as run_range_test
     from .training.loop import train as run_training
     from .training.resume import CURVE_FILE
@@ -173,6 +175,8 @@ def train(
         rate = run_range_test(*faces, run, options, overwrite=overwrite)
         print(f"rate {rate:.1e}: --set training.lr={rate:.1e} (curve: {run / CURVE_FILE})")
         return
+    if overwrite or not list_checkpoints(run):
+        say_what_is_known(*faces)
     summary = run_training(*faces, run, options, overwrite=overwrite)
     print(f"{run}: step {summary.step}, {summary.seconds / 60:.1f} minutes ({summary.reason})")
 

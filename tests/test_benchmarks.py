@@ -201,4 +201,3 @@ def test_seam(call: Call, run: TrainedRun, cast: Cast, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     call("swap", "seam", "--run", run.path, "--clip", cast.unseen_clip, "--out", out)
     assert read_json(out)["frames"] == 12
-

@@ -18,8 +18,9 @@ from PIL import Image
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.clips import ClipInfo, ColorTags, Frame, clip_fingerprint, find_clips
 from faceswap_lite.media.images import read_image, write_image
-from faceswap_lite.media.marks import SyntheticMark, read_synthetic_mark
+from faceswap_lite.media.marks import SyntheticMark
 from faceswap_lite.media.reading import ClipReader, broken_start, open_clip
+from faceswap_lite.media.sidecar import read_synthetic_mark
 from faceswap_lite.media.writing import ClipWriter
 
 WIDTH, HEIGHT = 64, 48
