@@ -11,7 +11,6 @@ the folder to begin anew. Writes bias.json and bias.png into --out. After Zhao e
 and Generalization in Deep Generative Models".
 """
 
-import argparse
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from _door import enter, parser_of
 from faceswap_lite.actors.identity import find_actor
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
@@ -120,9 +120,7 @@ class Renders:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/evaluation"))
-    options = parser.parse_args()
+    options = parser_of(__doc__, folder="docs/evaluation").parse_args()
     torch.set_num_threads(1)
     numbers, curves = study(Scale(), WORK)
     write_json(options.out / "bias.json", numbers)
@@ -708,4 +706,4 @@ def plain(axes: Any, title: str, x_label: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

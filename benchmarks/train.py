@@ -8,7 +8,6 @@ difference, a forward, a backward and an Adam step for each identity in turn, no
 kinds take turns, so that their ratio holds on a machine that others use too.
 """
 
-import argparse
 import copy
 import itertools
 import time
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from _door import enter, keep, parser_of
 from faceswap_lite.config import ModelConfig, TrainingConfig
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model, count_parameters
 from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
@@ -29,7 +29,6 @@ from faceswap_lite.training.losses import reconstruction_loss
 from faceswap_lite.training.optimizers import update_ema
 
 MARGIN = 1.3
-FIELD_DIMS = {"encoder_dims": 64, "inter_dims": 256, "decoder_dims": 64, "mask_dims": 22}
 EVERY_COLOR = {
     "hue": 0.03, "saturation": 0.1, "value": 0.1, "color_transfer": 0.5, "pose_balance": 1.0,
 }  # fmt: skip
@@ -38,17 +37,21 @@ Step = Callable[[dict[Side, Views]], None]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--arch", default="original", choices=list(ARCHITECTURES))
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--dims", type=int, default=64, help="of encoder and decoders, as is usual")
     parser.add_argument("--batch", type=int, default=16, help="faces of each identity")
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--pipeline", type=int, nargs="+", default=[64, 128, 256], help="sizes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     flags = "" if options.arch == "original" else "ud"
+    dims = options.dims
     config = ModelConfig(
-        architecture=options.arch, flags=flags, size=options.size, mask_head=False, **FIELD_DIMS
-    )
+        architecture=options.arch, flags=flags, size=options.size, mask_head=False,
+        encoder_dims=dims, inter_dims=4 * dims, decoder_dims=dims,
+    )  # fmt: skip
     print(
         f"{options.arch} {options.size} px, {count_parameters(build_model(config)):,} parameters, "
         f"batch {options.batch} a side; the least CPU seconds of {options.steps} steps, one thread"
@@ -61,13 +64,16 @@ def main() -> None:
     spent = step_seconds(kinds, config, options.batch, options.steps)
     for name, seconds in spent.items():
         print(f"{name:12} {seconds:.2f} cpu-s a step, {spent['plain'] / seconds:.2f} x as fast")
-    for size in (64, 128, 256):
+    speeds = {}
+    for size in options.pipeline:
         plain = pipeline_speed(size, TrainingConfig(batch=16))
         full = pipeline_speed(size, TrainingConfig(batch=16, **EVERY_COLOR))
         print(
             f"batch pipeline at {size} px: {plain:,.0f} faces per cpu-s; with HSV jitter, colour "
             f"transfer and weights {full:,.0f}"
         )
+        speeds[str(size)] = {"plain": plain, "full": full}
+    keep(options.out, {"cpu_s_a_step": spent, "faces_a_cpu_s": speeds})
 
 
 def step_seconds(
@@ -166,4 +172,4 @@ def random_side(count: int, size: int, config: TrainingConfig) -> SideData:
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)
