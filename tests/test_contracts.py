@@ -11,7 +11,7 @@ from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.conversion.blend import BLENDERS
-from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map
+from faceswap_lite.conversion.color import COLOR_MATCHERS
 from faceswap_lite.conversion.mask import MASKS, base_mask, blend_alpha
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.judge import JUDGES
@@ -157,7 +157,7 @@ def test_color_matcher(name: str) -> None:
     reference = np.clip(image * 0.8 + 0.1, 0, 1).astype(np.float32)
     mask = ACTOR.face_mask.astype(np.float32)
     before = image.copy()
-    matched = apply_color_map(image, COLOR_MATCHERS[name](image, reference, mask))
+    matched = COLOR_MATCHERS[name](image, reference, mask).apply(image)
     np.testing.assert_array_equal(image, before)
     assert matched.shape == image.shape and matched.dtype == np.float32
     assert matched.min() >= 0 and matched.max() <= 1

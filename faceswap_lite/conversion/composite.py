@@ -18,7 +18,8 @@ from ..config import ConvertConfig
 from ..faces.given_masks import GivenMasks
 from ..media.clips import Frame
 from .blend import Layer, gate_layer, lay_over, place_face
-from .color import COLOR_MATCHERS, ColorMap, apply_color_map, relight, steady_color_map
+from .color import COLOR_MATCHERS, relight
+from .color_map import ColorMap, steady_color_map
 from .detail import add_grain, match_sharpness, measure_grain
 from .mask import base_mask, blend_alpha, carry_outwards, steady_mask
 from .paint import PaintedFace, PaintedFrame
@@ -193,7 +194,7 @@ def _layer(
     number: int,
 ) -> Layer | None:
     own = face.hull if face.learned is None else face.learned
-    picture = carry_outwards(apply_color_map(face.face, color_map), own)
+    picture = carry_outwards(color_map.apply(face.face), own)
     if config.relight > 0:
         picture = relight(picture, face.true, face.inside, config.relight)
     if config.sharpen > 0:

@@ -1,0 +1,184 @@
+"""Changes of colours: what a matcher fits to a frame, made steady over time, and applied.
+
+Frames are fitted each by itself, side by side and in any order. State over time is in no matcher:
+a map carries what its frame's statistics were, and is made steady from the maps of the frames
+before and after it, so that nothing lags, and a conversion that goes on in the middle gets the same
+bits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from .color_statistics import Image, Samples, Weights, gaussian_transport, moments
+
+# How far the shift of the mean colour of two frames may differ before they stop sharing a map.
+# Measured from frame to frame: 0.003 where colours are steady, 0.03 where each frame has its own.
+SAME_SHIFT = 0.004
+
+
+@runtime_checkable
+class ColorMap(Protocol):
+    """A change of a face's colours, fitted to one frame."""
+
+    def apply(self, image: Image) -> Image:
+        """The image with its colours mapped, float32 in [0, 1]."""
+        ...
+
+    def steady(self, near: Sequence[tuple[Any, float | int]]) -> "ColorMap":
+        """The map made steady by its neighbours in time, fitted by the same matcher in one shot.
+
+        `near`: maps of the frames around it in their order, itself among them, and how much each
+        counts (above 0).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """Colours changed in three steps; most matchers use only the first.
+
+    An affine map in `space`, `matrix @ (color - pivot) + goal`; then, in sRGB, `curves` are added
+    channel by channel, and `field` place by place. In "srgb" colours are coded values in [0, 1];
+    in "lab" L* is 0 to 100.
+    """
+
+    space: Literal["srgb", "lab"]
+    matrix: Float[np.ndarray, "3 3"]
+    pivot: Float[np.ndarray, " 3"]
+    """The face's mean colour, which becomes `goal`."""
+    goal: Float[np.ndarray, " 3"]
+    curves: Float[np.ndarray, "3 k"] | None = None
+    """What is added to a channel's value, at k even steps from 0 to 1."""
+    field: Float[np.ndarray, "gh gw 3"] | None = None
+    """What is added to a place's colour; a coarse grid, stretched over the picture."""
+
+    @property
+    def offset(self) -> Float[np.ndarray, " 3"]:
+        """The affine part is also `matrix @ color + offset`."""
+        return self.goal - self.matrix @ self.pivot
+
+    def apply(self, image: Image) -> Float[np.ndarray, "h w 3"]:
+        """The image with its colours mapped, float32, clipped to [0, 1]."""
+        image = image.astype(np.float32)
+        affine = np.column_stack([self.matrix, self.offset])
+        if self.space == "srgb":
+            out = cv2.transform(image, affine)
+        else:
+            lab = cv2.transform(cv2.cvtColor(image, cv2.COLOR_RGB2Lab), affine)
+            out = cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
+        if self.curves is not None:
+            out = out + _along_curves(out, self.curves)
+        if self.field is not None:
+            out = out + stretch(self.field, image.shape[:2])
+        return np.clip(out, 0, 1)
+
+    def steady(self, near: Sequence[tuple["AffineMap", float | int]]) -> "AffineMap":
+        """The frame's own mean colours, so that nothing lags where a swap's colours do jump.
+
+        All else (gains, curves, fields) is averaged over the frames whose colours are shifted alike.
+        """
+        maps = [color_map for color_map, _ in near]
+        shares = [weight * _shifted_alike(color_map, self) for color_map, weight in near]
+        curves = [color_map.curves for color_map in maps if color_map.curves is not None]
+        fields = [color_map.field for color_map in maps if color_map.field is not None]
+        return replace(
+            self,
+            matrix=_average([color_map.matrix for color_map in maps], shares),
+            curves=_average(curves, shares) if curves else None,
+            field=_average(fields, shares) if fields else None,
+        )
+
+
+# Of `none`, and of masks too small to say anything; it is known by identity.
+KEEP = AffineMap("srgb", np.eye(3), np.zeros(3), np.zeros(3))
+
+
+@dataclass(frozen=True)
+class Votes:
+    """The samples of a robust fit, and how much each counts, 0 to 1."""
+
+    samples: Samples
+    shares: Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class VotedMap(AffineMap):
+    """A robust fit that remembers its votes, so that it can be made again with steadier ones."""
+
+    votes: Votes
+
+    def steady(self, near: Sequence[tuple[AffineMap, float | int]]) -> AffineMap:
+        """The votes averaged first, place by place, and the frame's own pixels counted anew."""
+        cast = [(other.votes, weight) for other, weight in near if isinstance(other, VotedMap)]
+        own = voted_map(_steady_votes(self.votes, cast))
+        again = [(own if other is self else other, weight) for other, weight in near]
+        return AffineMap.steady(own, again)
+
+
+def steady_color_map(
+    window: Sequence[ColorMap | None], weights: Sequence[float | int], centre: int
+) -> ColorMap:
+    """The map of the frame at `centre`, made steady by its neighbours' maps.
+
+    `window` holds the maps of successive frames of one shot, fitted by one matcher; None where a
+    frame has no face. `weights`, above 0, say how much each counts.
+    Raises: ValueError when the centre has no map.
+    """
+    own = window[centre]
+    if own is None:
+        raise ValueError(f"frame {centre} of the window has no colour map")
+    if own is KEEP:
+        return own
+    pairs = zip(window, weights, strict=True)
+    return own.steady([(some, w) for some, w in pairs if some is not None and some is not KEEP])
+
+
+def transport(samples: Samples, weights: Weights) -> AffineMap:
+    """The least change of colours that matches mean and covariance, as the weights count."""
+    pivot, before = moments(samples.image, weights)
+    goal, after = moments(samples.reference, weights)
+    return AffineMap("srgb", gaussian_transport(before, after), pivot, goal)
+
+
+def voted_map(votes: Votes) -> VotedMap:
+    """The transport of the votes' samples, each counted by its share."""
+    plain = transport(votes.samples, votes.samples.weights * votes.shares)
+    return VotedMap(plain.space, plain.matrix, plain.pivot, plain.goal, votes=votes)
+
+
+def stretch(field: Float[np.ndarray, "gh gw 3"], shape: tuple[int, int]) -> Image:
+    """The coarse grid over a picture of this (height, width)."""
+    size = (shape[1], shape[0])
+    return cv2.resize(field.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+
+
+def _steady_votes(own: Votes, window: Sequence[tuple[Votes, float | int]]) -> Votes:
+    """The votes of one frame as the window's frames cast them, averaged at each of its places."""
+    total, seen = np.zeros((2, *own.samples.inside.shape))
+    for votes, weight in window:
+        total[votes.samples.inside] += weight * votes.shares
+        seen[votes.samples.inside] += weight
+    inside = own.samples.inside
+    return replace(own, shares=total[inside] / seen[inside])
+
+
+def _shifted_alike(one: AffineMap, other: AffineMap) -> float:
+    """1 where two maps shift the mean colour alike, 0 where one of them has a cast of its own."""
+    gap = (one.goal - one.pivot) - (other.goal - other.pivot)
+    unit = SAME_SHIFT * (100 if one.space == "lab" else 1)
+    return float(np.exp(-0.5 * gap @ gap / unit**2))
+
+
+def _average(parts: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:
+    return np.tensordot(np.array(shares) / sum(shares), np.array(parts), 1)
+
+
+def _along_curves(image: Image, curves: Float[np.ndarray, "3 k"]) -> Image:
+    knots = np.linspace(0, 1, curves.shape[1])
+    channels = [np.interp(image[..., i], knots, curves[i]) for i in range(3)]
+    return np.stack(channels, axis=2).astype(np.float32)
