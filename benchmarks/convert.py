@@ -18,7 +18,7 @@ from faceswap_lite.conversion.blend import BLENDERS, lay_over, place_face
 from faceswap_lite.conversion.color import COLOR_MATCHERS
 from faceswap_lite.conversion.color_map import steady_color_map
 from faceswap_lite.conversion.detail import add_grain, match_sharpness, measure_grain
-from faceswap_lite.conversion.mask import base_mask, blend_alpha, carry_outwards, steady_mask
+from faceswap_lite.conversion.mask import blend_alpha, carry_outwards, steady_mask
 from faceswap_lite.conversion.smoothing import neighbour_weights
 from faceswap_lite.faces.align import MESH_RIGID, align, cut_crop
 from faceswap_lite.faces.mask import face_mask
@@ -80,9 +80,8 @@ def time_steps(
         return carry_outwards(color_map.apply(painted), hull)
 
     def mask(**sides: float) -> np.ndarray:
-        base = base_mask(hull, hull, config.mask)
         given = {"top": config.top, **sides}
-        return blend_alpha(base, erode=config.erode, feather=config.feather, **given)
+        return blend_alpha(hull * hull, erode=config.erode, feather=config.feather, **given)
 
     def steady() -> None:
         """What averaging over neighbours adds to the fit and the mask of the frame itself."""

@@ -307,7 +307,7 @@ def _poisson_field(samples: Samples) -> Float[np.ndarray, "gh gw 3"] | None:
 
 
 ColorMatcher = Callable[[Image, Image, Mask], ColorMap]
-"""From the painted crop, the true crop and where both show face. Runs in several threads at once."""
+"""From the painted crop, the true crop and where both are face. Runs in several threads at once."""
 
 COLOR_MATCHERS: dict[str, ColorMatcher] = {
     "none": fit_none,

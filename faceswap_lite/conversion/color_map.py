@@ -80,7 +80,7 @@ class AffineMap:
     def steady(self, near: Sequence[tuple["AffineMap", float | int]]) -> "AffineMap":
         """The frame's own mean colours, so that nothing lags where a swap's colours do jump.
 
-        All else (gains, curves, fields) is averaged over the frames whose colours are shifted alike.
+        All else (gains, curves, fields) is averaged over frames whose colours are shifted alike.
         """
         maps = [color_map for color_map, _ in near]
         shares = [weight * _shifted_alike(color_map, self) for color_map, weight in near]

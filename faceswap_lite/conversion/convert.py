@@ -24,8 +24,7 @@ from ..media.clips import IMAGE_SUFFIXES, ClipInfo, clip_fingerprint, is_sequenc
 from ..media.credentials import check_signing, sign_file
 from ..media.label import draw_label
 from ..media.marks import SyntheticMark
-from ..media.memory import give_frames_back
-from ..media.reading import TIMES_NAME, open_clip
+from ..media.reading import TIMES_NAME, give_frames_back, open_clip
 from ..media.sidecar import sidecar_path, write_sidecar
 from ..media.writing import PIECE_FRAMES, ClipWriter
 from ..outputs import job_id, write_json
