@@ -288,8 +288,9 @@ def convert(
         options = options.model_copy(update={"masks": str(masks)})
     if label and not options.label:
         options = options.model_copy(update={"label": DEFAULT_LABEL})
-    from .conversion.convert import Tracks, convert_clip
+    from .conversion.convert import convert_clip
     from .conversion.preview import preview_sheet
+    from .conversion.writers import Tracks
     from .runs.trained import load_run
 
     trained = load_run(run, options.weights)

@@ -23,10 +23,11 @@ from faceswap_lite.conversion.paint import PaintedFace
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.judge import JUDGES
 from faceswap_lite.faces.align import COVERAGES, LandmarksPack, align, cut_crop, five_points
-from faceswap_lite.faces.detect import DETECTORS, Detection, Detector
+from faceswap_lite.faces.detect import Detection, Detector
 from faceswap_lite.faces.embed import EMBEDDERS, Embedder, embedding_distance, facenet_file
 from faceswap_lite.faces.landmarks import LANDMARKERS, Landmarker
 from faceswap_lite.faces.mask import face_mask
+from faceswap_lite.faces.pack import DETECTORS
 from faceswap_lite.media.clips import ClipInfo, Frame
 from faceswap_lite.media.encoding import CODECS
 from faceswap_lite.media.writing import BT709, WRITTEN_SUFFIXES, ClipWriter

@@ -22,7 +22,7 @@ from ..models.crops import answers, as_pictures, as_pixels
 from ..models.views import View, pick_views
 from ..runs.trained import TrainedRun
 from .casting import CastPlan, Placement
-from .sides import painted_side, shown_side
+from .settings import painted_side, shown_side
 
 BLOCK_BYTES = 128 << 20
 """A block holds fewer frames than `convert.batch` where they are large."""

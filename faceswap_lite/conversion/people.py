@@ -17,7 +17,7 @@ from ..faces.pack import FacePack, FoundFace
 from ..faces.tracks import Tracker, is_sure, overlap
 from ..runs.trained import TrainedRun
 from .journal import Sighting
-from .sides import shown_facts
+from .settings import shown_facts
 
 # A track this near, in units of `same_person`, shows how the person looks in this clip.
 SURELY = 0.75

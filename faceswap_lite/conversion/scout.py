@@ -41,7 +41,7 @@ from .journal import (
     read_journal,
     sighting_line,
 )
-from .sides import shown_facts
+from .settings import shown_facts
 
 FACES_FOLDER = "faces"
 """In a run's folder: what was found in the clips that it converted."""

@@ -14,7 +14,7 @@ from skimage.color import rgb2lab
 
 from ..errors import FaceswapError
 from ..faces.align import CANONICAL_FIVE, COVERAGES, LandmarksPack, canonical_to_crop
-from ..faces.detect import DETECTORS, Detection, Detector
+from ..faces.detect import Detection, Detector, build_mtcnn
 from ..faces.geometry import similarity_scale, transform_points
 from ..faces.landmarks import Landmarker, build_mesh
 from ..faces.pose import estimate_pose, eye_opening, mouth_opening
@@ -78,7 +78,7 @@ class Reader:
             self._find = self._lay_mesh
         except FaceswapError:
             self.pack = "five"
-            self._detector: Detector = DETECTORS["mtcnn"](20, READ_PX * 2)
+            self._detector: Detector = build_mtcnn(20, READ_PX * 2)
             self._find = self._detect
 
     def __call__(
