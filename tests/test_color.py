@@ -1,6 +1,7 @@
 """Colour matching with the truth known: a face gets a cast, the ideal match takes it off again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,7 +26,7 @@ from faceswap_lite.conversion.color import (
     fit_robust_mkl,
     relight,
 )
-from faceswap_lite.conversion.color_map import KEEP, AffineMap, steady_color_map
+from faceswap_lite.conversion.color_map import KEEP, AffineMap, ColorMap, steady_color_map
 from faceswap_lite.conversion.color_statistics import gaussian_transport, quantiles
 from faceswap_lite.metrics.pictures import delta_e
 
@@ -525,6 +526,26 @@ def test_steadying_lowers_the_flicker_of_robust_weights(faces: list[np.ndarray])
     assert steady_flicker < flicker
     assert steady_flicker <= 0.02
     assert steady_error <= error + 0.1
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """A map of another kind than ours: a power, the neighbours' mean as it is steadied."""
+
+    power: float
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        return image.astype(np.float32) ** self.power
+
+    def steady(self, near: Sequence[tuple["Gamma", float]]) -> "Gamma":
+        total = sum(weight for _, weight in near)
+        return Gamma(sum(other.power * weight for other, weight in near) / total)
+
+
+def test_a_matcher_may_bring_its_own_kind_of_map() -> None:
+    assert isinstance(Gamma(1.0), ColorMap)
+    steady = steady_color_map([Gamma(1.0), Gamma(2.0), None, KEEP, Gamma(4.0)], [1, 2, 9, 9, 1], 1)
+    assert steady == Gamma(9 / 4)
 
 
 def test_the_registry_holds_what_the_config_names() -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -1228,3 +1229,16 @@ def test_tracks_are_told_unaltered_and_a_later_consent_is_recorded(
     again = convert_clip(run, cast.unseen_clip, out, LOSSLESS, consent="Anna: 3 May", **given)
     assert again.done_before
     assert json.loads((tmp_path / "swap.mkv.json").read_text())["consent"] == "Anna: 3 May"
+
+
+def test_a_finished_conversion_stays_known_where_its_folder_is_copied(
+    cast: Cast, run: TrainedRun, plain: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(plain, folder)
+    convert = partial(convert_clip, run, cast.unseen_clip, folder / "swap.mkv", LOSSLESS)
+    assert convert(tracks=all_tracks(folder), say=silent).done_before
+    assert check_output(folder / "mask.mkv").state == "unaltered"
+    # A mask is no layer: what the sidecar calls otherwise is not taken for what is asked.
+    with pytest.raises(FaceswapError, match=r"mask\.mkv: exists"):
+        convert(tracks=Tracks(layer=folder / "mask.mkv"), say=silent)
