@@ -24,10 +24,16 @@ from faceswap_lite.conversion.color import (
     fit_poisson,
     fit_reinhard,
     fit_robust_mkl,
+    quantiles,
     relight,
 )
-from faceswap_lite.conversion.color_map import KEEP, AffineMap, ColorMap, steady_color_map
-from faceswap_lite.conversion.color_statistics import gaussian_transport, quantiles
+from faceswap_lite.conversion.color_map import (
+    KEEP,
+    AffineMap,
+    ColorMap,
+    gaussian_transport,
+    steady_color_map,
+)
 from faceswap_lite.metrics.pictures import delta_e
 
 SIZE = 128

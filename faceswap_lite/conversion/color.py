@@ -14,11 +14,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from .color_map import KEEP, AffineMap, ColorMap, Votes, stretch, transport, voted_map
-from .color_statistics import (
+from .color_map import (
+    KEEP,
     MOST_GAIN,
     NOISE_VARIANCE,
     STEP,
+    AffineMap,
+    ColorMap,
     Colors,
     Image,
     Mask,
@@ -26,8 +28,10 @@ from .color_statistics import (
     Samples,
     Weights,
     moments,
-    quantiles,
+    stretch,
     take_samples,
+    transport,
+    voted_map,
 )
 
 # Statistics of a larger picture are taken from a shrunken one: they say the same, sooner. (Measured
@@ -116,7 +120,7 @@ def fit_robust_mkl(image: Image, reference: Image, mask: Mask) -> AffineMap:
     matched = _mapped(samples.image, transport(samples, weights * shares))
     likeness = _likeness(matched, samples.reference, weights * shares)
     trust = float(np.clip((likeness - NO_TRUST) / (FULL_TRUST - NO_TRUST), 0, 1))
-    return voted_map(Votes(samples, trust * shares + 1 - trust))
+    return voted_map(samples, trust * shares + 1 - trust)
 
 
 def fit_histogram(image: Image, reference: Image, mask: Mask) -> AffineMap:
@@ -235,6 +239,14 @@ def _likeness(matched: Colors, reference: Colors, weights: Weights) -> float:
     squared = np.square(matched - reference).sum(1) @ weights / weights.sum()
     _, covariance = moments(reference, weights)
     return 1 - squared / (2 * np.trace(covariance) + NOISE_VARIANCE)
+
+
+def quantiles(values: Float[np.ndarray, " n"], weights: Weights, levels: int) -> np.ndarray:
+    """The values below which (i + 1/2) / `levels` of the weight lies, for each i; rising."""
+    order = np.argsort(values)
+    ranks = np.cumsum(weights[order])
+    ranks = (ranks - 0.5 * weights[order]) / ranks[-1]
+    return np.interp((np.arange(levels) + 0.5) / levels, ranks, values[order])
 
 
 def _histogram_curve(

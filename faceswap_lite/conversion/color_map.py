@@ -1,9 +1,12 @@
-"""Changes of colours: what a matcher fits to a frame, made steady over time, and applied.
+"""Changes of colours: fitted to samples of a frame, made steady over time, and applied.
 
 Frames are fitted each by itself, side by side and in any order. State over time is in no matcher:
 a map carries what its frame's statistics were, and is made steady from the maps of the frames
 before and after it, so that nothing lags, and a conversion that goes on in the middle gets the same
 bits.
+
+Nothing outside the mask is counted, not even as zero. Colours are rows of three; weights are the
+mask's. Sums are in double precision.
 """
 
 from collections.abc import Sequence
@@ -12,13 +15,90 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from .color_statistics import Image, Samples, Weights, gaussian_transport, moments
+Image = Float[np.ndarray, "h w 3"]
+Mask = Float[np.ndarray, "h w"]
+Colors = Float[np.ndarray, "n 3"]
+Weights = Float[np.ndarray, " n"]
+Moments = tuple[Float[np.ndarray, " 3"], Float[np.ndarray, "3 3"]]
 
+# Fewer places than this say nothing about a face's colours.
+FEWEST_PIXELS = 16
+# No transport stretches or squeezes more than this; a flat face would otherwise become noise.
+MOST_GAIN = 3.0
+# Variance of rounding to 8 bits: keeps flat colours and grey pictures away from a division by zero.
+STEP = 1 / 255
+NOISE_VARIANCE = STEP**2 / 12
 # How far the shift of the mean colour of two frames may differ before they stop sharing a map.
 # Measured from frame to frame: 0.003 where colours are steady, 0.03 where each frame has its own.
 SAME_SHIFT = 0.004
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Colours of an image and its reference at the same places of a grid, inside the mask only."""
+
+    image: Colors
+    reference: Colors
+    weights: Weights
+    inside: Bool[np.ndarray, "gh gw"]
+    """The places of the grid that the rows are of."""
+
+
+def take_samples(image: Image, reference: Image, mask: Mask, side_px: int) -> Samples | None:
+    """Both pictures on a grid whose longer side is at most `side_px`; None for too small a mask.
+
+    A place's colour is the average over its pixels, weighted by the mask: nothing from outside
+    gets in.
+    """
+    scale = min(1.0, side_px / max(mask.shape))
+    weights = _shrink(mask, scale)
+    inside = weights > 1e-3
+    if weights[inside].sum() < FEWEST_PIXELS:
+        return None
+    x, y = (
+        _shrink(picture * mask[..., None], scale)[inside] / weights[inside, None]
+        for picture in (image, reference)
+    )
+    return Samples(
+        x.astype(np.float64), y.astype(np.float64), weights[inside].astype(np.float64), inside
+    )
+
+
+def _shrink(picture: np.ndarray, scale: float) -> np.ndarray:
+    picture = picture.astype(np.float32)
+    if scale == 1:
+        return picture
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def moments(colors: Colors, weights: Weights) -> Moments:
+    """Weighted mean and covariance."""
+    share = weights / weights.sum()
+    mean = share @ colors
+    centred = colors - mean
+    return mean, (centred * share[:, None]).T @ centred
+
+
+def gaussian_transport(
+    before: Float[np.ndarray, "3 3"], after: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "3 3"]:
+    """The least linear change that takes colours of covariance `before` to covariance `after`.
+
+    With these covariances A and B it is A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2: symmetric, positive;
+    its gains are held to `MOST_GAIN`.
+    Source: Pitié and Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping for
+    example-based colour transfer".
+    """
+    noise = NOISE_VARIANCE * np.eye(3)
+    values, vectors = np.linalg.eigh(before + noise)
+    values = np.sqrt(np.maximum(values, 1e-12))
+    root, inverse = (vectors * values) @ vectors.T, (vectors / values) @ vectors.T
+    values, vectors = np.linalg.eigh(root @ (after + noise) @ root)
+    middle = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    values, vectors = np.linalg.eigh(inverse @ middle @ inverse)
+    return (vectors * np.clip(values, 1 / MOST_GAIN, MOST_GAIN)) @ vectors.T
 
 
 @runtime_checkable
@@ -98,24 +178,22 @@ class AffineMap:
 KEEP = AffineMap("srgb", np.eye(3), np.zeros(3), np.zeros(3))
 
 
-@dataclass(frozen=True)
-class Votes:
-    """The samples of a robust fit, and how much each counts, 0 to 1."""
-
-    samples: Samples
-    shares: Weights
-
-
 @dataclass(frozen=True, kw_only=True)
 class VotedMap(AffineMap):
-    """A robust fit that remembers its votes, so that it can be made again with steadier ones."""
+    """A robust fit that remembers its samples, and how much each counts (0 to 1)."""
 
-    votes: Votes
+    samples: Samples
+    votes: Weights
 
     def steady(self, near: Sequence[tuple[AffineMap, float | int]]) -> AffineMap:
         """The votes averaged first, place by place, and the frame's own pixels counted anew."""
-        cast = [(other.votes, weight) for other, weight in near if isinstance(other, VotedMap)]
-        own = voted_map(_steady_votes(self.votes, cast))
+        total, seen = np.zeros((2, *self.samples.inside.shape))
+        for other, weight in near:
+            if isinstance(other, VotedMap):
+                total[other.samples.inside] += weight * other.votes
+                seen[other.samples.inside] += weight
+        inside = self.samples.inside
+        own = voted_map(self.samples, total[inside] / seen[inside])
         again = [(own if other is self else other, weight) for other, weight in near]
         return AffineMap.steady(own, again)
 
@@ -145,26 +223,18 @@ def transport(samples: Samples, weights: Weights) -> AffineMap:
     return AffineMap("srgb", gaussian_transport(before, after), pivot, goal)
 
 
-def voted_map(votes: Votes) -> VotedMap:
-    """The transport of the votes' samples, each counted by its share."""
-    plain = transport(votes.samples, votes.samples.weights * votes.shares)
-    return VotedMap(plain.space, plain.matrix, plain.pivot, plain.goal, votes=votes)
+def voted_map(samples: Samples, votes: Weights) -> VotedMap:
+    """The transport of samples that count by their votes."""
+    plain = transport(samples, samples.weights * votes)
+    return VotedMap(
+        plain.space, plain.matrix, plain.pivot, plain.goal, samples=samples, votes=votes
+    )
 
 
 def stretch(field: Float[np.ndarray, "gh gw 3"], shape: tuple[int, int]) -> Image:
     """The coarse grid over a picture of this (height, width)."""
     size = (shape[1], shape[0])
     return cv2.resize(field.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
-
-
-def _steady_votes(own: Votes, window: Sequence[tuple[Votes, float | int]]) -> Votes:
-    """The votes of one frame as the window's frames cast them, averaged at each of its places."""
-    total, seen = np.zeros((2, *own.samples.inside.shape))
-    for votes, weight in window:
-        total[votes.samples.inside] += weight * votes.shares
-        seen[votes.samples.inside] += weight
-    inside = own.samples.inside
-    return replace(own, shares=total[inside] / seen[inside])
 
 
 def _shifted_alike(one: AffineMap, other: AffineMap) -> float:

@@ -299,11 +299,5 @@ def _facts(
 
 
 def _summary(out: Path, facts: dict[str, Any], *, done_before: bool = False) -> ConvertSummary:
-    return ConvertSummary(
-        out,
-        facts["frames"],
-        facts["swapped"],
-        facts.get("bridged", 0),
-        facts.get("failed", 0),
-        done_before,
-    )
+    counts = {name: facts.get(name, 0) for name in ("frames", "swapped", "bridged", "failed")}
+    return ConvertSummary(out, **counts, done_before=done_before)

@@ -51,31 +51,17 @@ class Output:
     copies: bool = False
 
 
-def draw_swap(made: Composite, swap: np.ndarray) -> np.ndarray:
-    """The swapped frame."""
-    return swap
-
-
-def draw_mask(made: Composite, swap: np.ndarray) -> np.ndarray:
-    """How much of the painted faces shows."""
-    return layer_mask(swap.shape[:2], made.layers, swap.dtype.type)
-
-
-def draw_layer(made: Composite, swap: np.ndarray) -> np.ndarray:
-    """The painted faces alone."""
-    return layer_rgba(swap.shape[:2], made.layers, swap.dtype.type)
-
-
-def draw_compare(made: Composite, swap: np.ndarray) -> np.ndarray:
-    """The frame as it was, and the swapped one on its right."""
-    return np.concatenate([made.frame.image, swap], axis=1)
-
-
 OUTPUTS: dict[str, Output] = {
-    "swap": Output(draw_swap, copies=True),
-    "mask": Output(draw_mask),
-    "layer": Output(draw_layer, alpha=True),
-    "compare": Output(draw_compare, frames_wide=2, copies=True),
+    "swap": Output(lambda made, swap: swap, copies=True),
+    "mask": Output(lambda made, swap: layer_mask(swap.shape[:2], made.layers, swap.dtype.type)),
+    "layer": Output(
+        lambda made, swap: layer_rgba(swap.shape[:2], made.layers, swap.dtype.type), alpha=True
+    ),
+    "compare": Output(
+        lambda made, swap: np.concatenate([made.frame.image, swap], axis=1),
+        frames_wide=2,
+        copies=True,
+    ),
 }
 """By their names in a job."""
 

@@ -47,8 +47,8 @@ class VideoCodec:
     alpha_pixels: Pixels | None = None
     """With straight alpha; None: it holds none."""
     alpha_options: dict[str, str] = field(default_factory=dict)
-    by_quality: Callable[[int], dict[str, str]] | None = None
-    """Options for `convert.quality`, 0 best to 51 worst; None: there is no choice."""
+    by_quality: Callable[[int], dict[str, str]] = lambda quality: {}
+    """Options for `convert.quality`, 0 best to 51 worst, where there is a choice."""
     mp4_tag: str | None = None
     """What an mp4 or mov calls it, where FFmpeg's own choice does not play everywhere."""
     keeps_tag: bool = False
@@ -84,8 +84,8 @@ class Encoding:
     def options(self) -> dict[str, str]:
         """The encoder's options."""
         codec = CODECS[self.codec]
-        by_quality = codec.by_quality(self.quality) if codec.by_quality is not None else {}
-        return {**codec.options, **(codec.alpha_options if self.alpha else {}), **by_quality}
+        alpha = codec.alpha_options if self.alpha else {}
+        return {**codec.options, **alpha, **codec.by_quality(self.quality)}
 
     def lost_depth(self, bit_depth: int) -> list[str]:
         """A line where fewer bits are kept than a clip has; else none."""
