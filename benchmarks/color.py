@@ -22,13 +22,8 @@ import torch
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from _door import clips_of, enter, keep, line_of, need, parser_of
-from faceswap_lite.conversion.color import (
-    COLOR_MATCHERS,
-    ColorMap,
-    apply_color_map,
-    relight,
-    steady_color_map,
-)
+from faceswap_lite.conversion.color import COLOR_MATCHERS, relight
+from faceswap_lite.conversion.color_map import AffineMap, ColorMap, steady_color_map
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
 from faceswap_lite.faces.pack import FacePack, as_uint8, build_pack
@@ -198,7 +193,7 @@ def matched(scene: Scene, name: str, steady: bool) -> tuple[list[np.ndarray], fl
         if steady:
             window, weights, centre = around(maps, frame, reach)
             color_map = steady_color_map(window, weights, centre)
-        out = apply_color_map(image, color_map)
+        out = color_map.apply(image)
         if name.endswith("relight"):
             out = relight(out, reference, mask, 1.0)
         outs.append(out)
@@ -273,7 +268,7 @@ def bench_pairs(pairs: list[Pair]) -> list[dict[str, Any]]:
         means, spreads, times = [], [], []
         for pair in pairs:
             start = time.process_time()
-            out = apply_color_map(pair.image, fit(pair.image, pair.reference, pair.mask))
+            out = fit(pair.image, pair.reference, pair.mask).apply(pair.image)
             if name.endswith("relight"):
                 out = relight(out, pair.reference, pair.mask, 1.0)
             times.append(time.process_time() - start)
@@ -306,7 +301,7 @@ def lab_statistics(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, n
 
 def fit_reinhard_zeros_counted(
     image: np.ndarray, reference: np.ndarray, mask: np.ndarray
-) -> ColorMap:
+) -> AffineMap:
     """What not to do: pixels outside the mask are made black, and then counted."""
     labs = [
         cv2.cvtColor((picture * mask[..., None]).astype(np.float32), cv2.COLOR_RGB2Lab)
@@ -315,7 +310,7 @@ def fit_reinhard_zeros_counted(
     (pivot, before), (goal, after) = (
         (lab.mean((0, 1), np.float64), lab.std((0, 1), np.float64)) for lab in labs
     )
-    return ColorMap("lab", np.diag(after / np.maximum(before, 1e-6)), pivot, goal)
+    return AffineMap("lab", np.diag(after / np.maximum(before, 1e-6)), pivot, goal)
 
 
 METHODS: dict[str, Match] = {

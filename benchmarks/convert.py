@@ -14,9 +14,10 @@ import numpy as np
 from _door import enter, keep, parser_of
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.blend import BLENDERS, lay_over, place_face
-from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map, steady_color_map
+from faceswap_lite.conversion.color import COLOR_MATCHERS
+from faceswap_lite.conversion.color_map import steady_color_map
 from faceswap_lite.conversion.detail import add_grain, match_sharpness, measure_grain
-from faceswap_lite.conversion.mask import base_mask, blend_alpha, carry_outwards, steady_mask
+from faceswap_lite.conversion.mask import blend_alpha, carry_outwards, steady_mask
 from faceswap_lite.conversion.smoothing import neighbour_weights
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
@@ -72,12 +73,11 @@ def time_steps(
 
     def match() -> np.ndarray:
         color_map = COLOR_MATCHERS[config.color](painted, target, hull)
-        return carry_outwards(apply_color_map(painted, color_map), hull)
+        return carry_outwards(color_map.apply(painted), hull)
 
     def mask(**sides: float) -> np.ndarray:
-        base = base_mask(hull, hull, config.mask)
         given = {"top": config.top, **sides}
-        return blend_alpha(base, erode=config.erode, feather=config.feather, **given)
+        return blend_alpha(hull * hull, erode=config.erode, feather=config.feather, **given)
 
     def steady() -> None:
         """What averaging over neighbours adds to the fit and the mask of the frame itself."""

@@ -37,8 +37,9 @@ import numpy as np
 
 from _door import clips_of, enter, keep, need, parser_of
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion import convert
-from faceswap_lite.conversion.convert import Tracks, convert_clip
+from faceswap_lite.conversion import writers
+from faceswap_lite.conversion.convert import convert_clip
+from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.media.clips import clip_fingerprint
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.sidecar import read_synthetic_mark, sidecar_path
@@ -57,7 +58,7 @@ NO_FACE = "noface_bottles.mp4"
 
 # The command line with smaller pieces, so that a short clip has many.
 SMALL_PIECES = (
-    "import faceswap_lite.conversion.convert as c; c.PIECE_FRAMES = {frames}; "
+    "import faceswap_lite.conversion.writers as w; w.PIECE_FRAMES = {frames}; "
     "from faceswap_lite.cli import main; main()"
 )
 
@@ -413,7 +414,7 @@ class Case:
     tracks: dict[str, str] = field(default_factory=dict)
     """Option and file name."""
     more: tuple[str, ...] = ()
-    piece_frames: int = convert.PIECE_FRAMES
+    piece_frames: int = writers.PIECE_FRAMES
 
     def command(self, run: Path, clip: Path, place: Path) -> list[str]:
         """The command line."""
@@ -606,7 +607,7 @@ def in_child(
 ) -> str:
     """Do it in a fork, which may kill itself before an operation; the error's line, if any."""
     place.mkdir(exist_ok=True)
-    convert.PIECE_FRAMES = 8
+    writers.PIECE_FRAMES = 8
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

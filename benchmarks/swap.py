@@ -29,7 +29,7 @@ from faceswap_lite.conversion.blend import BLENDERS, layer_mask, place_face
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.composite import Composite, composite_frames
 from faceswap_lite.conversion.convert import convert_clip
-from faceswap_lite.conversion.mask import base_mask, blend_alpha
+from faceswap_lite.conversion.mask import blend_alpha
 from faceswap_lite.conversion.paint import PaintedFrame, paint_frames
 from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.conversion.smoothing import smooth_points
@@ -145,7 +145,7 @@ def scale_of(frame_to_crop: np.ndarray) -> float:
 
 def through_the_crop(painted: PaintedFrame) -> np.ndarray:
     face = painted.faces[0]
-    alpha = blend_alpha(base_mask(face.hull, face.learned, "hull"), erode=-0.03, feather=0.05)
+    alpha = blend_alpha(face.hull, erode=-0.03, feather=0.05)
     image = painted.frame.image
     crop = face.crop.astype(np.float32) / 255
     layer = place_face(image.shape[:2], crop, alpha, face.frame_to_crop)

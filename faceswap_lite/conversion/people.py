@@ -11,7 +11,7 @@ from ..faces.finding import wanted_person
 from ..faces.pack import FacePack
 from ..faces.tracks import SAME_FACE, Track
 from ..runs.trained import TrainedRun
-from .sides import shown_facts
+from .settings import shown_facts
 
 # A track this near, in units of `same_person`, shows how the person looks in this clip.
 SURELY = 0.75

@@ -35,7 +35,7 @@ from ..media.clips import Frame
 from ..media.reading import open_clip
 from ..outputs import job_id, whole_file
 from ..runs.trained import TrainedRun
-from .sides import shown_facts
+from .settings import shown_facts
 
 FACES_FOLDER = "faces"
 """In a run's folder: what was found in the clips that it converted."""

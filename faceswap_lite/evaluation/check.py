@@ -15,11 +15,16 @@ from jaxtyping import Bool, Float, Int, UInt8
 from .. import __version__
 from ..config import ConvertConfig
 from ..conversion.casting import CastPlan, Placement, cast_clip
-from ..conversion.convert import UNSEEN_SETTINGS, config_for
 from ..conversion.paint import paint_frames
 from ..conversion.scout import build_run_packs
-from ..conversion.sides import painted_side, shown_side
-from ..curation.coverage import KINDS, Attributes, attributes_of, coverage, steady_yaw_deg
+from ..conversion.settings import UNSEEN_SETTINGS, config_for, painted_side, shown_side
+from ..curation.coverage import (
+    KINDS,
+    Attributes,
+    attributes_of,
+    coverage,
+    steady_yaw_deg,
+)
 from ..errors import FaceswapError
 from ..media.clips import Frame, clip_fingerprint
 from ..media.images import write_image

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
-from ..conversion.sides import painted_side, shown_side
+from ..conversion.settings import painted_side, shown_side
 from ..curation.coverage import Attributes, Coverage, coverage
 from ..errors import FaceswapError
 from ..faces.embed import Embedder, build_embedder

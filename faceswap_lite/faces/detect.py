@@ -1,6 +1,5 @@
 """Detectors: where the faces of a picture are, with five points each."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -158,9 +157,3 @@ def build_yunet(min_face_px: int, max_side_px: int) -> Detector:
 def build_mtcnn(min_face_px: int, max_side_px: int) -> Detector:
     """MTCNN, whose weights travel inside the facenet-pytorch package."""
     return Mtcnn(min_face_px, max_side_px)
-
-
-DETECTORS: dict[str, Callable[[int, int], Detector]] = {
-    "yunet": build_yunet,
-    "mtcnn": build_mtcnn,
-}

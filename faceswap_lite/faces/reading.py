@@ -11,12 +11,17 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from ..errors import FaceswapError
+from ..faces.detect import build_mtcnn
 from ..geometry import transform_points
 from ..media.images import resized
-from ..metrics.landmarks import CANONICAL_FIVE, LandmarksPack, read_points
+from ..metrics.landmarks import (
+    CANONICAL_FIVE,
+    LandmarksPack,
+    read_points,
+)
 from ..metrics.pictures import as_bytes, brightness_and_hue
 from .align import COVERAGES, canonical_to_crop
-from .detect import DETECTORS, Detector
+from .detect import Detector
 from .landmarks import MIN_PRESENCE, Landmarker, build_mesh, find_in_crop
 
 READ_PX = 192
@@ -73,7 +78,7 @@ class Reader:
             self._find = self._lay_mesh
         except FaceswapError:
             self.pack = "five"
-            self._detector: Detector = DETECTORS["mtcnn"](20, READ_PX * 2)
+            self._detector: Detector = build_mtcnn(20, READ_PX * 2)
             self._find = self._detect
 
     def __call__(

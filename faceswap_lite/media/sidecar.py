@@ -44,6 +44,22 @@ def sidecar_path(out: Path) -> Path:
     return out.with_name(out.name + ".json")
 
 
+def output_name(facts: dict[str, Any], sidecar: Path, path: Path) -> str | None:
+    """Which of the outputs that a sidecar tells of lies at `path`; None: none of them.
+
+    Those in the clip's folder are known by their place in it, so that it may be moved or copied.
+    """
+    outputs = facts.get("outputs")
+    if not isinstance(outputs, dict) or not all(isinstance(o, str) for o in outputs.values()):
+        return None
+    here, home, clip = path.resolve(), sidecar.parent.resolve(), Path(outputs.get("swap", ""))
+    for name, told in outputs.items():
+        inside = Path(told).is_relative_to(clip.parent)
+        if told == str(here) or (inside and home / Path(told).relative_to(clip.parent) == here):
+            return name
+    return None
+
+
 def write_sidecar(out: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Write the facts of a finished output beside it; what was written, `output_sha256` added.
 
@@ -69,18 +85,12 @@ def check_output(path: Path, mark: SyntheticMark | None = None) -> Verdict:
     sidecar, facts = _find_sidecar(path.absolute(), mark.job if mark else None)
     if sidecar is None or "output_sha256" not in facts:
         return Verdict("unknown", sidecar, facts)
-    same = _written_hash(facts, path) == clip_fingerprint(path)
+    tracks, written = facts.get("tracks_sha256"), facts["output_sha256"]
+    if isinstance(tracks, dict):
+        # Of a track beside the clip.
+        written = tracks.get(output_name(facts, sidecar, path), written)
+    same = written == clip_fingerprint(path)
     return Verdict("unaltered" if same else "altered", sidecar, facts)
-
-
-def _written_hash(facts: dict[str, Any], path: Path) -> Any:
-    """The hash of what was written to this path: of the clip, or of a track beside it."""
-    outputs, hashes = facts.get("outputs"), facts.get("tracks_sha256")
-    if isinstance(outputs, dict) and isinstance(hashes, dict):
-        for name, where in outputs.items():
-            if where == str(path.resolve()) and name in hashes:
-                return hashes[name]
-    return facts["output_sha256"]
 
 
 def _find_sidecar(path: Path, job: str | None) -> tuple[Path | None, dict[str, Any]]:
