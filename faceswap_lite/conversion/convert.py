@@ -18,14 +18,13 @@ from tqdm import tqdm
 from .. import __version__
 from ..config import CodecName, ConvertConfig
 from ..errors import FaceswapError
-from ..faces.face_set import open_face_set
-from ..faces.given_masks import GivenMasks, given_masks_for
-from ..media.clips import IMAGE_SUFFIXES, ClipInfo, clip_fingerprint, is_sequence, list_images
+from ..faces.given_masks import GivenMasks
+from ..media.clips import IMAGE_SUFFIXES, ClipInfo, clip_fingerprint
 from ..media.credentials import check_signing, sign_file
 from ..media.label import draw_label
 from ..media.marks import SyntheticMark
 from ..media.memory import give_frames_back
-from ..media.reading import TIMES_NAME, open_clip
+from ..media.reading import open_clip
 from ..media.sidecar import sidecar_path, write_sidecar
 from ..media.writing import PIECE_FRAMES, ClipWriter
 from ..outputs import job_id, write_json
@@ -38,11 +37,7 @@ from .job import ConvertJob, Tally
 from .paint import block_of, paint_frames
 from .people import whom
 from .scout import Scouting, build_run_packs, scout_clip
-from .sides import shown_facts
-
-UNSEEN_SETTINGS = {"batch", "device", "c2pa_certificate", "c2pa_key"}
-"""What makes no other job. The first two change the pictures by a rounding at most, the last two
-are nobody else's business."""
+from .sides import UNSEEN_SETTINGS, config_for, given_masks
 
 # Codecs that hold a layer's alpha, by what the file is called.
 _ALPHA_CODECS: dict[str, CodecName] = {".mov": "prores", ".mkv": "ffv1"}
@@ -214,14 +209,6 @@ def _nobody(frames: int) -> str:
     )
 
 
-def config_for(clip: Path, config: ConvertConfig) -> ConvertConfig:
-    """The settings for a clip: photos in a folder are no neighbours, and nothing is steadied."""
-    if not clip.is_dir() or (clip / TIMES_NAME).is_file() or is_sequence(list_images(clip)):
-        return config
-    alone = {"smooth": 0.0, "bridge": 0, "color_steady": 0.0, "mask_steady": 0.0}
-    return config.model_copy(update=alone)
-
-
 def _check_early(clip: Path, job: ConvertJob, config: ConvertConfig) -> None:
     """Refuse now what would be refused after the first walk, or after the work."""
     if config.c2pa:
@@ -244,16 +231,6 @@ def _certificate(config: ConvertConfig) -> tuple[Path | None, Path | None]:
     paths = (config.c2pa_certificate, config.c2pa_key)
     certificate, key = (None if path is None else Path(path) for path in paths)
     return certificate, key
-
-
-def given_masks(config: ConvertConfig, run: TrainedRun, fingerprint: str) -> GivenMasks | None:
-    """The masks that `config.masks` holds for a clip, of its frames or of its face set's crops."""
-    if config.masks is None:
-        return None
-    faces = None
-    with suppress(FaceswapError):
-        faces = open_face_set(Path(shown_facts(run, config).path))
-    return given_masks_for(Path(config.masks), faces, fingerprint)
 
 
 def _writer(

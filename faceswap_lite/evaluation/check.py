@@ -17,10 +17,9 @@ from PIL import Image, ImageDraw, ImageFont
 from .. import __version__
 from ..config import ConvertConfig
 from ..conversion.casting import CastPlan, Placement, cast_clip
-from ..conversion.convert import UNSEEN_SETTINGS, config_for
 from ..conversion.paint import paint_frames
 from ..conversion.scout import build_run_packs
-from ..conversion.sides import painted_side, shown_side
+from ..conversion.sides import UNSEEN_SETTINGS, config_for, painted_side, shown_side
 from ..curation.coverage import FIVE_WEIGHT, KINDS, Attributes, attributes_of, coverage
 from ..errors import FaceswapError
 from ..faces.align import LandmarksPack

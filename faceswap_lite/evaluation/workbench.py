@@ -11,9 +11,8 @@ from jaxtyping import Float
 
 from ..config import ConvertConfig, EvaluateConfig
 from ..conversion.casting import cast_clip
-from ..conversion.convert import config_for, given_masks
 from ..conversion.scout import build_run_packs
-from ..conversion.sides import painted_facts, shown_facts
+from ..conversion.sides import config_for, given_masks, painted_facts, shown_facts
 from ..errors import FaceswapError
 from ..faces.face_set import open_face_set
 from ..faces.pack import FacePack
