@@ -24,12 +24,12 @@ from ..runs.known import KnownFaces, known_faces, spread_evenly
 from ..runs.log import History, read_history
 from ..runs.trained import TrainedRun
 from .bias import AttributeBias, attribute_bias
-from .check import clip_attributes, find_outside, known_attributes, light_of, pick_worst
 from .held_back import held_back
 from .keeper import ClipFaces
 from .measures import plain
 from .memorisation import Memorisation, MontageRow, crop_embedder, memorisation, montage
-from .trust import Trust, TrustScores, as_db, fit_trust, rms_inside
+from .outside import clip_attributes, find_outside, known_attributes, light_of
+from .trust import Trust, TrustScores, as_db, fit_trust, pick_worst, rms_inside
 from .verdict import Evidence, is_augmented, verdict
 from .walk import Series
 
