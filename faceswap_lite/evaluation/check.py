@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from .. import __version__
@@ -28,7 +28,7 @@ from ..media.reading import open_clip
 from ..media.truth import load_true_landmarks
 from ..metrics.pictures import as_bytes
 from ..models.autoencoder import Side
-from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
+from ..outputs import claim, found_job, job_id, listed, refuse_inputs, write_json
 from ..runs.hardware import pick_device
 from ..runs.known import known_faces, spread_evenly
 from ..runs.trained import TrainedRun
@@ -240,10 +240,10 @@ def _summarise(
         "faces": {
             "frame": looked.frame.tolist(),
             "trusted": scores.trusted.tolist(),
-            "expected_error": _rounded(scores.expected_error),
-            "distance": _rounded(scores.distance),
-            "look_distance": _rounded(scores.look_distance),
-            "view_spread": _rounded(scores.view_spread),
+            "expected_error": listed(scores.expected_error),
+            "distance": listed(scores.distance),
+            "look_distance": listed(scores.look_distance),
+            "view_spread": listed(scores.view_spread),
             "why": why,
         },
     }
@@ -300,7 +300,3 @@ def _draw(
         why = "" if good else report["faces"]["why"][place]
         draw.text((left, top + CELL_PX + 31), why, QUIET, small, anchor="lm")
     return np.asarray(sheet)
-
-
-def _rounded(values: Float[np.ndarray, " n"]) -> list[float]:
-    return np.round(values, 6).tolist()
