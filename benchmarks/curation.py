@@ -25,7 +25,6 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from study_training import loss_on, quick
 
 from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import CurateConfig, ExtractConfig, RenderConfig
@@ -44,6 +43,7 @@ from faceswap_lite.media.clips import Frame
 from faceswap_lite.outputs import write_json
 from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.loop import train
+from study_training import loss_on, quick
 
 WORK = Path("workspace/curation")
 KINDS = ("other person", "misaligned", "blurred", "occluded", "no face")

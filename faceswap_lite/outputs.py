@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 from .errors import FaceswapError
 
@@ -97,7 +97,7 @@ def plain(value: float | None, digits: int = 5) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.{digits}g}")
 
 
-def listed(values: Iterable[float]) -> list[float | None]:
+def listed(values: Iterable[SupportsFloat]) -> list[float | None]:
     """Numbers of many frames or faces as JSON can hold them, to the sixth place; None for NaN."""
     return [None if math.isnan(value) else round(float(value), 6) for value in values]
 

@@ -11,16 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from faceswap_lite.evaluation.bias import (
-    FEWEST_FACES,
-    attribute_bias,
-    cells,
-    compare,
-    count_modes,
-    histogram,
-    kernel_density,
-    novel_combination_rate,
-)
+from _measures import cells, count_modes, histogram, kernel_density, novel_combination_rate
+from faceswap_lite.evaluation.bias import FEWEST_FACES, attribute_bias, compare
 from faceswap_lite.latent.readings import ATTRIBUTES, Readings
 
 COUNT = 400
@@ -188,7 +180,7 @@ def test_ripples_are_no_modes() -> None:
 
 @pytest.fixture(scope="module")
 def study() -> ModuleType:
-    path = Path(__file__).parents[1] / "scripts" / "study_bias.py"
+    path = Path(__file__).parents[1] / "benchmarks" / "study_bias.py"
     spec = importlib.util.spec_from_file_location("study_bias", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

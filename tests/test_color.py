@@ -15,6 +15,7 @@ from skimage.color import lab2rgb, rgb2lab
 from skimage.data import astronaut
 from skimage.exposure import match_histograms
 
+from _measures import delta_e
 from faceswap_lite.config import ColorName
 from faceswap_lite.conversion.color import (
     COLOR_MATCHERS,
@@ -30,7 +31,6 @@ from faceswap_lite.conversion.color import (
     steady_color_map,
 )
 from faceswap_lite.conversion.color_statistics import gaussian_transport, quantiles
-from faceswap_lite.metrics.pictures import delta_e
 
 SIZE = 128
 FRAMES = 8

@@ -8,7 +8,6 @@ measure (an empty mask, a flat reference) the figure is NaN.
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
-from skimage.color import deltaE_ciede2000, rgb2lab
 
 Picture = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
 Mask = UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]
@@ -93,17 +92,6 @@ def sharpness_ratio(out: Picture, reference: Picture, mask: Mask | None = None) 
     """
     detail, wanted = _laplacian_rms(out, mask), _laplacian_rms(reference, mask)
     return detail / wanted if wanted > 1e-6 else float("nan")
-
-
-def delta_e(a: Picture, b: Picture, mask: Mask | None = None) -> float:
-    """Mean colour difference, CIEDE2000 (about 1 is the least that an eye sees).
-
-    Source: CIE 142-2001, D65 white, sRGB pictures.
-    """
-    weights = np.ones(a.shape[:2]) if mask is None else as_float(mask)
-    inside = weights > 0
-    x, y = (rgb2lab(as_float(picture)[inside]) for picture in (a, b))
-    return _mean_inside(deltaE_ciede2000(x, y), weights[inside])
 
 
 def as_float(picture: np.ndarray) -> np.ndarray:
