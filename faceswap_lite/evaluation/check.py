@@ -196,30 +196,17 @@ def _summarise(
     judged = np.unique(looked.frame)
     doubtful = np.unique(looked.frame[~scores.trusted])
     count, share = len(judged) - len(doubtful), 1 - len(doubtful) / len(judged)
-    lines = []
-    if len(judged) < with_face:
-        lines.append(f"{len(judged)} of the {with_face} frames with a face were looked at")
-    lines.append(
-        f"{count} of {len(judged)} frames ({100 * share:.0f} %) can be trusted: the rebuilt face "
-        f"is expected at {trust.bound_db:.1f} dB or better, as {100 * trust.heldout_within:.0f} % "
-        "of the held-out faces are"
-    )
-    if looked.frames > with_face:
-        missing = looked.frames - with_face
-        lines.append(f"in {missing} of {looked.frames} frames the face to swap was not found")
-    rows: list[dict[str, Any]] = []
-    for one in outside:
-        frames = len(np.unique(looked.frame[one.faces]))
-        lines.append(f"{frames} frames {one.words}")
-        rows.append(
-            {
-                "attribute": one.attribute,
-                "side": one.side,
-                "person": one.person,
-                "frames": frames,
-                "words": one.words,
-            }
-        )
+    rows: list[dict[str, Any]] = [
+        {
+            "attribute": one.attribute,
+            "side": one.side,
+            "person": one.person,
+            "frames": len(np.unique(looked.frame[one.faces])),
+            "words": one.words,
+        }
+        for one in outside
+    ]
+    lines = _lines(looked.frames, with_face, len(judged), count, trust)
     why = reasons(scores, outside, painted)
     doubts = [words for words, good in zip(why, scores.trusted, strict=True) if not good]
     beyond = [row for row in rows if row["person"] == painted and row["attribute"] != "light"]
@@ -227,7 +214,7 @@ def _summarise(
     wide = [row["words"] for row in beyond if row["frames"] > UNSHOWN * len(judged)]
     return {
         "verdict": verdict(share, doubts, wide[0] if wide else ""),
-        "lines": lines,
+        "lines": [*lines, *(f"{row['frames']} frames {row['words']}" for row in rows)],
         "frames": looked.frames,
         "frames_with_face": with_face,
         "frames_judged": len(judged),
@@ -247,6 +234,22 @@ def _summarise(
             "why": why,
         },
     }
+
+
+def _lines(frames: int, with_face: int, judged: int, trusted: int, trust: Trust) -> list[str]:
+    """How many of the clip's frames are what, in words."""
+    lines = []
+    if judged < with_face:
+        lines.append(f"{judged} of the {with_face} frames with a face were looked at")
+    share = 1 - (judged - trusted) / judged
+    lines.append(
+        f"{trusted} of {judged} frames ({100 * share:.0f} %) can be trusted: the rebuilt face "
+        f"is expected at {trust.bound_db:.1f} dB or better, as {100 * trust.heldout_within:.0f} % "
+        "of the held-out faces are"
+    )
+    if frames > with_face:
+        lines.append(f"in {frames - with_face} of {frames} frames the face to swap was not found")
+    return lines
 
 
 def verdict(share: float, doubts: Sequence[str], beyond: str = "") -> str:

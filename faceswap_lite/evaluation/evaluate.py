@@ -75,16 +75,7 @@ def evaluate_clips(
         return before
     _check_clips(clips, prints, converted)
 
-    judged = any(not clip.is_file() or load_truth(clip) is None for clip in clips)
-    names = _told_apart([contender.run.path.resolve() for contender in contenders])
-    runs, found = [], []
-    for number, (contender, name) in enumerate(zip(contenders, names, strict=True)):
-        bench = set_up(contender, config, judged=judged, say=say)
-        runs.append(_describe_run(contender, name, bench.background))
-        for place, clip in enumerate(clips):
-            swap = converted[place] if converted else None
-            measured = measure_clip(bench, clip, prints[place], config, converted=swap, say=say)
-            found.append((number, place, measured))
+    runs, found = _measure(contenders, clips, prints, converted, config, say)
     report = {
         "schema": SCHEMA,
         "tool": f"faceswap_lite {__version__}",
@@ -123,6 +114,28 @@ def _refuse(
     if converted and (len(converted) != len(clips) or len(contenders) != 1):
         raise UsageError("--converted: name one run, and as many conversions as clips")
     return prints
+
+
+def _measure(
+    contenders: Sequence[Contender],
+    clips: Sequence[Path],
+    prints: Sequence[str],
+    converted: Sequence[Path],
+    config: EvaluateConfig,
+    say: Callable[[str], None],
+) -> tuple[list[dict[str, Any]], list[tuple[int, int, Measured]]]:
+    """What each run is; and by the run's place and the clip's, what it is on each clip."""
+    judged = any(not clip.is_file() or load_truth(clip) is None for clip in clips)
+    names = _told_apart([contender.run.path.resolve() for contender in contenders])
+    runs, found = [], []
+    for number, (contender, name) in enumerate(zip(contenders, names, strict=True)):
+        bench = set_up(contender, config, judged=judged, say=say)
+        runs.append(_describe_run(contender, name, bench.background))
+        for place, clip in enumerate(clips):
+            swap = converted[place] if converted else None
+            measured = measure_clip(bench, clip, prints[place], config, converted=swap, say=say)
+            found.append((number, place, measured))
+    return runs, found
 
 
 def _compare(found: Sequence[tuple[int, int, Measured]], seed: int) -> list[dict[str, Any]]:

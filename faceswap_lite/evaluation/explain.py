@@ -137,16 +137,13 @@ def explain(
         scores = background.trust.judge(run, faces.crops, faces.masks)
         columns["expected_error_db"] = _along(series, faces, scores.expected_db)
         columns["trusted"] = _along(series, faces, scores.trusted.astype(np.float64))
-    remembered, rows = None, []
+    remembered = None
     if memory and background.shown in background.known:
         remembered = _remember(background, faces, covers.get(background.shown), truth, rng)
-        if remembered is not None:
-            rows = montage(
-                remembered,
-                faces.rebuilt,
-                faces.crops,
-                series.index[faces.rows].tolist(),
-            )
+    rows: list[MontageRow] = []
+    if remembered is not None:
+        frames = series.index[faces.rows].tolist()
+        rows = montage(remembered, faces.rebuilt, faces.crops, frames)
     rebuilt, swapped = _biases(faces, readers)
     held = held_back(
         rebuilt, swapped, seen.get(background.painted), shown, covers.get(background.painted)

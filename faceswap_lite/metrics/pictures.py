@@ -3,6 +3,9 @@
 Pictures are RGB: uint8, uint16 or float in [0, 1]. Masks weigh pixels (soft values count in part)
 and follow the same ranges; no mask means every pixel counts once. Where there is nothing to
 measure (an empty mask, a flat reference) the figure is NaN.
+
+Training has PSNR and SSIM in torch beside these (`training.heldout.psnr_and_ssim`): a batch at a
+time, on its device; tests/test_step.py holds the two equal.
 """
 
 import cv2

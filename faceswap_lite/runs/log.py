@@ -111,7 +111,7 @@ class RunLog:
     """The log in lines of JSON, and TensorBoard beside it."""
 
     def __init__(self, run: Path, step: int) -> None:
-        path = run / "log.jsonl"
+        path = run / LOG_FILE
         if path.exists():
             # Lines after `step` are dropped: those steps will be done again.
             lines = path.read_text(encoding="utf-8").splitlines()
