@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from _door import enter, keep, need, parser_of
+from _montage import montage_sheet
 from faceswap_lite.config import load_config
 from faceswap_lite.curation.coverage import attributes_of, coverage
 from faceswap_lite.evaluation.memorisation import (
@@ -32,7 +33,6 @@ from faceswap_lite.evaluation.memorisation import (
     l1_distances,
     memorisation,
     montage,
-    montage_sheet,
     retrieval_top1,
 )
 from faceswap_lite.faces.embed import Embedder, build_embedder

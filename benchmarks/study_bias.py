@@ -27,21 +27,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from _door import enter, parser_of
+from _measures import (
+    cells,
+    count_modes,
+    histogram,
+    histogram_l1,
+    kernel_density,
+    novel_combination_rate,
+)
 from faceswap_lite.actors.identity import find_actor
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import Config, load_config
-from faceswap_lite.evaluation.bias import (
-    cells,
-    count_modes,
-    histogram,
-    kernel_density,
-    novel_combination_rate,
-)
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import features_mask
 from faceswap_lite.figures import COLORS, DOTS_PER_INCH, GRID, INK, QUIET
-from faceswap_lite.metrics.distributions import histogram_l1, wasserstein_1
+from faceswap_lite.metrics.distributions import wasserstein_1
 from faceswap_lite.models.architectures import build_model
 from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
 from faceswap_lite.outputs import read_json, whole_file, write_json

@@ -19,8 +19,8 @@ from _door import enter, parser_of
 from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import Config, load_config
 from faceswap_lite.curation.coverage import attributes_of, coverage
-from faceswap_lite.evaluation.check import known_attributes, light_of
 from faceswap_lite.evaluation.explain import Background, evidence_of, study_run
+from faceswap_lite.evaluation.outside import known_attributes, light_of
 from faceswap_lite.evaluation.verdict import Evidence, Kind, verdict
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set

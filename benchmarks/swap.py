@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from _door import enter, keep, need, parser_of
+from _measures import delta_e, jitter, lag, mean_step
 from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
@@ -39,16 +40,8 @@ from faceswap_lite.media.clips import Frame
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.landmarks import five_points
-from faceswap_lite.metrics.pictures import delta_e, psnr_db, sharpness_ratio
-from faceswap_lite.metrics.screen import (
-    flow_between,
-    jitter,
-    lag,
-    mean_lab,
-    mean_step,
-    seam_delta_e,
-    warp_error,
-)
+from faceswap_lite.metrics.pictures import psnr_db, sharpness_ratio
+from faceswap_lite.metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
 from faceswap_lite.runs.trained import TrainedRun, load_run
 
 # The band beside the mask's edge, for a crop of 128 px; it grows with the face.

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 from .errors import FaceswapError
 
@@ -89,6 +90,16 @@ def write_json(path: Path, value: Any) -> None:
         # A file's name that is no UTF-8; escaped, it is read back as it was.
         text = json.dumps(value, indent=1, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def plain(value: float | None, digits: int = 5) -> float | None:
+    """A number as JSON can hold it, with the digits that mean something; None for NaN."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.{digits}g}")
+
+
+def listed(values: Iterable[SupportsFloat]) -> list[float | None]:
+    """Numbers of many frames or faces as JSON can hold them, to the sixth place; None for NaN."""
+    return [None if math.isnan(value) else round(float(value), 6) for value in values]
 
 
 def read_json(path: Path) -> Any:

@@ -9,16 +9,8 @@ import pytest
 import torch
 
 import study_bias
-from faceswap_lite.evaluation.bias import (
-    FEWEST_FACES,
-    attribute_bias,
-    cells,
-    compare,
-    count_modes,
-    histogram,
-    kernel_density,
-    novel_combination_rate,
-)
+from _measures import cells, count_modes, histogram, kernel_density, novel_combination_rate
+from faceswap_lite.evaluation.bias import FEWEST_FACES, attribute_bias, compare
 from faceswap_lite.faces.reading import ATTRIBUTES, Readings
 
 COUNT = 400

@@ -13,14 +13,9 @@ from faceswap_lite.conversion.casting import Placement
 from faceswap_lite.curation.coverage import Attributes, attributes_of
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation import check
-from faceswap_lite.evaluation.check import (
-    check_clip,
-    clip_attributes,
-    find_outside,
-    light_of,
-    pick_worst,
-    verdict,
-)
+from faceswap_lite.evaluation.check import check_clip, verdict
+from faceswap_lite.evaluation.outside import clip_attributes, find_outside, light_of
+from faceswap_lite.evaluation.trust import pick_worst
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.pack import FoundFace

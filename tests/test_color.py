@@ -16,6 +16,7 @@ from skimage.color import lab2rgb, rgb2lab
 from skimage.data import astronaut
 from skimage.exposure import match_histograms
 
+from _measures import delta_e
 from faceswap_lite.config import ColorName
 from faceswap_lite.conversion.color import (
     COLOR_MATCHERS,
@@ -34,7 +35,6 @@ from faceswap_lite.conversion.color_map import (
     gaussian_transport,
     steady_color_map,
 )
-from faceswap_lite.metrics.pictures import delta_e
 
 SIZE = 128
 FRAMES = 8

@@ -14,16 +14,15 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 from torch.nn import functional
 
+from _montage import COLUMNS, montage_sheet
 from faceswap_lite.config import Config
 from faceswap_lite.evaluation.memorisation import (
-    COLUMNS,
     Memorisation,
     crop_embedder,
     diversity,
     l1_distances,
     memorisation,
     montage,
-    montage_sheet,
     retrieval_top1,
     vector_distances,
 )

@@ -18,13 +18,13 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure as torch_ssim,
 )
 
+from _measures import delta_e
 from faceswap_lite.metrics.clips import correlation, spread_ratio
 from faceswap_lite.metrics.landmarks import eye_distance, landmark_nme
 from faceswap_lite.metrics.pictures import (
     MAX_PSNR_DB,
     as_bytes,
     as_float,
-    delta_e,
     ms_ssim,
     psnr_db,
     scales_that_fit,

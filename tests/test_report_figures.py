@@ -5,8 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceswap_lite.evaluation.measures import Difference, difference_json, differences, figures
-from faceswap_lite.evaluation.walk import Series
+from faceswap_lite.evaluation.measures import METRICS
+from faceswap_lite.evaluation.metric import (
+    Difference,
+    Series,
+    difference_json,
+    differences,
+    figures,
+)
 from faceswap_lite.metrics.intervals import Interval
 
 FRAMES = 120
@@ -22,7 +28,11 @@ def wave(period: float | int = 40) -> np.ndarray:
 
 
 def values_of(of: Series) -> dict[str, float]:
-    return {name: found.value for name, found in figures(of, seed=0).items() if found is not None}
+    return {
+        name: found.value
+        for name, found in figures(METRICS, of, seed=0).items()
+        if found is not None
+    }
 
 
 def test_what_was_not_measured_has_no_figure() -> None:
@@ -71,7 +81,7 @@ def test_slow_series_are_less_sure_than_quick_ones() -> None:
     slow = np.convolve(rng.standard_normal(FRAMES + 24), np.ones(25) / 5, "valid")
     widths = []
     for values in (quick, slow):
-        found = figures(series(psnr_db=30 + values), seed=0)["heldout_psnr_db"]
+        found = figures(METRICS, series(psnr_db=30 + values), seed=0)["heldout_psnr_db"]
         assert found is not None
         widths.append(found.high - found.low)
     assert widths[1] > 1.5 * widths[0]
@@ -82,7 +92,7 @@ def noisy(values: np.ndarray | float, seed: int) -> np.ndarray:
 
 
 def compared(name: str, a: Series, b: Series) -> dict[str, Any]:
-    return difference_json(differences(a, b, seed=0)[name])
+    return difference_json(differences(METRICS, a, b, seed=0)[name])
 
 
 def test_a_difference_within_the_noise_is_not_real_and_one_beyond_is() -> None:

@@ -4,16 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceswap_lite.metrics.pictures import delta_e
-from faceswap_lite.metrics.screen import (
-    flow_between,
-    jitter,
-    lag,
-    mean_lab,
-    mean_step,
-    seam_delta_e,
-    warp_error,
-)
+from _measures import delta_e, jitter, lag, mean_step
+from faceswap_lite.metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
 
 SIZE = 128
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from _measures import jitter, lag
 from faceswap_lite.conversion.smoothing import neighbour_weights, reach, smooth_points
-from faceswap_lite.metrics.screen import jitter, lag
 
 FRAMES = np.arange(60, dtype=np.float64)
 

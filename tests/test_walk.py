@@ -9,8 +9,8 @@ from faceswap_lite.conversion.casting import Placement
 from faceswap_lite.conversion.composite import Composite
 from faceswap_lite.conversion.paint import PaintedFace, PaintedFrame
 from faceswap_lite.evaluation import keeper
-from faceswap_lite.evaluation.frame import Moment
 from faceswap_lite.evaluation.keeper import Keeper
+from faceswap_lite.evaluation.moment import Moment
 from faceswap_lite.evaluation.walk import series_of
 from faceswap_lite.media.clips import Frame
 

@@ -4,13 +4,11 @@ After Zhao et al. 2018, "Bias and Generalization in Deep Generative Models: An E
 faces are projected to a few numbers, and the distributions of inputs and outputs are compared.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.signal import find_peaks
+from jaxtyping import Float
 
 from ..faces.reading import ATTRIBUTES, Readings
 from ..metrics.clips import spread_ratio
@@ -22,8 +20,6 @@ FEWEST_FACES = 10
 BINS = 24
 """Of the shared histograms."""
 
-PROMINENCE = 0.1
-"""A mode stands this far above the valley to the next higher one, in shares of the highest."""
 
 # Angles that turn all the way round; poses do not.
 _CIRCULAR = ("hue_deg",)
@@ -113,76 +109,3 @@ def around(
 ) -> Float[np.ndarray, " n"]:
     """The same directions, as numbers within 180 of `middle`."""
     return middle + (degrees - middle + 180) % 360 - 180
-
-
-def cells(
-    yaw_deg: Float[np.ndarray, " n"],
-    mouth: Float[np.ndarray, " n"],
-    edges: tuple[Float[np.ndarray, " a"], Float[np.ndarray, " b"]],
-) -> Int[np.ndarray, " n"]:
-    """Which combination of yaw and mouth each face shows: row (b + 1) * yaw's bin + mouth's bin.
-
-    `edges`: the inner borders of the bins, rising; the outer bins are open. -1: not readable.
-    """
-    rows, columns = np.digitize(yaw_deg, edges[0]), np.digitize(mouth, edges[1])
-    known = np.isfinite(yaw_deg) & np.isfinite(mouth)
-    return np.where(known, rows * (len(edges[1]) + 1) + columns, -1)
-
-
-@dataclass(frozen=True)
-class NovelRate:
-    """Of `inputs` faces that show a combination that training never saw; None without any."""
-
-    inputs: int
-    absent: float | None
-    """The share whose output shows some combination that training never saw."""
-    own: float | None
-    """The share whose output shows the very combination of its input."""
-
-
-def novel_combination_rate(
-    input_cells: Int[np.ndarray, " n"],
-    output_cells: Int[np.ndarray, " n"],
-    present: Sequence[int] | Int[np.ndarray, " k"],
-) -> NovelRate:
-    """How often inputs of absent cells lead to outputs in absent cells.
-
-    `present`: the cells of the training. Inputs that cannot be read (-1) are left out; outputs that
-    cannot be read have failed.
-    """
-    asked = (input_cells >= 0) & ~np.isin(input_cells, present)
-    before, after = input_cells[asked], output_cells[asked]
-    if not len(before):
-        return NovelRate(0, None, None)
-    absent = (after >= 0) & ~np.isin(after, present)
-    return NovelRate(len(before), float(absent.mean()), float((after == before).mean()))
-
-
-def histogram(
-    values: Float[np.ndarray, " n"], edges: Float[np.ndarray, " b"]
-) -> Float[np.ndarray, " c"]:
-    """The share of the values in each bin; what lies beyond the edges is in the outermost bins."""
-    counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
-    return counts / len(values)
-
-
-def kernel_density(
-    values: Float[np.ndarray, " n"], at: Float[np.ndarray, " g"], bandwidth: float
-) -> Float[np.ndarray, " g"]:
-    """Density of the values at given places: the mean of normal bells of SD `bandwidth`."""
-    away = (at[:, None] - values[None]) / bandwidth
-    return np.exp(-(away**2) / 2).mean(1) / (bandwidth * np.sqrt(2 * np.pi))
-
-
-def count_modes(
-    values: Float[np.ndarray, " n"], bandwidth: float, prominence: float = PROMINENCE
-) -> int:
-    """How many peaks the kernel density has that stand out.
-
-    A peak counts when it rises above the higher of the valleys beside it by `prominence` of the
-    highest peak, so that the ripple of chance does not.
-    """
-    reach = 4 * bandwidth
-    at = np.arange(values.min() - reach, values.max() + reach, bandwidth / 8)
-    density = kernel_density(values, at, bandwidth)
-    return len(find_peaks(density, prominence=prominence * density.max())[0])

@@ -7,10 +7,10 @@ Two questions about each face of the clip: is it like the faces that the model r
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Int, UInt8
 
 from .. import __version__
 from ..config import ConvertConfig
@@ -18,13 +18,6 @@ from ..conversion.casting import CastPlan, Placement, cast_clip
 from ..conversion.paint import paint_frames
 from ..conversion.scout import build_run_packs
 from ..conversion.settings import UNSEEN_SETTINGS, config_for, painted_side, shown_side
-from ..curation.coverage import (
-    KINDS,
-    Attributes,
-    attributes_of,
-    coverage,
-    steady_yaw_deg,
-)
 from ..errors import FaceswapError
 from ..media.clips import Frame, clip_fingerprint
 from ..media.images import write_image
@@ -32,14 +25,14 @@ from ..media.marks import SyntheticMark
 from ..media.reading import open_clip
 from ..media.sheets import CELL_PX, INK, QUIET, Sheet
 from ..media.truth import load_true_landmarks
-from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
-from ..metrics.pictures import as_bytes, mean_grey
+from ..metrics.pictures import as_bytes
 from ..models.autoencoder import Side
-from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
+from ..outputs import claim, found_job, job_id, listed, refuse_inputs, write_json
 from ..runs.hardware import pick_device
-from ..runs.known import KnownFaces, known_faces, spread_evenly
+from ..runs.known import known_faces, spread_evenly
 from ..runs.trained import TrainedRun
-from .trust import Trust, TrustScores, fit_trust
+from .outside import Outside, clip_attributes, find_outside, known_attributes, light_of
+from .trust import Trust, TrustScores, fit_trust, pick_worst
 
 MOST_FRAMES = 2000
 """Frames with a face that are looked at, spread evenly: a share needs no more."""
@@ -61,40 +54,6 @@ SIGN_WORDS = {
     "view_spread": "its answer is unsteady",
 }
 """What each sign of trust says against a face."""
-
-
-class _Verbs(NamedTuple):
-    """What frames beyond a limit do; and the same of one face."""
-
-    below: str
-    above: str
-    one_below: str
-    one_above: str
-
-
-VERBS = {
-    "yaw_deg": _Verbs("turn", "turn", "turned", "turned"),
-    "pitch_deg": _Verbs("tilt", "tilt", "tilted", "tilted"),
-    "mouth": _Verbs(
-        "close the mouth below", "open the mouth beyond", "mouth below", "mouth beyond"
-    ),
-    "eyes": _Verbs("close the eyes below", "open the eyes beyond", "eyes below", "eyes beyond"),
-    "light": _Verbs("are darker than", "are brighter than", "darker than", "brighter than"),
-}
-"""By the names of curation's attributes."""
-
-
-@dataclass(frozen=True)
-class Outside:
-    """Frames on one side of an attribute's range among one person's faces."""
-
-    attribute: str
-    side: str
-    """below or above."""
-    person: Side
-    words: str
-    short: str
-    faces: Bool[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
@@ -224,96 +183,6 @@ def _look(run: TrainedRun, clip: Path, plan: CastPlan, convert: ConvertConfig) -
     )
 
 
-def clip_attributes(
-    placements: Sequence[Placement],
-    pack: LandmarksPack,
-    light: Float[np.ndarray, " n"],
-    truth: Float[np.ndarray, "frames 68 2"] | None = None,
-) -> Attributes:
-    """What faces of a clip show, by the same rules as `curation.attributes_of` of a face set.
-
-    `truth`: a rendered actor's landmarks by frame; openings come from them. Faces in gaps that were
-    filled are nowhere outside: nobody saw them.
-    """
-    rows: list[list[float | None]] = []
-    for placement in placements:
-        if placement.found is None:
-            rows.append([None] * 4)
-            continue
-        pose = estimate_pose(placement.found.landmarks, pack)
-        yaw = pose.yaw_deg
-        if pack != "five":
-            yaw = steady_yaw_deg(yaw, placement.found.detection.five)
-        points, of = placement.found.landmarks, pack
-        if truth is not None:
-            points, of = truth[placement.frame], "ibug68"
-        rows.append([yaw, pose.pitch_deg, mouth_opening(points, of), eye_opening(points, of)])
-    known = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
-    yaw_deg, pitch_deg, mouth, eyes = known.reshape(-1, 4).T
-    return Attributes(yaw_deg, pitch_deg, mouth, eyes, light)
-
-
-def light_of(
-    crops: UInt8[np.ndarray, "n s s 3"], masks: UInt8[np.ndarray, "n s s"]
-) -> Float[np.ndarray, " n"]:
-    """Mean brightness inside each mask, 0 to 1, as in a face set's measures."""
-    pairs = zip(crops, masks, strict=True)
-    return np.array([mean_grey(crop, mask > 127) for crop, mask in pairs])
-
-
-def known_attributes(known: KnownFaces, *, everybody: bool = False) -> Attributes:
-    """What the faces show that training saw; with `everybody`, all of them, in their order."""
-    some = known if everybody else known.only(known.seen)
-    return attributes_of([face.record for face in some.faces], light_of(some.crops, some.masks))
-
-
-def find_outside(known: Attributes, shown: Attributes, person: Side) -> list[Outside]:
-    """Where the clip's faces leave the range of one person's, the most frequent first.
-
-    Only what concerns more than a few faces: see `curation.coverage`.
-    """
-    found = coverage(known, shown)
-    every = []
-    for name, side in {(gap.attribute, gap.side) for gap in found.gaps if gap.side != "near"}:
-        of, kind, verbs = found.attributes[name], KINDS[name], VERBS[name]
-        values = getattr(known, name)
-        if side == "below":
-            limit, faces, told = of.limits[0], of.below, kind.below
-            verb, one, beyond = verbs.below, verbs.one_below, int((values < limit).sum())
-        else:
-            limit, faces, told = of.limits[1], of.above, kind.above
-            verb, one, beyond = verbs.above, verbs.one_above, int((values > limit).sum())
-        where = told.limit(limit)
-        as_known = f"as no {person} face does"
-        if beyond:
-            few = f"as only {beyond} of {np.isfinite(values).sum()} {person} faces"
-            as_known = f"{few} do{'es' * (beyond == 1)}"
-        words = f"{verb} {where}, {as_known}"
-        every.append(Outside(name, side, person, words, f"{one} {where}", faces))
-    if found.pose is not None and any(gap.attribute == "pose" for gap in found.gaps):
-        words = f"turn and tilt at once as (nearly) no {person} face does"
-        lone = found.pose.lone & ~found.outside
-        every.append(Outside("pose", "near", person, words, "turned and tilted at once", lone))
-    return sorted(every, key=lambda one: (-int(one.faces.sum()), one.attribute, one.side))
-
-
-def pick_worst(
-    errors: Float[np.ndarray, " n"], frames: Int[np.ndarray, " n"], count: int
-) -> list[int]:
-    """Places of the largest errors, largest first, none of them near another in time.
-
-    How near is near: so that `count` of them could fill half of the time.
-    """
-    apart = max(1, int(np.ptp(frames)) // (2 * count)) if len(frames) else 1
-    worst: list[int] = []
-    for place in np.argsort(-errors, kind="stable").tolist():
-        if all(abs(int(frames[place] - frames[other])) >= apart for other in worst):
-            worst.append(place)
-        if len(worst) == count:
-            break
-    return worst
-
-
 def _summarise(
     looked: _Looked,
     with_face: int,
@@ -326,30 +195,17 @@ def _summarise(
     judged = np.unique(looked.frame)
     doubtful = np.unique(looked.frame[~scores.trusted])
     count, share = len(judged) - len(doubtful), 1 - len(doubtful) / len(judged)
-    lines = []
-    if len(judged) < with_face:
-        lines.append(f"{len(judged)} of the {with_face} frames with a face were looked at")
-    lines.append(
-        f"{count} of {len(judged)} frames ({100 * share:.0f} %) can be trusted: the rebuilt face "
-        f"is expected at {trust.bound_db:.1f} dB or better, as {100 * trust.heldout_within:.0f} % "
-        "of the held-out faces are"
-    )
-    if looked.frames > with_face:
-        missing = looked.frames - with_face
-        lines.append(f"in {missing} of {looked.frames} frames the face to swap was not found")
-    rows: list[dict[str, Any]] = []
-    for one in outside:
-        frames = len(np.unique(looked.frame[one.faces]))
-        lines.append(f"{frames} frames {one.words}")
-        rows.append(
-            {
-                "attribute": one.attribute,
-                "side": one.side,
-                "person": one.person,
-                "frames": frames,
-                "words": one.words,
-            }
-        )
+    rows: list[dict[str, Any]] = [
+        {
+            "attribute": one.attribute,
+            "side": one.side,
+            "person": one.person,
+            "frames": len(np.unique(looked.frame[one.faces])),
+            "words": one.words,
+        }
+        for one in outside
+    ]
+    lines = _lines(looked.frames, with_face, len(judged), count, trust)
     why = reasons(scores, outside, painted)
     doubts = [words for words, good in zip(why, scores.trusted, strict=True) if not good]
     beyond = [row for row in rows if row["person"] == painted and row["attribute"] != "light"]
@@ -357,7 +213,7 @@ def _summarise(
     wide = [row["words"] for row in beyond if row["frames"] > UNSHOWN * len(judged)]
     return {
         "verdict": verdict(share, doubts, wide[0] if wide else ""),
-        "lines": lines,
+        "lines": [*lines, *(f"{row['frames']} frames {row['words']}" for row in rows)],
         "frames": looked.frames,
         "frames_with_face": with_face,
         "frames_judged": len(judged),
@@ -370,13 +226,29 @@ def _summarise(
         "faces": {
             "frame": looked.frame.tolist(),
             "trusted": scores.trusted.tolist(),
-            "expected_error": _rounded(scores.expected_error),
-            "distance": _rounded(scores.distance),
-            "look_distance": _rounded(scores.look_distance),
-            "view_spread": _rounded(scores.view_spread),
+            "expected_error": listed(scores.expected_error),
+            "distance": listed(scores.distance),
+            "look_distance": listed(scores.look_distance),
+            "view_spread": listed(scores.view_spread),
             "why": why,
         },
     }
+
+
+def _lines(frames: int, with_face: int, judged: int, trusted: int, trust: Trust) -> list[str]:
+    """How many of the clip's frames are what, in words."""
+    lines = []
+    if judged < with_face:
+        lines.append(f"{judged} of the {with_face} frames with a face were looked at")
+    share = 1 - (judged - trusted) / judged
+    lines.append(
+        f"{trusted} of {judged} frames ({100 * share:.0f} %) can be trusted: the rebuilt face "
+        f"is expected at {trust.bound_db:.1f} dB or better, as {100 * trust.heldout_within:.0f} % "
+        "of the held-out faces are"
+    )
+    if frames > with_face:
+        lines.append(f"in {frames - with_face} of {frames} frames the face to swap was not found")
+    return lines
 
 
 def verdict(share: float, doubts: Sequence[str], beyond: str = "") -> str:
@@ -427,7 +299,3 @@ def _draw(
         why = "" if good else report["faces"]["why"][place]
         sheet.write(why, left, top + CELL_PX + 31, 14, QUIET)
     return sheet.pixels
-
-
-def _rounded(values: Float[np.ndarray, " n"]) -> list[float]:
-    return np.round(values, 6).tolist()

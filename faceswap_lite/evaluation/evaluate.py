@@ -18,13 +18,13 @@ from ..media.clips import clip_fingerprint
 from ..media.reading import open_clip
 from ..media.truth import load_truth
 from ..metrics.perceptual import lpips_files
-from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
+from ..outputs import claim, found_job, job_id, plain, refuse_inputs, write_json
 from ..runs.manifest import describe_identity
 from .explain import Background
-from .measures import METRICS, difference_json, differences, plain
+from .measures import METRICS
+from .metric import Metric, difference_json, differences
 from .page import write_report_page
-from .walk import Series
-from .workbench import Contender, measure_clip, set_up
+from .workbench import Contender, Measured, measure_clip, set_up
 
 SCHEMA = 2
 
@@ -48,17 +48,8 @@ def evaluate_clips(
     Raises: FaceswapError when a clip cannot be read, has no face of the target, or a conversion has
     other frames than its clip.
     """
-    runs_own = [c.run.path / name for c in contenders for name in ("run.json", "config.yaml")]
-    refuse_inputs(out, *clips, *converted, *runs_own)
     page = out.with_suffix(".html")
-    if page == out:
-        raise FaceswapError(f"{out}: is where the page goes; name a .json")
-    refuse_inputs(page, *clips, *converted, *runs_own)
-    prints = [clip_fingerprint(clip) for clip in clips]
-    _refuse_repeats([c.run.path.resolve() for c in contenders], "--run")
-    _refuse_repeats(prints, "--clip")
-    if converted and (len(converted) != len(clips) or len(contenders) != 1):
-        raise UsageError("--converted: name one run, and as many conversions as clips")
+    prints = _refuse(contenders, clips, out, page, converted)
     settings = {
         "evaluate": config.model_dump(),
         "convert": [c.convert.model_dump(exclude=UNSEEN_SETTINGS) for c in contenders],
@@ -84,18 +75,7 @@ def evaluate_clips(
         return before
     _check_clips(clips, prints, converted)
 
-    judged = any(not clip.is_file() or load_truth(clip) is None for clip in clips)
-    results, pictures, series, runs = [], [], {}, []
-    names = _told_apart([contender.run.path.resolve() for contender in contenders])
-    for number, contender in enumerate(contenders):
-        bench = set_up(contender, config, judged=judged, say=say)
-        runs.append(_describe_run(contender, names[number], bench.background))
-        for place, clip in enumerate(clips):
-            swap = converted[place] if converted else None
-            measured = measure_clip(bench, clip, prints[place], config, converted=swap, say=say)
-            results.append({"run": number, "clip": place, **measured.result})
-            pictures.append(measured.pictures)
-            series[number, place] = measured.series
+    runs, found = _measure(contenders, clips, prints, converted, config, say)
     report = {
         "schema": SCHEMA,
         "tool": f"faceswap_lite {__version__}",
@@ -104,45 +84,72 @@ def evaluate_clips(
         "clips": [
             _describe_clip(*three) for three in zip(clips, _told_apart(clips), prints, strict=True)
         ],
-        "metrics": [
-            {
-                "name": name,
-                "title": metric.title,
-                "unit": metric.unit,
-                "better": metric.better,
-                "group": metric.group,
-                "note": metric.note,
-            }
-            for name, metric in METRICS.items()
-        ],
-        "results": results,
-        "comparisons": _compare(results, series, len(contenders), len(clips), config.seed),
+        "metrics": [_describe_metric(*named) for named in METRICS.items()],
+        "results": [{"run": run, "clip": clip, **one.result} for run, clip, one in found],
+        "comparisons": _compare(found, config.seed),
         "settings": settings,
     }
     # By the report the page is known as ours, should it be missing.
     write_json(out, report)
-    write_report_page(page, report, pictures)
+    write_report_page(page, report, [one.pictures for _, _, one in found])
     return report
 
 
-def _compare(
-    results: list[dict[str, Any]],
-    series: dict[tuple[int, int], Series],
-    runs: int,
-    clips: int,
-    seed: int,
-) -> list[dict[str, Any]]:
+def _refuse(
+    contenders: Sequence[Contender],
+    clips: Sequence[Path],
+    out: Path,
+    page: Path,
+    converted: Sequence[Path],
+) -> list[str]:
+    """Refuse what cannot be, by the names alone; the clips' fingerprints."""
+    runs_own = [c.run.path / name for c in contenders for name in ("run.json", "config.yaml")]
+    refuse_inputs(out, *clips, *converted, *runs_own)
+    if page == out:
+        raise FaceswapError(f"{out}: is where the page goes; name a .json")
+    refuse_inputs(page, *clips, *converted, *runs_own)
+    prints = [clip_fingerprint(clip) for clip in clips]
+    _refuse_repeats([c.run.path.resolve() for c in contenders], "--run")
+    _refuse_repeats(prints, "--clip")
+    if converted and (len(converted) != len(clips) or len(contenders) != 1):
+        raise UsageError("--converted: name one run, and as many conversions as clips")
+    return prints
+
+
+def _measure(
+    contenders: Sequence[Contender],
+    clips: Sequence[Path],
+    prints: Sequence[str],
+    converted: Sequence[Path],
+    config: EvaluateConfig,
+    say: Callable[[str], None],
+) -> tuple[list[dict[str, Any]], list[tuple[int, int, Measured]]]:
+    """What each run is; and by the run's place and the clip's, what it is on each clip."""
+    judged = any(not clip.is_file() or load_truth(clip) is None for clip in clips)
+    names = _told_apart([contender.run.path.resolve() for contender in contenders])
+    runs, found = [], []
+    for number, (contender, name) in enumerate(zip(contenders, names, strict=True)):
+        bench = set_up(contender, config, judged=judged, say=say)
+        runs.append(_describe_run(contender, name, bench.background))
+        for place, clip in enumerate(clips):
+            swap = converted[place] if converted else None
+            measured = measure_clip(bench, clip, prints[place], config, converted=swap, say=say)
+            found.append((number, place, measured))
+    return runs, found
+
+
+def _compare(found: Sequence[tuple[int, int, Measured]], seed: int) -> list[dict[str, Any]]:
     """Every two runs on every clip: which differences are real."""
-    metrics = {(result["run"], result["clip"]): result["metrics"] for result in results}
     compared = []
-    for clip in range(clips):
-        for a, b in combinations(range(runs), 2):
-            gaps = differences(series[a, clip], series[b, clip], seed)
+    for clip in sorted({clip for _, clip, _ in found}):
+        of_clip = [(run, one) for run, where, one in found if where == clip]
+        for (a, of_a), (b, of_b) in combinations(of_clip, 2):
+            gaps = differences(METRICS, of_a.series, of_b.series, seed)
             # What one of them refuses to say is not compared either.
             rows = {
                 name: difference_json(gap)
                 for name, gap in gaps.items()
-                if all(metrics[run, clip][name]["value"] is not None for run in (a, b))
+                if all(of.result["metrics"][name]["value"] is not None for of in (of_a, of_b))
             }
             compared.append({"clip": clip, "a": a, "b": b, "metrics": rows})
     return compared
@@ -196,6 +203,11 @@ def _describe_run(contender: Contender, name: str, background: Background) -> di
         "painted": background.painted,
         "history": {**history, "best_step": run.step},
     }
+
+
+def _describe_metric(name: str, metric: Metric) -> dict[str, Any]:
+    said = ("title", "unit", "better", "group", "note")
+    return {"name": name, **{part: getattr(metric, part) for part in said}}
 
 
 def _describe_clip(clip: Path, name: str, fingerprint: str) -> dict[str, Any]:

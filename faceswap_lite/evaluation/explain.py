@@ -20,18 +20,18 @@ from ..metrics.intervals import Interval, block_length, draw_blocks, interval
 from ..metrics.pictures import psnr_db
 from ..models.autoencoder import SIDES, Side
 from ..models.crops import rebuild
+from ..outputs import plain
 from ..runs.known import KnownFaces, known_faces, spread_evenly
 from ..runs.log import History, read_history
 from ..runs.trained import TrainedRun
 from .bias import AttributeBias, attribute_bias
-from .check import clip_attributes, find_outside, known_attributes, light_of, pick_worst
 from .held_back import held_back
 from .keeper import ClipFaces
-from .measures import plain
 from .memorisation import Memorisation, MontageRow, crop_embedder, memorisation, montage
-from .trust import Trust, TrustScores, as_db, fit_trust, rms_inside
+from .metric import Series
+from .outside import clip_attributes, find_outside, known_attributes, light_of
+from .trust import Trust, TrustScores, as_db, fit_trust, pick_worst, rms_inside
 from .verdict import Evidence, is_augmented, verdict
-from .walk import Series
 
 JUDGED_FACES = 200
 """That are rebuilt of them, and that are read of a clip's faces for bias."""
@@ -137,16 +137,13 @@ def explain(
         scores = background.trust.judge(run, faces.crops, faces.masks)
         columns["expected_error_db"] = _along(series, faces, scores.expected_db)
         columns["trusted"] = _along(series, faces, scores.trusted.astype(np.float64))
-    remembered, rows = None, []
+    remembered = None
     if memory and background.shown in background.known:
         remembered = _remember(background, faces, covers.get(background.shown), truth, rng)
-        if remembered is not None:
-            rows = montage(
-                remembered,
-                faces.rebuilt,
-                faces.crops,
-                series.index[faces.rows].tolist(),
-            )
+    rows: list[MontageRow] = []
+    if remembered is not None:
+        frames = series.index[faces.rows].tolist()
+        rows = montage(remembered, faces.rebuilt, faces.crops, frames)
     rebuilt, swapped = _biases(faces, readers)
     held = held_back(
         rebuilt, swapped, seen.get(background.painted), shown, covers.get(background.painted)

@@ -1,167 +1,102 @@
-"""What is measured of one frame: its face rebuilt, whose it is, what it shows, how it sits."""
+"""What is measured of one frame: its face rebuilt, whose it is, what it shows, how it sits.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+Each function gives some of a frame's columns, and none where the frame does not allow them.
+"""
 
 import numpy as np
 from jaxtyping import Float
 
-from ..config import ConvertConfig
 from ..conversion.blend import Layer
-from ..conversion.composite import Composite, composite
+from ..conversion.composite import composite
 from ..conversion.paint import PaintedFace, PaintedFrame
 from ..faces.align import align, cut_crop
 from ..faces.detect import Detection
-from ..faces.pack import DEFAULT_MIN_SCORE, FacePack, as_uint8
+from ..faces.pack import DEFAULT_MIN_SCORE, as_uint8
 from ..faces.reading import READ_PX, Reader
-from ..media.clips import Frame
-from ..media.truth import ClipTruth
-from ..metrics.landmarks import eye_distance, five_points, landmark_nme, read_points
+from ..metrics.landmarks import (
+    eye_distance,
+    five_points,
+    landmark_nme,
+    read_points,
+)
 from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
 from ..runs.trained import TrainedRun
-from .judge import Judge
+from .moment import Row, Scene
 
 # Room around the face in which it is compared over time, pixels: how far a flow may look.
 _FLOW_PX = 16
 # Each side of a mask's edge, in face sides: what the eye takes in at once.
 _SEAM = 0.03
 
-Perceptual = Callable[[np.ndarray, np.ndarray], float]
-"""A perceptual distance of two pictures, RGB, bytes or floats in [0, 1]."""
 
-Row = dict[str, float]
-"""A frame's numbers by their columns' names; one that it does not have is left out."""
-
-
-@dataclass(frozen=True)
-class Instruments:
-    """What one worker measures with."""
-
-    pack: FacePack
-    reader: Reader
-    judge: Judge | None
-    lpips: Perceptual | None
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A frame with all that is beside it: `swap` and the twins are of clips of the same length.
-
-    `number`: of the face among the clip's; `judged`: the judge is asked about it.
-    """
-
-    made: Composite
-    swap: Frame | None
-    twin_raw: Frame | None
-    twin_matched: Frame | None
-    number: int
-    judged: bool
-
-    @property
-    def face(self) -> PaintedFace | None:
-        """The leftmost painted face."""
-        return self.made.painted.faces[0] if self.made.painted.faces else None
-
-    @property
-    def layer(self) -> Layer | None:
-        """What shows of it."""
-        return self.made.layers[0] if self.made.layers else None
-
-    @property
-    def shown(self) -> np.ndarray:
-        """The swapped frame, 8 bits."""
-        return as_uint8(self.swap.image if self.swap is not None else self.made.image)
-
-    @property
-    def target(self) -> np.ndarray:
-        """The frame as it was, 8 bits."""
-        return as_uint8(self.made.frame.image)
-
-
-def measure_frame(
-    moment: Moment,
-    before: Moment | None,
-    run: TrainedRun,
-    convert: ConvertConfig,
-    tools: Instruments,
-    truth: ClipTruth | None,
-) -> Row:
-    """All that can be measured of a frame. `before`: the one before it, for what moves."""
-    row: Row = {"found": float(moment.face is not None)}
-    if moment.face is not None:
-        row |= _rebuilding(moment.face, tools)
-        row |= _likeness(moment, run, tools)
-        row |= _points(moment, run, tools)
-    if moment.layer is not None:
-        row |= _blending(moment, moment.layer)
-        # A face that appears tears nothing.
-        if before is not None and before.layer is not None:
-            row |= _movement(before, moment, moment.layer)
-    if truth is not None and moment.twin_raw is not None and moment.twin_matched is not None:
-        row |= _against_truth(moment, run, convert, tools, truth)
-    return row
-
-
-def _rebuilding(face: PaintedFace, tools: Instruments) -> Row:
+def rebuilding(scene: Scene) -> Row:
     """How well the target's own decoder rebuilds a face it never saw, at the model's size."""
+    face, lpips = scene.moment.face, scene.tools.lpips
+    if face is None:
+        return {}
     true = face.true
     row = {
         "psnr_db": psnr_db(face.rebuilt, true, face.hull),
         "ssim": ssim(face.rebuilt, true, face.hull),
         "ms_ssim": ms_ssim(face.rebuilt, true, face.hull),
     }
-    if tools.lpips is not None:
-        row["lpips"] = tools.lpips(face.rebuilt, true)
+    if lpips is not None:
+        row["lpips"] = lpips(face.rebuilt, true)
     return row
 
 
-def _likeness(moment: Moment, run: TrainedRun, tools: Instruments) -> Row:
+def likeness(scene: Scene) -> Row:
     """Is a face found where one was painted, and whose is it?"""
-    assert moment.face is not None
-    name = run.manifest.landmarks_pack
+    moment, tools = scene.moment, scene.tools
+    if moment.face is None:
+        return {}
+    name = scene.run.manifest.landmarks_pack
     five = five_points(moment.face.placement.landmarks, name)
-    faces = tools.pack.detector(moment.shown, DEFAULT_MIN_SCORE)
-    found = _nearest(faces, five, eye_distance(five))
+    found = _nearest(tools.pack.detector(moment.shown, DEFAULT_MIN_SCORE), five)
     if found is None or tools.judge is None or not moment.judged:
         return {"detected": float(found is not None)}
     landmarks = tools.pack.landmarker(moment.shown, found)
-    likeness = tools.judge(moment.shown, five_points(landmarks.points, name))
+    judged = tools.judge(moment.shown, five_points(landmarks.points, name))
     return {
         "detected": 1.0,
-        "to_source": likeness.to_source,
-        "to_target": likeness.to_target,
-        "top1": float(likeness.source_is_nearest),
+        "to_source": judged.to_source,
+        "to_target": judged.to_target,
+        "top1": float(judged.source_is_nearest),
     }
 
 
-def _nearest(found: list[Detection], five: np.ndarray, distance: float) -> Detection | None:
+def _nearest(found: list[Detection], five: np.ndarray) -> Detection | None:
     """The detection whose points are nearest to `five`, if it is the same face at all."""
     gaps = [float(np.abs(detection.five - five).mean()) for detection in found]
-    if not gaps or min(gaps) > 0.5 * distance:
+    if not gaps or min(gaps) > 0.5 * eye_distance(five):
         return None
     return found[int(np.argmin(gaps))]
 
 
-def _points(moment: Moment, run: TrainedRun, tools: Instruments) -> Row:
+def reading(scene: Scene) -> Row:
     """Pose, expression and sharpness of the swap and of the target, read in one view of both."""
-    face = moment.face
-    assert face is not None
-    matrix = align(
-        face.placement.landmarks, run.manifest.landmarks_pack, run.manifest.coverage, READ_PX
-    )
-    shown, target = (cut_crop(image, matrix, READ_PX) for image in (moment.shown, moment.target))
-    swap_points, points = (tools.reader.landmarks(crop) for crop in (shown, target))
-    size = run.config.model.size
-    swap_crop = cut_crop(moment.shown, face.frame_to_crop, size)
+    moment, reader, face = scene.moment, scene.tools.reader, scene.moment.face
+    if face is None:
+        return {}
+    crops = _to_read(scene.run, face, moment.shown, moment.target)
+    swap_points, points = (reader.landmarks(crop) for crop in crops)
+    swap_crop = cut_crop(moment.shown, face.frame_to_crop, scene.run.config.model.size)
     row = {
-        **_shape(swap_points, tools.reader, ""),
-        **_shape(points, tools.reader, "target_"),
+        **_shape(swap_points, reader, ""),
+        **_shape(points, reader, "target_"),
         "sharpness": sharpness_ratio(swap_crop, face.crop, face.hull),
     }
     if swap_points is not None and points is not None:
-        row["nme"] = _nme(swap_points, points, tools.reader)
+        row["nme"] = _nme(swap_points, points, reader)
     return row
+
+
+def _to_read(run: TrainedRun, face: PaintedFace, *images: np.ndarray) -> list[np.ndarray]:
+    """The face in each image, cut alike, at the reader's size."""
+    facts = run.manifest
+    matrix = align(face.placement.landmarks, facts.landmarks_pack, facts.coverage, READ_PX)
+    return [cut_crop(image, matrix, READ_PX) for image in images]
 
 
 def _shape(points: Float[np.ndarray, "n 2"] | None, reader: Reader, prefix: str) -> Row:
@@ -177,8 +112,11 @@ def _nme(
     return landmark_nme(points, reference, eyes)
 
 
-def _blending(moment: Moment, layer: Layer) -> Row:
+def blending(scene: Scene) -> Row:
     """The step across the mask's edge and the mean colour inside, of swap and target."""
+    moment, layer = scene.moment, scene.moment.layer
+    if layer is None:
+        return {}
     rows, columns = _around(layer, moment.target.shape, margin=8)
     alpha = _alpha_in(layer, rows, columns)
     width = max(1.5, _SEAM * float(np.sqrt((alpha >= 0.5).sum())))
@@ -191,8 +129,12 @@ def _blending(moment: Moment, layer: Layer) -> Row:
     return row
 
 
-def _movement(before: Moment, moment: Moment, layer: Layer) -> Row:
+def movement(scene: Scene) -> Row:
     """What does not move with the target's own flow, of swap and target; nothing across a cut."""
+    before, moment, layer = scene.before, scene.moment, scene.moment.layer
+    # A face that appears tears nothing.
+    if layer is None or before is None or before.layer is None:
+        return {}
     rows, columns = _around(layer, moment.target.shape, margin=_FLOW_PX)
     alpha = _alpha_in(layer, rows, columns)
     flow, believed = flow_between(before.target[rows, columns], moment.target[rows, columns])
@@ -223,34 +165,27 @@ def _alpha_in(layer: Layer, rows: slice, columns: slice) -> Float[np.ndarray, "h
     return alpha
 
 
-def _against_truth(
-    moment: Moment,
-    run: TrainedRun,
-    convert: ConvertConfig,
-    tools: Instruments,
-    truth: ClipTruth,
-) -> Row:
+def against_truth(scene: Scene) -> Row:
     """Against the true swap. A frame whose face was missed is measured as it stayed."""
-    assert moment.twin_raw is not None and moment.twin_matched is not None
+    moment, tools, truth = scene.moment, scene.tools, scene.truth
+    if truth is None or moment.twin_raw is None or moment.twin_matched is None:
+        return {}
     frame, face = moment.made.frame, moment.face
     raw = frame.image
     if face is not None:
-        without = convert.model_copy(update={"color": "none"})
+        without = scene.convert.model_copy(update={"color": "none"})
         raw = composite(PaintedFrame(frame, [face]), without)
-    twin, matched = moment.twin_raw.image, moment.twin_matched.image
+    twin, matched = moment.twin_raw.image, as_uint8(moment.twin_matched.image)
     inside = truth.face_masks[frame.index] / 255.0
     row = {
         "truth_psnr_db": psnr_db(raw, twin, inside),
         "truth_ssim": ssim(raw, twin, inside),
         "unswapped_psnr_db": psnr_db(frame.image, twin, inside),
-        "truth_matched_psnr_db": psnr_db(moment.shown, as_uint8(matched), inside),
+        "truth_matched_psnr_db": psnr_db(moment.shown, matched, inside),
     }
     if face is None:
         return row
-    matrix = align(
-        face.placement.landmarks, run.manifest.landmarks_pack, run.manifest.coverage, READ_PX
-    )
-    crops = [cut_crop(as_uint8(image), matrix, READ_PX) for image in (moment.shown, matched)]
+    crops = _to_read(scene.run, face, moment.shown, matched)
     row["truth_sharpness"] = sharpness_ratio(*crops)
     points, true_points = (tools.reader.landmarks(crop) for crop in crops)
     row |= _shape(true_points, tools.reader, "truth_")

@@ -11,7 +11,7 @@ from ..conversion.casting import Placement
 from ..conversion.paint import PaintedFace
 from ..geometry import invert_similarity, similarity_scale, transform_points
 from ..metrics.pictures import as_bytes
-from .frame import Moment
+from .moment import Moment
 
 MOST_FACES, MOST_BYTES = 2000, 1 << 30
 """Of a clip's faces, spread evenly, no more are kept; fewer where they are large."""

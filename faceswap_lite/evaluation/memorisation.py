@@ -26,10 +26,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from ..faces.align import COVERAGES, canonical_to_crop
 from ..faces.embed import Embedder, Metric
 from ..geometry import transform_points
-from ..media.sheets import CELL_PX, QUIET, Sheet
 from ..metrics.landmarks import CANONICAL_FIVE
 from ..metrics.pictures import as_bytes
 from ..models.crops import decode, encode
+from ..outputs import listed
 from ..runs.known import KnownFaces, spread_evenly
 from ..runs.trained import TrainedRun
 
@@ -193,14 +193,14 @@ class Memorisation:
                 "same_person_share": self.interpolation.same_person_share,
             },
             "per_frame": {
-                "to_own": _listed(self.to_own),
-                "to_seen": _listed(self.to_seen),
-                "truth_to_seen": _listed(self.truth_to_seen),
+                "to_own": listed(self.to_own),
+                "to_seen": listed(self.to_seen),
+                "truth_to_seen": listed(self.truth_to_seen),
                 "by_pixels": self.by_pixels.tolist(),
                 "by_embedding": self.by_embedding.tolist(),
                 "by_code": self.by_code.tolist(),
-                "code_distance": _listed(self.code_distance),
-                "embedding_distance": _listed(self.embedding_distance),
+                "code_distance": listed(self.code_distance),
+                "embedding_distance": listed(self.embedding_distance),
             },
             "reasons": reasons,
         }
@@ -244,37 +244,22 @@ def memorisation(
         _pixels(p, inside, NOVELTY_PX) for p in (outputs, crops, seen.crops, rebuilt)
     )
 
-    codes = encode(run.model, outputs)
-    code_gaps = vector_distances(codes, seen.codes, "euclidean")
+    code_gaps = vector_distances(encode(run.model, outputs), seen.codes, "euclidean")
 
-    by_embedding = np.full(len(outputs), -1)
-    embedding_gaps = np.full(len(outputs), np.nan)
-    vectors: _Vectors | None = None
+    by_embedding, embedding_gaps = np.full(len(outputs), -1), np.full(len(outputs), np.nan)
+    retrieval = by_pixels = vectors = None
     if embed is None:
         for name in ("by_embedding", "retrieval", "same_person_share"):
             reasons[name] = "no face network is at hand, or these are actors, no identities to one"
     else:
         vectors = _Vectors.of(embed, metric, seen.crops, crops)
-        frames = vectors.frames
-        painted = np.stack([embed(as_bytes(outputs[i])) for i in frames])
-        gaps = vector_distances(painted, vectors.seen, metric)
-        by_embedding[frames] = vectors.seen_places[gaps.argmin(1)]
-        embedding_gaps[frames] = gaps.min(1)
-
-    retrieval = by_pixels = None
-    if others and embed is not None and vectors is not None:
-        own = spread_evenly(len(vectors.seen_places), _GALLERY_FACES)
-        places = [spread_evenly(len(crops_of), _GALLERY_FACES) for crops_of in others]
-        gallery = [np.stack([embed(o[i]) for i in p]) for o, p in zip(others, places, strict=True)]
-        retrieval = retrieval_top1(vectors.true, [vectors.seen[own], *gallery], metric)
-        pictures = [_pixels(o[p], inside, PLAIN_PX) for o, p in zip(others, places, strict=True)]
-        nearest = [
-            l1_distances(true[vectors.frames], p).min(1)
-            for p in (have[vectors.seen_places[own]], *pictures)
-        ]
-        by_pixels = float((np.argmin(nearest, axis=0) == 0).mean())
-    elif embed is not None:
-        reasons["retrieval"] = "no other person is known"
+        gaps = vectors.to_seen(outputs[vectors.frames])
+        by_embedding[vectors.frames] = vectors.seen_places[gaps.argmin(1)]
+        embedding_gaps[vectors.frames] = gaps.min(1)
+        if others:
+            retrieval, by_pixels = _retrieval(vectors, others, inside, true, have)
+        else:
+            reasons["retrieval"] = "no other person is known"
 
     return Memorisation(
         seen=seen.crops,
@@ -290,7 +275,7 @@ def memorisation(
         novelty_lookup=l1_distances(coarse_true, coarse_have).min(1),
         novelty_seen_error=float(np.abs(coarse_rebuilt - coarse_have[some]).mean()),
         covered=covered,
-        interpolation=_interpolate(run, seen, inside, have, to_seen.min(1), embed, vectors, rng),
+        interpolation=_interpolate(run, seen, inside, have, to_seen.min(1), vectors, rng),
         retrieval=retrieval,
         retrieval_by_pixels=by_pixels,
         reasons=reasons,
@@ -299,8 +284,9 @@ def memorisation(
 
 @dataclass(frozen=True)
 class _Vectors:
-    """A face network's vectors of seen faces and of true unseen ones, evenly spread."""
+    """A face network, and its vectors of seen faces and of true unseen ones, evenly spread."""
 
+    embed: Embed
     metric: Metric
     seen_places: Int[np.ndarray, " k"]
     seen: Float[np.ndarray, "k d"]
@@ -311,12 +297,41 @@ class _Vectors:
     def of(cls, embed: Embed, metric: Metric, seen: np.ndarray, true: np.ndarray) -> "_Vectors":
         places, frames = (spread_evenly(len(of), _EMBEDDED_FACES) for of in (seen, true))
         return cls(
+            embed=embed,
             metric=metric,
             seen_places=places,
             seen=np.stack([embed(seen[i]) for i in places]),
             frames=frames,
             true=np.stack([embed(true[i]) for i in frames]),
         )
+
+    def of_painted(self, pictures: np.ndarray) -> Float[np.ndarray, "m d"]:
+        """Of a decoder's pictures."""
+        return np.stack([self.embed(as_bytes(picture)) for picture in pictures])
+
+    def to_seen(self, pictures: np.ndarray) -> Float[np.ndarray, "m k"]:
+        """How far a decoder's pictures are from each seen face."""
+        return vector_distances(self.of_painted(pictures), self.seen, self.metric)
+
+
+def _retrieval(
+    vectors: _Vectors,
+    others: Sequence[UInt8[np.ndarray, "_ s s 3"]],
+    inside: Bool[np.ndarray, "s s"],
+    true: Float[np.ndarray, "n p"],
+    have: Float[np.ndarray, "k p"],
+) -> tuple[float, float]:
+    """True faces whose nearest face of all people is the person's: by embedding, by pixels."""
+    own = spread_evenly(len(vectors.seen_places), _GALLERY_FACES)
+    some = [crops[spread_evenly(len(crops), _GALLERY_FACES)] for crops in others]
+    galleries = [np.stack([vectors.embed(crop) for crop in crops]) for crops in some]
+    people = [vectors.seen[own], *galleries]
+    pictures = [have[vectors.seen_places[own]], *(_pixels(c, inside, PLAIN_PX) for c in some)]
+    nearest = [l1_distances(true[vectors.frames], of).min(1) for of in pictures]
+    return (
+        retrieval_top1(vectors.true, people, vectors.metric),
+        float((np.argmin(nearest, axis=0) == 0).mean()),
+    )
 
 
 def _interpolate(
@@ -325,7 +340,6 @@ def _interpolate(
     inside: Bool[np.ndarray, "s s"],
     have: Float[np.ndarray, "k p"],
     outputs_to_seen: Float[np.ndarray, " n"],
-    embed: Embed | None,
     vectors: _Vectors | None,
     rng: np.random.Generator,
 ) -> Interpolation:
@@ -334,11 +348,10 @@ def _interpolate(
     ends = decode(run.model, seen.codes[np.concatenate([first, second])], seen.side)
     middle = _pixels(midpoints, inside, PLAIN_PX)
     same = None
-    if embed is not None and vectors is not None:
+    if vectors is not None:
         person = vectors.seen.mean(0, keepdims=True)
         genuine = vector_distances(vectors.true, person, vectors.metric)
-        shown = np.stack([embed(as_bytes(picture)) for picture in midpoints])
-        gaps = vector_distances(shown, person, vectors.metric)
+        gaps = vector_distances(vectors.of_painted(midpoints), person, vectors.metric)
         same = float((gaps <= np.percentile(genuine, 95)).mean())
     nearest = l1_distances(middle, have).min(1)
     return Interpolation(
@@ -398,10 +411,6 @@ def crop_embedder(embedder: Embedder, coverage: str) -> Embed:
         return embedder(shown.astype(np.uint8), five)
 
     return embed
-
-
-COLUMNS = ("output", "by pixels", "by embedding", "by code", "true face")
-_BAR_PX, _WORDS_PX, _GAP_PX = 28, 24, 8
 
 
 @dataclass(frozen=True)
@@ -467,23 +476,6 @@ def _apart(order: Int[np.ndarray, " n"], count: int, apart: int) -> list[int]:
     return chosen
 
 
-def montage_sheet(rows: Sequence[MontageRow]) -> UInt8[np.ndarray, "h w 3"]:
-    """The rows in one picture, under their columns' titles and over their words."""
-    step_y = CELL_PX + _WORDS_PX + _GAP_PX
-    width = _GAP_PX + len(COLUMNS) * (CELL_PX + _GAP_PX)
-    sheet = Sheet(width, _BAR_PX + len(rows) * step_y)
-    lefts = [_GAP_PX + i * (CELL_PX + _GAP_PX) for i in range(len(COLUMNS))]
-    for left, name in zip(lefts, COLUMNS, strict=True):
-        sheet.write(name, left, _BAR_PX / 2, 15)
-    for number, row in enumerate(rows):
-        top = _BAR_PX + number * step_y
-        for left, name in zip(lefts, COLUMNS, strict=True):
-            if name in row.pictures:
-                sheet.put(row.pictures[name], left, top)
-        sheet.write(row.words, _GAP_PX, top + CELL_PX + _WORDS_PX / 2, 13, QUIET)
-    return sheet.pixels
-
-
 def _pixels(
     pictures: np.ndarray, inside: Bool[np.ndarray, "s s"], most_px: int
 ) -> Float[np.ndarray, "n p"]:
@@ -506,7 +498,3 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> float | None:
 
 def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _listed(values: Float[np.ndarray, " n"]) -> list[float | None]:
-    return [None if np.isnan(value) else round(float(value), 6) for value in values]

@@ -305,6 +305,23 @@ def look_from_all_sides(run: TrainedRun, side: Side, crops: Pictures, masks: Mas
     return Answers(np.concatenate(codes), np.concatenate(rebuilt), np.sqrt(np.concatenate(squares)))
 
 
+def pick_worst(
+    errors: Float[np.ndarray, " n"], frames: Int[np.ndarray, " n"], count: int
+) -> list[int]:
+    """Places of the largest errors, largest first, none of them near another in time.
+
+    How near is near: so that `count` of them could fill half of the time.
+    """
+    apart = max(1, int(np.ptp(frames)) // (2 * count)) if len(frames) else 1
+    worst: list[int] = []
+    for place in np.argsort(-errors, kind="stable").tolist():
+        if all(abs(int(frames[place] - frames[other])) >= apart for other in worst):
+            worst.append(place)
+        if len(worst) == count:
+            break
+    return worst
+
+
 def rms_inside(
     a: Pictures | Float[np.ndarray, "n s s 3"],
     b: Pictures | Float[np.ndarray, "n s s 3"],

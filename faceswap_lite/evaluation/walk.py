@@ -8,7 +8,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from tqdm import tqdm
 
 from ..config import ConvertConfig
@@ -22,28 +22,13 @@ from ..media.clips import Frame
 from ..media.reading import open_clip
 from ..media.truth import ClipTruth
 from ..runs.trained import TrainedRun
-from .frame import Instruments, Moment, Row, measure_frame
 from .keeper import ClipFaces, Glimpse, Keeper
+from .metric import Series
+from .moment import FrameMeasure, Instruments, Moment, Row, Scene
 
 JUDGED_FACES = 200
 """Faces of a clip that the judge is asked about, or a few less: it takes as long as all the rest,
 and who a face is does not change from frame to frame."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """One row a frame; a column's value is NaN where a frame has none."""
-
-    index: Int[np.ndarray, " n"]
-    time_s: Float[np.ndarray, " n"]
-    columns: dict[str, Float[np.ndarray, " n"]]
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def get(self, name: str) -> Float[np.ndarray, " n"]:
-        """A column; all NaN where nothing of the kind was measured."""
-        return self.columns.get(name, np.full(len(self), np.nan))
 
 
 @dataclass(frozen=True)
@@ -61,6 +46,7 @@ def walk_clip(
     clip: Path,
     plan: CastPlan,
     convert: ConvertConfig,
+    measures: Sequence[FrameMeasure],
     instruments: Sequence[Instruments],
     *,
     every: int = 1,
@@ -70,8 +56,8 @@ def walk_clip(
 ) -> Walked:
     """Measure every n-th frame of a clip, with its conversion and its twins beside it.
 
-    Pose, expression, identity, seam and movement are those of the frames of `converted` where it is
-    given, else of the frames that `convert` makes.
+    `instruments`: those of each worker. Pose, expression, identity, seam and movement are those of
+    the frames of `converted` where it is given, else of the frames that `convert` makes.
     Raises: FaceswapError when `converted` has other frames than `clip`.
     """
     free: SimpleQueue[Instruments] = SimpleQueue()
@@ -83,10 +69,14 @@ def walk_clip(
 
     def measure(moment: Moment, before: Moment | None) -> Row:
         tools = free.get()
+        scene = Scene(moment, before, run, convert, tools, truth)
+        row: Row = {"found": float(moment.face is not None)}
         try:
-            return measure_frame(moment, before, run, convert, tools, truth)
+            for columns in measures:
+                row |= columns(scene)
         finally:
             free.put(tools)
+        return row
 
     def take(moment: Moment, row: Row) -> None:
         frame = moment.made.frame

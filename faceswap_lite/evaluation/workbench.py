@@ -20,26 +20,23 @@ from ..faces.reading import Reader
 from ..media.clips import clip_fingerprint, list_images
 from ..media.truth import ClipTruth, load_truth
 from ..metrics.perceptual import build_lpips
+from ..outputs import plain
 from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
 from .explain import Background, explain, study_run
-from .frame import Instruments, Perceptual
 from .judge import Judge, build_judges
-from .measures import METRICS, figures, plain
+from .measures import METRICS, frame_measures
 from .memorisation import MontageRow
+from .metric import Need, Series, figures
+from .moment import Instruments, Perceptual
 from .page import ResultPictures, Shot
-from .walk import Series, Walked, walk_clip
+from .walk import Walked, walk_clip
 
 CONSTANTS = ("seen_psnr_db", "own_spread")
 """Columns of a series that one number fills."""
 
 SHOT_NUMBERS = ("psnr_db", "expected_error_db", "trusted", "sharpness", "to_source", "to_target")
 """What the page sorts its frames by."""
-
-OF_HELDOUT = (
-    "heldout_psnr_db", "heldout_ssim", "heldout_ms_ssim", "heldout_lpips", "generalization_gap_db",
-)  # fmt: skip
-"""Figures that mean nothing on a clip that was trained on."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +136,7 @@ def measure_clip(
         clip,
         plan,
         convert,
+        frame_measures(),
         [
             Instruments(pack, reader, judges[i] if judges else None, bench.lpips)
             for i, (pack, reader) in enumerate(zip(bench.packs, bench.readers, strict=True))
@@ -163,20 +161,11 @@ def measure_clip(
         seed=config.seed,
     )
     series = _with_columns(walked.series, explained.columns, _constants(bench, judges))
-    refused = _refused(config, trained_on_it)
-    reasons = _reasons(bench, truth)
+    lacks = lacking(bench, config, series, truth, trained_on_it=trained_on_it)
     result = {
         **explained.report,
-        "metrics": _metrics(series, refused, reasons, config.seed),
-        "frames": {
-            "index": series.index.tolist(),
-            "time_s": [plain(time) for time in series.time_s.tolist()],
-            "series": {
-                name: [plain(value) for value in column.tolist()]
-                for name, column in series.columns.items()
-                if name not in CONSTANTS
-            },
-        },
+        "metrics": _metrics(series, lacks, config.seed),
+        "frames": _frames(series),
         "judge": judges[0].embedder.name if judges else None,
         # The true swap is this person's: it is one only if the run's source is the same.
         "truth_twin": truth.twin.name if truth and truth.twin else None,
@@ -202,57 +191,60 @@ def _with_columns(
     return Series(series.index, series.time_s, {**series.columns, **columns, **filled})
 
 
-def _refused(config: EvaluateConfig, trained_on_it: bool) -> dict[str, str]:
-    """Figures that would mislead here, and why."""
-    refused: dict[str, str] = {}
+def lacking(
+    bench: Workbench,
+    config: EvaluateConfig,
+    series: Series,
+    truth: ClipTruth | None,
+    *,
+    trained_on_it: bool,
+) -> dict[Need, str]:
+    """Of what metrics need: what is not there for this clip, and why."""
+    lacks: dict[Need, str] = {}
     if trained_on_it:
-        refused |= dict.fromkeys(OF_HELDOUT, "the run was trained on this clip")
+        lacks["unseen clip"] = "the run was trained on this clip"
     if config.every > 1:
         # Between frames that are not neighbours, movement would pass for noise.
-        refused["yaw_noise_deg"] = "needs every frame (evaluate.every=1)"
-    return refused
-
-
-def _reasons(bench: Workbench, truth: ClipTruth | None) -> dict[str, str]:
-    """Why a figure may be missing, by its name or its group's."""
-    nobody = bench.no_judge if truth is None else NO_IDENTITIES
-    reasons = {"identity": nobody or "no face was found in the swap"}
+        lacks["every frame"] = "needs every frame (evaluate.every=1)"
     trouble = bench.background.troubles.get(bench.background.shown)
     if trouble:
-        reasons |= {"seen_psnr_db": trouble, "generalization_gap_db": trouble}
-    if truth is None:
-        reasons["truth"] = "only rendered actors have a true swap"
-    elif truth.twin is None:
-        reasons["truth"] = "this actor was rendered without a twin"
+        lacks["seen faces"] = trouble
+    if not np.isfinite(series.get("to_source")).any():
+        nobody = bench.no_judge if truth is None else NO_IDENTITIES
+        lacks["likeness"] = nobody or "no face was found in the swap"
     if bench.readers[0].pack == "five":
-        reasons["expression"] = "five points show neither lips nor lids; needs the mesh's weights"
-    reasons["perceptual"] = "needs weights: --set evaluate.lpips=FILE"
-    return reasons
+        lacks["mesh"] = "five points show neither lips nor lids; needs the mesh's weights"
+    if truth is None:
+        lacks["twin"] = "only rendered actors have a true swap"
+    elif truth.twin is None:
+        lacks["twin"] = "this actor was rendered without a twin"
+    if bench.lpips is None:
+        lacks["lpips"] = "needs weights: --set evaluate.lpips=FILE"
+    return lacks
 
 
-def _metrics(
-    series: Series, refused: Mapping[str, str], reasons: Mapping[str, str], seed: int
-) -> dict[str, dict[str, Any]]:
+def _metrics(series: Series, lacks: Mapping[Need, str], seed: int) -> dict[str, dict[str, Any]]:
     """Every figure with its interval, or why it is missing."""
     found: dict[str, dict[str, Any]] = {}
-    for name, value in figures(series, seed).items():
-        if value is not None and name not in refused:
-            found[name] = {
-                "value": plain(value.value),
-                "low": plain(value.low),
-                "high": plain(value.high),
-                "reason": None,
-            }
-            continue
-        group = METRICS[name].group
-        reason = (
-            refused.get(name)
-            or reasons.get(name)
-            or reasons.get(group)
-            or "the clip does not allow it"
-        )
-        found[name] = {"value": None, "low": None, "high": None, "reason": reason}
+    for name, value in figures(METRICS, series, seed).items():
+        lacking = [lacks[need] for need in METRICS[name].needs if need in lacks]
+        if value is None or lacking:
+            reason = [*lacking, "the clip does not allow it"][0]
+            found[name] = {"value": None, "low": None, "high": None, "reason": reason}
+        else:
+            bounds = {part: plain(bound) for part, bound in value._asdict().items()}
+            found[name] = {**bounds, "reason": None}
     return found
+
+
+def _frames(series: Series) -> dict[str, Any]:
+    """The frames' numbers."""
+    columns = {name: of for name, of in series.columns.items() if name not in CONSTANTS}
+    return {
+        "index": series.index.tolist(),
+        "time_s": [plain(time) for time in series.time_s.tolist()],
+        "series": {name: [plain(one) for one in of.tolist()] for name, of in columns.items()},
+    }
 
 
 def _pictures(walked: Walked, series: Series, rows: list[MontageRow]) -> ResultPictures:

@@ -24,20 +24,6 @@ def spearman(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float | 
     return correlation(_ranks(a), _ranks(b))
 
 
-def auroc(positive: Float[np.ndarray, " n"], negative: Float[np.ndarray, " m"]) -> float | None:
-    """How often a positive's score is above a negative's (ties count half): 1 apart, 0.5 no better.
-
-    Source: Hanley & McNeil 1982, "The meaning and use of the area under a receiver operating
-    characteristic curve": the Mann-Whitney statistic. None when a set is empty.
-    """
-    positive, negative = finite(positive), finite(negative)
-    n, m = len(positive), len(negative)
-    if not (n and m):
-        return None
-    ranks = _ranks(np.concatenate([positive, negative]))
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
-
-
 def wasserstein_1(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"]) -> float | None:
     """How far, on average, values must be moved to turn one set into the other, in their unit.
 
@@ -66,16 +52,6 @@ def slope(out: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"]) -> f
     scale = np.abs(off).max()
     off = off / scale
     return float(off @ (out - out.mean()) / (off @ off) / scale)
-
-
-def histogram_l1(a: Float[np.ndarray, " k"], b: Float[np.ndarray, " k"]) -> float | None:
-    """Sum of the differences of two histograms' shares: 0 the same, 2 no bin in common.
-
-    Counts or densities over the same bins of equal width. None when one of the two is empty.
-    """
-    if not (a.sum() > 0 and b.sum() > 0):
-        return None
-    return float(np.abs(a / a.sum() - b / b.sum()).sum())
 
 
 def series_noise(values: Float[np.ndarray, " n"]) -> float | None:

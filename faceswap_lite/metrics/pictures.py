@@ -3,12 +3,15 @@
 Pictures are RGB: uint8, uint16 or float in [0, 1]. Masks weigh pixels (soft values count in part)
 and follow the same ranges; no mask means every pixel counts once. Where there is nothing to
 measure (an empty mask, a flat reference) the figure is NaN.
+
+Training has PSNR and SSIM in torch beside these (`training.heldout.psnr_and_ssim`): a batch at a
+time, on its device; tests/test_step.py holds the two equal.
 """
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
-from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.color import rgb2lab
 
 Picture = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
 Mask = UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]
@@ -93,17 +96,6 @@ def sharpness_ratio(out: Picture, reference: Picture, mask: Mask | None = None) 
     """
     detail, wanted = _laplacian_rms(out, mask), _laplacian_rms(reference, mask)
     return detail / wanted if wanted > 1e-6 else float("nan")
-
-
-def delta_e(a: Picture, b: Picture, mask: Mask | None = None) -> float:
-    """Mean colour difference, CIEDE2000 (about 1 is the least that an eye sees).
-
-    Source: CIE 142-2001, D65 white, sRGB pictures.
-    """
-    weights = np.ones(a.shape[:2]) if mask is None else as_float(mask)
-    inside = weights > 0
-    x, y = (rgb2lab(as_float(picture)[inside]) for picture in (a, b))
-    return _mean_inside(deltaE_ciede2000(x, y), weights[inside])
 
 
 def mean_grey(picture: UInt8[np.ndarray, "h w 3"], inside: Bool[np.ndarray, "h w"]) -> float:

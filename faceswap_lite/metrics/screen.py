@@ -44,13 +44,6 @@ def mean_lab(picture: Picture, mask: Mask) -> Float[np.ndarray, " 3"]:
     return (rgb2lab(as_float(picture)) * weights[..., None]).sum((0, 1)) / total
 
 
-def mean_step(values: Float[np.ndarray, "n d"]) -> float:
-    """Mean length of the step from one frame to the next; pairs with NaN are left out."""
-    steps = np.linalg.norm(np.diff(values, axis=0), axis=1)
-    steps = steps[np.isfinite(steps)]
-    return float(steps.mean()) if len(steps) else float("nan")
-
-
 def flow_between(
     before: Picture, after: Picture
 ) -> tuple[Float[np.ndarray, "h w 2"], UInt8[np.ndarray, "h w"]]:
@@ -86,26 +79,6 @@ def warp_error(
     moved = _pull(as_float(before).astype(np.float32), flow)
     squared = np.square(moved - as_float(after)).mean(2)
     return float((squared * weights).sum() / total)
-
-
-def jitter(points: Float[np.ndarray, "n p 2"]) -> float:
-    """Root mean square of the points' second differences, in pixels: what trembles, not moves."""
-    return float(np.sqrt(np.square(np.diff(points, 2, axis=0)).sum(2).mean()))
-
-
-def lag(values: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"]) -> float:
-    """By how many frames `values` come after `reference`: the shift that fits best, to 1/20 frame.
-
-    The mean square difference is searched within five frames; ends are left out.
-    """
-    frames = np.arange(len(values), dtype=np.float64)
-    inner = frames[6:-6]
-    shifts = np.arange(-100, 101) / 20
-    errors = [
-        float(np.square(np.interp(inner + s, frames, values) - reference[6:-6]).mean())
-        for s in shifts
-    ]
-    return float(shifts[int(np.argmin(errors))])
 
 
 def _distance(inside: np.ndarray) -> np.ndarray:

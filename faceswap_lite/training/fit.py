@@ -1,6 +1,5 @@
 """Fit-training: a trained run's weights go on to the faces of one clip; and what that brought."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..figures import Curve, write_line_figure
 from ..outputs import write_json
 from ..runs.checkpoints import list_checkpoints
 from ..runs.known import open_known_set
+from ..runs.log import LOG_FILE, read_history
 from ..runs.trained import TrainedRun, load_run
 from .loop import train
 
@@ -141,15 +141,14 @@ def compare(fit: HeldoutCurve, scratch: HeldoutCurve) -> Comparison:
 
 def read_curve(run: Path) -> HeldoutCurve:
     """The held-out losses in a run's log. Raises: FaceswapError when there are none."""
-    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    judged = [record for line in lines if "heldout" in (record := json.loads(line))]
-    if not judged:
-        raise FaceswapError(f"{run / 'log.jsonl'}: holds no held-out loss")
+    history = read_history(run)
+    if not len(history):
+        raise FaceswapError(f"{run / LOG_FILE}: holds no held-out loss")
     return HeldoutCurve(
-        steps=[record["step"] for record in judged],
-        seconds=[record["seconds"] for record in judged],
-        source=[record["heldout_source"] for record in judged],
-        target=[record["heldout_target"] for record in judged],
+        steps=history.step.tolist(),
+        seconds=history.seconds.tolist(),
+        source=history.heldout_source.tolist(),
+        target=history.heldout_target.tolist(),
     )
 
 

@@ -88,9 +88,9 @@ def _look(
 def psnr_and_ssim(
     image: Float[Tensor, "b 3 s s"], face: Float[Tensor, "b 3 s s"], mask: Float[Tensor, "b 1 s s"]
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-    """Each picture's PSNR in dB and SSIM, inside the mask: metrics/pictures.py in torch.
+    """Each picture's PSNR in dB and SSIM, inside the mask; NaN where that is empty.
 
-    NaN where the mask is empty.
+    metrics/pictures.py in torch: training looks at batches where they lie; a test holds both equal.
     """
     edge = _SSIM_WINDOW_PX // 2
     errors = _mean_inside((image - face).square(), mask)

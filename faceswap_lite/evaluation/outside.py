@@ -1,0 +1,128 @@
+"""What faces show, and where a clip's leave the range of a person's: the words for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from ..conversion.casting import Placement
+from ..curation.coverage import (
+    KINDS,
+    Attributes,
+    attributes_of,
+    coverage,
+    steady_yaw_deg,
+)
+from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
+from ..metrics.pictures import mean_grey
+from ..models.autoencoder import Side
+from ..runs.known import KnownFaces
+
+
+class _Verbs(NamedTuple):
+    """What frames beyond a limit do; and the same of one face."""
+
+    below: str
+    above: str
+    one_below: str
+    one_above: str
+
+
+VERBS = {
+    "yaw_deg": _Verbs("turn", "turn", "turned", "turned"),
+    "pitch_deg": _Verbs("tilt", "tilt", "tilted", "tilted"),
+    "mouth": _Verbs(
+        "close the mouth below", "open the mouth beyond", "mouth below", "mouth beyond"
+    ),
+    "eyes": _Verbs("close the eyes below", "open the eyes beyond", "eyes below", "eyes beyond"),
+    "light": _Verbs("are darker than", "are brighter than", "darker than", "brighter than"),
+}
+"""By the names of curation's attributes."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Frames on one side of an attribute's range among one person's faces."""
+
+    attribute: str
+    side: str
+    """below or above."""
+    person: Side
+    words: str
+    short: str
+    faces: Bool[np.ndarray, " n"]
+
+
+def clip_attributes(
+    placements: Sequence[Placement],
+    pack: LandmarksPack,
+    light: Float[np.ndarray, " n"],
+    truth: Float[np.ndarray, "frames 68 2"] | None = None,
+) -> Attributes:
+    """What faces of a clip show, by the same rules as `curation.attributes_of` of a face set.
+
+    `truth`: a rendered actor's landmarks by frame; openings come from them. Faces in gaps that were
+    filled are nowhere outside: nobody saw them.
+    """
+    rows: list[list[float | None]] = []
+    for placement in placements:
+        if placement.found is None:
+            rows.append([None] * 4)
+            continue
+        pose = estimate_pose(placement.found.landmarks, pack)
+        yaw = pose.yaw_deg
+        if pack != "five":
+            yaw = steady_yaw_deg(yaw, placement.found.detection.five)
+        points, of = placement.found.landmarks, pack
+        if truth is not None:
+            points, of = truth[placement.frame], "ibug68"
+        rows.append([yaw, pose.pitch_deg, mouth_opening(points, of), eye_opening(points, of)])
+    known = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
+    yaw_deg, pitch_deg, mouth, eyes = known.reshape(-1, 4).T
+    return Attributes(yaw_deg, pitch_deg, mouth, eyes, light)
+
+
+def light_of(
+    crops: UInt8[np.ndarray, "n s s 3"], masks: UInt8[np.ndarray, "n s s"]
+) -> Float[np.ndarray, " n"]:
+    """Mean brightness inside each mask, 0 to 1, as in a face set's measures."""
+    pairs = zip(crops, masks, strict=True)
+    return np.array([mean_grey(crop, mask > 127) for crop, mask in pairs])
+
+
+def known_attributes(known: KnownFaces, *, everybody: bool = False) -> Attributes:
+    """What the faces show that training saw; with `everybody`, all of them, in their order."""
+    some = known if everybody else known.only(known.seen)
+    return attributes_of([face.record for face in some.faces], light_of(some.crops, some.masks))
+
+
+def find_outside(known: Attributes, shown: Attributes, person: Side) -> list[Outside]:
+    """Where the clip's faces leave the range of one person's, the most frequent first.
+
+    Only what concerns more than a few faces: see `curation.coverage`.
+    """
+    found = coverage(known, shown)
+    every = []
+    for name, side in {(gap.attribute, gap.side) for gap in found.gaps if gap.side != "near"}:
+        of, kind, verbs = found.attributes[name], KINDS[name], VERBS[name]
+        values = getattr(known, name)
+        if side == "below":
+            limit, faces, told = of.limits[0], of.below, kind.below
+            verb, one, beyond = verbs.below, verbs.one_below, int((values < limit).sum())
+        else:
+            limit, faces, told = of.limits[1], of.above, kind.above
+            verb, one, beyond = verbs.above, verbs.one_above, int((values > limit).sum())
+        where = told.limit(limit)
+        as_known = f"as no {person} face does"
+        if beyond:
+            few = f"as only {beyond} of {np.isfinite(values).sum()} {person} faces"
+            as_known = f"{few} do{'es' * (beyond == 1)}"
+        words = f"{verb} {where}, {as_known}"
+        every.append(Outside(name, side, person, words, f"{one} {where}", faces))
+    if found.pose is not None and any(gap.attribute == "pose" for gap in found.gaps):
+        words = f"turn and tilt at once as (nearly) no {person} face does"
+        lone = found.pose.lone & ~found.outside
+        every.append(Outside("pose", "near", person, words, "turned and tilted at once", lone))
+    return sorted(every, key=lambda one: (-int(one.faces.sum()), one.attribute, one.side))
