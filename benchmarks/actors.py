@@ -16,10 +16,9 @@ from _door import enter, keep, line_of, parser_of
 from faceswap_lite.actors.identity import ACTORS, ActorIdentity, random_actor
 from faceswap_lite.actors.performance import random_performance
 from faceswap_lite.actors.render import RenderedActor, render_actor
-from faceswap_lite.faces.align import five_points
 from faceswap_lite.faces.pack import FacePack, build_pack
 from faceswap_lite.metrics.clips import correlation
-from faceswap_lite.metrics.faces import interocular_px
+from faceswap_lite.metrics.landmarks import eye_distance, five_points
 
 # The landmarks of each detector, and the score from which a face counts as found.
 PACKS = {"mtcnn": ("five", 0.9), "yunet": ("mesh", 0.6)}
@@ -90,7 +89,7 @@ def found(name: str, pack: FacePack, people: Cast) -> dict[str, dict[str, Any]]:
             face = max(faces, key=lambda face: face.score)
             scores.append(face.score)
             true = five_points(frame.landmarks.astype(np.float64), "ibug68")
-            off.append(np.linalg.norm(face.five - true, axis=1) / interocular_px(true))
+            off.append(np.linalg.norm(face.five - true, axis=1) / eye_distance(true))
             if pack.landmarks_name == "mesh":
                 points = pack.landmarker(frame.image, face).points
                 lips, eyes = (np.linalg.norm(points[a] - points[b]) for a, b in (LIPS, EYES))

@@ -32,8 +32,8 @@ from faceswap_lite.conversion.color import (
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
 from faceswap_lite.faces.pack import FacePack, as_uint8, build_pack
-from faceswap_lite.faces.pose import estimate_pose
 from faceswap_lite.media.reading import open_clip
+from faceswap_lite.metrics.landmarks import estimate_pose
 from faceswap_lite.runs.trained import TrainedRun, load_run
 
 SIZE = 128

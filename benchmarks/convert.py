@@ -18,8 +18,9 @@ from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map, stea
 from faceswap_lite.conversion.detail import add_grain, match_sharpness, measure_grain
 from faceswap_lite.conversion.mask import base_mask, blend_alpha, carry_outwards, steady_mask
 from faceswap_lite.conversion.smoothing import neighbour_weights
-from faceswap_lite.faces.align import MESH_RIGID, align, cut_crop
+from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
+from faceswap_lite.metrics.landmarks import MESH_RIGID
 
 FACE_PX = 253
 FRAMES = {"1280x720": (720, 1280), "1920x1080": (1080, 1920), "3840x2160": (2160, 3840)}

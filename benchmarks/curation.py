@@ -32,15 +32,16 @@ from faceswap_lite.config import CurateConfig, ExtractConfig, RenderConfig
 from faceswap_lite.curation.choose import choose_best
 from faceswap_lite.curation.measures import measure_faces
 from faceswap_lite.curation.verdicts import judge
-from faceswap_lite.faces.align import CANONICAL_FIVE, COVERAGES, canonical_to_crop, five_points
+from faceswap_lite.faces.align import COVERAGES, canonical_to_crop
 from faceswap_lite.faces.candidates import Source, record_and_crop
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import FaceSet, StoredFace, open_face_set
-from faceswap_lite.faces.geometry import transform_points
 from faceswap_lite.faces.pack import FacePack, FoundFace, build_pack
 from faceswap_lite.faces.records import write_crop
+from faceswap_lite.geometry import transform_points
 from faceswap_lite.media.clips import Frame
+from faceswap_lite.metrics.landmarks import CANONICAL_FIVE, five_points
 from faceswap_lite.outputs import whole_folder, write_json
 from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.loop import train
@@ -316,7 +317,6 @@ def alter(
     source = Source(Path("outliers"), "outliers", "outliers", None)
     config = CROP.model_copy(update={"coverage": record.coverage, "margin": record.margin})
     made, cut = record_and_crop(
-        picture,
         frame,
         FoundFace(detection, points, embedding, None),
         0,

@@ -17,15 +17,14 @@ import numpy as np
 import torch
 
 from _door import enter, keep, need, parser_of
+from faceswap_lite.faces.reading import Reader, Readings
 from faceswap_lite.latent.counterfactual_stage import counterfactual
 from faceswap_lite.latent.directions import (
     chosen_penalty,
     cross_validated_r2,
     ridge,
-    weights_as_direction,
 )
 from faceswap_lite.latent.interpolate_stage import interpolate_faces
-from faceswap_lite.latent.readings import Reader, Readings
 from faceswap_lite.latent.study import bent_direction, straight_direction, study, sweep, swept_faces
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.runs.known import KnownFaces, known_faces
@@ -49,7 +48,8 @@ def directions(
         for name, given in PENALTIES.items():
             chosen = given or chosen_penalty(studied.codes, studied.values, studied.clips)
             weights = ridge(studied.codes, studied.values, chosen)[0]
-            line = weights_as_direction(weights)
+            # For comparison: the shortest change of a code that these weights read as a rise by 1.
+            line = weights / float(weights @ weights)
             shapes[name] = replace(straight, line=line)
         row: dict[str, Any] = {
             "attribute": attribute,

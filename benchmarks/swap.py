@@ -33,11 +33,12 @@ from faceswap_lite.conversion.mask import base_mask, blend_alpha
 from faceswap_lite.conversion.paint import PaintedFrame, paint_frames
 from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.conversion.smoothing import smooth_points
-from faceswap_lite.faces.align import five_points, frame_to_canonical
+from faceswap_lite.faces.align import frame_to_canonical
 from faceswap_lite.faces.pack import build_pack
 from faceswap_lite.media.clips import Frame
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
+from faceswap_lite.metrics.landmarks import five_points
 from faceswap_lite.metrics.pictures import delta_e, psnr_db, sharpness_ratio
 from faceswap_lite.metrics.screen import (
     flow_between,

@@ -19,7 +19,7 @@ from faceswap_lite.evaluation.bias import (
     kernel_density,
     novel_combination_rate,
 )
-from faceswap_lite.latent.readings import ATTRIBUTES, Readings
+from faceswap_lite.faces.reading import ATTRIBUTES, Readings
 
 COUNT = 400
 

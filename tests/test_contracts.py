@@ -15,11 +15,12 @@ from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map
 from faceswap_lite.conversion.mask import MASKS, base_mask, blend_alpha
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.judge import JUDGES
-from faceswap_lite.faces.align import COVERAGES, LandmarksPack, five_points
+from faceswap_lite.faces.align import COVERAGES
 from faceswap_lite.faces.detect import DETECTORS, Detection, Detector
 from faceswap_lite.faces.embed import EMBEDDERS, Embedder, embedding_distance, facenet_file
 from faceswap_lite.faces.landmarks import LANDMARKERS, Landmarker
 from faceswap_lite.media.encoding import CODECS
+from faceswap_lite.metrics.landmarks import LandmarksPack, five_points
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model
 from faceswap_lite.training.optimizers import OPTIMIZERS
 from faceswap_lite.training.schedules import SCHEDULES

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -31,6 +30,7 @@ from faceswap_lite.conversion.preview import CELL_PX, TITLE_PX, preview_sheet
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.workbench import Contender
+from faceswap_lite.faces.embed import Person
 from faceswap_lite.faces.pack import FacePack, FoundFace
 from faceswap_lite.media import writing
 from faceswap_lite.media.clips import clip_fingerprint
@@ -606,8 +606,7 @@ def plant_people(monkeypatch: pytest.MonkeyPatch, wanted: np.ndarray) -> None:
         who = [ANNA if face.detection.box_xyxy[0] < 256 else BEN for face in faces]
         return [replace(face, embedding=v) for face, v in zip(faces, who, strict=True)]
 
-    embedder = SimpleNamespace(metric="cosine", same_person=0.5)
-    person = SimpleNamespace(vector=wanted.astype(np.float64), embedder=embedder)
+    person = Person(wanted.astype(np.float64), "cosine", 0.5)
     monkeypatch.setattr(FacePack, "find", found)
     monkeypatch.setattr(people, "wanted_person", lambda photo, pack: person)
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from ..faces.face_set import FaceSet
+from ..faces.face_set import FaceSet, face_key
+from .applying import returned_faces
 from .curate import say_coverage
-from .decisions import pending_rejections, sampling_weights
+from .decisions import read_decisions, sampling_weights
 from .verdicts import RARE
 
 
@@ -21,3 +22,11 @@ def say_what_is_known(source: FaceSet, target: FaceSet, say: Callable[[str], Non
                 f"{side}: {pending} faces that curate rejects are in the set: "
                 f"faceswap-lite curate {faces.path} --apply sets them aside"
             )
+
+
+def pending_rejections(faces: FaceSet) -> int:
+    """How many faces of the set are to be rejected and still lie in it."""
+    rejected = {d.key for d in read_decisions(faces.path) if not d.kept}
+    # Moved back by hand since: the user has decided, the next call takes it down.
+    rejected -= returned_faces(faces.path)
+    return sum(face_key(face.record) in rejected for face in faces.faces)

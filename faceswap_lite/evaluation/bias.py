@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.signal import find_peaks
 
-from ..latent.readings import ATTRIBUTES, Readings
+from ..faces.reading import ATTRIBUTES, Readings
 from ..metrics.clips import spread_ratio
 from ..metrics.distributions import slope, wasserstein_1
 

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image, ImageDraw, ImageFont
 
 from .. import __version__
 from ..config import ConvertConfig
@@ -21,17 +19,16 @@ from ..conversion.convert import UNSEEN_SETTINGS, config_for
 from ..conversion.paint import paint_frames
 from ..conversion.scout import build_run_packs
 from ..conversion.sides import painted_side, shown_side
-from ..curation.coverage import FIVE_WEIGHT, KINDS, Attributes, attributes_of, coverage
+from ..curation.coverage import KINDS, Attributes, attributes_of, coverage, steady_yaw_deg
 from ..errors import FaceswapError
-from ..faces.align import LandmarksPack
-from ..faces.pose import estimate_pose, eye_opening, mouth_opening
-from ..latent.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
 from ..media.clips import Frame, clip_fingerprint
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
 from ..media.reading import open_clip
+from ..media.sheets import CELL_PX, INK, QUIET, Sheet
 from ..media.truth import load_true_landmarks
-from ..metrics.pictures import as_bytes
+from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
+from ..metrics.pictures import as_bytes, mean_grey
 from ..models.autoencoder import Side
 from ..outputs import claim, found_job, job_id, refuse_inputs, write_json
 from ..runs.hardware import pick_device
@@ -241,8 +238,7 @@ def clip_attributes(
         pose = estimate_pose(placement.found.landmarks, pack)
         yaw = pose.yaw_deg
         if pack != "five":
-            five = estimate_pose(placement.found.detection.five.astype(np.float64), "five")
-            yaw = (1 - FIVE_WEIGHT) * yaw + FIVE_WEIGHT * five.yaw_deg
+            yaw = steady_yaw_deg(yaw, placement.found.detection.five)
         points, of = placement.found.landmarks, pack
         if truth is not None:
             points, of = truth[placement.frame], "ibug68"
@@ -256,12 +252,8 @@ def light_of(
     crops: UInt8[np.ndarray, "n s s 3"], masks: UInt8[np.ndarray, "n s s"]
 ) -> Float[np.ndarray, " n"]:
     """Mean brightness inside each mask, 0 to 1, as in a face set's measures."""
-    light = []
-    for crop, mask in zip(crops, masks, strict=True):
-        grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-        inside = mask > 127
-        light.append(float((grey[inside] if inside.any() else grey).mean()) / 255)
-    return np.array(light)
+    pairs = zip(crops, masks, strict=True)
+    return np.array([mean_grey(crop, mask > 127) for crop, mask in pairs])
 
 
 def known_attributes(known: KnownFaces, *, everybody: bool = False) -> Attributes:
@@ -414,25 +406,22 @@ def _draw(
     """The worst faces: true, rebuilt, swapped, with their frame, expected error and reason."""
     step_x, step_y = 3 * CELL_PX + GAP_PX, CELL_PX + CAPTION_PX + GAP_PX
     rows = -(-len(worst) // SHEET_COLUMNS)
-    size = (GAP_PX + SHEET_COLUMNS * step_x, TITLE_PX + rows * step_y)
-    sheet = Image.new("RGB", size, BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    title, small = ImageFont.load_default(size=22), ImageFont.load_default(size=14)
+    sheet = Sheet(GAP_PX + SHEET_COLUMNS * step_x, TITLE_PX + rows * step_y)
     share = f"{100 * report['trusted_share']:.0f} % of the frames can be trusted"
-    draw.text((GAP_PX, 24), f"The worst faces: {share}", INK, title, anchor="lm")
-    draw.text((GAP_PX, 54), "true face | rebuilt | swapped", QUIET, small, anchor="lm")
+    sheet.write(f"The worst faces: {share}", GAP_PX, 24, 22)
+    sheet.write("true face | rebuilt | swapped", GAP_PX, 54, 14, QUIET)
     for number, place in enumerate(worst):
         row, column = divmod(number, SHEET_COLUMNS)
         left, top = GAP_PX + column * step_x, TITLE_PX + row * step_y
         for i, faces in enumerate((looked.crops, looked.rebuilt, looked.swapped)):
-            sheet.paste(Image.fromarray(cell(faces[place])), (left + i * CELL_PX, top))
+            sheet.put(faces[place], left + i * CELL_PX, top)
         error = f"frame {looked.frame[place]}: {scores.expected_db[place]:.1f} dB expected"
         good = bool(scores.trusted[place])
         said = f"{error}, trusted" if good else error
-        draw.text((left, top + CELL_PX + 12), said, INK if good else WARNING, small, anchor="lm")
+        sheet.write(said, left, top + CELL_PX + 12, 14, INK if good else WARNING)
         why = "" if good else report["faces"]["why"][place]
-        draw.text((left, top + CELL_PX + 31), why, QUIET, small, anchor="lm")
-    return np.asarray(sheet)
+        sheet.write(why, left, top + CELL_PX + 31, 14, QUIET)
+    return sheet.pixels
 
 
 def _rounded(values: Float[np.ndarray, " n"]) -> list[float]:

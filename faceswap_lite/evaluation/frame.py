@@ -10,14 +10,13 @@ from ..config import ConvertConfig
 from ..conversion.blend import Layer
 from ..conversion.composite import Composite, composite
 from ..conversion.paint import PaintedFace, PaintedFrame
-from ..faces.align import align, cut_crop, five_points
+from ..faces.align import align, cut_crop
 from ..faces.detect import Detection
 from ..faces.pack import DEFAULT_MIN_SCORE, FacePack, as_uint8
-from ..faces.pose import estimate_pose, eye_opening, mouth_opening
-from ..latent.readings import READ_PX, Reader
+from ..faces.reading import READ_PX, Reader
 from ..media.clips import Frame
 from ..media.truth import ClipTruth
-from ..metrics.faces import landmark_nme
+from ..metrics.landmarks import eye_distance, five_points, landmark_nme, read_points
 from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
 from ..runs.trained import TrainedRun
@@ -122,8 +121,8 @@ def _likeness(moment: Moment, run: TrainedRun, tools: Instruments) -> Row:
     assert moment.face is not None
     name = run.manifest.landmarks_pack
     five = five_points(moment.face.placement.landmarks, name)
-    distance = float(np.linalg.norm(five[1] - five[0]))
-    found = _nearest(tools.pack.detector(moment.shown, DEFAULT_MIN_SCORE), five, distance)
+    faces = tools.pack.detector(moment.shown, DEFAULT_MIN_SCORE)
+    found = _nearest(faces, five, eye_distance(five))
     if found is None or tools.judge is None or not moment.judged:
         return {"detected": float(found is not None)}
     landmarks = tools.pack.landmarker(moment.shown, found)
@@ -168,21 +167,14 @@ def _points(moment: Moment, run: TrainedRun, tools: Instruments) -> Row:
 def _shape(points: Float[np.ndarray, "n 2"] | None, reader: Reader, prefix: str) -> Row:
     if points is None:
         return {}
-    pose = estimate_pose(points, reader.pack)
-    row = {"yaw_deg": pose.yaw_deg, "pitch_deg": pose.pitch_deg, "roll_deg": pose.roll_deg}
-    openings = {
-        "mouth": mouth_opening(points, reader.pack),
-        "eyes": eye_opening(points, reader.pack),
-    }
-    row |= {name: value for name, value in openings.items() if value is not None}
-    return {prefix + name: value for name, value in row.items()}
+    return {prefix + name: value for name, value in read_points(points, reader.pack).items()}
 
 
 def _nme(
     points: Float[np.ndarray, "n 2"], reference: Float[np.ndarray, "n 2"], reader: Reader
 ) -> float:
-    five = five_points(reference, reader.pack)
-    return landmark_nme(points, reference, float(np.linalg.norm(five[1] - five[0])))
+    eyes = eye_distance(five_points(reference, reader.pack))
+    return landmark_nme(points, reference, eyes)
 
 
 def _blending(moment: Moment, layer: Layer) -> Row:

@@ -17,7 +17,7 @@ from ..conversion.sides import painted_facts, shown_facts
 from ..errors import FaceswapError
 from ..faces.face_set import open_face_set
 from ..faces.pack import FacePack
-from ..latent.readings import Reader
+from ..faces.reading import Reader
 from ..media.clips import clip_fingerprint, list_images
 from ..media.truth import ClipTruth, load_truth
 from ..metrics.perceptual import build_lpips

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ..geometry import invert_similarity, transform_points
 from .align import align, cut_crop
-from .geometry import invert_similarity, transform_points
 from .weights import find_weights
 
 

@@ -8,14 +8,11 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 from ..errors import FaceswapError, UsageError
-from .align import LandmarksPack, five_points
+from ..metrics.landmarks import LandmarksPack, five_points
 from .detect import DETECTORS, Detection, Detector
 from .embed import EMBEDDERS, Embedder, facenet_file
-from .landmarks import LANDMARKERS, Landmarker
+from .landmarks import LANDMARKERS, MIN_PRESENCE, Landmarker
 from .weights import weights_folders
-
-# Below this the mesh does not lie on the face (a full profile, a blur, a dog).
-MIN_PRESENCE = 0.2
 
 DEFAULT_MIN_SCORE = 0.8
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from av.video.format import VideoFormat
 from av.video.reformatter import VideoReformatter
@@ -172,8 +173,6 @@ def _has_avx512() -> bool:
 
     Its macroblock tree then reads memory that nobody wrote, unless the width is a multiple of 128.
     """
-    import cv2  # takes long, for one question
-
     return bool(cv2.checkHardwareSupport(CV_CPU_AVX_512F))
 
 

@@ -106,6 +106,28 @@ def delta_e(a: Picture, b: Picture, mask: Mask | None = None) -> float:
     return _mean_inside(deltaE_ciede2000(x, y), weights[inside])
 
 
+def mean_grey(picture: UInt8[np.ndarray, "h w 3"], inside: Bool[np.ndarray, "h w"]) -> float:
+    """Mean brightness of what lies inside, 0 to 1; of all of the picture where nothing does."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return float((grey[inside] if inside.any() else grey).mean()) / 255
+
+
+def brightness_and_hue(
+    picture: UInt8[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"],
+    mask: UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w"],
+) -> tuple[float, float]:
+    """Mean grey value, 0 to 1, and the angle in degrees of the mean CIE Lab colour, where the mask
+    is above a half: 0 is red, 90 yellow.
+    """
+    inside = mask > (127 if mask.dtype == np.uint8 else 0.5)
+    if not inside.any():
+        return np.nan, np.nan
+    colors = as_bytes(picture)[inside] / 255.0
+    brightness = float((colors @ np.array([0.299, 0.587, 0.114])).mean())
+    _, a, b = rgb2lab(colors).mean(0)
+    return brightness, float(np.degrees(np.arctan2(b, a)))
+
+
 def as_float(picture: np.ndarray) -> np.ndarray:
     """A picture or mask as float64 in [0, 1]; integers are divided by their type's largest."""
     if np.issubdtype(picture.dtype, np.integer):

@@ -11,9 +11,10 @@ from .. import __version__
 from ..config import Config, dump_config
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
-from ..faces.align import COVERAGES, LandmarksPack
+from ..faces.align import COVERAGES
 from ..faces.face_set import FaceSet, face_key
 from ..faces.given_masks import masks_fingerprint
+from ..metrics.landmarks import LandmarksPack
 from ..models.autoencoder import Side
 from ..outputs import job_id, read_json, write_json, write_text
 from .split import FaceGroup

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ..config import TrainingConfig
 from ..models.autoencoder import SIDES, Side
-from .augment import Geometry, Views, draw_geometry, make_views
-from .recolor import jitter_hsv, transfer_colors
+from .augment import Geometry, Views, draw_geometry, jitter_hsv, make_views, transfer_colors
 
 CACHED_PIXELS = 2**17
 """Of the faces that a CPU makes views of at a time."""

@@ -138,9 +138,9 @@ def train(
                 _tell_of_drop(before.plateau, state.plateau, step, bar, say)
                 stop_here = stop_here or agreed(fabric, bool(why_stop(state, options)))
                 save_here = save_here or stop_here
-            if log and (judge_here or stop_here):
+            if log and judge_here:
                 record = {"step": step, **losses}
-                if judge_here and options.schedule == "plateau":
+                if options.schedule == "plateau":
                     record |= {f"plateau_{n}": v for n, v in asdict(state.plateau).items()}
                 log.write(record, state.seconds)
             if bar.disable and (judge_here or stop_here or state.seconds - told_at >= 60):
