@@ -17,7 +17,6 @@ from conftest import ROOT, Cast
 
 from faceswap_lite.faces import weights
 from faceswap_lite.outputs import read_json
-from faceswap_lite.runs.trained import TrainedRun
 
 FOLDER = ROOT / "benchmarks"
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
@@ -197,7 +196,6 @@ def test_kill(call: Call, cast: Cast) -> None:
     assert "1 kills, each left a checkpoint that loads" in said
 
 
-def test_seam(call: Call, run: TrainedRun, cast: Cast, tmp_path: Path) -> None:
-    out = tmp_path / "out.json"
-    call("swap", "seam", "--run", run.path, "--clip", cast.unseen_clip, "--out", out)
-    assert read_json(out)["frames"] == 12
+def test_jitter(call: Call, with_weights: Path, tmp_path: Path) -> None:
+    call("swap", "jitter", "--frames", 30, "--out", tmp_path / "out.json")
+    assert read_json(tmp_path / "out.json")["still_ratio"] < 1
