@@ -88,7 +88,8 @@ def _add_picture(
     codec = CODECS[encoding.codec]
     with av.open(ffmpeg_url(first)) as piece:
         template = piece.streams.video[0]
-        stream = output.add_stream_from_template(template)
+        # Opaque: no encoder is looked for by the name of the decoder.
+        stream = output.add_stream_from_template(template, opaque=True)
         tag = template.codec_context.codec_tag
     context = stream.codec_context
     if codec.keeps_tag:
