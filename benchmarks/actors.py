@@ -1,45 +1,69 @@
-"""Prints the renderer's speed on one core, and how well face detectors find the actors.
+"""The renderer's speed on one core, and how well the package's networks find the actors.
 
     python benchmarks/actors.py [--frames 60] [--size 256]
 
-YuNet and the landmark mesh need FACESWAP_LITE_WEIGHTS; MTCNN comes with facenet-pytorch.
+YuNet and the landmark mesh need their weights; MTCNN's come with facenet-pytorch.
 """
 
-import argparse
-import os
 import time
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
+from _door import enter, keep, line_of, parser_of
 from faceswap_lite.actors.identity import ACTORS, ActorIdentity, random_actor
 from faceswap_lite.actors.performance import random_performance
 from faceswap_lite.actors.render import RenderedActor, render_actor
+from faceswap_lite.faces.pack import FacePack, build_pack
+from faceswap_lite.metrics.clips import correlation
+from faceswap_lite.metrics.landmarks import eye_distance, five_points
 
-IBUG_EYES = (range(36, 42), range(42, 48))
+# The landmarks of each detector, and the score from which a face counts as found.
+PACKS = {"mtcnn": ("five", 0.9), "yunet": ("mesh", 0.6)}
+LEAST_SCORE = 0.3
+# The inner lips' middles and the outer corners of the eyes, of the mesh's points.
+LIPS, EYES = (13, 14), (33, 263)
+RANDOM_ACTORS = 4
+
+Cast = dict[str, list[tuple[float, RenderedActor]]]
+"""Frames of each person, with the true opening of the mouth."""
 
 
-def five_points(landmarks: np.ndarray) -> np.ndarray:
-    """Eyes' middles, nose tip, mouth corners of iBUG-68 landmarks."""
-    eyes = [landmarks[list(eye)].mean(0) for eye in IBUG_EYES]
-    return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--size", type=int, default=256)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    packs = {name: build_pack(name, landmarks, "none") for name, (landmarks, _) in PACKS.items()}
+    figures: dict[str, Any] = {"frames_a_second": speeds(options.frames, options.size)}
+    people = cast(options.frames, options.size)
+    for name, pack in packs.items():
+        figures[name] = found(name, pack, people)
+    keep(options.out, figures)
 
 
-def report_speed(frames: int, size: int) -> None:
+def speeds(frames: int, size: int) -> dict[str, float]:
     print(f"frames a second at {size} px, one core (process time)")
     states = random_performance(frames, 25, seed=3)
+    figures = {}
     for name, actor in ACTORS.items():
         render_actor(actor, states[0], size)
         start = time.process_time()
         for state in states:
             render_actor(actor, state, size)
-        print(f"  {name:8s} {frames / (time.process_time() - start):6.1f}")
+        figures[name] = frames / (time.process_time() - start)
+        print(f"  {name:8s} {figures[name]:6.1f}")
+    return figures
 
 
-def cast(frames: int, size: int) -> dict[str, list[tuple[float, RenderedActor]]]:
-    """Frames (with the true mouth) of the named and of four random actors, yaw to 45 degrees."""
-    people: list[ActorIdentity] = [*ACTORS.values(), *(random_actor(seed) for seed in range(4))]
+def cast(frames: int, size: int) -> Cast:
+    """The named and some random actors, yaw to 45 degrees."""
+    some = (random_actor(seed) for seed in range(RANDOM_ACTORS))
+    people: list[ActorIdentity] = [*ACTORS.values(), *some]
     rendered = {}
     for number, actor in enumerate(people):
         states = random_performance(frames, 8, seed=50 + number, max_yaw_deg=45)
@@ -49,89 +73,39 @@ def cast(frames: int, size: int) -> dict[str, list[tuple[float, RenderedActor]]]
     return rendered
 
 
-def report_mtcnn(people: dict[str, list[tuple[float, RenderedActor]]]) -> None:
-    import torch
-    from facenet_pytorch import MTCNN
-
-    torch.set_num_threads(1)
-    mtcnn = MTCNN(keep_all=True, device="cpu")
-    print("mtcnn: share found at p >= 0.9, median p, median distance of the five points / eyes")
-    for name, frames in people.items():
-        _, scores, points = mtcnn.detect([frame.image for _, frame in frames], landmarks=True)
-        best = [0.0 if p is None or p[0] is None else float(np.max(p)) for p in scores]
-        off = [
-            _five_error(found[int(np.argmax(p))], frame)
-            for p, found, (_, frame) in zip(scores, points, frames, strict=True)
-            if p is not None and p[0] is not None
-        ]
-        _print_row(name, np.array(best) >= 0.9, best, np.array(off))
-
-
-def report_yunet(people: dict[str, list[tuple[float, RenderedActor]]], weights: Path) -> None:
-    size = next(iter(people.values()))[0][1].image.shape[0]
-    detector = cv2.FaceDetectorYN.create(
-        str(weights / "yunet_n_640_640.onnx"), "", (size, size), 0.3, 0.3, 50
-    )
-    print("yunet: share found at score >= 0.6, median score, five points as above; mesh: mouth")
-    mesh = cv2.dnn.readNetFromTFLite(str(weights / "face_landmark.tflite"))
-    for name, frames in people.items():
-        best, off, gaps, mouths = [], [], [], []
+def found(name: str, pack: FacePack, people: Cast) -> dict[str, dict[str, Any]]:
+    """By person: share found, median score, error of the detector's points; the mesh's mouth."""
+    sure = PACKS[name][1]
+    print(f"{name}: share found at score >= {sure}, median score, median distance of the five")
+    print("  points in eye distances, correlation of the mesh's mouth with the true one")
+    figures = {}
+    for person, frames in people.items():
+        scores, off, gaps, mouths = [], [], [], []
         for mouth, frame in frames:
-            _, found = detector.detect(frame.image[..., ::-1].copy())
-            if found is None:
-                best.append(0.0)
+            faces = pack.detector(frame.image, LEAST_SCORE)
+            if not faces:
+                scores.append(0.0)
                 continue
-            face = found[np.argmax(found[:, 14])]
-            best.append(float(face[14]))
-            off.append(_five_error(face[4:14].reshape(5, 2), frame))
-            gaps.append(_mesh_gap(mesh, frame.image, face[:4]))
-            mouths.append(mouth)
-        tracked = float(np.corrcoef(gaps, mouths)[0, 1])
-        _print_row(name, np.array(best) >= 0.6, best, np.array(off), f"mouth r {tracked:.2f}")
-
-
-def _five_error(found: np.ndarray, frame: RenderedActor) -> np.ndarray:
-    true = five_points(frame.landmarks)
-    return np.linalg.norm(found.astype(float) - true, axis=1) / np.linalg.norm(true[1] - true[0])
-
-
-def _mesh_gap(mesh: cv2.dnn.Net, image: np.ndarray, box: np.ndarray) -> float:
-    """The inner lips' gap over the eyes' distance, as the 468-point mesh sees it."""
-    x, y, width, height = box
-    side = 1.5 * max(width, height)
-    scale = 192 / side
-    center = np.array([x + width / 2, y + height / 2])
-    matrix = np.array([[scale, 0, 96 - scale * center[0]], [0, scale, 96 - scale * center[1]]])
-    crop = cv2.warpAffine(image, matrix, (192, 192), borderMode=cv2.BORDER_REPLICATE)
-    mesh.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
-    outputs = mesh.forward(mesh.getUnconnectedOutLayersNames())
-    points = next(o for o in outputs if o.size == 468 * 3).reshape(468, 3)
-    eyes = np.linalg.norm(points[33] - points[263])
-    return float(np.linalg.norm(points[13] - points[14]) / eyes)
-
-
-def _print_row(
-    name: str, hits: np.ndarray, best: list[float], off: np.ndarray, more: str = ""
-) -> None:
-    points = np.median(off, axis=0).round(3).tolist() if len(off) else []
-    print(f"  {name:9s} {hits.mean():6.3f} {np.median(best):6.3f}  {points} {more}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--size", type=int, default=256)
-    options = parser.parse_args()
-    cv2.setNumThreads(1)
-    report_speed(options.frames, options.size)
-    people = cast(options.frames, options.size)
-    report_mtcnn(people)
-    weights = os.environ.get("FACESWAP_LITE_WEIGHTS")
-    if weights:
-        report_yunet(people, Path(weights))
-    else:
-        print("yunet, mesh: left out, FACESWAP_LITE_WEIGHTS is not set")
+            face = max(faces, key=lambda face: face.score)
+            scores.append(face.score)
+            true = five_points(frame.landmarks.astype(np.float64), "ibug68")
+            off.append(np.linalg.norm(face.five - true, axis=1) / eye_distance(true))
+            if pack.landmarks_name == "mesh":
+                points = pack.landmarker(frame.image, face).points
+                lips, eyes = (np.linalg.norm(points[a] - points[b]) for a, b in (LIPS, EYES))
+                gaps.append(lips / eyes)
+                mouths.append(mouth)
+        row: dict[str, Any] = {
+            "found": float(np.mean(np.array(scores) >= sure)),
+            "score": float(np.median(scores)),
+            "five_off": np.median(off, axis=0).round(3).tolist() if off else [],
+        }
+        if gaps:
+            row["mouth_r"] = correlation(np.array(gaps), np.array(mouths))
+        figures[person] = row
+        print(f"  {person:9s} {line_of(row)}")
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

@@ -1,15 +1,14 @@
 """How well colour matching takes a known cast off, and matches two people; with milliseconds.
 
-    python benchmarks/color.py --media ../shared/media
-    python benchmarks/color.py --media ../shared/media --run RUN --clip CLIP
+    python benchmarks/color.py --media FOLDER [--out docs/conversion/color.json]
+    python benchmarks/color.py --media FOLDER --run RUN --clip CLIP
 
 Truth: real faces, blurred, with a gain, offset and gamma that jitter from frame to frame; the
 ideal output is the blurred face without them. Pairs: one person's blurred face in the place of
 another's of the nearest pose; with --run also the raw swaps of a trained run. Crops are cut once
-and kept in --cache. Milliseconds are of one core's own time. Writes docs/conversion/color.json.
+and kept in --cache. Milliseconds are of one core's own time.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,21 +18,18 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from faceswap_lite.conversion.color import (
-    COLOR_MATCHERS,
-    ColorMap,
-    apply_color_map,
-    relight,
-    steady_color_map,
-)
+from _door import clips_of, enter, keep, line_of, need, parser_of
+from faceswap_lite.conversion.color import COLOR_MATCHERS, relight
+from faceswap_lite.conversion.color_map import AffineMap, ColorMap, steady_color_map
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
-from faceswap_lite.faces.pack import as_uint8, build_pack
-from faceswap_lite.faces.pose import estimate_pose
+from faceswap_lite.faces.pack import FacePack, as_uint8, build_pack
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.outputs import write_json
+from faceswap_lite.metrics.landmarks import estimate_pose
+from faceswap_lite.runs.trained import TrainedRun, load_run
 
 SIZE = 128
 CLIPS = (
@@ -45,10 +41,8 @@ CLIPS = (
     "lsman2_train_1",
     "lsman3_train_1",
 )
-FRAMES = 60
 BLUR_PX = 1.2
 RING_PX = 4
-PAIRS = 60
 STEADY_FRAMES = 3.0
 # What a swap's colours do, calibrated so that `none` is as bad as in evaluation_notes 4.2.
 GAIN, OFFSET, GAMMA = 0.09, 0.027, 0.10
@@ -68,22 +62,27 @@ class Crops:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
+    parser = parser_of(__doc__, media=True)
+    parser.add_argument("--frames", type=int, default=60, help="of each clip; and so many pairs")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "bench_color")
     parser.add_argument("--run", type=Path, help="with --clip: measure its raw swaps too")
     parser.add_argument("--clip", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/conversion/color.json"))
     options = parser.parse_args()
+    if (options.run is None) != (options.clip is None):
+        parser.error("--run and --clip go together")
     cv2.setNumThreads(1)
-    clips = [crops_of(options.media, name, options.cache) for name in CLIPS]
+    files = clips_of(options.media, *(f"video/{name}.mp4" for name in CLIPS))
+    need(*filter(None, [options.clip]))
+    run = load_run(options.run) if options.run else None
+    pack = build_pack("yunet", "mesh", "none")
+    clips = [crops_of(file, pack, options.frames, options.cache) for file in files]
     report = {
         "truth": [row for case in CASES for row in bench_truth(clips, case)],
-        "pairs": bench_pairs(list(strangers(clips))),
+        "pairs": bench_pairs(list(strangers(clips, options.frames))),
     }
-    if options.run:
-        report["swaps"] = bench_pairs(list(swaps_of(options.run, options.clip)))
-    write_json(options.out, report)
+    if run:
+        report["swaps"] = bench_pairs(list(swaps_of(run, options.clip, options.frames)))
+    keep(options.out, report)
 
 
 # The truth.
@@ -101,7 +100,7 @@ def bench_truth(clips: list[Crops], case: str) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"case": case, "matcher": name, "steady": steady}
             row |= {key: float(np.mean([f[key] for f in figures])) for key in figures[0]}
             rows.append(row)
-            print(line(row), flush=True)
+            print(line_of(row), flush=True)
     return rows
 
 
@@ -194,7 +193,7 @@ def matched(scene: Scene, name: str, steady: bool) -> tuple[list[np.ndarray], fl
         if steady:
             window, weights, centre = around(maps, frame, reach)
             color_map = steady_color_map(window, weights, centre)
-        out = apply_color_map(image, color_map)
+        out = color_map.apply(image)
         if name.endswith("relight"):
             out = relight(out, reference, mask, 1.0)
         outs.append(out)
@@ -232,11 +231,11 @@ class Pair:
     mask: np.ndarray
 
 
-def strangers(clips: list[Crops]) -> Iterator[Pair]:
+def strangers(clips: list[Crops], pairs: int) -> Iterator[Pair]:
     """Faces of one person in the places of another's of the nearest pose, blurred as swaps are."""
     rng = np.random.default_rng(0)
     people = [(a, b) for a in clips for b in clips if person(a) != person(b)]
-    for place in range(PAIRS):
+    for place in range(pairs):
         source, target = people[(place * 7) % len(people)]
         frame = int(rng.integers(len(target.faces)))
         near = int(np.linalg.norm(source.poses - target.poses[frame], axis=1).argmin())
@@ -249,16 +248,11 @@ def person(crops: Crops) -> str:
     return crops.name.split("_")[0]
 
 
-def swaps_of(run_path: Path, clip: Path) -> Iterator[Pair]:
+def swaps_of(run: TrainedRun, clip: Path, count: int) -> Iterator[Pair]:
     """Raw swaps of a trained run on a clip, at the model's size."""
-    import torch
-
-    from faceswap_lite.runs.trained import load_run
-
-    run = load_run(run_path)
     size, coverage = run.config.model.size, run.manifest.coverage
     pack = build_pack(run.manifest.detector, run.manifest.landmarks_pack, "none")
-    crops = cut_clip(clip, pack, coverage, size, PAIRS, every=4)
+    crops = cut_clip(clip, pack, coverage, size, count, every=4)
     for face, mask in zip(crops.faces, crops.masks, strict=True):
         with torch.no_grad():
             code = run.model.encode(torch.from_numpy(face).permute(2, 0, 1)[None])
@@ -274,7 +268,7 @@ def bench_pairs(pairs: list[Pair]) -> list[dict[str, Any]]:
         means, spreads, times = [], [], []
         for pair in pairs:
             start = time.process_time()
-            out = apply_color_map(pair.image, fit(pair.image, pair.reference, pair.mask))
+            out = fit(pair.image, pair.reference, pair.mask).apply(pair.image)
             if name.endswith("relight"):
                 out = relight(out, pair.reference, pair.mask, 1.0)
             times.append(time.process_time() - start)
@@ -292,7 +286,7 @@ def bench_pairs(pairs: list[Pair]) -> list[dict[str, Any]]:
             "ms": 1000 * float(np.median(times)),
         }
         rows.append(row)
-        print(line(row), flush=True)
+        print(line_of(row), flush=True)
     return rows
 
 
@@ -307,7 +301,7 @@ def lab_statistics(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, n
 
 def fit_reinhard_zeros_counted(
     image: np.ndarray, reference: np.ndarray, mask: np.ndarray
-) -> ColorMap:
+) -> AffineMap:
     """What not to do: pixels outside the mask are made black, and then counted."""
     labs = [
         cv2.cvtColor((picture * mask[..., None]).astype(np.float32), cv2.COLOR_RGB2Lab)
@@ -316,7 +310,7 @@ def fit_reinhard_zeros_counted(
     (pivot, before), (goal, after) = (
         (lab.mean((0, 1), np.float64), lab.std((0, 1), np.float64)) for lab in labs
     )
-    return ColorMap("lab", np.diag(after / np.maximum(before, 1e-6)), pivot, goal)
+    return AffineMap("lab", np.diag(after / np.maximum(before, 1e-6)), pivot, goal)
 
 
 METHODS: dict[str, Match] = {
@@ -330,20 +324,19 @@ METHODS: dict[str, Match] = {
 # Crops.
 
 
-def crops_of(media: Path, name: str, cache: Path) -> Crops:
+def crops_of(clip: Path, pack: FacePack, frames: int, cache: Path) -> Crops:
     """Crops of a clip's first faces, cut once."""
-    file = cache / f"{name}.npz"
+    file = cache / f"{clip.stem}_{frames}.npz"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        pack = build_pack(embedder="none")
-        crops = cut_clip(media / "video" / f"{name}.mp4", pack, "full", SIZE, FRAMES)
+        crops = cut_clip(clip, pack, "full", SIZE, frames)
         np.savez(file, faces=crops.faces, masks=crops.masks, poses=crops.poses)
     kept = np.load(file)
-    return Crops(name, kept["faces"], kept["masks"], kept["poses"])
+    return Crops(clip.stem, kept["faces"], kept["masks"], kept["poses"])
 
 
 def cut_clip(
-    clip: Path, pack: Any, coverage: str | float, size: int, frames: int, every: int = 1
+    clip: Path, pack: FacePack, coverage: str | float, size: int, frames: int, every: int = 1
 ) -> Crops:
     faces, masks, poses = [], [], []
     with open_clip(clip) as reader:
@@ -362,12 +355,5 @@ def cut_clip(
     return Crops(clip.stem, np.stack(faces), np.stack(masks), np.array(poses))
 
 
-def line(row: dict[str, Any]) -> str:
-    return "  ".join(
-        f"{key} {value:.3f}" if isinstance(value, float) else f"{value!s:>8}"
-        for key, value in row.items()
-    )
-
-
 if __name__ == "__main__":
-    main()
+    enter(main)

@@ -1,46 +1,43 @@
 """What compositing one face costs, without the network and the codecs, step by step.
 
-python benchmarks/convert.py [--json FILE]
+python benchmarks/convert.py [--repeats 30] [--out docs/conversion/compositing.json]
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from _door import enter, keep, parser_of
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.blend import BLENDERS, lay_over, place_face
-from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map, steady_color_map
+from faceswap_lite.conversion.color import COLOR_MATCHERS
+from faceswap_lite.conversion.color_map import steady_color_map
 from faceswap_lite.conversion.detail import add_grain, match_sharpness, measure_grain
-from faceswap_lite.conversion.mask import base_mask, blend_alpha, carry_outwards, steady_mask
+from faceswap_lite.conversion.mask import blend_alpha, carry_outwards, steady_mask
 from faceswap_lite.conversion.smoothing import neighbour_weights
-from faceswap_lite.faces.align import MESH_RIGID, align, cut_crop
+from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
-from faceswap_lite.outputs import write_json
+from faceswap_lite.metrics.landmarks import MESH_RIGID
 
 FACE_PX = 253
 FRAMES = {"1280x720": (720, 1280), "1920x1080": (1080, 1920), "3840x2160": (2160, 3840)}
 CROPS_PX = (64, 128, 256)
 COVERAGE = "full"
 BAR_MS = 20
-REPEATS = 30
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    figures = compositing()
-    if given.json:
-        write_json(given.json, figures)
+    parser = parser_of(__doc__)
+    parser.add_argument("--repeats", type=int, default=30, help="of each step, for its median")
+    options = parser.parse_args()
+    keep(options.out, compositing(options.repeats))
 
 
-def compositing() -> dict[str, Any]:
+def compositing(repeats: int) -> dict[str, Any]:
     """Milliseconds of what one face costs without a network, on one thread."""
     cv2.setNumThreads(1)
     config = ConvertConfig()
@@ -48,7 +45,7 @@ def compositing() -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for size in CROPS_PX:
         for name, shape in FRAMES.items():
-            steps, extras = time_steps(shape, size, config)
+            steps, extras = time_steps(shape, size, config, repeats)
             print(f"crop {size:3} px in {name:9}: {listed(steps)}  sum {sum(steps.values()):.2f}")
             if name == "1280x720":
                 print(f"    by choice: {listed(extras)}")
@@ -57,7 +54,7 @@ def compositing() -> dict[str, Any]:
 
 
 def time_steps(
-    shape: tuple[int, int], size: int, config: ConvertConfig
+    shape: tuple[int, int], size: int, config: ConvertConfig, repeats: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Milliseconds of each step with the default config, and of what else may be chosen."""
     rng = np.random.default_rng(0)
@@ -76,12 +73,11 @@ def time_steps(
 
     def match() -> np.ndarray:
         color_map = COLOR_MATCHERS[config.color](painted, target, hull)
-        return carry_outwards(apply_color_map(painted, color_map), hull)
+        return carry_outwards(color_map.apply(painted), hull)
 
     def mask(**sides: float) -> np.ndarray:
-        base = base_mask(hull, hull, config.mask)
         given = {"top": config.top, **sides}
-        return blend_alpha(base, erode=config.erode, feather=config.feather, **given)
+        return blend_alpha(hull * hull, erode=config.erode, feather=config.feather, **given)
 
     def steady() -> None:
         """What averaging over neighbours adds to the fit and the mask of the frame itself."""
@@ -113,8 +109,8 @@ def time_steps(
         "frame.copy": frame.copy,
     }
     return (
-        {name: milliseconds(work) for name, work in steps.items()},
-        {name: milliseconds(work) for name, work in extras.items()},
+        {name: milliseconds(work, repeats) for name, work in steps.items()},
+        {name: milliseconds(work, repeats) for name, work in extras.items()},
     )
 
 
@@ -137,11 +133,11 @@ def mesh_at(middle: tuple[float, float]) -> np.ndarray:
     return turned * (FACE_PX / 2.1) + np.array(middle)
 
 
-def milliseconds(work: Callable[[], object]) -> float:
+def milliseconds(work: Callable[[], object], repeats: int) -> float:
     """The median processor time of a few runs in this thread, after one to warm up."""
     work()
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         # Not the clock's time: what else the machine does meanwhile is no cost of ours.
         start = time.thread_time()
         work()
@@ -154,4 +150,4 @@ def listed(times: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

@@ -1,6 +1,6 @@
 """How well coverage finds the target's frames that the source was never seen like, on actors.
 
-    python benchmarks/coverage_gaps.py [--pairs 24] [--seed 1000]
+    python benchmarks/coverage_gaps.py [--pairs 24] [--seed 1000] [--work FOLDER]
 
 Source clips turn little, target clips far; the renderer knows by how much. Outside: the true value
 of a target's frame is beyond the least or the greatest true value of its source's own frames.
@@ -8,8 +8,7 @@ Judged by the flag of the same attribute, of frames in which a face was found, p
 The bars are for yaw: at least 0.9 of the frames outside flagged, at most 0.05 of those inside.
 Pitch and mouth are told for information: random performances put few frames outside.
 
-YuNet and the landmark mesh need FACESWAP_LITE_WEIGHTS. What is rendered and extracted
-stays in the folder of --out.
+YuNet and the landmark mesh need their weights. What is rendered and extracted stays in --work.
 """
 
 import argparse
@@ -19,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from _door import enter, keep, need_weights, parser_of
 from faceswap_lite.actors.clip import load_performance, render_clip
 from faceswap_lite.config import ExtractConfig, RenderConfig
 from faceswap_lite.curation.coverage import Attributes, attributes_of, coverage
@@ -67,7 +67,7 @@ def see_pair(number: int, options: argparse.Namespace) -> tuple[str, Seen, Seen]
     sides = {"source": (source, yaw), "target": (target, TARGET_YAW_DEG)}
     seen = [
         see(
-            options.out / f"{options.seed}_{number:02d}_{side}.mp4",
+            options.work / f"{options.seed}_{number:02d}_{side}.mp4",
             RenderConfig(
                 actor=actor,
                 twin=None,
@@ -119,31 +119,34 @@ def share(flags: np.ndarray) -> str:
     return f"{value} ({len(flags):3d})"
 
 
-def judge(flags: np.ndarray, beyond: np.ndarray) -> None:
+def judge(flags: np.ndarray, beyond: np.ndarray) -> dict[str, float]:
     outside, inside = flags[beyond > 0].mean(), flags[beyond <= 0].mean()
     met = outside >= LEAST_OUTSIDE and inside <= MOST_INSIDE
     print(
         f"\nyaw, pooled: {outside:.3f} of the frames outside flagged (bar {LEAST_OUTSIDE}), "
         f"{inside:.3f} of those inside (bar {MOST_INSIDE}): {'met' if met else 'NOT met'}"
     )
-    print(f"outside by more than {FAR_DEG:.0f} degrees: {share(flags[beyond > FAR_DEG])} flagged")
+    far = flags[beyond > FAR_DEG]
+    print(f"outside by more than {FAR_DEG:.0f} degrees: {share(far)} flagged")
+    return {"outside": float(outside), "inside": float(inside), "far_outside": float(far.mean())}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--frames", type=int, default=70)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--pairs", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=Path("workspace/bench_coverage"))
+    parser.add_argument("--work", type=Path, default=Path("workspace/coverage_gaps"))
     options = parser.parse_args()
+    need_weights("yunet", "mesh")
     cv2.setNumThreads(1)
     pairs = [see_pair(number, options) for number in range(options.pairs)]
     found = sum(len(target.attributes) for _, _, target in pairs)
     print(f"faces in {found} of {sum(target.frames for _, _, target in pairs)} target frames")
     pooled = {name: report(name, pairs) for name in TRUTHS}
-    judge(*pooled["yaw_deg"])
+    keep(options.out, {"seed": options.seed, "yaw": judge(*pooled["yaw_deg"])})
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

@@ -6,9 +6,9 @@
     python benchmarks/curation.py keep   --media FOLDER   # the best 200 of 1,500
     python benchmarks/curation.py speed  --media FOLDER   # 5,000 faces: seconds and memory
 
-FOLDER holds the clips (…_train_*.mp4, …_eval_1.mp4, grid_raw/). Face sets and runs are kept in
-workspace/curation, so that what was done is not done twice. Outliers are made of genuine crops and
-then go the way of every face: landmarks, alignment, embedding are found anew on what was altered.
+Face sets and runs are kept in workspace/curation, so that what was done is not done twice.
+Outliers are made of genuine crops and then go the way of every face: landmarks, alignment,
+embedding are found anew on what was altered.
 """
 
 import argparse
@@ -26,21 +26,23 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from _door import clips_of, enter, line_of, need_weights, parser_of
 from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import CurateConfig, ExtractConfig, RenderConfig
 from faceswap_lite.curation.choose import choose_best
 from faceswap_lite.curation.measures import measure_faces
 from faceswap_lite.curation.verdicts import judge
-from faceswap_lite.faces.align import CANONICAL_FIVE, COVERAGES, canonical_to_crop, five_points
+from faceswap_lite.faces.align import COVERAGES, canonical_to_crop
 from faceswap_lite.faces.candidates import Source, record_and_crop
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import FaceSet, StoredFace, open_face_set
-from faceswap_lite.faces.geometry import transform_points
 from faceswap_lite.faces.pack import FacePack, FoundFace, build_pack
 from faceswap_lite.faces.records import write_crop
+from faceswap_lite.geometry import transform_points
 from faceswap_lite.media.clips import Frame
-from faceswap_lite.outputs import write_json
+from faceswap_lite.metrics.landmarks import CANONICAL_FIVE, five_points
+from faceswap_lite.outputs import whole_folder, write_json
 from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.loop import train
 from study_training import loss_on, quick
@@ -54,6 +56,17 @@ PEOPLE = {
     "lsman2": "lsman2_train_*.mp4",
     "lpd9": "lpd9_train_*.mp4",
 }
+# What each bench wants below --media.
+TRAIN = [f"video/{pattern}" for pattern in PEOPLE.values()]
+NO_FACES_STILLS = "stills/noface/*.*"
+LOOKALIKES = ("video/grid_raw/grid_lbbc2a.mpg", "video/grid_raw/grid_brbk7n.mpg")
+WANTED = {
+    "kinds": [*TRAIN, NO_FACES_STILLS],
+    "people": [*TRAIN, *LOOKALIKES],
+    "effect": [*TRAIN, NO_FACES_STILLS, "video/franck_eval_1.mp4"],
+    "keep": [*TRAIN, "video/grid_s1_eval_1.mp4"],
+    "speed": TRAIN,
+}
 SHARE = 0.17
 CROP = ExtractConfig()
 WHITE = (255, 255, 255)
@@ -62,13 +75,14 @@ Picture = UInt8[np.ndarray, "s s 3"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__, media=True, folder="docs/curation")
     parser.add_argument("bench", choices=BENCHES)
-    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400, help="of each training")
-    parser.add_argument("--out", type=Path, default=Path("docs/curation"))
     options = parser.parse_args()
+    clips_of(options.media, *WANTED[options.bench])
+    NO_FACES[:] = sorted(options.media.glob(NO_FACES_STILLS))
+    need_weights("yunet", "mesh")
     write_json(options.out / f"{options.bench}.json", BENCHES[options.bench](options))
 
 
@@ -89,24 +103,23 @@ def bench_kinds(options: argparse.Namespace) -> dict[str, Any]:
             folder = WORK / f"kinds_{name.replace(' ', '_')}_{seed}"
             kinds = polluted(folder, own, strangers, seed)
             rows.append({"set": name, "seed": seed, **score(open_face_set(folder), kinds)})
-            print(line(rows[-1]), flush=True)
+            print(line_of(rows[-1]), flush=True)
     numbers = [key for key, value in rows[0].items() if isinstance(value, float)]
     mean = {
         key: float(np.mean([r[key] for r in rows if r.get(key) is not None])) for key in numbers
     }
-    print(line({"set": "all", "seed": "", **mean}))
+    print(line_of({"set": "all", **mean}))
     return {"rows": rows, "mean": mean}
 
 
 def bench_people(options: argparse.Namespace) -> dict[str, Any]:
     """Strangers who look alike; and two people, half and half."""
-    raw = options.media / "video" / "grid_raw"
-    own, other = (extracted([raw / f"grid_{name}.mpg"], name) for name in ("lbbc2a", "brbk7n"))
+    own, other = (extracted([options.media / clip], Path(clip).stem) for clip in LOOKALIKES)
     folder = WORK / "people_lookalike"
     mixed(folder, own.faces, spread(other, 15))
     faces = open_face_set(folder)
     decisions = judge(faces, measure_faces(faces), CurateConfig()).decisions
-    strangers = [face.record.clip_name == "grid_brbk7n.mpg" for face in faces.faces]
+    strangers = [face.record.clip_name == Path(LOOKALIKES[1]).name for face in faces.faces]
     found = [not d.kept for d in decisions]
     alike = {
         "strangers_found": share(found, strangers),
@@ -131,52 +144,44 @@ def bench_people(options: argparse.Namespace) -> dict[str, Any]:
 
 def bench_effect(options: argparse.Namespace) -> dict[str, Any]:
     """Held-out loss on an unseen clip after training on the polluted, curated and clean set."""
-    names = ("franck",)
-    real = {name: faces_of(options, name) for name in (*names, "grid_s1", "lsman3", "lpd9")}
+    name = "franck"
+    others = {other: faces_of(options, other) for other in ("grid_s1", "lsman3", "lpd9")}
+    own = spread(faces_of(options, name), 300)
+    strangers = [face for faces in others.values() for face in spread(faces, 60)]
     target = WORK / "effect_target"
-    mixed(target, spread(real["grid_s1"], 300))
+    mixed(target, spread(others["grid_s1"], 300))
+    unseen = extracted(clips_of(options.media, f"video/{name}_eval_1.mp4"), f"{name}_eval")
     rows: list[dict[str, Any]] = []
-    for name in names:
-        strangers = [f for other, s in real.items() if other != name for f in spread(s, 60)]
-        own = spread(real[name], 300)
-        unseen = extracted(
-            sorted((options.media / "video").glob(f"{name}_eval_1.mp4")), f"{name}_eval"
-        )
-        for seed in range(options.seeds):
-            folders = {
-                kind: WORK / f"effect_{name}_{kind}_{seed}"
-                for kind in ("polluted", "clean", "curated")
-            }
-            polluted(folders["polluted"], own, strangers, seed)
-            mixed(folders["clean"], own)
-            faces = open_face_set(folders["polluted"])
-            decisions = judge(faces, measure_faces(faces), CurateConfig(duplicates=False)).decisions
-            kept = [face for face, d in zip(faces.faces, decisions, strict=True) if d.kept]
-            mixed(folders["curated"], kept)
-            losses = {}
-            for kind, folder in folders.items():
-                run = WORK / f"effect_{name}_{kind}_{seed}_run"
-                losses[kind] = loss_after(folder, target, run, unseen, options.steps, seed)
-            rows.append({"set": name, "seed": seed, **losses})
-            print(rows[-1], flush=True)
-    summary = {}
-    for name in names:
-        own_rows = [row for row in rows if row["set"] == name]
-        mean = {
-            k: float(np.mean([r[k] for r in own_rows])) for k in ("polluted", "curated", "clean")
+    for seed in range(options.seeds):
+        folders = {
+            kind: WORK / f"effect_{name}_{kind}_{seed}" for kind in ("polluted", "clean", "curated")
         }
-        gap = mean["polluted"] - mean["clean"]
-        spread_of_gap = float(np.std([r["polluted"] - r["clean"] for r in own_rows], ddof=1))
-        closed = (mean["polluted"] - mean["curated"]) / gap if gap > 0 else float("nan")
-        summary[name] = {**mean, "gap": gap, "spread": spread_of_gap, "closed": closed}
-        print(name, summary[name], flush=True)
+        polluted(folders["polluted"], own, strangers, seed)
+        mixed(folders["clean"], own)
+        faces = open_face_set(folders["polluted"])
+        decisions = judge(faces, measure_faces(faces), CurateConfig(duplicates=False)).decisions
+        mixed(
+            folders["curated"], [f for f, d in zip(faces.faces, decisions, strict=True) if d.kept]
+        )
+        losses = {}
+        for kind, folder in folders.items():
+            run = WORK / f"effect_{name}_{kind}_{seed}_run"
+            losses[kind] = loss_after(folder, target, run, unseen, options.steps, seed)
+        rows.append({"set": name, "seed": seed, **losses})
+        print(rows[-1], flush=True)
+    mean = {k: float(np.mean([r[k] for r in rows])) for k in ("polluted", "curated", "clean")}
+    gap = mean["polluted"] - mean["clean"]
+    spread_of_gap = float(np.std([r["polluted"] - r["clean"] for r in rows], ddof=1))
+    closed = (mean["polluted"] - mean["curated"]) / gap if gap > 0 else None
+    summary = {name: {**mean, "gap": gap, "spread": spread_of_gap, "closed": closed}}
+    print(summary)
     return {"rows": rows, "summary": summary}
 
 
 def bench_keep(options: argparse.Namespace) -> dict[str, Any]:
     """Training on the chosen 200 of 1,500 faces, on 200 at random, and on all."""
     faces = faces_of(options, "grid_s1")
-    unseen = extracted(sorted((options.media / "video").glob("grid_s1_eval_1.mp4")), "grid_s1_eval")
+    unseen = extracted(clips_of(options.media, "video/grid_s1_eval_1.mp4"), "grid_s1_eval")
     target = WORK / "keep_target"
     mixed(target, spread(faces_of(options, "franck"), 300))
     measures = measure_faces(faces)
@@ -206,14 +211,14 @@ def bench_speed(options: argparse.Namespace) -> dict[str, Any]:
     folder, count = WORK / "speed", 5000
     every = [face for name in PEOPLE for face in faces_of(options, name).faces]
     if not folder.is_dir():
-        folder.mkdir(parents=True)
-        for number in range(count):
-            face = every[number % len(every)]
-            if number < len(every):
-                shutil.copy(face.path, folder / f"{number:05d}.png")
-            else:
-                record = face.record.model_copy(update={"frame_index": number})
-                write_crop(folder / f"{number:05d}.png", read(face), record)
+        with whole_folder(folder) as partial:
+            for number in range(count):
+                face = every[number % len(every)]
+                if number < len(every):
+                    shutil.copy(face.path, partial / f"{number:05d}.png")
+                else:
+                    record = face.record.model_copy(update={"frame_index": number})
+                    write_crop(partial / f"{number:05d}.png", read(face), record)
     faces = open_face_set(folder)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds = []
@@ -255,24 +260,21 @@ def polluted(
     names = {f"out_{place:04d}.png": kinds[place % len(kinds)] for place in range(count)}
     if folder.is_dir():
         return files | names
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for face, file in zip(own, files, strict=True):
-        shutil.copy(face.path, partial / file)
     pack = build_pack("yunet", "mesh", own[0].record.embedder or "none")
     order = rng.permutation(len(own))
     who = rng.permutation(len(strangers))
-    for place, (file, kind) in enumerate(names.items()):
-        if kind == "other person":
-            shutil.copy(strangers[who[place % len(who)]].path, partial / file)
-            continue
-        altered = None
-        while altered is None:
-            face = own[order[place % len(order)]]
-            altered = alter(kind, read(face), face, pack, 10**6 + place, rng)
-        write_crop(partial / file, altered.crop, altered.record)
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        for face, file in zip(own, files, strict=True):
+            shutil.copy(face.path, partial / file)
+        for place, (file, kind) in enumerate(names.items()):
+            if kind == "other person":
+                shutil.copy(strangers[who[place % len(who)]].path, partial / file)
+                continue
+            altered = None
+            while altered is None:
+                face = own[order[place % len(order)]]
+                altered = alter(kind, read(face), face, pack, 10**6 + place, rng)
+            write_crop(partial / file, altered.crop, altered.record)
     return files | names
 
 
@@ -315,7 +317,6 @@ def alter(
     source = Source(Path("outliers"), "outliers", "outliers", None)
     config = CROP.model_copy(update={"coverage": record.coverage, "margin": record.margin})
     made, cut = record_and_crop(
-        picture,
         frame,
         FoundFace(detection, points, embedding, None),
         0,
@@ -389,7 +390,7 @@ def occluded(crop: Picture, eyes: float, rng: np.random.Generator) -> Picture:
 def no_face(crop: Picture, eyes: float, rng: np.random.Generator) -> Picture:
     """A part of a picture without people, or of this one's corner."""
     size = len(crop)
-    if NO_FACES and rng.random() < 0.8:
+    if rng.random() < 0.8:
         with Image.open(NO_FACES[rng.integers(len(NO_FACES))]) as still:
             picture = np.asarray(still.convert("RGB"))
     else:
@@ -411,6 +412,7 @@ PAINTERS: dict[str, Callable[[Picture, float, np.random.Generator], Picture]] = 
     "no face": no_face,
 }
 NO_FACES: list[Path] = []
+"""Stills without people."""
 
 
 # Sets and figures.
@@ -444,18 +446,8 @@ def share(found: Sequence[bool] | np.ndarray, among: Sequence[bool] | np.ndarray
     return float(chosen.mean()) if len(chosen) else None
 
 
-def line(row: dict[str, Any]) -> str:
-    figures = [
-        f"{k} {v:.3f}" if v is not None else f"{k} -"
-        for k, v in row.items()
-        if k not in ("set", "seed")
-    ]
-    return f"{row['set']:12} {row['seed']!s:2} " + "  ".join(figures)
-
-
 def faces_of(options: argparse.Namespace, name: str) -> FaceSet:
-    NO_FACES[:] = sorted((options.media / "stills" / "noface").glob("*.*"))
-    return extracted(sorted((options.media / "video").glob(PEOPLE[name])), name)
+    return extracted(clips_of(options.media, f"video/{PEOPLE[name]}"), name)
 
 
 def actor_faces(name: str) -> FaceSet:
@@ -479,13 +471,10 @@ def mixed(folder: Path, *groups: Sequence[StoredFace]) -> None:
     """A face set of copies of these."""
     if folder.is_dir():
         return
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for number, group in enumerate(groups):
-        for face in group:
-            shutil.copy(face.path, partial / f"{number}_{face.path.name}")
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        for number, group in enumerate(groups):
+            for face in group:
+                shutil.copy(face.path, partial / f"{number}_{face.path.name}")
 
 
 def spread(faces: FaceSet, count: int) -> list[StoredFace]:
@@ -509,4 +498,4 @@ BENCHES = {
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

@@ -6,10 +6,8 @@
 
 `planted` damages a swap in one way at a time and measures each as `evaluate --converted` does. An
 actor's clip (`faceswap-lite render`) has a true swap beside it, which is the undamaged one there.
-`--json FILE` also writes the figures.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from _door import enter, keep, line_of, need, parser_of
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.composite import composite_frames
@@ -31,7 +30,6 @@ from faceswap_lite.faces.pack import as_uint8
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.truth import load_truth
-from faceswap_lite.outputs import write_json
 from faceswap_lite.runs.trained import TrainedRun, load_run
 
 SHOWN = (
@@ -202,16 +200,13 @@ def print_table(figures: dict[str, dict[str, float | None]]) -> None:
 
 
 def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("what", choices=("planted", "speed"))
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--clip", type=Path, required=True)
     parser.add_argument("--only", choices=DAMAGES, action="append", help="not all of them")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    need(given.run, given.clip)
     run = load_run(given.run)
     convert = run.config.convert
     if given.what == "planted":
@@ -219,10 +214,9 @@ def main() -> None:
         print_table(figures)
     else:
         figures = speed(run, given.clip, convert)
-        print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
-    if given.json:
-        write_json(given.json, figures)
+        print(line_of(figures))
+    keep(given.out, figures)
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

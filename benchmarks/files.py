@@ -1,6 +1,6 @@
 """Conversions as files: what comes out of odd clips, how much memory it takes, what a kill costs.
 
-    python benchmarks/files.py robust --run RUN --media ../shared/media
+    python benchmarks/files.py robust --run RUN --media FOLDER
     python benchmarks/files.py memory --run RUN --clip CLIP
     python benchmarks/files.py kill --run RUN --clip CLIP --times 12
     python benchmarks/files.py windows --run RUN --clip CLIP
@@ -8,13 +8,13 @@
 `robust` converts every odd clip and compares times, sound, size and shape of pixels with PyAV,
 without our reader. `memory` converts a 4K clip and looks at the process from outside. `kill` sends
 SIGKILL at random moments, `windows` before each file that Python makes, moves or removes.
-The run itself is not written to. Figures go to docs/conversion/files.json, one key each.
+The run itself is not written to. The figures are put into --out under the benchmark's name, beside
+the others' (docs/conversion/files.json has all four).
 """
 
 import argparse
 import hashlib
 import io
-import json
 import os
 import random
 import shutil
@@ -35,18 +35,16 @@ import av
 import cv2
 import numpy as np
 
+from _door import clips_of, enter, keep, need, parser_of
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion import convert
-from faceswap_lite.conversion.convert import Tracks, convert_clip
-from faceswap_lite.errors import FaceswapError
+from faceswap_lite.conversion import writers
+from faceswap_lite.conversion.convert import convert_clip
+from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.media.clips import clip_fingerprint
-from faceswap_lite.media.marks import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import sidecar_path
-from faceswap_lite.outputs import read_json, write_json
+from faceswap_lite.media.sidecar import read_synthetic_mark, sidecar_path
+from faceswap_lite.outputs import read_json
 from faceswap_lite.runs.trained import TrainedRun, load_run
-
-FIGURES = Path(__file__).parent.parent / "docs" / "conversion" / "files.json"
 
 MILLISECOND = Fraction(1, 1000)
 """Matroska's clock."""
@@ -60,7 +58,7 @@ NO_FACE = "noface_bottles.mp4"
 
 # The command line with smaller pieces, so that a short clip has many.
 SMALL_PIECES = (
-    "import faceswap_lite.conversion.convert as c; c.PIECE_FRAMES = {frames}; "
+    "import faceswap_lite.conversion.writers as w; w.PIECE_FRAMES = {frames}; "
     "from faceswap_lite.cli import main; main()"
 )
 
@@ -416,7 +414,7 @@ class Case:
     tracks: dict[str, str] = field(default_factory=dict)
     """Option and file name."""
     more: tuple[str, ...] = ()
-    piece_frames: int = convert.PIECE_FRAMES
+    piece_frames: int = writers.PIECE_FRAMES
 
     def command(self, run: Path, clip: Path, place: Path) -> list[str]:
         """The command line."""
@@ -609,7 +607,7 @@ def in_child(
 ) -> str:
     """Do it in a fork, which may kill itself before an operation; the error's line, if any."""
     place.mkdir(exist_ok=True)
-    convert.PIECE_FRAMES = 8
+    writers.PIECE_FRAMES = 8
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -702,27 +700,27 @@ def print_table(titles: list[str], rows: list[list[str]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=["robust", "memory", "kill", "windows"])
+    parser = parser_of(__doc__, media=True)
+    parser.add_argument("what", choices=BENCHES)
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--media", type=Path)
     parser.add_argument("--clip", type=Path)
     parser.add_argument("--times", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="cases or clips with this in their name")
     parser.add_argument("--keep", type=Path, help="work here and leave what is made")
     options = parser.parse_args()
-    if options.media is None if options.what == "robust" else options.clip is None:
-        parser.error("robust wants --media, the others want --clip")
-    work = {"robust": robust, "memory": memory, "kill": kill, "windows": windows}[options.what]
-    try:
-        figures = work(options)
-    except FaceswapError as error:
-        sys.exit(str(error))
-    if not options.only:
-        known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-        write_json(FIGURES, {**known, options.what: figures})
+    if options.what == "robust":
+        clips_of(options.media, "video/robust/*", "video/corrupt/*")
+    elif options.clip is None:
+        parser.error(f"{options.what} wants --clip")
+    need(options.run, *filter(None, [options.clip]))
+    figures = BENCHES[options.what](options)
+    known = read_json(options.out) if options.out and options.out.exists() else {}
+    keep(options.out, {**known, options.what: figures})
+
+
+BENCHES = {"robust": robust, "memory": memory, "kill": kill, "windows": windows}
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

@@ -14,17 +14,21 @@ import tempfile
 import time
 from pathlib import Path
 
+from _door import enter, keep, parser_of
+from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.runs.checkpoints import list_checkpoints, newest_good
 from faceswap_lite.runs.trained import load_run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--target", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    for faces in (options.source, options.target):
+        open_face_set(faces)
     moments = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
@@ -33,6 +37,7 @@ def main() -> None:
             step = kill_once(options, run, step, moments.uniform(0, 2))
             print(f"kill {kill}: step {step} loads", flush=True)
     print(f"{options.kills} kills, each left a checkpoint that loads and resumes")
+    keep(options.out, {"kills": options.kills, "step": step})
 
 
 def kill_once(options: argparse.Namespace, run: Path, step: int, pause: float) -> int:
@@ -61,4 +66,4 @@ def kill_once(options: argparse.Namespace, run: Path, step: int, pause: float) -
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

@@ -7,7 +7,6 @@ held-out faces) comes out along the straight pattern, the bent one, and the ridg
 read best and move least; the middle between two faces; and what ranks first for the mouth.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,18 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from _door import enter, keep, need, parser_of
+from faceswap_lite.faces.reading import Reader, Readings
 from faceswap_lite.latent.counterfactual_stage import counterfactual
 from faceswap_lite.latent.directions import (
     chosen_penalty,
     cross_validated_r2,
     ridge,
-    weights_as_direction,
 )
 from faceswap_lite.latent.interpolate_stage import interpolate_faces
-from faceswap_lite.latent.readings import Reader, Readings
 from faceswap_lite.latent.study import bent_direction, straight_direction, study, sweep, swept_faces
 from faceswap_lite.models.autoencoder import SIDES
-from faceswap_lite.outputs import write_json
 from faceswap_lite.runs.known import KnownFaces, known_faces
 from faceswap_lite.runs.trained import TrainedRun, load_run
 
@@ -50,7 +48,8 @@ def directions(
         for name, given in PENALTIES.items():
             chosen = given or chosen_penalty(studied.codes, studied.values, studied.clips)
             weights = ridge(studied.codes, studied.values, chosen)[0]
-            line = weights_as_direction(weights)
+            # For comparison: the shortest change of a code that these weights read as a rise by 1.
+            line = weights / float(weights @ weights)
             shapes[name] = replace(straight, line=line)
         row: dict[str, Any] = {
             "attribute": attribute,
@@ -136,12 +135,12 @@ def bench(run: TrainedRun, side: str, faces: int, folder: Path) -> dict[str, Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--side", choices=SIDES, action="append")
     parser.add_argument("--faces", type=int, default=400)
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    need(*arguments.runs)
     torch.set_num_threads(1)
     told = []
     with tempfile.TemporaryDirectory() as folder:
@@ -150,9 +149,8 @@ def main() -> None:
             for side in arguments.side or SIDES:
                 below = Path(folder) / path.name
                 told.append(bench(run, side, arguments.faces, below))
-    if arguments.out:
-        write_json(arguments.out, told)
+    keep(arguments.out, told)
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

@@ -10,7 +10,6 @@ of --sets and --clips may follow. Then: does a face network find each person amo
 one face of each, where pixels do not? About 15 minutes a memoriser.
 """
 
-import argparse
 import shutil
 import tempfile
 import time
@@ -23,6 +22,7 @@ import cv2
 import numpy as np
 import torch
 
+from _door import enter, keep, need, parser_of
 from _montage import montage_sheet
 from faceswap_lite.config import load_config
 from faceswap_lite.curation.coverage import attributes_of, coverage
@@ -41,7 +41,6 @@ from faceswap_lite.faces.face_set import FaceSet, open_face_set
 from faceswap_lite.media.images import write_image
 from faceswap_lite.models.autoencoder import SIDES, Side
 from faceswap_lite.models.crops import rebuild
-from faceswap_lite.outputs import write_json
 from faceswap_lite.runs.known import known_faces
 from faceswap_lite.runs.trained import TrainedRun, load_run
 from faceswap_lite.training.loop import train
@@ -71,7 +70,7 @@ class Person:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--sets", type=Path, nargs="+", required=True)
     parser.add_argument("--clips", type=Path, nargs="+", required=True)
     parser.add_argument("--run", type=Path, action="append", default=[])
@@ -80,8 +79,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="of the clips' frames")
     parser.add_argument("--embedder", default="dlib")
     parser.add_argument("--pictures", type=Path, help="folder for the montages")
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    need(*options.sets, *options.clips, *options.run, *options.planted)
     torch.set_num_threads(1)
     embedder = build_embedder(options.embedder)
     rows: list[dict[str, Any]] = []
@@ -107,8 +106,7 @@ def main() -> None:
         print(table(rows))
         found = retrieval(people, embedder)
         print(found)
-    if options.out:
-        write_json(options.out, {"rows": rows, "retrieval": found})
+    keep(options.out, {"rows": rows, "retrieval": found})
 
 
 def unseen_faces(clip: Path, work: Path, every: int) -> FaceSet:
@@ -229,4 +227,4 @@ def flat(crops: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

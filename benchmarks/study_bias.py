@@ -11,8 +11,6 @@ the folder to begin anew. Writes bias.json and bias.png into --out. After Zhao e
 and Generalization in Deep Generative Models".
 """
 
-import argparse
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -22,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from _door import enter, parser_of
 from _measures import (
     cells,
     count_modes,
@@ -46,12 +44,10 @@ from faceswap_lite.metrics.distributions import wasserstein_1
 from faceswap_lite.models.architectures import build_model
 from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
 from faceswap_lite.outputs import read_json, whole_file, write_json
+from faceswap_lite.runs.hardware import build_fabric
 from faceswap_lite.training.augment import central_views, draw_geometry, make_views
-from faceswap_lite.training.batches import draw_views
-from faceswap_lite.training.ema import ema_decay, update_ema
-from faceswap_lite.training.loading import SideData
-from faceswap_lite.training.optimizers import build_optimizer
-from faceswap_lite.training.step import accumulate_gradient
+from faceswap_lite.training.batches import SideData, draw_batch
+from faceswap_lite.training.step import build_learner, train_step
 
 WORK = Path("workspace/studies/bias")
 KINDS = ("train", "heldout")
@@ -123,9 +119,7 @@ class Renders:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/evaluation"))
-    options = parser.parse_args()
+    options = parser_of(__doc__, folder="docs/evaluation").parse_args()
     torch.set_num_threads(1)
     numbers, curves = study(Scale(), WORK)
     write_json(options.out / "bias.json", numbers)
@@ -408,7 +402,8 @@ def by_chance(rng: np.random.Generator) -> dict[str, Any]:
 def study_config() -> Config:
     """quick64 at a size that a study of a dozen trainings can afford."""
     small = ("size=32", "encoder_dims=24", "inter_dims=64", "decoder_dims=12", "mask_dims=4")
-    return load_config("quick64", [f"model.{change}" for change in small])
+    changes = [*(f"model.{change}" for change in small), "training.ema_decay=0.99"]
+    return load_config("quick64", changes)
 
 
 def name_of(values: Sequence[float]) -> str:
@@ -426,25 +421,18 @@ def trained_values(
 def trained(name: str, sides: dict[Side, Renders], steps: int, work: Path) -> SwapAutoencoder:
     """The averaged weights after some of the project's own training steps; or what was kept."""
     config = study_config()
-    model = build_model(config.model, config.training.seed)
-    average = copy.deepcopy(model).requires_grad_(False)
+    options, fabric = config.training, build_fabric("cpu", "32-true")
+    learner = build_learner(fabric, build_model(config.model, options.seed), options)
     kept = work / f"{name}.safetensors"
     if kept.exists():
-        average.load_state_dict(load_file(kept))
-        return average
-    options = config.training
-    fabric = Fabric(accelerator="cpu", devices=1)
-    bare = build_optimizer(model, options)
-    wrapped, optimizer = fabric.setup(model, bare)
+        learner.average.load_state_dict(load_file(kept))
+        return learner.average
     data = {side: side_data(faces) for side, faces in sides.items()}
     for step in range(steps):
-        views = {side: draw_views(data, SIZE, options, step, side, fabric.device) for side in SIDES}
-        accumulate_gradient(fabric, wrapped, optimizer, views, options, 1)
-        fabric.clip_gradients(wrapped, optimizer, max_norm=options.clip_norm)
-        optimizer.step()
-        update_ema(average, model, ema_decay(step, 0.99))
-    save_file(average.state_dict(), kept)
-    return average
+        views = draw_batch(data, SIZE, options, step, fabric.device)
+        train_step(learner, views, options, step, options.base_rate)
+    save_file(learner.average.state_dict(), kept)
+    return learner.average
 
 
 def side_data(faces: Renders) -> SideData:
@@ -711,4 +699,4 @@ def plain(axes: Any, title: str, x_label: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

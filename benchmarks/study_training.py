@@ -1,14 +1,14 @@
 """Studies of training on real clips and on actors: what docs/training.md reports.
 
-    python benchmarks/study_training.py fit   --media FOLDER   # fit-training against from-scratch
-    python benchmarks/study_training.py inter --media FOLDER   # liae's fit: its target's inter anew?
-    python benchmarks/study_training.py rates --media FOLDER   # range test, a grid of rates, EMA
-    python benchmarks/study_training.py best  --media FOLDER   # best checkpoint against the last
-    python benchmarks/study_training.py pose                   # pose balance on a skewed set
+    python benchmarks/study_training.py fit   --media FOLDER  # fit-training beside from scratch
+    python benchmarks/study_training.py inter --media FOLDER  # liae's fit: the target's inter anew?
+    python benchmarks/study_training.py rates --media FOLDER  # range test, a grid of rates, EMA
+    python benchmarks/study_training.py best  --media FOLDER  # best checkpoint against the last
+    python benchmarks/study_training.py pose                  # pose balance on a skewed set
 
-FOLDER holds the clips (…_train_*.mp4, …_eval_1.mp4). Runs are kept in workspace/studies, so that a
-study that was stopped goes on; each writes its figures as PNG and its numbers as JSON into --out.
-Everything is 64 px on a CPU; two to three hours for all five with three seeds.
+Runs are kept in workspace/studies, so that a study that was stopped goes on; each writes its
+figures as PNG and its numbers as JSON into --out. Everything is 64 px on a CPU; two to three hours
+for all five with three seeds.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from _door import clips_of, enter, need_weights, parser_of
 from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import Config, ExtractConfig, RenderConfig, load_config
 from faceswap_lite.faces.extract import extract_faces
@@ -29,25 +30,35 @@ from faceswap_lite.models.autoencoder import SIDES, Side
 from faceswap_lite.outputs import write_json
 from faceswap_lite.runs.checkpoints import load_into, load_weights
 from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.training.batches import SideData
 from faceswap_lite.training.find_lr import find_lr
 from faceswap_lite.training.fit import HeldoutCurve, fit_run
 from faceswap_lite.training.heldout import heldout_loss
-from faceswap_lite.training.loading import SideData, load_pixels, load_side
+from faceswap_lite.training.loading import load_pixels, load_side
 from faceswap_lite.training.loop import train
 
 WORK = Path("workspace/studies")
 GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 FIELD_RATE = 5e-5
 BALANCES = (0.0, 0.25, 0.5, 1.0)
+# What each study wants below --media.
+FITTED = ("lsman3_train_*", "franck_train_*", "grid_s1_train_*")
+WANTED = {
+    "fit": FITTED,
+    "inter": FITTED,
+    "rates": ("lsman3_train_*", "grid_s1_train_*"),
+    "best": ("grid_s1_train_*", "franck_train_*", "grid_s1_eval_1", "franck_eval_1"),
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__, media=True, folder="docs/training")
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--media", type=Path, default=Path("../shared/media/video"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/training"))
     options = parser.parse_args()
+    if options.study in WANTED:
+        clips_of(options.media, *(f"video/{name}.mp4" for name in WANTED[options.study]))
+        need_weights("yunet", "mesh")
     numbers = STUDIES[options.study](options)
     write_json(options.out / f"{options.study}.json", numbers)
 
@@ -294,7 +305,7 @@ def study_pose(options: argparse.Namespace) -> dict[str, Any]:
 
 def faces_of(options: argparse.Namespace, who: str, which: str) -> FaceSet:
     out = WORK / f"faces_{who}_{which.replace('_*', '')}"
-    clips = sorted(options.media.glob(f"{who}_{which}.mp4"))
+    clips = clips_of(options.media, f"video/{who}_{which}.mp4")
     extract_faces(clips, out, ExtractConfig())
     return open_face_set(out, minimum=10)
 
@@ -380,4 +391,4 @@ STUDIES = {
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

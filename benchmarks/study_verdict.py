@@ -8,7 +8,6 @@ trained on. Five points of MTCNN, as the demo has them; the renderer's landmarks
 mouths are open. What was rendered and trained is kept: the same command goes on.
 """
 
-import argparse
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from _door import enter, parser_of
 from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import Config, load_config
 from faceswap_lite.curation.coverage import attributes_of, coverage
@@ -31,7 +31,7 @@ from faceswap_lite.metrics.intervals import Interval
 from faceswap_lite.metrics.pictures import psnr_db
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.models.crops import rebuild
-from faceswap_lite.outputs import write_json
+from faceswap_lite.outputs import whole_folder, write_json
 from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.loop import train
 
@@ -98,9 +98,8 @@ CASES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__, folder="docs/evaluation")
     parser.add_argument("--work", type=Path, default=Path("workspace/verdict"))
-    parser.add_argument("--out", type=Path, default=Path("docs/evaluation"))
     options = parser.parse_args()
     stage_faces(options.work)
     known = {}
@@ -147,13 +146,10 @@ def keep_closed(faces: Path, out: Path) -> None:
     """The faces of a set whose mouths are closed, as a set of their own."""
     if out.exists():
         return
-    building = out.with_name(f"{out.name}.part")
-    shutil.rmtree(building, ignore_errors=True)
-    shutil.copytree(faces, building, ignore=shutil.ignore_patterns(".*"))
-    for face in open_face_set(building).faces:
-        if face.record.mouth_opening is None or face.record.mouth_opening > CLOSED:
-            face.path.unlink()
-    building.rename(out)
+    with whole_folder(out) as building:
+        for face in open_face_set(faces).faces:
+            if face.record.mouth_opening is not None and face.record.mouth_opening <= CLOSED:
+                shutil.copy(face.path, building)
 
 
 def darken(clip: Path, out: Path) -> None:
@@ -188,4 +184,4 @@ def evidence_on(known: Background, clip: Path) -> Evidence:
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

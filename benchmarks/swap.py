@@ -6,10 +6,9 @@
     python benchmarks/swap.py views --run RUN --clip CLIP        # what --views brings
     python benchmarks/swap.py speed --run RUN --clip CLIP        # stages alone and overlapped
 
-`--json FILE` also writes the figures. Options of `convert` are changed by --set, as everywhere.
+Options of `convert` are changed by --set, as everywhere.
 """
 
-import argparse
 import resource
 import tempfile
 import time
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 
+from _door import enter, keep, need, parser_of
 from _measures import delta_e, jitter, lag, mean_step
 from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import ActorState
@@ -30,18 +30,18 @@ from faceswap_lite.conversion.blend import BLENDERS, layer_mask, place_face
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.composite import Composite, composite_frames
 from faceswap_lite.conversion.convert import convert_clip
-from faceswap_lite.conversion.mask import base_mask, blend_alpha
+from faceswap_lite.conversion.mask import blend_alpha
 from faceswap_lite.conversion.paint import PaintedFrame, paint_frames
 from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.conversion.smoothing import smooth_points
-from faceswap_lite.faces.align import five_points, frame_to_canonical
+from faceswap_lite.faces.align import frame_to_canonical
 from faceswap_lite.faces.pack import build_pack
 from faceswap_lite.media.clips import Frame
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
+from faceswap_lite.metrics.landmarks import five_points
 from faceswap_lite.metrics.pictures import psnr_db, sharpness_ratio
 from faceswap_lite.metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
-from faceswap_lite.outputs import write_json
 from faceswap_lite.runs.trained import TrainedRun, load_run
 
 # The band beside the mask's edge, for a crop of 128 px; it grows with the face.
@@ -138,7 +138,7 @@ def scale_of(frame_to_crop: np.ndarray) -> float:
 
 def through_the_crop(painted: PaintedFrame) -> np.ndarray:
     face = painted.faces[0]
-    alpha = blend_alpha(base_mask(face.hull, face.learned, "hull"), erode=-0.03, feather=0.05)
+    alpha = blend_alpha(face.hull, erode=-0.03, feather=0.05)
     image = painted.frame.image
     crop = face.crop.astype(np.float32) / 255
     layer = place_face(image.shape[:2], crop, alpha, face.frame_to_crop)
@@ -157,12 +157,12 @@ def own_face_under_a_cast(painted: PaintedFrame) -> PaintedFrame:
     return PaintedFrame(painted.frame, faces, painted.failed)
 
 
-def jitters(config: ConvertConfig) -> dict[str, Any]:
+def jitters(config: ConvertConfig, count: int) -> dict[str, Any]:
     """A still actor with noise in the picture, and a moving one: what smoothing does to points."""
     pack = build_pack()
     figures: dict[str, Any] = {"landmarks": pack.landmarks_name, "sigma": config.smooth}
-    moving = [20 * np.sin(i / 12) for i in range(120)]
-    for name, yaws in (("still", [8.0] * 120), ("moving", moving)):
+    moving = [20 * np.sin(i / 12) for i in range(count)]
+    for name, yaws in (("still", [8.0] * count), ("moving", moving)):
         rng = np.random.default_rng(0)
         points, truth = [], []
         for yaw in yaws:
@@ -299,32 +299,33 @@ def cpu_seconds() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("what", choices=["seam", "jitter", "views", "speed"])
     parser.add_argument("--run", type=Path)
     parser.add_argument("--clip", type=Path)
-    parser.add_argument("--cast", action="store_true")
-    parser.add_argument("--counts", default="1,2,4,8,16")
+    parser.add_argument("--cast", action="store_true", help="seam: the true face, under a cast")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="views")
+    parser.add_argument("--frames", type=int, default=120, help="jitter: of each actor")
     parser.add_argument("--set", action="append", default=[], dest="changes")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    if given.what != "jitter" and not (given.run and given.clip):
-        parser.error("--run and --clip are wanted")
     config = change_section(ConvertConfig(), given.changes)
-    run = load_run(given.run, config.weights) if given.run else None
-    if run is None:
-        figures = jitters(config)
-    elif given.what == "seam":
-        figures = seam(run, given.clip, config, given.cast)
-    elif given.what == "views":
-        figures = views(run, given.clip, config, [int(n) for n in given.counts.split(",")])
+    if given.what == "jitter":
+        figures = jitters(config, given.frames)
+    elif not (given.run and given.clip):
+        parser.error("--run and --clip are wanted")
     else:
-        figures = speed(run, given.clip, config)
+        need(given.run, given.clip)
+        run = load_run(given.run, config.weights)
+        if given.what == "seam":
+            figures = seam(run, given.clip, config, given.cast)
+        elif given.what == "views":
+            figures = views(run, given.clip, config, given.counts)
+        else:
+            figures = speed(run, given.clip, config)
     for name, value in figures.items():
         print(f"{name:28} {value:.3f}" if isinstance(value, float) else f"{name:28} {value}")
-    if given.json:
-        write_json(given.json, figures)
+    keep(given.out, figures)
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

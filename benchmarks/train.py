@@ -2,34 +2,31 @@
 
     python benchmarks/train.py --arch original --size 64 --batch 16
 
-A step is what `train` does with a batch: forward, SSIM + MSE in a mask, backward, Adam, EMA.
+A step is the package's own, with the defaults of `train`.
 Beside it stands a plain one of the same net, as a tutorial would write it: mean absolute
 difference, a forward, a backward and an Adam step for each identity in turn, nothing fused. The
 kinds take turns, so that their ratio holds on a machine that others use too.
 """
 
-import argparse
-import copy
 import itertools
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import nn
 
-from faceswap_lite.config import ModelConfig, TrainingConfig
+from _door import enter, keep, parser_of
+from faceswap_lite.config import ModelConfig, PrecisionName, TrainingConfig
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model, count_parameters
 from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
+from faceswap_lite.runs.hardware import build_fabric
 from faceswap_lite.training.augment import Views
-from faceswap_lite.training.batches import draw_views
-from faceswap_lite.training.ema import update_ema
-from faceswap_lite.training.loading import SideData, pose_weights
-from faceswap_lite.training.losses import reconstruction_loss
+from faceswap_lite.training.batches import SideData, draw_batch
+from faceswap_lite.training.loading import pose_weights
+from faceswap_lite.training.step import build_learner, train_step
 
 MARGIN = 1.3
-FIELD_DIMS = {"encoder_dims": 64, "inter_dims": 256, "decoder_dims": 64, "mask_dims": 22}
 EVERY_COLOR = {
     "hue": 0.03, "saturation": 0.1, "value": 0.1, "color_transfer": 0.5, "pose_balance": 1.0,
 }  # fmt: skip
@@ -38,54 +35,59 @@ Step = Callable[[dict[Side, Views]], None]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--arch", default="original", choices=list(ARCHITECTURES))
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--dims", type=int, default=64, help="of encoder and decoders, as is usual")
     parser.add_argument("--batch", type=int, default=16, help="faces of each identity")
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--pipeline", type=int, nargs="+", default=[64, 128, 256], help="sizes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     flags = "" if options.arch == "original" else "ud"
+    dims = options.dims
     config = ModelConfig(
-        architecture=options.arch, flags=flags, size=options.size, mask_head=False, **FIELD_DIMS
-    )
+        architecture=options.arch, flags=flags, size=options.size, mask_head=False,
+        encoder_dims=dims, inter_dims=4 * dims, decoder_dims=dims,
+    )  # fmt: skip
     print(
         f"{options.arch} {options.size} px, {count_parameters(build_model(config)):,} parameters, "
         f"batch {options.batch} a side; the least CPU seconds of {options.steps} steps, one thread"
     )
+    training = TrainingConfig(batch=options.batch)
     kinds: dict[str, Callable[[SwapAutoencoder], Step]] = {
         "plain": plain_step,
-        "ours, fp32": lambda model: our_step(model, nullcontext()),
-        "ours, bf16": lambda model: our_step(model, torch.autocast("cpu", torch.bfloat16)),
+        "ours, fp32": lambda model: our_step(model, training, "32-true"),
+        "ours, bf16": lambda model: our_step(model, training, "bf16-mixed"),
     }
-    spent = step_seconds(kinds, config, options.batch, options.steps)
+    spent = step_seconds(kinds, config, training, options.steps)
     for name, seconds in spent.items():
         print(f"{name:12} {seconds:.2f} cpu-s a step, {spent['plain'] / seconds:.2f} x as fast")
-    for size in (64, 128, 256):
+    speeds = {}
+    for size in options.pipeline:
         plain = pipeline_speed(size, TrainingConfig(batch=16))
         full = pipeline_speed(size, TrainingConfig(batch=16, **EVERY_COLOR))
         print(
             f"batch pipeline at {size} px: {plain:,.0f} faces per cpu-s; with HSV jitter, colour "
             f"transfer and weights {full:,.0f}"
         )
+        speeds[str(size)] = {"plain": plain, "full": full}
+    keep(options.out, {"cpu_s_a_step": spent, "faces_a_cpu_s": speeds})
 
 
 def step_seconds(
     kinds: dict[str, Callable[[SwapAutoencoder], Step]],
     config: ModelConfig,
-    batch: int,
+    training: TrainingConfig,
     count: int,
 ) -> dict[str, float]:
     """The least seconds of a step of each kind, on the same views."""
-    training = TrainingConfig(batch=batch)
-    sides = {side: random_side(4 * batch, config.size, training) for side in SIDES}
+    sides = {side: random_side(4 * training.batch, config.size, training) for side in SIDES}
     cpu = torch.device("cpu")
     steps = {name: make(build_model(config)) for name, make in kinds.items()}
     best = dict.fromkeys(kinds, float("inf"))
     for number in range(count + 1):
-        views = {
-            side: draw_views(sides, config.size, training, number, side, cpu) for side in SIDES
-        }
+        views = draw_batch(sides, config.size, training, number, cpu)
         for name, step in steps.items():
             began = time.process_time()
             step(views)
@@ -95,31 +97,12 @@ def step_seconds(
     return best
 
 
-def our_step(model: SwapAutoencoder, precision: torch.autocast | nullcontext[None]) -> Step:
-    average = copy.deepcopy(model)
-    adam = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+def our_step(model: SwapAutoencoder, training: TrainingConfig, precision: PrecisionName) -> Step:
+    learner = build_learner(build_fabric("cpu", precision), model, training)
+    numbers = itertools.count()
 
     def step(views: dict[Side, Views]) -> None:
-        with precision:
-            painted = model(views["source"].warped, views["target"].warped)
-        terms = [
-            reconstruction_loss(
-                of_side,
-                views[side].face,
-                views[side].mask,
-                views[side].features,
-                dssim_weight=2.0,
-                mse_weight=1.0,
-                mask_weight=0.0,
-                features_weight=0.0,
-                background_weight=0.0,
-            )
-            for of_side, side in zip(painted, SIDES, strict=True)
-        ]
-        adam.zero_grad(set_to_none=True)
-        torch.stack(list(itertools.chain(*(t.values() for t in terms)))).sum().backward()
-        adam.step()
-        update_ema(average, model, 0.998)
+        train_step(learner, views, training, next(numbers), training.base_rate)
 
     return step
 
@@ -151,8 +134,7 @@ def pipeline_speed(size: int, config: TrainingConfig) -> float:
     best = 0.0
     for step in range(20):
         began = time.process_time()
-        for side in SIDES:
-            draw_views(sides, size, config, step, side, torch.device("cpu"))
+        draw_batch(sides, size, config, step, torch.device("cpu"))
         best = max(best, 2 * config.batch / (time.process_time() - began))
     return best
 
@@ -166,4 +148,4 @@ def random_side(count: int, size: int, config: TrainingConfig) -> SideData:
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

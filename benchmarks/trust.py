@@ -10,7 +10,6 @@ are trusted within 10 points of the share whose error is within the bound, for t
 clip with half of its faces disturbed. None of these disturbances is in the calibration.
 """
 
-import argparse
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from _door import enter, keep, need, parser_of
 from _measures import auroc
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.casting import cast_clip
@@ -28,7 +28,6 @@ from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.distributions import spearman
 from faceswap_lite.models.autoencoder import Side
 from faceswap_lite.models.crops import rebuild
-from faceswap_lite.outputs import write_json
 from faceswap_lite.runs.known import known_faces, spread_evenly
 from faceswap_lite.runs.trained import TrainedRun, load_run
 
@@ -157,16 +156,14 @@ def bench(run: TrainedRun, clip: Path, side: Side) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--run", type=Path, action="append", required=True)
     parser.add_argument("--clip", type=Path, action="append", required=True)
     parser.add_argument("--side", choices=("source", "target"), action="append", default=[])
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if len(options.run) != len(options.clip):
         parser.error("each --run needs its --clip")
+    need(*options.run, *options.clip)
     sides = options.side + ["target"] * (len(options.run) - len(options.side))
     results = []
     for path, clip, side in zip(options.run, options.clip, sides, strict=True):
@@ -178,10 +175,9 @@ def main() -> None:
         met = (rank >= LEAST_CORRELATION, least >= LEAST_AREA, apart <= MOST_APART)
         print(f"{clip.name} ({side}): correlation {rank:.2f}, least area {least:.3f}, shares apart")
         print(f"  by {100 * apart:.0f} points; bars met: {met}; {result}", flush=True)
-    if options.out:
-        write_json(options.out, {"bars": [LEAST_CORRELATION, LEAST_AREA, MOST_APART],
-                                 "runs": results})  # fmt: skip
+    bars = [LEAST_CORRELATION, LEAST_AREA, MOST_APART]
+    keep(options.out, {"bars": bars, "runs": results})
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

@@ -1,13 +1,12 @@
 """Is the named person swapped, and nobody else? On clips of several people, losslessly.
 
-    python benchmarks/who.py --run RUN --media ../shared/media
+    python benchmarks/who.py --run RUN --media FOLDER [--out docs/conversion/who.json]
 
 Each person of a clip is named in turn by a photo cut from one of its frames. A pass without
 swapping, written by the same lossless codec, says which pixels changed; where each person is in
 each shot was read off the pictures. Any run serves: it is not about the painted face.
 """
 
-import argparse
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from _door import clips_of, enter, keep, line_of, need, parser_of
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.casting import plan_cast
-from faceswap_lite.conversion.convert import Tracks, convert_clip
+from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.people import whom
 from faceswap_lite.conversion.scout import build_run_packs, scout_clip
+from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.faces.pack import FacePack
 from faceswap_lite.media.clips import clip_fingerprint
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
-from faceswap_lite.outputs import write_json
 from faceswap_lite.runs.trained import TrainedRun, load_run
 
 
@@ -149,23 +149,21 @@ def cut_photo(clip: Path, person: Person, pack: FacePack, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__, media=True)
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--media", type=Path, default=Path("../shared/media"))
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    clips = clips_of(given.media, *(f"video/robust/{stem}.mp4" for stem in PEOPLE))
+    need(given.run)
     run = load_run(given.run)
     packs = build_run_packs(run, ConvertConfig())
     rows = []
-    for stem, people in PEOPLE.items():
-        clip = given.media / "video" / "robust" / f"{stem}.mp4"
+    for clip in clips:
         with tempfile.TemporaryDirectory() as folder:
-            for person in people:
+            for person in PEOPLE[clip.stem]:
                 rows.append(check(run, clip, person, packs, Path(folder)))
-                print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
-    if given.json:
-        write_json(given.json, rows)
+                print(line_of(rows[-1]), flush=True)
+    keep(given.out, rows)
 
 
 if __name__ == "__main__":
-    main()
+    enter(main)

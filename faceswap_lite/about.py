@@ -8,9 +8,9 @@ from .errors import FaceswapError
 from .faces.face_set import HIDDEN_FOLDER, describe_face_set
 from .media.clips import list_images
 from .media.credentials import read_credentials
-from .media.marks import as_words, read_synthetic_mark
+from .media.marks import as_words
 from .media.reading import open_clip
-from .media.sidecar import check_output
+from .media.sidecar import check_output, read_synthetic_mark
 from .runs.checkpoints import as_state, checkpoint_facts, newest_good
 from .runs.manifest import CONFIG_FILE, MANIFEST_FILE, read_manifest
 from .training.cost import TrainingCost, training_cost

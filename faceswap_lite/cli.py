@@ -155,15 +155,14 @@ def train(
     Example: faceswap-lite train --source workspace/anna --target workspace/ben
     --run workspace/run --minutes 60
     """
-    changed = list(changes or [])
-    changed += [f"training.steps={steps}"] if steps is not None else []
-    changed += [f"training.minutes={minutes}"] if minutes is not None else []
-    options = load_config(config, changed)
+    options = load_config(config, _changed(changes, "training", steps=steps, minutes=minutes))
     if init is not None:
         # Not through YAML, to which some folders' names are numbers or comments.
         given = options.init.model_copy(update={"run": str(init)})
         options = options.model_copy(update={"init": given})
+    from .curation.advice import say_what_is_known
     from .faces.face_set import open_face_set
+    from .runs.checkpoints import list_checkpoints
     from .training.find_lr import find_lr as run_range_test
     from .training.loop import train as run_training
     from .training.resume import CURVE_FILE
@@ -173,6 +172,8 @@ def train(
         rate = run_range_test(*faces, run, options, overwrite=overwrite)
         print(f"rate {rate:.1e}: --set training.lr={rate:.1e} (curve: {run / CURVE_FILE})")
         return
+    if overwrite or not list_checkpoints(run):
+        say_what_is_known(*faces)
     summary = run_training(*faces, run, options, overwrite=overwrite)
     print(f"{run}: step {summary.step}, {summary.seconds / 60:.1f} minutes ({summary.reason})")
 
@@ -197,8 +198,7 @@ def fit(
 
     Example: faceswap-lite fit --base workspace/run --target scene.mp4 --run workspace/scene
     """
-    changed = list(changes or []) + ([f"training.steps={steps}"] if steps is not None else [])
-    options = load_config(config, changed)
+    options = load_config(config, _changed(changes, "training", steps=steps))
     from .training.fit import fit_run
 
     report = fit_run(
@@ -271,52 +271,39 @@ def convert(
         raise UsageError("--like, --face and --all-faces name whom to swap: choose one")
     if tries and preview_settings is None:
         raise UsageError("--try goes with --preview-settings")
-    given = {
-        "face": face,
-        "all_faces": all_faces or None,
-        "swap": swap,
-        "views": views,
-        "c2pa": c2pa or None,
+    changed = _changed(
+        changes,
+        "convert",
+        face=face,
+        all_faces=all_faces or None,
+        swap=swap,
+        views=views,
+        c2pa=c2pa or None,
         **_range(frames),
-    }
-    changed = list(changes or [])
-    changed += [f"convert.{name}={value}" for name, value in given.items() if value is not None]
+    )
     whole = _options_of_run(run, config, changed)
-    options = whole.convert
-    if masks is not None:
-        # Not through YAML, to which some folders' names are numbers.
-        options = options.model_copy(update={"masks": str(masks)})
-    if label and not options.label:
-        options = options.model_copy(update={"label": DEFAULT_LABEL})
-    from .conversion.convert import Tracks, convert_clip
+    # Not through YAML, to which some folders' names are numbers.
+    folder = {} if masks is None else {"masks": str(masks)}
+    line = {"label": DEFAULT_LABEL} if label and not whole.convert.label else {}
+    options = whole.convert.model_copy(update={**folder, **line})
+    from .conversion.convert import convert_clip
     from .conversion.preview import preview_sheet
+    from .conversion.writers import Tracks
     from .runs.trained import load_run
 
     trained = load_run(run, options.weights)
     if preview_settings is not None:
         preview_sheet(
-            trained,
-            clip,
-            preview_settings,
-            options,
-            tries or [],
-            like=like,
-            frames=preview_frames,
-            overwrite=overwrite,
-        )
+            trained, clip, preview_settings, options, tries or [],
+            like=like, frames=preview_frames, overwrite=overwrite,
+        )  # fmt: skip
         print(f"look at {preview_settings}")
     if out is not None:
         tracks = Tracks(mask=mask_out, layer=layer_out, compare=compare)
         summary = convert_clip(
-            trained,
-            clip,
-            out,
-            options,
-            like=like,
-            tracks=tracks,
-            consent=whole.consent,
-            overwrite=overwrite,
-        )
+            trained, clip, out, options,
+            like=like, tracks=tracks, consent=whole.consent, overwrite=overwrite,
+        )  # fmt: skip
         print(summary.line())
 
 
@@ -336,8 +323,7 @@ def check(
 
     Example: faceswap-lite check --run workspace/run --clip scene.mp4
     """
-    changed = list(changes or []) + ([f"convert.face={face}"] if face is not None else [])
-    options = _options_of_run(run, config, changed)
+    options = _options_of_run(run, config, _changed(changes, "convert", face=face))
     from .evaluation.check import check_clip
     from .runs.trained import load_run
 
@@ -373,7 +359,7 @@ def evaluate(
 
     Example: faceswap-lite evaluate --run workspace/run --clip unseen.mp4
     """
-    changed = list(changes or []) + ([f"convert.face={face}"] if face is not None else [])
+    changed = _changed(changes, "convert", face=face)
     if known:
         changed.append(f"evaluate.known={json.dumps([str(path) for path in known])}")
     options = [_options_of_run(run, config, changed) for run in runs]
@@ -523,9 +509,8 @@ def render(
 
     Example: faceswap-lite render workspace/ada.mp4 --actor ada --twin bruno --frames 250
     """
-    given = {"actor": actor, "twin": twin, "frames": frames, "seed": seed}
-    changed = [f"render.{name}={value}" for name, value in given.items() if value is not None]
-    options = load_config(config, list(changes or []) + changed)
+    changed = _changed(changes, "render", actor=actor, twin=twin, frames=frames, seed=seed)
+    options = load_config(config, changed)
     from .actors.clip import render_clip
 
     render_clip(options.render, out, overwrite=overwrite)
@@ -567,11 +552,16 @@ def demo(
 
     Example: faceswap-lite demo
     """
-    changed = [f"training.minutes={minutes}"] if minutes is not None else []
-    options = load_config(config, list(changes or []) + changed)
+    options = load_config(config, _changed(changes, "training", minutes=minutes))
     from .demo import run_demo
 
     run_demo(out, options, overwrite=overwrite)
+
+
+def _changed(changes: list[str] | None, section: str, **given: object) -> list[str]:
+    """What --set changes, and then those of a command's own options that were given."""
+    own = [f"{section}.{name}={value}" for name, value in given.items() if value is not None]
+    return [*(changes or []), *own]
 
 
 def _range(frames: str | None) -> dict[str, str]:

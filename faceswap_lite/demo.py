@@ -11,6 +11,7 @@ from . import __version__
 from .actors.clip import render_clip
 from .config import Config
 from .conversion.convert import convert_clip
+from .curation.advice import say_what_is_known
 from .errors import FaceswapError
 from .evaluation.evaluate import evaluate_clips
 from .evaluation.table import report_table
@@ -22,6 +23,7 @@ from .media.reading import open_clip
 from .media.truth import load_truth
 from .media.writing import ClipWriter
 from .outputs import found_job
+from .runs.checkpoints import list_checkpoints
 from .runs.manifest import MANIFEST_FILE
 from .runs.trained import load_run
 from .training.loop import train
@@ -64,6 +66,8 @@ def run_demo(
 
     say("3/5 train")
     sets = [open_face_set(out / f"{name}_faces", minimum=10) for name in ("source", "target")]
+    if overwrite or not list_checkpoints(out / "run"):
+        say_what_is_known(sets[0], sets[1], say)
     train(sets[0], sets[1], out / "run", config, overwrite=overwrite, say=say)
     shutil.copyfile(out / "run" / "preview.png", out / "preview.png")
 

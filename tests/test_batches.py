@@ -8,8 +8,8 @@ import torch
 from faceswap_lite.config import TrainingConfig
 from faceswap_lite.models.autoencoder import Side
 from faceswap_lite.training.augment import Views
-from faceswap_lite.training.batches import draw_faces, draw_views, ramp
-from faceswap_lite.training.loading import MOST_POSE_WEIGHT, SideData, pose_weights
+from faceswap_lite.training.batches import SideData, draw_faces, draw_views, ramp
+from faceswap_lite.training.loading import MOST_POSE_WEIGHT, pose_weights
 
 
 def test_every_face_is_seen_once_an_epoch() -> None:

@@ -1,19 +1,17 @@
 """What models do to distributions: planted shifts, shrinks and wraps; the study in miniature."""
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
+import study_bias
 from _measures import cells, count_modes, histogram, kernel_density, novel_combination_rate
 from faceswap_lite.evaluation.bias import FEWEST_FACES, attribute_bias, compare
-from faceswap_lite.latent.readings import ATTRIBUTES, Readings
+from faceswap_lite.faces.reading import ATTRIBUTES, Readings
 
 COUNT = 400
 
@@ -178,30 +176,18 @@ def test_ripples_are_no_modes() -> None:
     assert count_modes(values, 0.15, prominence=0.001) > 1
 
 
-@pytest.fixture(scope="module")
-def study() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "study_bias.py"
-    spec = importlib.util.spec_from_file_location("study_bias", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up.
-    sys.modules["study_bias"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_study_knows_what_it_renders(study: ModuleType) -> None:
-    faces = study.cell_faces("source", np.array([3, 24]), 4, "train")
-    assert study.cells_of(faces).tolist() == [3] * 4 + [24] * 4
-    assert faces.pixels.shape == (8, 5, study.STORED, study.STORED)
-    fewer = study.cell_faces("source", np.array([24]), 2, "train")
+def test_the_study_knows_what_it_renders() -> None:
+    faces = study_bias.cell_faces("source", np.array([3, 24]), 4, "train")
+    assert study_bias.cells_of(faces).tolist() == [3] * 4 + [24] * 4
+    assert faces.pixels.shape == (8, 5, study_bias.STORED, study_bias.STORED)
+    fewer = study_bias.cell_faces("source", np.array([24]), 2, "train")
     assert torch.equal(fewer.pixels, faces.pixels[4:6])
-    other = study.cell_faces("source", np.array([24]), 2, "heldout")
+    other = study_bias.cell_faces("source", np.array([24]), 2, "heldout")
     assert not torch.equal(fewer.pixels, other.pixels)
 
 
-def test_the_study_runs_and_goes_on(study: ModuleType, tmp_path: Path) -> None:
-    scale = study.Scale(
+def test_the_study_runs_and_goes_on(tmp_path: Path) -> None:
+    scale = study_bias.Scale(
         steps=2,
         cell_steps=2,
         faces=25,
@@ -214,16 +200,16 @@ def test_the_study_runs_and_goes_on(study: ModuleType, tmp_path: Path) -> None:
         control_of_cell=2,
         control_steps=2,
     )
-    probe, errors = study.trained_probe(scale, tmp_path)
+    probe, errors = study_bias.trained_probe(scale, tmp_path)
     assert set(errors) >= {"sharp_yaw_deg", "blurred_yaw_deg", "sharp_mouth"}
-    model, sides = study.trained_values((0.0, 30.0), scale, tmp_path)
+    model, sides = study_bias.trained_values((0.0, 30.0), scale, tmp_path)
     assert len(sides["source"].pixels) == 24
-    faces, masks = study.sampled(model, sides["source"], 16, np.random.default_rng(0))
-    found = study.read(probe, faces, masks)
+    faces, masks = study_bias.sampled(model, sides["source"], 16, np.random.default_rng(0))
+    found = study_bias.read(probe, faces, masks)
     assert found.shape == (16, 2) and np.isfinite(found).all()
-    row = study.row_of(np.arange(22), scale, tmp_path, probe)
+    row = study_bias.row_of(np.arange(22), scale, tmp_path, probe)
     assert row["swap"]["inputs"] == 3 * scale.heldout_of_cell
     assert 0 <= row["control"] <= 1
-    again, _ = study.trained_values((0.0, 30.0), scale, tmp_path)
+    again, _ = study_bias.trained_values((0.0, 30.0), scale, tmp_path)
     for one, other in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion.casting import CastPlan, find_cuts, plan_cast
-from faceswap_lite.conversion.journal import Sighting
-from faceswap_lite.conversion.people import Person
+from faceswap_lite.conversion.casting import CastPlan, plan_cast
 from faceswap_lite.conversion.scout import Scouting
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.detect import Detection
+from faceswap_lite.faces.embed import Person
+from faceswap_lite.faces.journal import Sighting
 from faceswap_lite.faces.pack import FoundFace
+from faceswap_lite.faces.tracks import find_cuts
 
 FIVE = np.array([[-10.0, -8], [10, -8], [0, 2], [-7, 12], [7, 12]])
 ANNA, BEN = np.array([1.0, 0, 0], np.float32), np.array([0, 1.0, 0], np.float32)

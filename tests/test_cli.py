@@ -16,7 +16,7 @@ from conftest import TINY, Cast
 
 from faceswap_lite import cli
 from faceswap_lite.config import load_config
-from faceswap_lite.conversion import convert, preview
+from faceswap_lite.conversion import convert, preview, writers
 from faceswap_lite.media.images import write_image
 from faceswap_lite.runs import trained
 
@@ -163,7 +163,7 @@ def test_convert_hands_its_options_on(
     assert call(capsys, monkeypatch, *CONVERT, *words.split()) == (0, "done\n", "")
     assert (asked["name"], asked["clip"], asked["out"]) == ("convert", Path("a.mp4"), Path("b.mov"))
     assert asked["like"] == Path("who.jpg") and asked["overwrite"] is True
-    wanted = convert.Tracks(Path("mask.mov"), Path("layer.mov"), Path("c.mov"))
+    wanted = writers.Tracks(Path("mask.mov"), Path("layer.mov"), Path("c.mov"))
     assert asked["tracks"] == wanted
     # The run's own options, changed by these; --set is stronger.
     changes = {

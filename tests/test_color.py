@@ -1,8 +1,9 @@
 """Colour matching with the truth known: a face gets a cast, the ideal match takes it off again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -19,18 +20,21 @@ from _measures import delta_e
 from faceswap_lite.config import ColorName
 from faceswap_lite.conversion.color import (
     COLOR_MATCHERS,
-    KEEP,
-    ColorMap,
-    apply_color_map,
     fit_histogram,
     fit_mkl,
     fit_poisson,
     fit_reinhard,
     fit_robust_mkl,
+    quantiles,
     relight,
+)
+from faceswap_lite.conversion.color_map import (
+    KEEP,
+    AffineMap,
+    ColorMap,
+    gaussian_transport,
     steady_color_map,
 )
-from faceswap_lite.conversion.color_statistics import gaussian_transport, quantiles
 
 SIZE = 128
 FRAMES = 8
@@ -101,7 +105,7 @@ def benchmark(
         if steady:
             maps = [steady_color_map(maps, [1.0] * len(maps), k) for k in range(len(maps))]
         for image, ideal, color_map in zip(images, ideals, maps, strict=True):
-            out = apply_color_map(image, color_map)
+            out = color_map.apply(image)
             errors.append(delta_e(out, ideal, mask))
             drift = rgb2lab(out) - rgb2lab(ideal)
             drifts.append(np.average(drift.reshape(-1, 3), axis=0, weights=mask.ravel()))
@@ -187,8 +191,8 @@ def test_only_the_inside_of_the_mask_counts(
     mask = oval(size)
     image, reference = (cv2.resize(face, (size, size)) for face in (Cast(0)(faces[0]), faces[0]))
     painted = [np.where(mask[..., None] > 0, picture, color) for picture in (image, reference)]
-    before = apply_color_map(image, COLOR_MATCHERS[name](image, reference, mask))
-    after = apply_color_map(image, COLOR_MATCHERS[name](painted[0], painted[1], mask))
+    before = COLOR_MATCHERS[name](image, reference, mask).apply(image)
+    after = COLOR_MATCHERS[name](painted[0], painted[1], mask).apply(image)
     np.testing.assert_array_equal(before, after)
 
 
@@ -203,7 +207,7 @@ def test_a_planted_gain_and_offset_is_undone(
 ) -> None:
     reference = 0.3 + 0.4 * faces_of_the_astronaut()[0]
     image = reference * gain + offset
-    out = apply_color_map(image, COLOR_MATCHERS[name](image, reference, oval(SIZE)))
+    out = COLOR_MATCHERS[name](image, reference, oval(SIZE)).apply(image)
     np.testing.assert_allclose(out, reference, atol=SAME_COLOR)
 
 
@@ -212,7 +216,7 @@ def test_a_planted_gain_and_shift_in_lab_is_undone(name: str, faces: list[np.nda
     reference = 0.3 + 0.4 * faces[0]
     gain = np.ones(3) if name == "mean" else np.array([0.8, 1.1, 0.9])
     image = np.clip(lab2rgb(rgb2lab(reference) * gain + np.array([4.0, 2.0, -3.0])), 0, 1)
-    out = apply_color_map(image, COLOR_MATCHERS[name](image, reference, oval(SIZE)))
+    out = COLOR_MATCHERS[name](image, reference, oval(SIZE)).apply(image)
     assert delta_e(out, reference, oval(SIZE)) < 0.2
 
 
@@ -220,7 +224,7 @@ def test_a_planted_gain_and_shift_in_lab_is_undone(name: str, faces: list[np.nda
 def test_the_fields_take_a_shift_off(name: str, faces: list[np.ndarray]) -> None:
     reference = 0.3 + 0.4 * faces[0]
     image = reference + np.array([0.05, -0.05, 0.02])
-    out = apply_color_map(image, COLOR_MATCHERS[name](image, reference, oval(SIZE)))
+    out = COLOR_MATCHERS[name](image, reference, oval(SIZE)).apply(image)
     inside = oval(SIZE) > 0.5
     np.testing.assert_allclose(out[inside], reference[inside], atol=3 / 255)
 
@@ -243,7 +247,7 @@ def test_mkl_is_scipys_square_roots() -> None:
 
 def test_histogram_is_scikit_images_without_a_mask() -> None:
     image, reference = strangers()
-    out = apply_color_map(image, fit_histogram(image, reference, np.ones((SIZE, SIZE))))
+    out = fit_histogram(image, reference, np.ones((SIZE, SIZE))).apply(image)
     wanted = match_histograms(image, reference, channel_axis=2)
     # 64 quantiles of 96 px against every pixel's rank.
     assert np.abs(out - wanted).mean() < 0.005
@@ -275,7 +279,7 @@ def test_sliced_ot_brings_the_whole_distribution_nearer_than_mkl(faces: list[np.
         return float(np.abs(np.array(gaps[:3]) - np.array(gaps[3:])).mean())
 
     by_ot, by_mkl = (
-        distance(apply_color_map(image, COLOR_MATCHERS[name](image, faces[0], mask)))
+        distance(COLOR_MATCHERS[name](image, faces[0], mask).apply(image))
         for name in ("sliced_ot", "mkl")
     )
     assert by_ot < by_mkl
@@ -291,7 +295,7 @@ def test_poisson_takes_any_mask(seed: int, radius: float, corner: int) -> None:
     middle = [(0, 0), (31, 16), (16, 16), (16, 31)][corner]
     y, x = np.mgrid[:32, :32]
     mask = (np.hypot(y - middle[0], x - middle[1]) < 60 * radius).astype(np.float64)
-    out = apply_color_map(image, fit_poisson(image, reference, mask))
+    out = fit_poisson(image, reference, mask).apply(image)
     assert np.isfinite(out).all()
     if mask.sum() < 9:
         np.testing.assert_array_equal(out, np.float32(image))
@@ -302,7 +306,7 @@ def test_poisson_keeps_the_gradients_and_takes_the_colours_of_the_edge() -> None
     ramp = np.repeat(np.linspace(-0.1, 0.1, 64)[None, :, None], 64, axis=0)
     image = 0.4 + 0.1 * np.sin(np.mgrid[:64, :64][0] / 3)[..., None] * np.ones(3)
     # A ramp is harmonic, so the clone is the picture plus the ramp.
-    out = apply_color_map(image, fit_poisson(image, image + ramp, mask))
+    out = fit_poisson(image, image + ramp, mask).apply(image)
     np.testing.assert_allclose(out, image + ramp, atol=3 / 255)
 
 
@@ -355,7 +359,7 @@ def test_mkl_gives_two_strangers_the_same_mean_and_covariance() -> None:
     mask = oval(SIZE)
     # With nothing in common the robust weights step back, and it is the plain transport.
     for fit in (fit_mkl, fit_robust_mkl):
-        out = apply_color_map(image, fit(image, reference, mask))
+        out = fit(image, reference, mask).apply(image)
         mean, covariance = statistics(out, mask)
         wanted_mean, wanted_covariance = statistics(reference, mask)
         np.testing.assert_allclose(mean, wanted_mean, atol=SAME_COLOR)
@@ -367,7 +371,7 @@ def test_mkl_is_the_closed_form_of_one_dimension_on_grey() -> None:
     x, _ = strangers()
     grey = np.repeat(x[..., :1], 3, axis=2)
     reference = 0.25 + 1.5 * (grey - 0.5)
-    out = apply_color_map(grey, fit_mkl(grey, reference, oval(SIZE)))
+    out = fit_mkl(grey, reference, oval(SIZE)).apply(grey)
     np.testing.assert_allclose(out, np.clip(reference, 0, 1), atol=SAME_COLOR)
 
 
@@ -380,7 +384,7 @@ def test_the_mkl_matrix_is_symmetric_and_positive() -> None:
 def test_reinhard_gives_two_strangers_the_same_lab_mean_and_spread() -> None:
     image, reference = strangers()
     mask = oval(SIZE)
-    out = apply_color_map(image, fit_reinhard(image, reference, mask))
+    out = fit_reinhard(image, reference, mask).apply(image)
     mean, covariance = statistics(rgb2lab(out), mask)
     wanted_mean, wanted_covariance = statistics(rgb2lab(reference), mask)
     np.testing.assert_allclose(mean, wanted_mean, atol=0.2)
@@ -400,7 +404,7 @@ def test_two_people_are_matched_as_a_whole_not_where_they_happen_to_agree(
     for image in people:
         for reference in people:
             if image is not reference:
-                out = apply_color_map(image, fit_robust_mkl(image, reference, mask))
+                out = fit_robust_mkl(image, reference, mask).apply(image)
                 gap = rgb2lab(out) - rgb2lab(reference)
                 errors.append(np.abs(np.average(gap.reshape(-1, 3), axis=0, weights=mask.ravel())))
     assert np.mean(errors) <= 1.0
@@ -410,7 +414,7 @@ def test_two_people_are_matched_as_a_whole_not_where_they_happen_to_agree(
 @pytest.mark.parametrize("size", [64, 100, 256])
 def test_the_same_picture_stays_as_it_is(name: str, size: int, faces: list[np.ndarray]) -> None:
     picture = cv2.resize(faces[0], (size, size))
-    out = apply_color_map(picture, COLOR_MATCHERS[name](picture, picture, oval(size)))
+    out = COLOR_MATCHERS[name](picture, picture, oval(size)).apply(picture)
     assert out.dtype == np.float32
     np.testing.assert_allclose(out, picture, atol=SAME_COLOR)
 
@@ -418,7 +422,7 @@ def test_the_same_picture_stays_as_it_is(name: str, size: int, faces: list[np.nd
 @pytest.mark.parametrize("name", sorted(COLOR_MATCHERS))
 def test_an_empty_mask_changes_nothing(name: str, faces: list[np.ndarray]) -> None:
     color_map = COLOR_MATCHERS[name](faces[0], faces[1] * 0.5, np.zeros((SIZE, SIZE)))
-    np.testing.assert_array_equal(apply_color_map(faces[0], color_map), np.float32(faces[0]))
+    np.testing.assert_array_equal(color_map.apply(faces[0]), np.float32(faces[0]))
 
 
 FLAT = np.full((SIZE, SIZE, 3), [0.6, 0.4, 0.3])
@@ -434,9 +438,9 @@ def test_flat_and_grey_pictures_meet_in_the_mean(
     """Covariances that cannot be inverted give the reference's mean colour and no noise."""
     pair = (faces[0], image) if turned else (image, faces[0])
     mask = oval(SIZE)
-    color_map = COLOR_MATCHERS[name](*pair, mask)
+    color_map: Any = COLOR_MATCHERS[name](*pair, mask)
     assert np.abs(np.linalg.eigvals(color_map.matrix)).max() <= 3 + 1e-9
-    out = apply_color_map(pair[0], color_map)
+    out = color_map.apply(pair[0])
     assert np.isfinite(out).all()
     mean, wanted = statistics(out, mask)[0], statistics(pair[1], mask)[0]
     # Lab's mean is not RGB's; and a mean alone keeps a face's contrast, which black cuts off.
@@ -447,7 +451,7 @@ def test_flat_and_grey_pictures_meet_in_the_mean(
 def test_nothing_is_written_into_an_argument(name: str, faces: list[np.ndarray]) -> None:
     image, reference, mask = faces[0] * 0.8, faces[1].copy(), oval(SIZE)
     copies = [array.copy() for array in (image, reference, mask)]
-    apply_color_map(image, COLOR_MATCHERS[name](image, reference, mask))
+    COLOR_MATCHERS[name](image, reference, mask).apply(image)
     for array, copy in zip((image, reference, mask), copies, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -460,21 +464,21 @@ def test_a_small_change_of_the_frame_is_a_small_change_of_the_map(
     image = Cast(1)(darken_chin(faces[0]))
     first = COLOR_MATCHERS[name](image, faces[0], oval(SIZE))
     second = COLOR_MATCHERS[name](np.clip(image + 1e-4, 0, 1), faces[0], oval(SIZE))
-    step = np.abs(apply_color_map(image, first) - apply_color_map(image, second))
+    step = np.abs(first.apply(image) - second.apply(image))
     assert step.max() < 1e-3
 
 
-def noisy_maps(rng: np.random.Generator, jitter: float) -> list[ColorMap]:
+def noisy_maps(rng: np.random.Generator, jitter: float) -> list[AffineMap]:
     """Maps of one clip: gains that were measured badly; means that jump in truth by `jitter`."""
     maps = []
     for _ in range(30):
         pivot = np.array([0.6, 0.4, 0.3]) + rng.normal(0, jitter, 3)
         gains = 1 + (pivot - 0.4) * (jitter > 0) + rng.normal(0, 0.03, 3) * (jitter == 0)
-        maps.append(ColorMap("srgb", np.diag(gains), pivot, np.array([0.5, 0.4, 0.35])))
+        maps.append(AffineMap("srgb", np.diag(gains), pivot, np.array([0.5, 0.4, 0.35])))
     return maps
 
 
-def steadied(maps: list[ColorMap | None]) -> list[ColorMap]:
+def steadied(maps: list[AffineMap | None]) -> list[Any]:
     weights = [float(np.exp(-0.5 * ((i - 6) / 3) ** 2)) for i in range(13)]
     return [
         steady_color_map(maps[k - 6 : k + 7], weights, 6)
@@ -483,7 +487,7 @@ def steadied(maps: list[ColorMap | None]) -> list[ColorMap]:
     ]
 
 
-def steps(maps: list[ColorMap]) -> float:
+def steps(maps: list[AffineMap]) -> float:
     return float(np.abs(np.diff([m.matrix for m in maps], axis=0)).mean())
 
 
@@ -504,8 +508,8 @@ def test_steadying_does_not_lag_behind_colours_that_jump() -> None:
 
 
 def test_steadying_passes_over_frames_without_a_face() -> None:
-    maps: list[ColorMap | None] = list(noisy_maps(np.random.default_rng(2), 0.0))
-    alone = steady_color_map([None, maps[0], None], [1, 1, 1], 1)
+    maps: list[AffineMap | None] = list(noisy_maps(np.random.default_rng(2), 0.0))
+    alone: Any = steady_color_map([None, maps[0], None], [1, 1, 1], 1)
     np.testing.assert_allclose(alone.matrix, maps[0].matrix if maps[0] else 0, atol=1e-12)
     with pytest.raises(ValueError, match="no colour map"):
         steady_color_map([maps[0], None], [1.0, 1.0], 1)
@@ -517,7 +521,7 @@ def test_steadying_passes_over_frames_without_a_face() -> None:
 def test_steadying_equal_frames_changes_nothing(name: str, faces: list[np.ndarray]) -> None:
     color_map = COLOR_MATCHERS[name](Cast(3)(darken_chin(faces[0])), faces[0], oval(SIZE))
     steady = steady_color_map([color_map] * 3, [0.5, 1, 0.5], 1)
-    before, after = (apply_color_map(faces[1], m) for m in (color_map, steady))
+    before, after = (m.apply(faces[1]) for m in (color_map, steady))
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
@@ -528,6 +532,26 @@ def test_steadying_lowers_the_flicker_of_robust_weights(faces: list[np.ndarray])
     assert steady_flicker < flicker
     assert steady_flicker <= 0.02
     assert steady_error <= error + 0.1
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """A map of another kind than ours: a power, the neighbours' mean as it is steadied."""
+
+    power: float
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        return image.astype(np.float32) ** self.power
+
+    def steady(self, near: Sequence[tuple["Gamma", float]]) -> "Gamma":
+        total = sum(weight for _, weight in near)
+        return Gamma(sum(other.power * weight for other, weight in near) / total)
+
+
+def test_a_matcher_may_bring_its_own_kind_of_map() -> None:
+    assert isinstance(Gamma(1.0), ColorMap)
+    steady = steady_color_map([Gamma(1.0), Gamma(2.0), None, KEEP, Gamma(4.0)], [1, 2, 9, 9, 1], 1)
+    assert steady == Gamma(9 / 4)
 
 
 def test_the_registry_holds_what_the_config_names() -> None:

@@ -1,25 +1,37 @@
 """Every entry of every registry keeps what its kind promises, and the config names them all."""
 
+import itertools
+from fractions import Fraction
+from pathlib import Path
 from typing import get_args
 
+import av
 import numpy as np
 import pytest
 import torch
+from av.video.format import VideoFormat
 
 from faceswap_lite import config
 from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.conversion.blend import BLENDERS
-from faceswap_lite.conversion.color import COLOR_MATCHERS, apply_color_map
-from faceswap_lite.conversion.mask import MASKS, base_mask, blend_alpha
+from faceswap_lite.conversion.casting import Placement
+from faceswap_lite.conversion.color import COLOR_MATCHERS
+from faceswap_lite.conversion.mask import MASKS, blend_alpha
+from faceswap_lite.conversion.paint import PaintedFace
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.judge import JUDGES
-from faceswap_lite.faces.align import COVERAGES, LandmarksPack, five_points
-from faceswap_lite.faces.detect import DETECTORS, Detection, Detector
+from faceswap_lite.faces.align import COVERAGES, align, cut_crop
+from faceswap_lite.faces.detect import Detection, Detector
 from faceswap_lite.faces.embed import EMBEDDERS, Embedder, embedding_distance, facenet_file
 from faceswap_lite.faces.landmarks import LANDMARKERS, Landmarker
+from faceswap_lite.faces.mask import face_mask
+from faceswap_lite.faces.pack import DETECTORS
+from faceswap_lite.media.clips import ClipInfo, Frame
 from faceswap_lite.media.encoding import CODECS
+from faceswap_lite.media.writing import BT709, WRITTEN_SUFFIXES, ClipWriter
+from faceswap_lite.metrics.landmarks import LandmarksPack, five_points
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model
 from faceswap_lite.training.optimizers import OPTIMIZERS
 from faceswap_lite.training.schedules import SCHEDULES
@@ -157,7 +169,7 @@ def test_color_matcher(name: str) -> None:
     reference = np.clip(image * 0.8 + 0.1, 0, 1).astype(np.float32)
     mask = ACTOR.face_mask.astype(np.float32)
     before = image.copy()
-    matched = apply_color_map(image, COLOR_MATCHERS[name](image, reference, mask))
+    matched = COLOR_MATCHERS[name](image, reference, mask).apply(image)
     np.testing.assert_array_equal(image, before)
     assert matched.shape == image.shape and matched.dtype == np.float32
     assert matched.min() >= 0 and matched.max() <= 1
@@ -167,13 +179,80 @@ def test_color_matcher(name: str) -> None:
     assert error < {"none": 0.2, "mean": 0.03}.get(name, 0.02)
 
 
+@pytest.mark.parametrize("name", CODECS)
+def test_codec_lies_where_the_table_says(name: config.CodecName, tmp_path: Path) -> None:
+    for suffix in WRITTEN_SUFFIXES:
+        with av.open(str(tmp_path / f"asked{suffix}"), "w") as container:
+            held = CODECS[name].encoder in container.supported_codecs
+        assert held == (suffix in CODECS[name].containers), suffix
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("size", [(64, 48), (63, 47)])
+@pytest.mark.parametrize("name", CODECS)
+def test_codec(name: config.CodecName, size: tuple[int, int], bits: int, tmp_path: Path) -> None:
+    codec, (width, height) = CODECS[name], size
+    most = 255 if bits == 8 else 65535
+    ramp = np.linspace(0.2, 0.8, width) * most
+    image: np.ndarray = np.broadcast_to(ramp[:, None], (height, width, 4)).astype(
+        np.uint8 if bits == 8 else np.uint16
+    )
+    like = ClipInfo(
+        tmp_path, "video", *size, None, Fraction(25), Fraction(1, 25), None, None, bits, color=BT709
+    )
+    for suffix, alpha in itertools.product(codec.containers, [False, True]):
+        path = tmp_path / f"{alpha}{suffix}"
+        pixels = codec.pixel_format(*size, bits, alpha)
+        try:
+            with ClipWriter(path, like=like, codec=name, quality=4, alpha=alpha) as writer:
+                for number in range(3):
+                    writer.write(image if alpha else image[..., :3], number)
+        except FaceswapError as error:
+            assert pixels is None and "alpha" in str(error) and not path.exists()
+            continue
+        assert pixels is not None
+        with av.open(str(path)) as container:
+            frames = list(container.decode(video=0))
+        assert len(frames) == 3 and (frames[1].width, frames[1].height) == size
+        told, found = (VideoFormat(name).components for name in (pixels, frames[1].format.name))
+        assert len(found) == len(told) and found[0].bits >= told[0].bits
+        shown = frames[1].to_ndarray(format="rgba64le")
+        wanted = image / most * 65535
+        assert np.abs(shown - wanted)[..., : 4 if alpha else 3].max() < 0.03 * 65535
+        assert bool(writer.notes) == (found[0].bits < bits)
+
+
 @pytest.mark.parametrize("name", MASKS)
-def test_mask(name: str) -> None:
-    hull, learned = np.zeros((2, 64, 64), np.float32)
-    hull[10:60, 10:50] = 1
+@pytest.mark.parametrize("with_learned", [True, False])
+def test_mask(name: str, with_learned: bool) -> None:
+    size = 64
+    matrix = align(FIVE, "five", COVERAGES["full"], size)
+    crop = cut_crop(ACTOR.image, matrix, size)
+    hull = face_mask(FIVE, "five", matrix, size)
+    learned = np.zeros((size, size), np.float32)
     learned[5:50, 15:60] = 1
-    alpha = blend_alpha(base_mask(hull, learned, name), erode=0.0, feather=0.06)
-    assert alpha.shape == (64, 64)
+    face = PaintedFace(
+        placement=Placement(0, 0, FIVE, None),
+        pack="five",
+        frame_to_crop=matrix,
+        crop=crop,
+        face=crop.astype(np.float32) / 255,
+        rebuilt=crop.astype(np.float32) / 255,
+        hull=hull,
+        learned=learned if with_learned else None,
+    )
+    frame = Frame(0, 0, Fraction(0), ACTOR.image)
+    before = [hull.copy(), learned.copy(), crop.copy(), ACTOR.image.copy()]
+    maker = MASKS[name]()
+    mask = maker(face, frame, None)
+    for old, new in zip(before, (hull, learned, crop, ACTOR.image), strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(mask, MASKS[name]()(face, frame, None))
+    assert mask.shape == (size, size) and mask.dtype == np.float32
+    assert mask.min() >= 0 and mask.max() <= 1
+    alpha = blend_alpha(mask, erode=0.0, feather=0.06)
+    assert alpha.shape == (size, size)
+    # Between the eyes and the mouth it is face, whatever else is hidden.
     assert alpha.min() >= 0 and alpha[30, 30] == pytest.approx(1)
     # A mask that reached the border would show as a square.
     border = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -24,22 +24,23 @@ from conftest import Cast, figures_of, silent
 from test_pieces import click_in, packets, talk
 
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
-from faceswap_lite.conversion import composite, convert, paint, people
+from faceswap_lite.conversion import composite, convert, paint, people, writers
 from faceswap_lite.conversion.composite import Composite
-from faceswap_lite.conversion.convert import Tracks, convert_clip
+from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.preview import CELL_PX, TITLE_PX, preview_sheet
+from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.workbench import Contender
+from faceswap_lite.faces.embed import Person
 from faceswap_lite.faces.pack import FacePack, FoundFace
 from faceswap_lite.media import writing
 from faceswap_lite.media.clips import clip_fingerprint
 from faceswap_lite.media.credentials import CREDENTIALS_VARIABLE, read_credentials
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.label import draw_label
-from faceswap_lite.media.marks import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import check_output
+from faceswap_lite.media.sidecar import check_output, read_synthetic_mark
 from faceswap_lite.media.truth import load_truth
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.pictures import psnr_db
@@ -161,7 +162,7 @@ def die_after(monkeypatch: pytest.MonkeyPatch, frames: int) -> None:
 
 @pytest.fixture
 def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "PIECE_FRAMES", PIECE)
+    monkeypatch.setattr(writers, "PIECE_FRAMES", PIECE)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def straight(cast: Cast, run: TrainedRun, tmp_path_factory: pytest.TempPathFacto
     """An undisturbed conversion in short pieces, with all its tracks, one a folder of pictures."""
     folder = tmp_path_factory.mktemp("straight")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convert, "PIECE_FRAMES", PIECE)
+        patch.setattr(writers, "PIECE_FRAMES", PIECE)
         convert_all(run, cast.unseen_clip, folder)
     return folder
 
@@ -360,7 +361,7 @@ import sys, time
 from pathlib import Path
 import torch
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion import convert
+from faceswap_lite.conversion import convert, writers
 from faceswap_lite.conversion.convert import Tracks
 from faceswap_lite.runs.trained import load_run
 
@@ -371,7 +372,7 @@ def slowly(frames):
 
 whole = convert.composite_frames
 convert.composite_frames = lambda *given: slowly(whole(*given))
-convert.PIECE_FRAMES = int(sys.argv[4])
+writers.PIECE_FRAMES = int(sys.argv[4])
 run, clip, folder = map(Path, sys.argv[1:4])
 torch.set_num_threads(int(sys.argv[5]))
 tracks = Tracks(folder / "mask.mp4", folder / "layer", folder / "compare.mp4")
@@ -607,8 +608,7 @@ def plant_people(monkeypatch: pytest.MonkeyPatch, wanted: np.ndarray) -> None:
         who = [ANNA if face.detection.box_xyxy[0] < 256 else BEN for face in faces]
         return [replace(face, embedding=v) for face, v in zip(faces, who, strict=True)]
 
-    embedder = SimpleNamespace(metric="cosine", same_person=0.5)
-    person = SimpleNamespace(vector=wanted.astype(np.float64), embedder=embedder)
+    person = Person(wanted.astype(np.float64), "cosine", 0.5)
     monkeypatch.setattr(FacePack, "find", found)
     monkeypatch.setattr(people, "wanted_person", lambda photo, pack: person)
 
@@ -1227,3 +1227,16 @@ def test_tracks_are_told_unaltered_and_a_later_consent_is_recorded(
     again = convert_clip(run, cast.unseen_clip, out, LOSSLESS, consent="Anna: 3 May", **given)
     assert again.done_before
     assert json.loads((tmp_path / "swap.mkv.json").read_text())["consent"] == "Anna: 3 May"
+
+
+def test_a_finished_conversion_stays_known_where_its_folder_is_copied(
+    cast: Cast, run: TrainedRun, plain: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(plain, folder)
+    convert = partial(convert_clip, run, cast.unseen_clip, folder / "swap.mkv", LOSSLESS)
+    assert convert(tracks=all_tracks(folder), say=silent).done_before
+    assert check_output(folder / "mask.mkv").state == "unaltered"
+    # A mask is no layer: what the sidecar calls otherwise is not taken for what is asked.
+    with pytest.raises(FaceswapError, match=r"mask\.mkv: exists"):
+        convert(tracks=Tracks(layer=folder / "mask.mkv"), say=silent)

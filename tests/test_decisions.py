@@ -14,22 +14,24 @@ import numpy as np
 import pytest
 from conftest import Cast
 
-from faceswap_lite.curation import decisions as decisions_module
+from faceswap_lite.curation import applying
+from faceswap_lite.curation.advice import pending_rejections
+from faceswap_lite.curation.applying import (
+    Undone,
+    apply_decisions,
+    rejected_faces,
+    returned_faces,
+    undo_moves,
+    write_decisions,
+)
 from faceswap_lite.curation.decisions import (
     Decision,
     Reason,
-    Undone,
-    apply_decisions,
     carry_overrides,
     override,
-    pending_rejections,
     read_decisions,
-    rejected_faces,
     report_folder,
-    returned_faces,
     sampling_weights,
-    undo_moves,
-    write_decisions,
 )
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.extract import extract_faces
@@ -387,7 +389,7 @@ def test_a_crop_that_cannot_be_moved_is_one_line_and_the_next_call_goes_on(
         real(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(decisions_module.os, "rename", refuse)
+        patch.setattr(applying.os, "rename", refuse)
         with pytest.raises(FaceswapError, match=rf"{decisions[5].file}: .*Permission denied"):
             apply_decisions(faces, decisions)
     assert returned_faces(faces) == set()

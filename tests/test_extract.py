@@ -1,31 +1,38 @@
 """The extract stage, mostly on a detector that reads its faces from the pixels of a drawn clip."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from faceswap_lite.config import ExtractConfig
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces import extract as extract_module
 from faceswap_lite.faces import extraction as extraction_module
-from faceswap_lite.faces.align import CANONICAL_FIVE
+from faceswap_lite.faces import finding as finding_module
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.embed import embedding_distance
 from faceswap_lite.faces.extract import ExtractSummary, extract_faces
+from faceswap_lite.faces.extraction import Extraction
 from faceswap_lite.faces.face_set import HIDDEN_FOLDER, open_face_set
+from faceswap_lite.faces.journal import Append
 from faceswap_lite.faces.landmarks import Five
 from faceswap_lite.faces.pack import FacePack
 from faceswap_lite.media.images import write_image
+from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 
-HEIGHT, WIDTH = 120, 200
+# So large that a face that comes or goes is no cut.
+HEIGHT, WIDTH = 200, 320
 
 
 def settings(**options: object) -> ExtractConfig:
@@ -54,9 +61,13 @@ def paint(faces: list[Painted], background: int = 90) -> np.ndarray:
     return image
 
 
-def paint_clip(folder: Path, frames: list[list[Painted]], background: int = 90) -> Path:
-    for index, faces in enumerate(frames):
-        write_image(folder / f"{index:04d}.png", paint(faces, background), None)
+def paint_clip(folder: Path, frames: list[list[Painted]]) -> Path:
+    return write_frames(folder, [paint(faces) for faces in frames])
+
+
+def write_frames(folder: Path, images: list[np.ndarray]) -> Path:
+    for index, image in enumerate(images):
+        write_image(folder / f"{index:04d}.png", image, None)
     return folder
 
 
@@ -92,7 +103,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         name = None if vectors is None else "toy"
         return FacePack("toy", "five", name, ToyDetector(), Five(), vectors, ["a toy pack"])  # type: ignore[arg-type]
 
-    monkeypatch.setattr(extract_module, "build_pack", build)
+    monkeypatch.setattr(finding_module, "build_pack", build)
     return asked
 
 
@@ -142,8 +153,89 @@ def test_a_cut_parts_tracks(tmp_path: Path, toy: list[str]) -> None:
     assert (summary.kept, summary.frames) == (3, 4)
 
 
+def sentences() -> list[np.ndarray]:
+    """One place, the light a little changed twice: a sure face, and a weak one after each cut."""
+    scores = [0.95] * 5 + [0.7] * 6 + [0.7, 0.7, 0.95, 0.7, 0.95, 0.95]
+    lights = [90] * 5 + [100] * 6 + [94] * 6
+    return [paint([Painted(50, s)], light) for s, light in zip(scores, lights, strict=True)]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_cut_that_only_stands_out_parts_tracks(
+    tmp_path: Path, toy: list[str], every: int
+) -> None:
+    clip = write_frames(tmp_path / "clip", sentences())
+    extract_faces([clip], tmp_path / "set", settings(every=every))
+    faces = open_face_set(tmp_path / "set").faces
+    frames = [i for i in (*range(5), *range(11, 17)) if i % every == 0]
+    assert [face.record.frame_index for face in faces] == frames
+    assert [face.record.track for face in faces] == [0 if i < 5 else 2 for i in frames]
+
+
+def test_cuts_are_the_same_however_often_an_extraction_is_stopped(
+    tmp_path: Path, toy: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = write_frames(tmp_path / "clip", sentences())
+    config = settings(every=2)
+    extract_faces([clip], tmp_path / "whole", config)
+    append, out = extraction_module.append_lines, tmp_path / "set"
+
+    @contextmanager
+    def one_line(*given: Any) -> Iterator[Append]:
+        with append(*given) as add:
+
+            def add_and_stop(line: dict[str, Any]) -> None:
+                add(line)
+                raise Stop
+
+            yield add_and_stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extraction_module, "append_lines", one_line)
+        for _ in range(10):  # nine frames and the end
+            with pytest.raises(Stop):
+                extract_faces([clip], out, config)
+    extract_faces([clip], out, config)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_what_an_earlier_version_began_begins_anew(
+    tmp_path: Path, toy: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Its journal had no head, and its cuts were others."""
+    clip = paint_clip(tmp_path / "clip", story())
+    extract_faces([clip], tmp_path / "whole", CONFIG)
+    out = tmp_path / "set"
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Extraction, "_commit", stop_after(Extraction._commit, 6))
+        extract_faces([clip], out, CONFIG)
+    journal = out / HIDDEN_FOLDER / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    assert len(lines) > 3 and contents(out)
+    journal.write_text("".join(lines[1:]))
+    (crop, *_) = sorted(out.glob("*.png"))
+    crop.rename(out / "renamed.png")
+    extract_faces([clip], out, CONFIG)
+    assert "begins anew" in capsys.readouterr().out
+    assert contents(out) == contents(tmp_path / "whole")
+
+
 class Stop(Exception):
     """In place of a kill."""
+
+
+def stop_after(work: Any, most: int) -> Callable[..., Any]:
+    """`work`, until it has been called so many times."""
+    calls = 0
+
+    def stopping(*args: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls > most:
+            raise Stop
+        return work(*args, **options)
+
+    return stopping
 
 
 @pytest.mark.parametrize("where", ["write_crop", "replace", "journal"])
@@ -159,25 +251,14 @@ def test_an_interrupted_extraction_ends_like_an_undisturbed_one(
     real = {
         "write_crop": extraction_module.write_crop,
         "replace": os.replace,
-        "journal": extraction_module.json.dumps,
+        "journal": json.dumps,
     }[where]
-    owner = {"write_crop": extraction_module, "replace": os, "journal": extraction_module.json}[
-        where
-    ]
+    owner = {"write_crop": extraction_module, "replace": os, "journal": json}[where]
     attribute = {"journal": "dumps"}.get(where, where)
     for stop_at in (1, 2, 5, 9, 14):
-        calls = 0
-
-        def stopping(*args: object, **options: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls > stop_at:  # noqa: B023
-                raise Stop
-            return real(*args, **options)  # type: ignore[operator]
-
         out = tmp_path / f"set{stop_at}"
         with monkeypatch.context() as patch:
-            patch.setattr(owner, attribute, stopping)
+            patch.setattr(owner, attribute, stop_after(real, stop_at))
             with pytest.raises(Stop):
                 extract_faces(clips, out, CONFIG)
         summary = extract_faces(clips, out, CONFIG)

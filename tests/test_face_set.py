@@ -14,7 +14,7 @@ from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import face_set as face_set_module
-from faceswap_lite.faces.align import COVERAGES, align, cut_crop, five_points
+from faceswap_lite.faces.align import COVERAGES, align, cut_crop
 from faceswap_lite.faces.face_set import (
     HIDDEN_FOLDER,
     REJECTED_FOLDER,
@@ -22,11 +22,11 @@ from faceswap_lite.faces.face_set import (
     describe_face_set,
     open_face_set,
 )
-from faceswap_lite.faces.geometry import transform_points
 from faceswap_lite.faces.mask import face_mask
-from faceswap_lite.faces.pose import estimate_pose
 from faceswap_lite.faces.records import FaceRecord, read_record, write_crop
+from faceswap_lite.geometry import transform_points
 from faceswap_lite.media.truth import load_truth
+from faceswap_lite.metrics.landmarks import estimate_pose, five_points
 
 FRAME = 160
 SIZE = 96

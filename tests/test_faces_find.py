@@ -14,14 +14,21 @@ from faceswap_lite.actors.render import render_actor
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces import embed as embed_module
 from faceswap_lite.faces import weights as weights_module
-from faceswap_lite.faces.align import align, five_points
+from faceswap_lite.faces.align import align
 from faceswap_lite.faces.embed import build_embedder, embedding_distance
-from faceswap_lite.faces.geometry import similarity_scale
 from faceswap_lite.faces.pack import as_uint8, build_pack
-from faceswap_lite.faces.pose import estimate_pose, mouth_opening
-from faceswap_lite.faces.tracks import Tracker, is_cut, is_sure, overlap, thumbnail
+from faceswap_lite.faces.tracks import (
+    Tracker,
+    change,
+    find_cuts,
+    is_sure,
+    overlap,
+    thumbnail,
+)
+from faceswap_lite.geometry import similarity_scale
 from faceswap_lite.media.images import read_image
 from faceswap_lite.media.reading import open_clip
+from faceswap_lite.metrics.landmarks import estimate_pose, five_points, mouth_opening
 
 
 @pytest.fixture
@@ -251,7 +258,7 @@ def test_tracks_end_at_cuts_and_gaps() -> None:
     assert not after_gap[0].sure and len(ended) == 1
     after_cut, ended = tracker.update(8, boxes(0), [False], cut=True)
     assert after_cut[0].number == 2 and len(ended) == 1
-    assert [track.number for track in tracker.finish()] == [2]
+    assert [track.number for track in tracker.live] == [2]
 
 
 def test_what_is_sure() -> None:
@@ -267,6 +274,11 @@ def test_a_cut_is_seen_and_a_turn_is_not() -> None:
     first, turned = (thumbnail(render_actor(ACTORS["ada"], s, 128).image) for s in states)
     other = thumbnail(render_actor(ACTORS["bruno"], states[0], 128, background=3).image)
     dark = thumbnail(np.zeros((128, 128, 3), np.uint8))
+
+    def is_cut(before: np.ndarray, now: np.ndarray) -> bool:
+        """Among frames that hardly differ."""
+        return find_cuts([0, 0.9, 0.9, change(before, now), 0.9, 0.9]) == {3}
+
     assert not is_cut(first, turned)
     assert is_cut(first, dark)
     assert is_cut(first, 255 - other)

@@ -11,26 +11,24 @@ from hypothesis import strategies as st
 from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
-from faceswap_lite.faces.align import (
-    CANONICAL_FIVE,
-    COVERAGES,
-    MESH_RIGID,
-    align,
-    cut_crop,
-    five_points,
-    frame_to_canonical,
-    inner_view,
-)
-from faceswap_lite.faces.geometry import (
+from faceswap_lite.faces.align import COVERAGES, align, cut_crop, frame_to_canonical, inner_view
+from faceswap_lite.faces.candidates import sharpness
+from faceswap_lite.faces.mask import face_mask, features_mask
+from faceswap_lite.geometry import (
     compose,
     fit_similarity,
     invert_similarity,
     similarity_scale,
     transform_points,
 )
-from faceswap_lite.faces.mask import face_mask, features_mask
-from faceswap_lite.faces.pose import estimate_pose, eye_opening, mouth_opening
-from faceswap_lite.faces.quality import sharpness
+from faceswap_lite.metrics.landmarks import (
+    CANONICAL_FIVE,
+    MESH_RIGID,
+    estimate_pose,
+    eye_opening,
+    five_points,
+    mouth_opening,
+)
 
 EXACT = 1e-9  # float64 round-off of a few operations on numbers of a few hundred
 FIVE = CANONICAL_FIVE * 50 + [100.0, 90.0]

@@ -17,6 +17,7 @@ from faceswap_lite.models.architectures import build_model
 from faceswap_lite.models.autoencoder import Side
 from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.training import find_lr as module
+from faceswap_lite.training.batches import SideData
 from faceswap_lite.training.find_lr import (
     Sweep,
     find_lr,
@@ -25,7 +26,7 @@ from faceswap_lite.training.find_lr import (
     smooth,
     sweep_rates,
 )
-from faceswap_lite.training.loading import SideData, load_side
+from faceswap_lite.training.loading import load_side
 from faceswap_lite.training.resume import describe_run
 
 # Fewer steps than the default, up to rates that break any network.

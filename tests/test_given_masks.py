@@ -17,9 +17,9 @@ from faceswap_lite.curation.curate import curate_faces, undo_curation
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import cut_crop
 from faceswap_lite.faces.face_set import MASKS_FOLDER, REJECTED_FOLDER, open_face_set
-from faceswap_lite.faces.geometry import transform_points
 from faceswap_lite.faces.given_masks import GivenMasks, given_masks_for, given_views, masks_line
 from faceswap_lite.faces.records import write_crop
+from faceswap_lite.geometry import transform_points
 from faceswap_lite.runs.manifest import describe_identity, read_manifest
 from faceswap_lite.training.loading import load_pixels
 from faceswap_lite.training.loop import train

@@ -6,7 +6,7 @@ import pytest
 from faceswap_lite.curation.coverage import Attributes, coverage
 from faceswap_lite.evaluation.bias import AttributeBias, attribute_bias
 from faceswap_lite.evaluation.held_back import held_back, seldom_share
-from faceswap_lite.latent.readings import Readings
+from faceswap_lite.faces.reading import Readings
 
 FACES = 200
 

@@ -6,8 +6,8 @@ from faceswap_lite.latent.counterfactual import (
     identity_accuracy,
     identity_logit,
     one_deviation,
-    principal_axes,
 )
+from faceswap_lite.metrics.distributions import principal_axes
 
 
 def two_people(seed: int = 0, apart: float = 3.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,17 +15,17 @@ from torch import Tensor
 
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.reading import Reader
 from faceswap_lite.faces.records import read_record, write_crop
 from faceswap_lite.latent import counterfactual_stage, direction_stage
 from faceswap_lite.latent.counterfactual_stage import counterfactual
 from faceswap_lite.latent.direction_stage import find_direction, read_direction, sweep_direction
-from faceswap_lite.latent.directions import Direction, chosen_penalty, ridge, weights_as_direction
+from faceswap_lite.latent.directions import Direction, chosen_penalty, ridge
 from faceswap_lite.latent.interpolate_stage import interpolate_faces
-from faceswap_lite.latent.job import read_face
-from faceswap_lite.latent.readings import Reader
-from faceswap_lite.latent.sheets import CELL_PX, GAP_PX, Row, face_sheet
+from faceswap_lite.latent.job import GAP_PX, Row, face_sheet, read_face
 from faceswap_lite.latent.study import change_color, straight_direction, study, sweep, swept_faces
 from faceswap_lite.media.images import read_image
+from faceswap_lite.media.sheets import CELL_PX
 from faceswap_lite.models.autoencoder import Painted, Side, SwapAutoencoder
 from faceswap_lite.models.crops import encode
 from faceswap_lite.outputs import read_json
@@ -105,7 +105,7 @@ def test_pattern_moves_brightness_and_ridge_weights_do_not(planted: TrainedRun) 
     weights, offset = ridge(studied.codes, studied.values, penalty)
     told = studied.codes @ weights + offset
     assert np.corrcoef(told, studied.values)[0, 1] > 0.95
-    wrong = replace(straight, line=weights_as_direction(weights))
+    wrong = replace(straight, line=weights / float(weights @ weights))
     places = swept_faces(studied, False)
     good = sweep(planted, studied, straight, places, "brightness", reader)
     bad = sweep(planted, studied, wrong, places, "brightness", reader)

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from typing import get_args
 
 import cv2
@@ -7,15 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceswap_lite.config import MaskName
+from faceswap_lite.conversion.casting import Placement
 from faceswap_lite.conversion.mask import (
     MASKS,
-    base_mask,
     blend_alpha,
     carry_outwards,
     move_sides,
     soft_alpha,
     steady_mask,
 )
+from faceswap_lite.conversion.paint import PaintedFace
+from faceswap_lite.media.clips import Frame
 
 
 def disc(size: int, radius: float) -> np.ndarray:
@@ -51,22 +54,37 @@ def sides(mask: np.ndarray) -> dict[str, float]:
 # Names
 
 
+def made(name: str, hull: np.ndarray, learned: np.ndarray | None) -> np.ndarray:
+    """The mask of this name of a grey face in the middle of a frame."""
+    size = len(hull)
+    frame = Frame(0, 0, Fraction(0), np.full((size, size, 3), 128, np.uint8))
+    face = PaintedFace(
+        placement=Placement(0, 0, np.full((5, 2), size / 2), None),
+        pack="five",
+        frame_to_crop=np.eye(2, 3),
+        crop=frame.image,
+        face=frame.image / 255,
+        rebuilt=frame.image / 255,
+        hull=hull,
+        learned=learned,
+    )
+    return MASKS[name]()(face, frame, None)
+
+
 def test_masks_combine_as_their_names_say() -> None:
     hull = disc(64, 0.4)
     learned = np.full((64, 64), 0.5, np.float32)
     learned[:32] = 0
-    np.testing.assert_array_equal(MASKS["hull"](hull, learned), hull)
-    np.testing.assert_array_equal(MASKS["learned"](hull, learned), learned)
-    np.testing.assert_array_equal(MASKS["product"](hull, learned), hull * learned)
+    np.testing.assert_array_equal(made("hull", hull, learned), hull)
+    np.testing.assert_array_equal(made("learned", hull, learned), learned)
+    np.testing.assert_array_equal(made("product", hull, learned), hull * learned)
     assert set(MASKS) == set(get_args(MaskName))
 
 
-def test_the_hull_stands_in_where_a_model_has_no_mask() -> None:
-    outline, learned = disc(64, 0.4), disc(64, 0.2)
-    for name in MASKS:
-        with_mask = base_mask(outline, learned, name)
-        np.testing.assert_array_equal(with_mask, MASKS[name](outline, learned))
-        np.testing.assert_array_equal(base_mask(outline, None, name), outline)
+@pytest.mark.parametrize("name", ["hull", "learned", "product"])
+def test_the_hull_stands_in_where_a_model_has_no_mask(name: str) -> None:
+    outline = disc(64, 0.4)
+    np.testing.assert_array_equal(made(name, outline, None), outline)
 
 
 # The edge

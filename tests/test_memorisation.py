@@ -26,10 +26,10 @@ from faceswap_lite.evaluation.memorisation import (
     retrieval_top1,
     vector_distances,
 )
-from faceswap_lite.faces.align import CANONICAL_FIVE
 from faceswap_lite.faces.embed import Metric, embedding_distance
 from faceswap_lite.faces.face_set import StoredFace
 from faceswap_lite.faces.records import FaceRecord
+from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 from faceswap_lite.models.autoencoder import Painted, Side, SwapAutoencoder
 from faceswap_lite.models.crops import encode, rebuild
 from faceswap_lite.runs.known import KnownFaces, known_faces

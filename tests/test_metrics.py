@@ -20,7 +20,7 @@ from torchmetrics.functional.image import (
 
 from _measures import delta_e
 from faceswap_lite.metrics.clips import correlation, spread_ratio
-from faceswap_lite.metrics.faces import interocular_px, landmark_nme
+from faceswap_lite.metrics.landmarks import eye_distance, landmark_nme
 from faceswap_lite.metrics.pictures import (
     MAX_PSNR_DB,
     as_bytes,
@@ -188,11 +188,11 @@ def test_bytes_as_floats_are_the_same_bytes_again() -> None:
 
 def test_landmark_nme_counts_in_distances_between_the_eyes() -> None:
     five = np.array([[10, 10], [50, 10], [30, 35], [15, 55], [45, 55]], float)
-    assert interocular_px(five) == 40
+    assert eye_distance(five) == 40
     moved = five + np.array([3, 4])
-    assert landmark_nme(moved, five, interocular_px(five)) == pytest.approx(5 / 40)
+    assert landmark_nme(moved, five, eye_distance(five)) == pytest.approx(5 / 40)
     # The unit does not matter.
-    assert landmark_nme(9 * moved, 9 * five, interocular_px(9 * five)) == pytest.approx(5 / 40)
+    assert landmark_nme(9 * moved, 9 * five, eye_distance(9 * five)) == pytest.approx(5 / 40)
     with pytest.raises(ValueError, match="between the eyes"):
         landmark_nme(moved, five, 0.0)
 

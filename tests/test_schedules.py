@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
 from faceswap_lite.config import TrainingConfig
 from faceswap_lite.runs.checkpoints import PlateauState
-from faceswap_lite.training.ema import ema_decay
+from faceswap_lite.training.optimizers import ema_decay
 from faceswap_lite.training.schedules import SCHEDULES, next_plateau
 
 

@@ -12,7 +12,6 @@ from faceswap_lite.curation.decisions import Decision
 from faceswap_lite.curation.sheets import (
     CAPTION_PX,
     COLUMNS,
-    FACE_PX,
     GAP_PX,
     REASON_WORDS,
     TITLE_PX,
@@ -22,6 +21,7 @@ from faceswap_lite.curation.sheets import (
 )
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import read_image
+from faceswap_lite.media.sheets import CELL_PX
 
 
 def decision(file: str, reason: str = "", kept: bool = False, **more: Any) -> Decision:
@@ -38,9 +38,9 @@ def flat_faces(count: int, size: int = 32) -> np.ndarray:
 def cell(sheet: np.ndarray, place: int) -> np.ndarray:
     """The face at a place, without its caption."""
     row, column = divmod(place, COLUMNS)
-    top = TITLE_PX + row * (FACE_PX + CAPTION_PX + GAP_PX)
-    left = GAP_PX + column * (FACE_PX + GAP_PX)
-    return sheet[top : top + FACE_PX, left : left + FACE_PX]
+    top = TITLE_PX + row * (CELL_PX + CAPTION_PX + GAP_PX)
+    left = GAP_PX + column * (CELL_PX + GAP_PX)
+    return sheet[top : top + CELL_PX, left : left + CELL_PX]
 
 
 MIXED = [
@@ -106,7 +106,7 @@ def test_the_caption_shows_the_name_and_the_number(tmp_path: Path) -> None:
         one = [decision(name, "blurred", words=words)]
         pictures.append(read_image(write_sheets(tmp_path, one, flat_faces(1))[0]))
     rows_of_change = [
-        np.flatnonzero((pictures[0] != picture).any((1, 2))) - TITLE_PX - FACE_PX
+        np.flatnonzero((pictures[0] != picture).any((1, 2))) - TITLE_PX - CELL_PX
         for picture in pictures[1:]
     ]
     name_rows, number_rows = rows_of_change

@@ -16,7 +16,7 @@ import torch
 from conftest import Cast
 from safetensors.torch import load_file
 
-from faceswap_lite.config import Config, load_config
+from faceswap_lite.config import Config, dump_config, load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.runs.checkpoints import (
@@ -30,7 +30,6 @@ from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.runs.split import read_roles
 from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.loop import TrainSummary, train
-from faceswap_lite.training.resume import describe_run
 
 PRESETS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 
@@ -181,15 +180,12 @@ def test_a_look_at_heldout_faces_is_logged_and_changes_nothing(cast: Cast, tmp_p
 def test_the_best_weights_are_those_of_the_lowest_heldout_loss(cast: Cast, tmp_path: Path) -> None:
     """After step 30 the rate is absurd, so that what comes then is worse."""
     run_steps(cast, tmp_path / "run", steps=30, lr=3e-3)
-    state = (tmp_path / "run" / "run.json").read_text()
     good = checkpoint_tensors(tmp_path / "run", 30)
     assert load_run(tmp_path / "run").step == load_run(tmp_path / "run", "last").step == 30
     # The same run goes on, as far as its folder knows.
     config = with_training(cast.config, steps=60, lr=0.3)
-    facts = json.loads(state)
     source, target = open_face_set(cast.source), open_face_set(cast.target)
-    facts["job"] = describe_run(source, target, config).job
-    (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
+    (tmp_path / "run" / "config.yaml").write_text(dump_config(config))
     train(source, target, tmp_path / "run", config, say=lambda line: None)
     heldout = {
         line["step"]: line["heldout"] for line in log_lines(tmp_path / "run") if "heldout" in line

@@ -12,7 +12,7 @@ from faceswap_lite.curation.measures import Measures
 from faceswap_lite.curation.verdicts import Judgement, judge, rarity, robust_z
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import FaceSet, StoredFace, open_face_set
-from faceswap_lite.faces.pose import Pose
+from faceswap_lite.metrics.landmarks import Pose
 
 COUNT = 40
 

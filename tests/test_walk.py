@@ -63,6 +63,7 @@ def moment(number: int) -> Moment:
     points = np.array([[10.0, 10.0], [30.0, 30.0]])
     face = PaintedFace(
         placement=Placement(number, 0, points, None),
+        pack="five",
         frame_to_crop=np.eye(2, 3),
         crop=np.full((8, 8, 3), level, np.uint8),
         face=np.full((8, 8, 3), level / 255),

@@ -3,7 +3,7 @@
 From the sightings of a clip to a plan of every frame. Nothing is joined or smoothed across a cut.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,22 +12,15 @@ import numpy as np
 from jaxtyping import Float
 
 from ..config import ConvertConfig
-from ..faces.align import LandmarksPack, five_points
+from ..faces.embed import Person
 from ..faces.pack import FacePack, FoundFace
+from ..faces.tracks import Track, find_cuts, join_tracks
 from ..media.clips import clip_fingerprint
+from ..metrics.landmarks import LandmarksPack, five_points
 from ..runs.trained import TrainedRun
-from .people import Person, Track, join_tracks, pick_tracks, whom
+from .people import pick_tracks, whom
 from .scout import Scouting, scout_clip
 from .smoothing import smooth_points
-
-# Mean differences of two thumbnails, of 255: above the first there is a cut; above the second when
-# it also stands out so many times from those beside it. A frame shown again differs by less than
-# the last, and says nothing of how fast things move.
-CERTAIN_CUT = 28.0
-POSSIBLE_CUT = 3.0
-CUT_STANDS_OUT = 5.0
-CUT_NEIGHBOURS = 4
-SHOWN_AGAIN = 0.1
 
 # A face that moves by more than this between two frames, in eye distances, and by so many times
 # what it moves before and after, has jumped: sentences cut together, a frame lost.
@@ -114,25 +107,6 @@ def plan_cast(
         {frame: _without_fillers(some) for frame, some in placements.items()},
         [sightings[place].frame for place in sorted(cuts)],
     )
-
-
-def find_cuts(changes: Sequence[float | int]) -> set[int]:
-    """Places of the frames that begin a new shot, from each frame's `change` to the one before.
-
-    A cut stands out from the frames around it; movement, a pan or a fade does not.
-    Source: the idea of PySceneDetect's adaptive detector (content change over its running mean).
-    """
-    values = np.asarray(changes, np.float64)
-    cuts = set()
-    for i in np.flatnonzero(values > POSSIBLE_CUT).tolist():
-        around = np.concatenate(
-            [values[max(1, i - CUT_NEIGHBOURS) : i], values[i + 1 : i + 1 + CUT_NEIGHBOURS]]
-        )
-        around = around[around > SHOWN_AGAIN]
-        usual = float(np.median(around)) if len(around) else 0.0
-        if values[i] > CERTAIN_CUT or values[i] > CUT_STANDS_OUT * usual:
-            cuts.add(i)
-    return cuts
 
 
 def _stretches(track: Track, pack: LandmarksPack, bridge: int) -> list[Track]:

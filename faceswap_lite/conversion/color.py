@@ -1,34 +1,37 @@
 """Colour matching: give a painted face the colours of the face that it replaces.
 
-A matcher fits a `ColorMap` from statistics taken inside the mask and nowhere else (an average that
-counts zeroed pixels, or the background, paints them into the face); `steady_color_map` takes the
-flicker out of the maps of neighbouring frames; `apply_color_map` applies one, of whatever kind.
+A matcher fits a `ColorMap` to one frame, from statistics taken inside the mask and nowhere else (an
+average that counts zeroed pixels, or the background, paints them into the face). It keeps nothing
+from frame to frame: what neighbours in time have to say is the map's part (`ColorMap.steady`).
 
 Images are RGB, sRGB-coded floats in [0, 1]; masks weigh the pixels.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from jaxtyping import Float
 
-from .color_statistics import (
+from .color_map import (
+    KEEP,
     MOST_GAIN,
     NOISE_VARIANCE,
     STEP,
+    AffineMap,
+    ColorMap,
     Colors,
     Image,
     Mask,
     Moments,
     Samples,
     Weights,
-    gaussian_transport,
     moments,
-    quantiles,
+    stretch,
     take_samples,
+    transport,
+    voted_map,
 )
 
 # Statistics of a larger picture are taken from a shrunken one: they say the same, sooner. (Measured
@@ -36,10 +39,6 @@ from .color_statistics import (
 LARGEST_SIDE_PX = 96
 # Transports of single pixels are smooth over the face: a coarse grid holds them.
 FIELD_SIDE_PX = 64
-
-# How far the shift of the mean colour of two frames may differ before they stop sharing a map.
-# Measured from frame to frame: 0.003 where colours are steady, 0.03 where each frame has its own.
-SAME_SHIFT = 0.004
 
 REWEIGHTINGS = 3
 # Residuals, in medians, where a pixel's weight begins to fall and where it has fallen to nothing.
@@ -63,114 +62,21 @@ EDGE_SIGMA = 0.03
 RELIGHT_SIGMA = 1 / 8
 
 
-@dataclass(frozen=True)
-class Votes:
-    """The samples of a robust fit, and how much each counts, 0 to 1."""
-
-    samples: Samples
-    shares: Weights
-
-
-@dataclass(frozen=True)
-class ColorMap:
-    """A change of colours, in three steps; most kinds use only the first.
-
-    An affine map in `space`, `matrix @ (color - pivot) + goal`; then, in sRGB, `curves` are added
-    channel by channel, and `field` place by place. In "srgb" colours are coded values in [0, 1];
-    in "lab" L* is 0 to 100.
-    """
-
-    space: Literal["srgb", "lab"]
-    matrix: Float[np.ndarray, "3 3"]
-    pivot: Float[np.ndarray, " 3"]
-    """The face's mean colour, which becomes `goal`."""
-    goal: Float[np.ndarray, " 3"]
-    curves: Float[np.ndarray, "3 k"] | None = None
-    """What is added to a channel's value, at k even steps from 0 to 1."""
-    field: Float[np.ndarray, "gh gw 3"] | None = None
-    """What is added to a place's colour; a coarse grid, stretched over the picture."""
-    votes: Votes | None = None
-    """What a robust fit was made of, so that it can be made again with steadier votes."""
-
-    @property
-    def offset(self) -> Float[np.ndarray, " 3"]:
-        """The affine part is also `matrix @ color + offset`."""
-        return self.goal - self.matrix @ self.pivot
-
-
-# Of `none`, and of masks too small to say anything; it is known by identity.
-KEEP = ColorMap("srgb", np.eye(3), np.zeros(3), np.zeros(3))
-
-
-def apply_color_map(image: Image, color_map: ColorMap) -> Float[np.ndarray, "h w 3"]:
-    """The image with its colours mapped, float32, clipped to [0, 1]."""
-    image = image.astype(np.float32)
-    affine = np.column_stack([color_map.matrix, color_map.offset])
-    if color_map.space == "srgb":
-        out = cv2.transform(image, affine)
-    else:
-        lab = cv2.transform(cv2.cvtColor(image, cv2.COLOR_RGB2Lab), affine)
-        out = cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
-    if color_map.curves is not None:
-        out = out + _along_curves(out, color_map.curves)
-    if color_map.field is not None:
-        out = out + _stretch(color_map.field, image.shape[:2])
-    return np.clip(out, 0, 1)
-
-
-def steady_color_map(
-    window: Sequence[ColorMap | None], weights: Sequence[float | int], centre: int
-) -> ColorMap:
-    """The map of the frame at `centre`, made steady by its neighbours' maps.
-
-    `window` holds the maps of successive frames of one shot, fitted by one matcher; None where a
-    frame has no face. `weights`, above 0, say how much each counts. The frame's own mean colours
-    are kept, so that nothing lags where a swap's colours do jump from frame to frame; all else
-    (gains, curves, fields) is averaged over the frames whose colours are shifted alike. Robust
-    votes are averaged first, place by place, and the frame's own pixels counted anew.
-
-    Raises: ValueError when the centre has no map.
-    """
-    own = window[centre]
-    if own is None:
-        raise ValueError(f"frame {centre} of the window has no colour map")
-    if own is KEEP:
-        return own
-    near = [
-        (color_map, weight)
-        for color_map, weight in zip(window, weights, strict=True)
-        if color_map is not None and color_map is not KEEP
-    ]
-    if own.votes is not None:
-        votes = [(color_map.votes, w) for color_map, w in near if color_map.votes is not None]
-        own = _by_votes(_steady_votes(own.votes, votes))
-    maps = [own if color_map is window[centre] else color_map for color_map, _ in near]
-    shares = [weight * _shifted_alike(color_map, own) for color_map, weight in near]
-    curves = [color_map.curves for color_map in maps if color_map.curves is not None]
-    fields = [color_map.field for color_map in maps if color_map.field is not None]
-    return replace(
-        own,
-        matrix=_average([color_map.matrix for color_map in maps], shares),
-        curves=_average(curves, shares) if curves else None,
-        field=_average(fields, shares) if fields else None,
-    )
-
-
-def fit_none(image: Image, reference: Image, mask: Mask) -> ColorMap:
+def fit_none(image: Image, reference: Image, mask: Mask) -> AffineMap:
     """The map that changes nothing."""
     return KEEP
 
 
-def fit_mean(image: Image, reference: Image, mask: Mask) -> ColorMap:
+def fit_mean(image: Image, reference: Image, mask: Mask) -> AffineMap:
     """The map that gives `image` the mean Lab colour of `reference`."""
     samples = take_samples(image, reference, mask, LARGEST_SIDE_PX)
     if samples is None:
         return KEEP
     (pivot, _), (goal, _) = _lab_moments(samples)
-    return ColorMap("lab", np.eye(3), pivot, goal)
+    return AffineMap("lab", np.eye(3), pivot, goal)
 
 
-def fit_reinhard(image: Image, reference: Image, mask: Mask) -> ColorMap:
+def fit_reinhard(image: Image, reference: Image, mask: Mask) -> AffineMap:
     """The map that gives each Lab channel of `image` the mean and spread of `reference`.
 
     Source: Reinhard et al. 2001, "Color transfer between images", eqs. 10-11, in CIE Lab.
@@ -180,20 +86,20 @@ def fit_reinhard(image: Image, reference: Image, mask: Mask) -> ColorMap:
         return KEEP
     (pivot, before), (goal, after) = _lab_moments(samples)
     # NOISE_VARIANCE is of values in [0, 1]; Lab's run to about 100.
-    return ColorMap("lab", _spread_gains(before, after, 100**2 * NOISE_VARIANCE), pivot, goal)
+    return AffineMap("lab", _spread_gains(before, after, 100**2 * NOISE_VARIANCE), pivot, goal)
 
 
-def fit_mkl(image: Image, reference: Image, mask: Mask) -> ColorMap:
+def fit_mkl(image: Image, reference: Image, mask: Mask) -> AffineMap:
     """The least change of colours that gives `image` the mean and covariance of `reference`.
 
     Source: Pitié and Kokaram 2007. In coded sRGB, where a camera's gain, white balance and offset
     are themselves affine: such casts go where Lab leaves twice the error.
     """
     samples = take_samples(image, reference, mask, LARGEST_SIDE_PX)
-    return KEEP if samples is None else _transport(samples, samples.weights)
+    return KEEP if samples is None else transport(samples, samples.weights)
 
 
-def fit_robust_mkl(image: Image, reference: Image, mask: Mask) -> ColorMap:
+def fit_robust_mkl(image: Image, reference: Image, mask: Mask) -> AffineMap:
     """`fit_mkl` without the pixels that show different things (a beard, a hand, an open mouth).
 
     The match is repeated three times; each time pixels count less the more they still differ, in
@@ -207,17 +113,17 @@ def fit_robust_mkl(image: Image, reference: Image, mask: Mask) -> ColorMap:
     weights = samples.weights
     shares = np.ones_like(weights)
     for _ in range(REWEIGHTINGS):
-        matched = _mapped(samples.image, _transport(samples, weights * shares))
+        matched = _mapped(samples.image, transport(samples, weights * shares))
         # The median is over the whole mask, so at least half of it counts in every round.
         residuals = np.linalg.norm(matched - samples.reference, axis=1)
         shares = _agreement(residuals, weights)
-    matched = _mapped(samples.image, _transport(samples, weights * shares))
+    matched = _mapped(samples.image, transport(samples, weights * shares))
     likeness = _likeness(matched, samples.reference, weights * shares)
     trust = float(np.clip((likeness - NO_TRUST) / (FULL_TRUST - NO_TRUST), 0, 1))
-    return _by_votes(Votes(samples, trust * shares + 1 - trust))
+    return voted_map(samples, trust * shares + 1 - trust)
 
 
-def fit_histogram(image: Image, reference: Image, mask: Mask) -> ColorMap:
+def fit_histogram(image: Image, reference: Image, mask: Mask) -> AffineMap:
     """The map that gives each sRGB channel of `image` the distribution of `reference`.
 
     Curves of weighted quantiles, over the affine map that matches the mean and spread.
@@ -228,7 +134,7 @@ def fit_histogram(image: Image, reference: Image, mask: Mask) -> ColorMap:
     (pivot, before), (goal, after) = (
         moments(colors, samples.weights) for colors in (samples.image, samples.reference)
     )
-    affine = ColorMap("srgb", _spread_gains(before, after, NOISE_VARIANCE), pivot, goal)
+    affine = AffineMap("srgb", _spread_gains(before, after, NOISE_VARIANCE), pivot, goal)
     matched = _mapped(samples.image, affine)
     curves = [
         _histogram_curve(matched[:, channel], samples.reference[:, channel], samples.weights)
@@ -237,7 +143,7 @@ def fit_histogram(image: Image, reference: Image, mask: Mask) -> ColorMap:
     return replace(affine, curves=np.stack(curves))
 
 
-def fit_sliced_ot(image: Image, reference: Image, mask: Mask) -> ColorMap:
+def fit_sliced_ot(image: Image, reference: Image, mask: Mask) -> AffineMap:
     """The map that gives `image` the joint distribution of `reference`'s colours, smoothly.
 
     Along random axes (always the same ones) every pixel takes the reference's value of its rank;
@@ -249,7 +155,7 @@ def fit_sliced_ot(image: Image, reference: Image, mask: Mask) -> ColorMap:
     samples = take_samples(image, reference, mask, FIELD_SIDE_PX)
     if samples is None:
         return KEEP
-    affine = _transport(samples, samples.weights)
+    affine = transport(samples, samples.weights)
     matched = _mapped(samples.image, affine)
     moved = matched
     rng = np.random.default_rng(0)
@@ -264,7 +170,7 @@ def fit_sliced_ot(image: Image, reference: Image, mask: Mask) -> ColorMap:
     return replace(affine, field=field)
 
 
-def fit_poisson(image: Image, reference: Image, mask: Mask) -> ColorMap:
+def fit_poisson(image: Image, reference: Image, mask: Mask) -> AffineMap:
     """The map that keeps the gradients of `image` and takes `reference`'s colours along the edge.
 
     Source: Pérez et al. 2003, "Poisson image editing", eq. 3, by OpenCV's seamlessClone. What it
@@ -278,7 +184,7 @@ def fit_poisson(image: Image, reference: Image, mask: Mask) -> ColorMap:
         return KEEP
     rows, share = field[samples.inside], samples.weights / samples.weights.sum()
     pivot, shift = share @ samples.image, share @ rows
-    return ColorMap("srgb", np.eye(3), pivot, pivot + shift, field=field - shift)
+    return AffineMap("srgb", np.eye(3), pivot, pivot + shift, field=field - shift)
 
 
 def relight(face: Image, reference: Image, mask: Mask, strength: float) -> Image:
@@ -292,7 +198,7 @@ def relight(face: Image, reference: Image, mask: Mask, strength: float) -> Image
     if samples is None or strength == 0:
         return np.clip(face, 0, 1)
     field = _spread_out(samples.reference - samples.image, samples, RELIGHT_SIGMA)
-    return np.clip(face + strength * _stretch(field, face.shape[:2]), 0, 1)
+    return np.clip(face + strength * stretch(field, face.shape[:2]), 0, 1)
 
 
 def _lab_moments(samples: Samples) -> tuple[Moments, Moments]:
@@ -312,39 +218,7 @@ def _spread_gains(
     return np.diag(np.clip(gains, 1 / MOST_GAIN, MOST_GAIN))
 
 
-def _transport(samples: Samples, weights: Weights) -> ColorMap:
-    pivot, before = moments(samples.image, weights)
-    goal, after = moments(samples.reference, weights)
-    return ColorMap("srgb", gaussian_transport(before, after), pivot, goal)
-
-
-def _by_votes(votes: Votes) -> ColorMap:
-    color_map = _transport(votes.samples, votes.samples.weights * votes.shares)
-    return replace(color_map, votes=votes)
-
-
-def _steady_votes(own: Votes, window: Sequence[tuple[Votes, float | int]]) -> Votes:
-    """The votes of one frame as the window's frames cast them, averaged at each of its places."""
-    total, seen = np.zeros((2, *own.samples.inside.shape))
-    for votes, weight in window:
-        total[votes.samples.inside] += weight * votes.shares
-        seen[votes.samples.inside] += weight
-    inside = own.samples.inside
-    return replace(own, shares=total[inside] / seen[inside])
-
-
-def _shifted_alike(one: ColorMap, other: ColorMap) -> float:
-    """1 where two maps shift the mean colour alike, 0 where one of them has a cast of its own."""
-    gap = (one.goal - one.pivot) - (other.goal - other.pivot)
-    unit = SAME_SHIFT * (100 if one.space == "lab" else 1)
-    return float(np.exp(-0.5 * gap @ gap / unit**2))
-
-
-def _average(parts: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:
-    return np.tensordot(np.array(shares) / sum(shares), np.array(parts), 1)
-
-
-def _mapped(colors: Colors, color_map: ColorMap) -> Colors:
+def _mapped(colors: Colors, color_map: AffineMap) -> Colors:
     return (colors - color_map.pivot) @ color_map.matrix.T + color_map.goal
 
 
@@ -367,6 +241,14 @@ def _likeness(matched: Colors, reference: Colors, weights: Weights) -> float:
     return 1 - squared / (2 * np.trace(covariance) + NOISE_VARIANCE)
 
 
+def quantiles(values: Float[np.ndarray, " n"], weights: Weights, levels: int) -> np.ndarray:
+    """The values below which (i + 1/2) / `levels` of the weight lies, for each i; rising."""
+    order = np.argsort(values)
+    ranks = np.cumsum(weights[order])
+    ranks = (ranks - 0.5 * weights[order]) / ranks[-1]
+    return np.interp((np.arange(levels) + 0.5) / levels, ranks, values[order])
+
+
 def _histogram_curve(
     values: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"], weights: Weights
 ) -> Float[np.ndarray, " k"]:
@@ -378,12 +260,6 @@ def _histogram_curve(
     added = risen + (y.mean() - risen.mean()) - x
     # np.interp wants rising places; equal ones are set apart by less than any colour.
     return np.interp(np.linspace(0, 1, CURVE_KNOTS), x + 1e-9 * np.arange(len(x)), added)
-
-
-def _along_curves(image: Image, curves: Float[np.ndarray, "3 k"]) -> Image:
-    knots = np.linspace(0, 1, curves.shape[1])
-    channels = [np.interp(image[..., i], knots, curves[i]) for i in range(3)]
-    return np.stack(channels, axis=2).astype(np.float32)
 
 
 def _to_ranks(
@@ -442,13 +318,10 @@ def _poisson_field(samples: Samples) -> Float[np.ndarray, "gh gw 3"] | None:
     return field
 
 
-def _stretch(field: Float[np.ndarray, "gh gw 3"], shape: tuple[int, int]) -> Image:
-    size = (shape[1], shape[0])
-    return cv2.resize(field.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+ColorMatcher = Callable[[Image, Image, Mask], ColorMap]
+"""From the painted crop, the true crop and where both are face. Runs in several threads at once."""
 
-
-ColorFitter = Callable[[Image, Image, Mask], ColorMap]
-COLOR_MATCHERS: dict[str, ColorFitter] = {
+COLOR_MATCHERS: dict[str, ColorMatcher] = {
     "none": fit_none,
     "mean": fit_mean,
     "reinhard": fit_reinhard,

@@ -18,9 +18,10 @@ from ..config import ConvertConfig
 from ..faces.given_masks import GivenMasks
 from ..media.clips import Frame
 from .blend import Layer, gate_layer, lay_over, place_face
-from .color import COLOR_MATCHERS, ColorMap, apply_color_map, relight, steady_color_map
+from .color import COLOR_MATCHERS, relight
+from .color_map import ColorMap, steady_color_map
 from .detail import add_grain, match_sharpness, measure_grain
-from .mask import base_mask, blend_alpha, carry_outwards, steady_mask
+from .mask import MASKS, MaskMaker, blend_alpha, carry_outwards, steady_mask
 from .paint import PaintedFace, PaintedFrame
 from .smoothing import neighbour_weights, reach
 
@@ -64,6 +65,7 @@ def composite_frames(
 ) -> Iterator[Composite]:
     """The finished frames, in order, worked on side by side. One that fails passes through."""
     span = steadying_reach(config)
+    make_mask = MASKS[config.mask]()
     workers = _workers()
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[PaintedFrame] = deque()
@@ -82,7 +84,10 @@ def composite_frames(
                 ready -= 1
 
         for painted in painted_frames:
-            looks = [pool.submit(_look_at, face, config) for face in painted.faces]
+            looks = [
+                pool.submit(_look_at, face, painted.frame, masks, make_mask, config)
+                for face in painted.faces
+            ]
             waiting.append(painted)
             around.append(_Neighbour(painted.frame.index, looks))
             if len(waiting) > span:
@@ -115,11 +120,17 @@ def _workers() -> int:
     return min(cores, 8)
 
 
-def _look_at(face: PaintedFace, config: ConvertConfig) -> _Look:
+def _look_at(
+    face: PaintedFace,
+    frame: Frame,
+    masks: GivenMasks | None,
+    make_mask: MaskMaker,
+    config: ConvertConfig,
+) -> _Look:
     return _Look(
         stretch=face.placement.stretch,
         color_map=COLOR_MATCHERS[config.color](face.face, face.true, face.inside),
-        mask=base_mask(face.hull, face.learned, config.mask),
+        mask=make_mask(face, frame, masks),
     )
 
 
@@ -192,8 +203,7 @@ def _layer(
     config: ConvertConfig,
     number: int,
 ) -> Layer | None:
-    own = face.hull if face.learned is None else face.learned
-    picture = carry_outwards(apply_color_map(face.face, color_map), own)
+    picture = carry_outwards(color_map.apply(face.face), face.own)
     if config.relight > 0:
         picture = relight(picture, face.true, face.inside, config.relight)
     if config.sharpen > 0:

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import FaceswapError
 from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint
 from ..media.reading import TIMES_NAME
-from ..media.sidecar import sidecar_path
+from ..media.sidecar import output_name, sidecar_path
 from ..outputs import claim, found_job, write_text
 
 _OUR_PICTURE = re.compile(r"frame_\d{6,}\.png")
@@ -24,11 +24,17 @@ _OUR_PICTURE = re.compile(r"frame_\d{6,}\.png")
 
 @dataclass(frozen=True)
 class ConvertJob:
-    """A conversion: its id, its outputs by their names ("swap" is the clip), and what it reads."""
+    """A conversion: its id, and where lies what it writes and reads.
+
+    Nothing but the id, of contents alone, says which job it is: folders may be moved and copied.
+    """
 
     id: str
     outputs: dict[str, Path]
-    inputs: list[Path]
+    """By their names; "swap" is the swapped clip."""
+    clip: Path
+    beside: list[Path]
+    """What else is read."""
 
     @property
     def swap(self) -> Path:
@@ -62,7 +68,7 @@ class ConvertJob:
         )
         finished = self.finished()
         for name, path in self.outputs.items():
-            named = before.get("job") if _names(before, name, path) else None
+            named = before.get("job") if self._is_told(before, name, path) else None
             made_by = self.id if name in finished else named
             if path.is_dir() and not any(path.iterdir()):
                 continue  # an empty folder is anybody's
@@ -81,7 +87,7 @@ class ConvertJob:
             name
             for name, path in self.outputs.items()
             if path.exists()
-            and ((told and _names(before, name, path)) or self._is_in_place(name, path))
+            and ((told and self._is_told(before, name, path)) or self._is_in_place(name, path))
         }
 
     def missing(self) -> dict[str, Path]:
@@ -124,6 +130,13 @@ class ConvertJob:
             else:
                 path.unlink(missing_ok=True)
 
+    def _is_told(self, before: dict[str, Any], name: str, path: Path) -> bool:
+        """Whether the sidecar of an earlier conversion says that it wrote this output here."""
+        # A sidecar lies beside the swap, and tells of no other.
+        return bool(before) and (
+            name == "swap" or output_name(before, sidecar_path(self.swap), path) == name
+        )
+
     def _is_in_place(self, name: str, path: Path) -> bool:
         # Not by the writer's folder, which goes later, nor by a mark, which not all outputs have.
         noted = self.work / f"{name}.sha256"
@@ -139,7 +152,7 @@ class ConvertJob:
                 raise FaceswapError(f"{path}: holds another output; choose another name")
         if len(set(paths)) < len(paths):
             raise FaceswapError("two outputs have the same name; choose another")
-        for given in self.inputs:
+        for given in (self.clip, *self.beside):
             for path in paths:
                 read = given.resolve()
                 if path == read:
@@ -149,13 +162,6 @@ class ConvertJob:
                 is_picture = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
                 if path.parent == read and is_picture:
                     raise FaceswapError(f"{path}: lies in {given}, which is read; choose another")
-
-
-def _names(before: dict[str, Any], name: str, path: Path) -> bool:
-    """Whether a sidecar, which lies beside the swap, names this path as one of its outputs."""
-    known = before.get("outputs")
-    others = known.values() if isinstance(known, dict) else ()
-    return bool(before) and (name == "swap" or str(path.resolve()) in others)
 
 
 def _check_folder(path: Path, *, ours: bool) -> None:

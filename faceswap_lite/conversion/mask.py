@@ -6,6 +6,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ..faces.given_masks import GivenMasks
+from ..media.clips import Frame
+from .paint import PaintedFace
+
 Mask = Float[np.ndarray, "s s"]
 
 # How far, in face sides, colours are carried beyond the painted face's edge (sigma).
@@ -15,27 +19,19 @@ CARRIED_SIDE_PX = 96
 FINEST_EDGE_PX = 12
 
 
-def hull_mask(hull: Mask, learned: Mask) -> Float[np.ndarray, "s s"]:
+def hull_mask(face: PaintedFace, frame: Frame, given: GivenMasks | None) -> Mask:
     """The landmarks' mask alone: steady, blind to hair and hands."""
-    return hull.astype(np.float32)
+    return face.hull
 
 
-def learned_mask(hull: Mask, learned: Mask) -> Float[np.ndarray, "s s"]:
+def learned_mask(face: PaintedFace, frame: Frame, given: GivenMasks | None) -> Mask:
     """The model's mask alone: may see hair and hands, may have holes."""
-    return learned.astype(np.float32)
+    return face.own
 
 
-def product_mask(hull: Mask, learned: Mask) -> Float[np.ndarray, "s s"]:
+def product_mask(face: PaintedFace, frame: Frame, given: GivenMasks | None) -> Mask:
     """Only what both masks show."""
-    return (hull * learned).astype(np.float32)
-
-
-def base_mask(hull: Mask, learned: Mask | None, name: str) -> Float[np.ndarray, "s s"]:
-    """The mask called `name` in `MASKS`, float32.
-
-    A model without a mask head has no learned mask: then the hull stands for all of them.
-    """
-    return hull_mask(hull, hull) if learned is None else MASKS[name](hull, learned)
+    return face.inside
 
 
 def blend_alpha(
@@ -181,9 +177,15 @@ def _disc(radius_px: int) -> UInt8[np.ndarray, "k k"]:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
-MaskMaker = Callable[[Mask, Mask], Mask]
-MASKS: dict[str, MaskMaker] = {
-    "hull": hull_mask,
-    "learned": learned_mask,
-    "product": product_mask,
+MaskMaker = Callable[[PaintedFace, Frame, GivenMasks | None], Mask]
+"""From a painted face (both crops, landmarks, hull, learned mask, the frame's map to the crop), its
+frame and the masks that a person drew, to how much of the crop is shown, 0 to 1, float32. Runs in
+several threads at once. `steady_mask` and `blend_alpha` follow; drawn masks hold in any case."""
+
+MASKS: dict[str, Callable[[], MaskMaker]] = {
+    "hull": lambda: hull_mask,
+    "learned": lambda: learned_mask,
+    "product": lambda: product_mask,
 }
+"""Builders, called for every clip: one with weights keeps what it has loaded, and raises
+FaceswapError where they cannot be had."""

@@ -18,11 +18,12 @@ from ..faces.align import align, cut_crop
 from ..faces.mask import face_mask
 from ..faces.pack import as_uint8
 from ..media.clips import Frame
+from ..metrics.landmarks import LandmarksPack
 from ..models.crops import answers, as_pictures, as_pixels
 from ..models.views import View, pick_views
 from ..runs.trained import TrainedRun
 from .casting import CastPlan, Placement
-from .sides import painted_side, shown_side
+from .settings import painted_side, shown_side
 
 BLOCK_BYTES = 128 << 20
 """A block holds fewer frames than `convert.batch` where they are large."""
@@ -33,6 +34,8 @@ class PaintedFace:
     """One face of one frame, painted as the other person, not yet put in place."""
 
     placement: Placement
+    pack: LandmarksPack
+    """Whose landmarks the placement's are."""
     frame_to_crop: Float[np.ndarray, "2 3"]
     crop: UInt8[np.ndarray, "s s 3"]
     """The true face, as the network was shown it."""
@@ -40,12 +43,19 @@ class PaintedFace:
     rebuilt: Float[np.ndarray, "s s 3"]
     """The true face through its own decoder: what reconstruction is judged by."""
     hull: Float[np.ndarray, "s s"]
+    """What is face by the landmarks."""
     learned: Float[np.ndarray, "s s"] | None
+    """What is face by the model; None: it paints no masks."""
 
     @property
     def true(self) -> Float[np.ndarray, "s s 3"]:
         """The true face in [0, 1]."""
         return self.crop.astype(np.float32) / 255
+
+    @property
+    def own(self) -> Float[np.ndarray, "s s"]:
+        """The learned mask, for which the hull stands where there is none."""
+        return self.hull if self.learned is None else self.learned
 
     @property
     def inside(self) -> Float[np.ndarray, "s s"]:
@@ -111,6 +121,7 @@ def _paint_block(
         faces = [
             PaintedFace(
                 placement=cut.placement,
+                pack=run.manifest.landmarks_pack,
                 frame_to_crop=cut.frame_to_crop,
                 crop=cut.crop,
                 face=painting.face,

@@ -24,7 +24,7 @@ from .casting import CastPlan, cast_clip
 from .composite import composite_frames
 from .paint import paint_frames
 from .scout import build_run_packs
-from .sides import config_for, given_masks
+from .settings import config_for, given_masks
 
 CELL_PX = 224
 TITLE_PX = 22

@@ -5,16 +5,12 @@ run's folder afterwards, so that other settings of the same clip begin with pain
 face lies in the target's face set already are not searched again.
 """
 
-import os
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -23,30 +19,26 @@ from tqdm import tqdm
 from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.detect import Detection
-from ..faces.extract import one_opencv_thread
 from ..faces.face_set import open_face_set
-from ..faces.pack import FacePack, FoundFace, as_uint8, build_pack
-from ..faces.tracks import thumbnail
+from ..faces.finding import build_packs, find_in_frames, one_opencv_thread
+from ..faces.journal import (
+    Journal,
+    JournalEnd,
+    Sighting,
+    append_lines,
+    as_kept,
+    read_journal,
+    sighting_line,
+)
+from ..faces.pack import FacePack, FoundFace
 from ..media.clips import Frame
 from ..media.reading import open_clip
 from ..outputs import job_id, whole_file
 from ..runs.trained import TrainedRun
-from .journal import (
-    Journal,
-    JournalEnd,
-    Sighting,
-    as_kept,
-    end_line,
-    head_line,
-    read_journal,
-    sighting_line,
-)
-from .sides import shown_facts
+from .settings import shown_facts
 
 FACES_FOLDER = "faces"
 """In a run's folder: what was found in the clips that it converted."""
-
-_MOST_FINDERS = 4
 
 
 @dataclass(frozen=True)
@@ -68,17 +60,13 @@ def build_run_packs(
 ) -> list[FacePack]:
     """The finders that the run's face sets were made with, one for each thread."""
     extract = run.config.extract
-    count = min(_MOST_FINDERS, os.cpu_count() or 1) if count is None else count
-    return [
-        build_pack(
-            run.manifest.detector,
-            run.manifest.landmarks_pack,
-            shown_facts(run, config).embedder or "none",
-            min_face_px=extract.min_face_px,
-            max_side_px=extract.max_side_px,
-        )
-        for _ in range(count)
-    ]
+    embedder = shown_facts(run, config).embedder or "none"
+    return build_packs(
+        (run.manifest.detector, run.manifest.landmarks_pack, embedder),
+        min_face_px=extract.min_face_px,
+        max_side_px=extract.max_side_px,
+        count=count,
+    )
 
 
 def scout_clip(
@@ -184,47 +172,40 @@ def _walk(
     head: dict[str, Any],
 ) -> Journal:
     before = read_journal(path, head, repair=True)
-    if before is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(head_line(head), encoding="utf-8")
-        before = Journal([], None)
-    if before.end is not None:
+    if before is not None and before.end is not None:
         return before
-    sightings = before.sightings
+    sightings = [] if before is None else before.sightings
     last = sightings[-1].frame if sightings else config.start - 1
     # With an embedder, likeness tells true faces from false ones: weak detections may stay.
     min_score = run.config.extract.weak_score if packs[0].embedder is not None else None
+
+    def look(pack: FacePack, frame: Frame) -> list[FoundFace]:
+        faces = known.get(frame.index)
+        if faces is None:
+            faces = pack.find(frame.image, min_score=min_score)
+        return [as_kept(face) for face in faces]
+
     end_pts: list[int] = []
-    with open_clip(clip) as reader, path.open("a", encoding="utf-8") as file, one_opencv_thread():
+    with (
+        open_clip(clip) as reader,
+        append_lines(path, head if before is None else None) as append,
+        one_opencv_thread(),
+    ):
         info = reader.info
-        bar = tqdm(total=info.frame_count, desc="find faces", unit="frame", disable=None)
         frames = _until(reader, config.end, end_pts)
-        with bar, _told(path):
-            for sighting in _look_ahead(frames, packs, known, min_score, last):
+        with tqdm(total=info.frame_count, desc="find faces", unit="frame", disable=None) as bar:
+            for found in find_in_frames(frames, packs, look, last):
                 bar.update()
-                if sighting.frame > last:
-                    sightings.append(sighting)
-                    file.write(sighting_line(sighting))
-                    file.flush()
+                if found.finds is not None:
+                    sightings.append(Sighting(found.frame, found.pts, found.change, found.finds))
+                    append(sighting_line(sightings[-1]))
         end = JournalEnd(
             float(1 / (Fraction(info.rate or 25) * info.time_base)),
             end_pts[0] if end_pts else None,
             list(reader.problems),
         )
-        file.write(end_line(end))
+        append({"end": end})
     return Journal(sightings, end)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """The disk's refusal of the journal as one line."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise FaceswapError(
-            f"{path.parent}: cannot be written ({reason}); mend that, and give the command again"
-        ) from error
 
 
 def _until(frames: Iterable[Frame], end: int | None, end_pts: list[int]) -> Iterator[Frame]:
@@ -234,41 +215,3 @@ def _until(frames: Iterable[Frame], end: int | None, end_pts: list[int]) -> Iter
             end_pts.append(frame.pts)
             return
         yield frame
-
-
-def _look_ahead(
-    frames: Iterable[Frame],
-    packs: list[FacePack],
-    known: dict[int, list[FoundFace]],
-    min_score: float | None,
-    last: int,
-) -> Iterator[Sighting]:
-    """The frames' sightings in order, searched side by side; none is sought up to `last`."""
-    idle: SimpleQueue[FacePack] = SimpleQueue()
-    for pack in packs:
-        idle.put(pack)
-
-    def look(frame: Frame, before: np.ndarray | None, now: np.ndarray) -> Sighting:
-        change = 0.0 if before is None else round(float(np.abs(now - before).mean()), 3)
-        if frame.index <= last:
-            return Sighting(frame.index, frame.pts, change, [])
-        faces = known.get(frame.index)
-        if faces is None:
-            pack = idle.get()
-            try:
-                faces = pack.find(frame.image, min_score=min_score)
-            finally:
-                idle.put(pack)
-        return Sighting(frame.index, frame.pts, change, [as_kept(face) for face in faces])
-
-    with ThreadPoolExecutor(len(packs)) as searchers:
-        ahead: deque[Future[Sighting]] = deque()
-        before = None
-        for frame in frames:
-            now = thumbnail(as_uint8(frame.image))
-            ahead.append(searchers.submit(look, frame, before, now))
-            before = now
-            if len(ahead) > 2 * len(packs):
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..faces.pose import estimate_pose
-from ..faces.records import FaceRecord
+from ..faces.records import FaceRecord, recorded
+from ..metrics.landmarks import estimate_pose
 
 # Beyond the source's outermost hundredth there is nearly nothing to learn from.
 EDGE_SHARE = 0.01
@@ -39,7 +39,7 @@ NEAR_SHARE = 0.002
 
 @dataclass(frozen=True)
 class Attributes:
-    """What the faces of a set show; NaN where unknown. Angles as in faces/pose.py."""
+    """What the faces of a set show; NaN where unknown. Angles as in metrics/landmarks.py."""
 
     yaw_deg: Float[np.ndarray, " n"]
     pitch_deg: Float[np.ndarray, " n"]
@@ -59,26 +59,20 @@ def attributes_of(
     records: Sequence[FaceRecord], light: Float[np.ndarray, " n"] | None = None
 ) -> Attributes:
     """The attributes that the records know, with `light` where it is given."""
-    pitches = [None if record.pose is None else record.pose.pitch_deg for record in records]
-    return Attributes(
-        yaw_deg=_known_or_nan([_yaw_deg(record) for record in records]),
-        pitch_deg=_known_or_nan(pitches),
-        mouth=_known_or_nan([record.mouth_opening for record in records]),
-        eyes=_known_or_nan([record.eye_opening for record in records]),
-        light=np.full(len(records), np.nan) if light is None else light,
+    yaw_deg, pitch_deg, mouth, eyes = (
+        recorded(records, name) for name in ("yaw_deg", "pitch_deg", "mouth", "eyes")
     )
+    for place, record in enumerate(records):
+        if record.pose is not None and record.landmarks_pack != "five":
+            yaw_deg[place] = steady_yaw_deg(yaw_deg[place], record.five)
+    light = np.full(len(records), np.nan) if light is None else light
+    return Attributes(yaw_deg, pitch_deg, mouth, eyes, light)
 
 
-def _yaw_deg(record: FaceRecord) -> float | None:
-    """The yaw of the record's pose, steadied by that of the detector's five points."""
-    if record.pose is None or record.landmarks_pack == "five":
-        return None if record.pose is None else record.pose.yaw_deg
-    five = estimate_pose(record.five.astype(np.float64), "five")
-    return (1 - FIVE_WEIGHT) * record.pose.yaw_deg + FIVE_WEIGHT * five.yaw_deg
-
-
-def _known_or_nan(values: Sequence[float | None]) -> Float[np.ndarray, " n"]:
-    return np.array([np.nan if value is None else value for value in values], np.float64)
+def steady_yaw_deg(yaw_deg: float, five: Float[np.ndarray, "5 2"]) -> float:
+    """The yaw of a face's landmarks, steadied by that of the detector's own five points."""
+    of_five = estimate_pose(five.astype(np.float64), "five").yaw_deg
+    return (1 - FIVE_WEIGHT) * yaw_deg + FIVE_WEIGHT * of_five
 
 
 class _Telling(NamedTuple):

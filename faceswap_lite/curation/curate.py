@@ -12,21 +12,17 @@ from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, StoredFace, face_key, open_face_set, stored_faces
 from ..faces.records import read_record
 from ..outputs import write_json
+from .applying import apply_decisions, rejected_faces, returned_faces, undo_moves, write_decisions
 from .choose import choose_best
 from .coverage import Coverage, attributes_of, coverage
 from .coverage_figure import draw_coverage
 from .decisions import (
     Decision,
-    apply_decisions,
     asked_to_keep,
     carry_overrides,
     override,
     read_decisions,
-    rejected_faces,
     report_folder,
-    returned_faces,
-    undo_moves,
-    write_decisions,
 )
 from .measures import Measures, measure_faces
 from .page import write_page

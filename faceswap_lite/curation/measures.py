@@ -15,21 +15,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import FaceswapError
-from ..faces.align import (
-    CANONICAL_FIVE,
-    COVERAGES,
-    canonical_to_crop,
-    cut_crop,
-    frame_to_canonical,
-    inner_view,
-)
-from ..faces.detect import Detection
-from ..faces.extract import one_opencv_thread
+from ..faces.align import canonical_to_crop, cut_crop, frame_to_canonical, inner_view
 from ..faces.face_set import FaceSet, StoredFace, face_key
-from ..faces.geometry import compose, similarity_scale, transform_points
-from ..faces.landmarks import Landmarker, build_mesh
+from ..faces.finding import one_opencv_thread
+from ..faces.landmarks import Landmarker, build_mesh, find_in_crop
 from ..faces.mask import face_mask
 from ..faces.records import FaceRecord
+from ..geometry import compose, similarity_scale, transform_points
+from ..metrics.landmarks import CANONICAL_FIVE
+from ..metrics.pictures import mean_grey
 from ..outputs import whole_file
 from .decisions import report_folder
 from .duplicates import perceptual_hash
@@ -44,9 +38,6 @@ _THREADS = 2
 _SHARP_EYES_PX = 40.0
 """Sharpness is that of a view with eyes so far apart, or as far as in the frame if that is less: an
 enlarged face is not blurred, it is small."""
-
-# Where a face lies in its crop, in eye distances around the middle of the canonical five points.
-_BOX_ABOVE, _BOX_BELOW, _BOX_BESIDE = 1.1, 1.3, 1.0
 
 
 @dataclass(frozen=True)
@@ -120,12 +111,12 @@ def measure_face(face: StoredFace, mesh: Landmarker | None) -> dict[str, Any]:
     to_view, _ = inner_view(record.size, record.margin, VIEW_PX, 0.0)
     view = cut_crop(crop, to_view, VIEW_PX)
     mask = face_mask(*record.outline, compose(record.frame_to_crop, to_view), VIEW_PX)
-    grey = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)
     on_face = mask > 0.5
-    inside = grey[on_face] if on_face.any() else grey.ravel()
+    grey = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)
+    inside = grey[on_face] if on_face.any() else grey
     presence, misplacement = (np.nan, np.nan) if mesh is None else lay_over(crop, record, mesh)
     return {
-        "light": np.float64(inside.mean() / 255),
+        "light": np.float64(mean_grey(view, on_face)),
         "clipped": np.float64(((inside <= 4) | (inside >= 251)).mean()),
         "sharpness": np.float64(face_sharpness(crop, record)),
         "eyes_px": np.float64(_eyes_px(record)),
@@ -141,13 +132,9 @@ def lay_over(
     crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord, mesh: Landmarker
 ) -> tuple[float, float]:
     """Presence and misplacement of a crop: see Measures."""
-    side = COVERAGES[record.coverage] * (1 + 2 * record.margin)
-    to_crop = canonical_to_crop(side, record.size)
+    to_crop = canonical_to_crop(record.side_eyes, record.size)
+    found = find_in_crop(mesh, crop, to_crop)
     five = transform_points(CANONICAL_FIVE, to_crop)
-    eyes = similarity_scale(to_crop)
-    reach = eyes * np.array([[_BOX_BESIDE, _BOX_ABOVE], [-_BOX_BESIDE, -_BOX_BELOW]])
-    box = (five.mean(0) - reach).ravel()
-    found = mesh(crop, Detection(box, 1.0, five))
     back = transform_points(five, frame_to_canonical(found.points, "mesh"))
     off = float(np.sqrt(((back - CANONICAL_FIVE) ** 2).sum(1).mean()))
     return float("nan") if found.presence is None else found.presence, off
@@ -155,9 +142,7 @@ def lay_over(
 
 def face_sharpness(crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord) -> float:
     """Fine detail against contrast inside the face's mask: see Measures.sharpness."""
-    side = COVERAGES[record.coverage] * (1 + 2 * record.margin)
-    eyes = min(_SHARP_EYES_PX, _eyes_px(record))
-    size = max(16, round(side * eyes))
+    size = max(16, round(record.side_eyes * min(_SHARP_EYES_PX, _eyes_px(record))))
     to_small, _ = inner_view(record.size, 0.0, size, 0.0)
     grey = cv2.cvtColor(cut_crop(crop, to_small, size), cv2.COLOR_RGB2GRAY).astype(np.float32)
     mask = face_mask(*record.outline, compose(record.frame_to_crop, to_small), size) > 0.9

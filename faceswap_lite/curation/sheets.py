@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import FaceswapError
 from ..media.images import write_image
+from ..media.sheets import CELL_PX, QUIET, Sheet, font_of_px
 from .decisions import Decision
 
 REASON_WORDS = {
@@ -33,11 +33,9 @@ REASON_WORDS = {
 
 FACES_A_SHEET = 120
 COLUMNS = 10
-FACE_PX = 128
 GAP_PX = 12
 CAPTION_PX = 40
 TITLE_PX = 56
-BACKGROUND, INK, QUIET = (28, 28, 30), (245, 245, 245), (185, 185, 190)
 
 # By this text inside, and not by their names alone, old sheets are known as ours.
 SHEET_MARK = {"Software": "faceswap_lite contact sheet"}
@@ -132,35 +130,27 @@ def _sheet(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The faces in rows, each over its file's name and its number."""
     rows = -(-len(decisions) // COLUMNS)
-    step_x, step_y = FACE_PX + GAP_PX, FACE_PX + CAPTION_PX + GAP_PX
+    step_x, step_y = CELL_PX + GAP_PX, CELL_PX + CAPTION_PX + GAP_PX
     # All sheets are equally wide: a short row would cut the title.
-    size = (GAP_PX + COLUMNS * step_x, TITLE_PX + rows * step_y)
-    sheet = Image.new("RGB", size, BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    title_font, number_font, name_font = (ImageFont.load_default(size=px) for px in (24, 17, 13))
-    draw.text((GAP_PX, TITLE_PX / 2), title, INK, title_font, anchor="lm")
+    sheet = Sheet(GAP_PX + COLUMNS * step_x, TITLE_PX + rows * step_y)
+    sheet.write(title, GAP_PX, TITLE_PX / 2, 24)
     for place, (decision, pixels) in enumerate(zip(decisions, thumbnails, strict=True)):
         row, column = divmod(place, COLUMNS)
         left, top = GAP_PX + column * step_x, TITLE_PX + row * step_y
-        sheet.paste(Image.fromarray(_resized(pixels)), (left, top))
-        name = _fitted(decision.file, name_font, FACE_PX)
-        draw.text((left, top + FACE_PX + 12), name, QUIET, name_font, anchor="lm")
-        number = _fitted(short_number(decision), number_font, FACE_PX)
-        draw.text((left, top + FACE_PX + 30), number, INK, number_font, anchor="lm")
-    return np.asarray(sheet)
+        sheet.put(pixels, left, top)
+        below = top + CELL_PX
+        sheet.write(_fitted(decision.file, 13), left, below + 12, 13, QUIET)
+        sheet.write(_fitted(short_number(decision), 17), left, below + 30, 17)
+    return sheet.pixels
 
 
-def _resized(pixels: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "t t 3"]:
-    how = cv2.INTER_AREA if len(pixels) > FACE_PX else cv2.INTER_CUBIC
-    return cv2.resize(pixels, (FACE_PX, FACE_PX), interpolation=how).astype(np.uint8)
-
-
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> str:
+def _fitted(text: str, size: int) -> str:
     """The text cut in its middle till it fits: the ends of clips' names tell them apart."""
+    font = font_of_px(size=size)
     # Pillow refuses to measure line breaks, and lone surrogates cannot be drawn.
     text = "".join(c if c.isprintable() else "?" for c in text)
     short, keep = text, len(text)
-    while font.getlength(short) > width_px and keep > 2:
+    while font.getlength(short) > CELL_PX and keep > 2:
         keep -= 1
         short = f"{text[: keep // 3]}…{text[len(text) - (keep - keep // 3) :]}"
     return short

@@ -1,5 +1,6 @@
 """From measures to decisions: which faces do not belong, which are rare, and the words for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,17 +10,15 @@ from scipy.spatial import cKDTree
 
 from ..config import CurateConfig
 from ..errors import FaceswapError
-from ..faces.align import COVERAGES
 from ..faces.embed import likeness
 from ..faces.face_set import FaceSet, face_key
+from ..faces.landmarks import MIN_PRESENCE
+from ..faces.records import recorded
 from .decisions import Decision, Reason
 from .duplicates import near_duplicates
 from .identity import distances_to, split_people, trimmed_centre
 from .measures import Measures, embeddings_of
 from .occlusion import Disagreement, disagreement
-
-PRESENCE_LIMIT = 0.2
-"""Below it the mesh does not lie on a face (faces/pack.py)."""
 
 MOST_EXTENT = 0.8
 """A face of which more than this disagrees with the set's others is not covered: it lies askew."""
@@ -81,7 +80,8 @@ class _Fault(NamedTuple):
 
     reason: Reason
     has: Bool[np.ndarray, " n"]
-    words: list[str]
+    words: Callable[[int], str]
+    """What is said of the face at a place."""
 
 
 def judge(faces: FaceSet, measures: Measures, config: CurateConfig) -> Judgement:
@@ -100,7 +100,7 @@ def judge(faces: FaceSet, measures: Measures, config: CurateConfig) -> Judgement
     faults = _faults(faces, measures, people, covered, sharpness, config)
     for fault in reversed(faults):
         for place in np.flatnonzero(fault.has):
-            reasons[place], words[place] = fault.reason, fault.words[place]
+            reasons[place], words[place] = fault.reason, fault.words(place)
     only_blurred = np.sum([fault.has for fault in faults], axis=0) == 1
     rejected = np.array([reason != "" for reason in reasons])
     weights = np.ones(len(records))
@@ -119,7 +119,7 @@ def judge(faces: FaceSet, measures: Measures, config: CurateConfig) -> Judgement
         "clipped": measures.clipped,
         "eyes_px": measures.eyes_px,
         "detector": np.array([record.score for record in records]),
-        **{name: _column(faces, name) for name in ("yaw_deg", "pitch_deg", "mouth", "eyes")},
+        **{name: recorded(records, name) for name in ("yaw_deg", "pitch_deg", "mouth", "eyes")},
     }
     if len(people.counts) > 1:
         scores["person"] = people.person + 1.0
@@ -156,76 +156,71 @@ def _faults(
     """All that can be wrong with a face, the surest first: a blurred face is hard to recognise, so
     that it is blurred comes before that it looks like somebody else.
     """
-    misplaced = max(config.misplacement_limit, _upper(measures.misplacement))
+    off, extent, apart = measures.misplacement, covered.extent, people.distance
+    most_off = max(config.misplacement_limit, _upper(off))
     is_unusual = robust_z(np.log(np.maximum(covered.peak, 1e-6))) > UNUSUAL
     is_covered = is_unusual & (covered.peak > config.occlusion_limit)
-    size, middle = measures.eyes_px, _middle(measures.eyes_px)
+    light, clipped = measures.light, measures.clipped
+    eyes_px, middle = measures.eyes_px, _middle(measures.eyes_px)
+    crop_eyes_px = np.array([f.record.size / f.record.side_eyes for f in faces.faces])
     return [
         _Fault(
             "no_face",
-            measures.presence < PRESENCE_LIMIT,
-            [
-                f"no face: the mesh is {v:.2f} sure, limit {PRESENCE_LIMIT}"
-                for v in measures.presence
-            ],
+            measures.presence < MIN_PRESENCE,
+            lambda n: f"no face: the mesh is {measures.presence[n]:.2f} sure, limit {MIN_PRESENCE}",
         ),
         _Fault(
             "misaligned",
-            measures.misplacement > misplaced,
-            [
-                f"misaligned: {v:.2f} eye distances off, limit {misplaced:.2f}"
-                for v in measures.misplacement
-            ],
+            off > most_off,
+            lambda n: f"misaligned: {off[n]:.2f} eye distances off, limit {most_off:.2f}",
         ),
         _Fault(
             "exposure",
-            (measures.light < DARK) | (measures.light > BRIGHT) | (measures.clipped > MOST_CLIPPED),
-            [
-                f"too {'dark' if light < 0.5 else 'bright'}: {light:.2f} of full brightness, "
-                f"{clipped:.0%} of it lost"
-                for light, clipped in zip(measures.light, measures.clipped, strict=True)
-            ],
+            (light < DARK) | (light > BRIGHT) | (clipped > MOST_CLIPPED),
+            lambda n: (
+                f"too {'dark' if light[n] < 0.5 else 'bright'}: {light[n]:.2f} of full "
+                f"brightness, {clipped[n]:.0%} of it lost"
+            ),
         ),
         _Fault(
             "blurred",
             sharpness < config.blur_limit,
-            [
-                f"blurred: {v:.2f} as sharp as the median face, limit {config.blur_limit:.2f}"
-                for v in sharpness
-            ],
+            lambda n: (
+                f"blurred: {sharpness[n]:.2f} as sharp as the median face, limit "
+                f"{config.blur_limit:.2f}"
+            ),
         ),
         _Fault(
             "other_person",
-            people.distance > people.limit,
-            [
-                f"not the same person: {v:.2f} from the others, limit {people.limit:.2f}"
-                for v in people.distance
-            ],
+            apart > people.limit,
+            lambda n: (
+                f"not the same person: {apart[n]:.2f} from the others, limit {people.limit:.2f}"
+            ),
         ),
         _Fault(
             "misaligned",
-            is_covered & (covered.extent > MOST_EXTENT),
-            [
-                f"misaligned or no face: {v:.0%} of it unlike the others, limit {MOST_EXTENT:.0%}"
-                for v in covered.extent
-            ],
+            is_covered & (extent > MOST_EXTENT),
+            lambda n: (
+                f"misaligned or no face: {extent[n]:.0%} of it unlike the others, limit "
+                f"{MOST_EXTENT:.0%}"
+            ),
         ),
         _Fault(
             "occluded",
             is_covered,
-            [
-                f"something covers the {_where(place)}: {v:.2f} of the face's contrast away from "
-                f"the set's other faces, limit {config.occlusion_limit:.2f}"
-                for v, place in zip(covered.peak, covered.place, strict=True)
-            ],
+            lambda n: (
+                f"something covers the {_where(covered.place[n])}: {covered.peak[n]:.2f} of "
+                f"the face's contrast away from the set's other faces, limit "
+                f"{config.occlusion_limit:.2f}"
+            ),
         ),
         _Fault(
             "too_small",
-            (size < config.small_limit * middle) & (size < ENLARGED * _crop_eyes_px(faces)),
-            [
-                f"too small: eyes {v:.0f} px apart in the frame, in the median face {middle:.0f}"
-                for v in size
-            ],
+            (eyes_px < config.small_limit * middle) & (eyes_px < ENLARGED * crop_eyes_px),
+            lambda n: (
+                f"too small: eyes {eyes_px[n]:.0f} px apart in the frame, in the median face "
+                f"{middle:.0f}"
+            ),
         ),
     ]
 
@@ -240,7 +235,8 @@ def robust_z(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 def attribute_steps(faces: FaceSet) -> Float[np.ndarray, "n 4"]:
     """Yaw, pitch, mouth, eyes in steps of POSE_DEG, POSE_DEG, MOUTH, EYES; 0 where unknown."""
     steps = {"yaw_deg": POSE_DEG, "pitch_deg": POSE_DEG, "mouth": MOUTH, "eyes": EYES}
-    columns = [_column(faces, name) / step for name, step in steps.items()]
+    records = [face.record for face in faces.faces]
+    columns = [recorded(records, name) / step for name, step in steps.items()]
     return np.nan_to_num(np.stack(columns, 1))
 
 
@@ -381,26 +377,6 @@ def _favour_rare(
             )
 
 
-def _column(faces: FaceSet, name: str) -> Float[np.ndarray, " n"]:
-    """One of yaw_deg, pitch_deg, mouth, eyes of all faces; NaN where unknown."""
-    records = [face.record for face in faces.faces]
-    if name in ("yaw_deg", "pitch_deg"):
-        values = [None if r.pose is None else getattr(r.pose, name) for r in records]
-    else:
-        values = [r.mouth_opening if name == "mouth" else r.eye_opening for r in records]
-    return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
-def _crop_eyes_px(faces: FaceSet) -> Float[np.ndarray, " n"]:
-    """How far apart the eyes are in each stored crop."""
-    return np.array(
-        [
-            face.record.size / (COVERAGES[face.record.coverage] * (1 + 2 * face.record.margin))
-            for face in faces.faces
-        ]
-    )
-
-
 def _halved(pixels: UInt8[np.ndarray, "n s s ..."]) -> Float[np.ndarray, "n t t ..."]:
     """In [0, 1] at half the size: what covers a face is large, and the work falls by the sixteenth.
 
@@ -417,25 +393,14 @@ def _halved(pixels: UInt8[np.ndarray, "n s s ..."]) -> Float[np.ndarray, "n t t 
 def _where(place: Float[np.ndarray, " 2"]) -> str:
     """A part of an aligned face, by where it lies in the crop."""
     x, y = place
+    side = "picture-left" if x < 0.5 else "picture-right"
     if y < 0.34:
         return "forehead"
     if y < 0.5:
-        return (
-            "eyes"
-            if 0.42 <= x <= 0.58
-            else ("picture-left eye" if x < 0.5 else "picture-right eye")
-        )
+        return "eyes" if 0.42 <= x <= 0.58 else f"{side} eye"
     if y < 0.6:
-        return (
-            "nose"
-            if 0.38 <= x <= 0.62
-            else ("picture-left cheek" if x < 0.5 else "picture-right cheek")
-        )
-    return (
-        "mouth"
-        if 0.34 <= x <= 0.66
-        else ("picture-left cheek" if x < 0.5 else "picture-right cheek")
-    )
+        return "nose" if 0.38 <= x <= 0.62 else f"{side} cheek"
+    return "mouth" if 0.34 <= x <= 0.66 else f"{side} cheek"
 
 
 def _middle(values: Float[np.ndarray, " n"]) -> float:

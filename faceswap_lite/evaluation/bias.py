@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..latent.readings import ATTRIBUTES, Readings
+from ..faces.reading import ATTRIBUTES, Readings
 from ..metrics.clips import spread_ratio
 from ..metrics.distributions import slope, wasserstein_1
 

@@ -11,20 +11,19 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image, ImageDraw, ImageFont
 
 from .. import __version__
 from ..config import ConvertConfig
 from ..conversion.casting import CastPlan, Placement, cast_clip
 from ..conversion.paint import paint_frames
 from ..conversion.scout import build_run_packs
-from ..conversion.sides import UNSEEN_SETTINGS, config_for, painted_side, shown_side
+from ..conversion.settings import UNSEEN_SETTINGS, config_for, painted_side, shown_side
 from ..errors import FaceswapError
-from ..latent.sheets import BACKGROUND, CELL_PX, INK, QUIET, cell
 from ..media.clips import Frame, clip_fingerprint
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
 from ..media.reading import open_clip
+from ..media.sheets import CELL_PX, INK, QUIET, Sheet
 from ..media.truth import load_true_landmarks
 from ..metrics.pictures import as_bytes
 from ..models.autoencoder import Side
@@ -284,22 +283,19 @@ def _draw(
     """The worst faces: true, rebuilt, swapped, with their frame, expected error and reason."""
     step_x, step_y = 3 * CELL_PX + GAP_PX, CELL_PX + CAPTION_PX + GAP_PX
     rows = -(-len(worst) // SHEET_COLUMNS)
-    size = (GAP_PX + SHEET_COLUMNS * step_x, TITLE_PX + rows * step_y)
-    sheet = Image.new("RGB", size, BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    title, small = ImageFont.load_default(size=22), ImageFont.load_default(size=14)
+    sheet = Sheet(GAP_PX + SHEET_COLUMNS * step_x, TITLE_PX + rows * step_y)
     share = f"{100 * report['trusted_share']:.0f} % of the frames can be trusted"
-    draw.text((GAP_PX, 24), f"The worst faces: {share}", INK, title, anchor="lm")
-    draw.text((GAP_PX, 54), "true face | rebuilt | swapped", QUIET, small, anchor="lm")
+    sheet.write(f"The worst faces: {share}", GAP_PX, 24, 22)
+    sheet.write("true face | rebuilt | swapped", GAP_PX, 54, 14, QUIET)
     for number, place in enumerate(worst):
         row, column = divmod(number, SHEET_COLUMNS)
         left, top = GAP_PX + column * step_x, TITLE_PX + row * step_y
         for i, faces in enumerate((looked.crops, looked.rebuilt, looked.swapped)):
-            sheet.paste(Image.fromarray(cell(faces[place])), (left + i * CELL_PX, top))
+            sheet.put(faces[place], left + i * CELL_PX, top)
         error = f"frame {looked.frame[place]}: {scores.expected_db[place]:.1f} dB expected"
         good = bool(scores.trusted[place])
         said = f"{error}, trusted" if good else error
-        draw.text((left, top + CELL_PX + 12), said, INK if good else WARNING, small, anchor="lm")
+        sheet.write(said, left, top + CELL_PX + 12, 14, INK if good else WARNING)
         why = "" if good else report["faces"]["why"][place]
-        draw.text((left, top + CELL_PX + 31), why, QUIET, small, anchor="lm")
-    return np.asarray(sheet)
+        sheet.write(why, left, top + CELL_PX + 31, 14, QUIET)
+    return sheet.pixels

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..config import EvaluateConfig
-from ..conversion.sides import UNSEEN_SETTINGS
+from ..conversion.settings import UNSEEN_SETTINGS
 from ..errors import FaceswapError, UsageError
 from ..faces.face_set import open_face_set
 from ..media.clips import clip_fingerprint

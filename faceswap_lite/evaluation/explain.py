@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
-from ..conversion.sides import painted_side, shown_side
+from ..conversion.settings import painted_side, shown_side
 from ..curation.coverage import Attributes, Coverage, coverage
 from ..errors import FaceswapError
 from ..faces.embed import Embedder, build_embedder
-from ..faces.extract import one_opencv_thread
-from ..latent.readings import Reader, Readings, joined
+from ..faces.finding import one_opencv_thread
+from ..faces.reading import Reader, Readings, joined
 from ..metrics.distributions import spearman
 from ..metrics.intervals import Interval, block_length, draw_blocks, interval
 from ..metrics.pictures import psnr_db

@@ -9,12 +9,16 @@ from jaxtyping import Float
 from ..conversion.blend import Layer
 from ..conversion.composite import composite
 from ..conversion.paint import PaintedFace, PaintedFrame
-from ..faces.align import align, cut_crop, five_points
+from ..faces.align import align, cut_crop
 from ..faces.detect import Detection
 from ..faces.pack import DEFAULT_MIN_SCORE, as_uint8
-from ..faces.pose import estimate_pose, eye_opening, mouth_opening
-from ..latent.readings import READ_PX, Reader
-from ..metrics.faces import interocular_px, landmark_nme
+from ..faces.reading import READ_PX, Reader
+from ..metrics.landmarks import (
+    eye_distance,
+    five_points,
+    landmark_nme,
+    read_points,
+)
 from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
 from ..runs.trained import TrainedRun
@@ -65,7 +69,7 @@ def likeness(scene: Scene) -> Row:
 def _nearest(found: list[Detection], five: np.ndarray) -> Detection | None:
     """The detection whose points are nearest to `five`, if it is the same face at all."""
     gaps = [float(np.abs(detection.five - five).mean()) for detection in found]
-    if not gaps or min(gaps) > 0.5 * interocular_px(five):
+    if not gaps or min(gaps) > 0.5 * eye_distance(five):
         return None
     return found[int(np.argmin(gaps))]
 
@@ -98,20 +102,14 @@ def _to_read(run: TrainedRun, face: PaintedFace, *images: np.ndarray) -> list[np
 def _shape(points: Float[np.ndarray, "n 2"] | None, reader: Reader, prefix: str) -> Row:
     if points is None:
         return {}
-    pose = estimate_pose(points, reader.pack)
-    row = {"yaw_deg": pose.yaw_deg, "pitch_deg": pose.pitch_deg, "roll_deg": pose.roll_deg}
-    openings = {
-        "mouth": mouth_opening(points, reader.pack),
-        "eyes": eye_opening(points, reader.pack),
-    }
-    row |= {name: value for name, value in openings.items() if value is not None}
-    return {prefix + name: value for name, value in row.items()}
+    return {prefix + name: value for name, value in read_points(points, reader.pack).items()}
 
 
 def _nme(
     points: Float[np.ndarray, "n 2"], reference: Float[np.ndarray, "n 2"], reader: Reader
 ) -> float:
-    return landmark_nme(points, reference, interocular_px(five_points(reference, reader.pack)))
+    eyes = eye_distance(five_points(reference, reader.pack))
+    return landmark_nme(points, reference, eyes)
 
 
 def blending(scene: Scene) -> Row:

@@ -11,11 +11,11 @@ from jaxtyping import Float, Int, UInt8
 
 from ..config import EvaluateConfig
 from ..errors import FaceswapError
-from ..faces.align import five_points
 from ..faces.embed import Embedder, build_embedder, embedding_distance
 from ..faces.face_set import FaceSet, StoredFace, open_face_set
-from ..faces.geometry import transform_points
+from ..geometry import transform_points
 from ..media.images import read_image
+from ..metrics.landmarks import five_points
 from ..runs.known import spread_evenly
 from ..runs.manifest import IdentityFacts
 

@@ -9,7 +9,7 @@ from jaxtyping import Int, UInt8
 
 from ..conversion.casting import Placement
 from ..conversion.paint import PaintedFace
-from ..faces.geometry import invert_similarity, similarity_scale, transform_points
+from ..geometry import invert_similarity, similarity_scale, transform_points
 from ..metrics.pictures import as_bytes
 from .moment import Moment
 

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
-from ..faces.align import CANONICAL_FIVE, COVERAGES, canonical_to_crop
+from ..faces.align import COVERAGES, canonical_to_crop
 from ..faces.embed import Embedder, Metric
-from ..faces.geometry import transform_points
+from ..geometry import transform_points
+from ..metrics.landmarks import CANONICAL_FIVE
 from ..metrics.pictures import as_bytes
 from ..models.crops import decode, encode
 from ..outputs import listed

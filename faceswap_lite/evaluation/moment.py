@@ -10,7 +10,7 @@ from ..conversion.blend import Layer
 from ..conversion.composite import Composite
 from ..conversion.paint import PaintedFace
 from ..faces.pack import FacePack, as_uint8
-from ..latent.readings import Reader
+from ..faces.reading import Reader
 from ..media.clips import Frame
 from ..media.truth import ClipTruth
 from ..runs.trained import TrainedRun

@@ -4,14 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from ..conversion.casting import Placement
-from ..curation.coverage import FIVE_WEIGHT, KINDS, Attributes, attributes_of, coverage
-from ..faces.align import LandmarksPack
-from ..faces.pose import estimate_pose, eye_opening, mouth_opening
+from ..curation.coverage import (
+    KINDS,
+    Attributes,
+    attributes_of,
+    coverage,
+    steady_yaw_deg,
+)
+from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
+from ..metrics.pictures import mean_grey
 from ..models.autoencoder import Side
 from ..runs.known import KnownFaces
 
@@ -69,8 +74,7 @@ def clip_attributes(
         pose = estimate_pose(placement.found.landmarks, pack)
         yaw = pose.yaw_deg
         if pack != "five":
-            five = estimate_pose(placement.found.detection.five.astype(np.float64), "five")
-            yaw = (1 - FIVE_WEIGHT) * yaw + FIVE_WEIGHT * five.yaw_deg
+            yaw = steady_yaw_deg(yaw, placement.found.detection.five)
         points, of = placement.found.landmarks, pack
         if truth is not None:
             points, of = truth[placement.frame], "ibug68"
@@ -84,12 +88,8 @@ def light_of(
     crops: UInt8[np.ndarray, "n s s 3"], masks: UInt8[np.ndarray, "n s s"]
 ) -> Float[np.ndarray, " n"]:
     """Mean brightness inside each mask, 0 to 1, as in a face set's measures."""
-    light = []
-    for crop, mask in zip(crops, masks, strict=True):
-        grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-        inside = mask > 127
-        light.append(float((grey[inside] if inside.any() else grey).mean()) / 255)
-    return np.array(light)
+    pairs = zip(crops, masks, strict=True)
+    return np.array([mean_grey(crop, mask > 127) for crop, mask in pairs])
 
 
 def known_attributes(known: KnownFaces, *, everybody: bool = False) -> Attributes:

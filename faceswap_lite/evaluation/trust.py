@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy.optimize import isotonic_regression, nnls
 
 from ..errors import FaceswapError
-from ..latent.counterfactual import principal_axes
+from ..metrics.distributions import principal_axes
 from ..metrics.pictures import as_float
 from ..models.autoencoder import Side
 from ..models.crops import AT_ONCE, answers, as_pictures, as_pixels

@@ -16,7 +16,7 @@ from ..conversion.casting import CastPlan
 from ..conversion.composite import composite_frames
 from ..conversion.paint import paint_frames
 from ..errors import FaceswapError
-from ..faces.extract import one_opencv_thread
+from ..faces.finding import one_opencv_thread
 from ..faces.given_masks import GivenMasks
 from ..media.clips import Frame
 from ..media.reading import open_clip

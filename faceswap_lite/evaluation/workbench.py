@@ -12,11 +12,11 @@ from jaxtyping import Float
 from ..config import ConvertConfig, EvaluateConfig
 from ..conversion.casting import cast_clip
 from ..conversion.scout import build_run_packs
-from ..conversion.sides import config_for, given_masks, painted_facts, shown_facts
+from ..conversion.settings import config_for, given_masks, painted_facts, shown_facts
 from ..errors import FaceswapError
 from ..faces.face_set import open_face_set
 from ..faces.pack import FacePack
-from ..latent.readings import Reader
+from ..faces.reading import Reader
 from ..media.clips import clip_fingerprint, list_images
 from ..media.truth import ClipTruth, load_truth
 from ..metrics.perceptual import build_lpips

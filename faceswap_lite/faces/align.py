@@ -1,84 +1,20 @@
 """From landmarks to crops: the canonical face, how much of the head a crop shows, the cutting.
 
-The canonical face is upright, its eyes a distance of 1 apart, the origin midway between them, y
-down. Its five points are ArcFace's 112-pixel template (Deng et al. 2019, the reference used by its
-networks) made symmetrical; the mesh points were measured in it: the mean over nine people of
-frontal frames that were fitted by their five points, made symmetrical. So crops cut by `mesh` and
-by `five` agree.
+The canonical face is that of metrics/landmarks.py: crops cut by `mesh` and by `five` agree.
 """
-
-from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from .geometry import compose, fit_similarity, invert_similarity, similarity_scale
+from ..geometry import compose, fit_similarity, invert_similarity, similarity_scale
+from ..metrics.landmarks import CANONICAL_FIVE, MESH_RIGID, LandmarksPack, five_points
 
-LandmarksPack = Literal["mesh", "five", "ibug68"]
-
-# Picture-left eye, picture-right eye, nose tip, picture-left and picture-right mouth corner.
-CANONICAL_FIVE: Float[np.ndarray, "5 2"] = np.array(
-    [[-0.5, 0.0], [0.5, 0.0], [0.0, 0.5715], [-0.4141, 1.1546], [0.4141, 1.1546]]
-)
-
-# Mesh points that expressions hardly move (corners of the eyes, bridge and base of the nose, ends
-# of the brows, temples, cheekbones, forehead): x, y, and z away from the viewer.
-MESH_RIGID: dict[int, tuple[float, float, float]] = {
-    33: (-0.731, 0.062, 0.085),
-    263: (0.731, 0.062, 0.085),
-    133: (-0.287, 0.079, 0.000),
-    362: (0.287, 0.079, 0.000),
-    168: (0.000, -0.031, -0.269),
-    6: (0.000, 0.087, -0.345),
-    197: (0.000, 0.198, -0.430),
-    195: (0.000, 0.300, -0.524),
-    9: (0.000, -0.287, -0.287),
-    151: (0.000, -0.565, -0.228),
-    193: (-0.124, -0.008, -0.199),
-    417: (0.124, -0.008, -0.199),
-    55: (-0.200, -0.163, -0.239),
-    285: (0.200, -0.163, -0.239),
-    46: (-0.857, -0.135, 0.020),
-    276: (0.857, -0.135, 0.020),
-    143: (-0.995, 0.161, 0.314),
-    372: (0.995, 0.161, 0.314),
-    156: (-0.959, -0.026, 0.224),
-    383: (0.959, -0.026, 0.224),
-    118: (-0.723, 0.382, -0.018),
-    347: (0.723, 0.382, -0.018),
-    50: (-0.779, 0.605, -0.037),
-    280: (0.779, 0.605, -0.037),
-    101: (-0.555, 0.475, -0.112),
-    330: (0.555, 0.475, -0.112),
-    129: (-0.337, 0.654, -0.193),
-    358: (0.337, 0.654, -0.193),
-    2: (0.000, 0.786, -0.390),
-    98: (-0.274, 0.765, -0.259),
-    327: (0.274, 0.765, -0.259),
-}
 _MESH_RIGID_INDICES = np.array(list(MESH_RIGID))
 _MESH_RIGID_TEMPLATE = np.array(list(MESH_RIGID.values()))[:, :2]
 
-# Rings of mesh points, in order around the opening.
-MESH_LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
-MESH_RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
-
 # The face between forehead and chin is 2.72 high; this is its middle.
 CROP_CENTRE = np.array([0.0, 0.54])
-
-
-def five_points(
-    landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack
-) -> Float[np.ndarray, "5 2"]:
-    """Picture-left eye, picture-right eye, nose tip, picture-left, picture-right mouth corner."""
-    if pack == "five":
-        return landmarks
-    if pack == "mesh":
-        eyes = [landmarks[list(ring)].mean(0) for ring in (MESH_LEFT_EYE, MESH_RIGHT_EYE)]
-        return np.stack([*eyes, landmarks[1], landmarks[61], landmarks[291]])
-    eyes = [landmarks[36:42].mean(0), landmarks[42:48].mean(0)]
-    return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
 
 
 def frame_to_canonical(

@@ -1,20 +1,21 @@
-"""From a found face to what a set may take in: its crop, its record, and whose face it is."""
+"""From a found face to what a set may take in: its crop and its record."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..config import ExtractConfig
 from ..media.clips import Frame
-from .align import COVERAGES, LandmarksPack, align, cut_crop, inner_view
-from .embed import Embedder, embedding_distance
+from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
+from .align import COVERAGES, align, cut_crop, inner_view
 from .pack import FacePack, FoundFace
-from .pose import estimate_pose, eye_opening, mouth_opening
-from .quality import sharpness
 from .records import FaceRecord
+
+_SHARPNESS_VIEW_PX = 128
 
 
 @dataclass(frozen=True)
@@ -31,22 +32,9 @@ class Source:
         if self.true_landmarks is None or frame >= len(self.true_landmarks):
             return None
         points = self.true_landmarks[frame]
-        low, high = corners(face)
+        low, high = face.detection.box_xyxy.reshape(2, 2)
         centre = points.mean(0)
         return points if ((low < centre) & (centre < high)).all() else None
-
-
-class Wanted(NamedTuple):
-    """The person on the photo."""
-
-    vector: Float[np.ndarray, " d"]
-    embedder: Embedder
-
-    def distance(self, face: FoundFace) -> float:
-        """To the photo's face."""
-        if face.embedding is None:
-            raise ValueError("a face without a vector cannot be compared")
-        return embedding_distance(self.vector, face.embedding, self.embedder.metric)
 
 
 class Candidate(NamedTuple):
@@ -57,13 +45,7 @@ class Candidate(NamedTuple):
     sure: bool
 
 
-def corners(face: FoundFace) -> Float[np.ndarray, "2 2"]:
-    """The upper left and the lower right corner of its box."""
-    return face.detection.box_xyxy.reshape(2, 2)
-
-
 def record_and_crop(
-    image: UInt8[np.ndarray, "h w 3"],
     frame: Frame,
     face: FoundFace,
     place: int,
@@ -72,10 +54,13 @@ def record_and_crop(
     job: str,
     config: ExtractConfig,
 ) -> tuple[FaceRecord, UInt8[np.ndarray, "s s 3"]]:
-    """A face's record, without its track, and its crop; `place` counts from the left."""
+    """A face's record, without its track, and its crop; `place` counts from the left.
+
+    `frame` has 8 bits a channel.
+    """
     side = COVERAGES[config.coverage] * (1 + 2 * config.margin)
     frame_to_crop = align(face.landmarks, pack.landmarks_name, side, config.size)
-    crop = cut_crop(image, frame_to_crop, config.size)
+    crop = cut_crop(frame.image, frame_to_crop, config.size)
     to_inner, inner_size = inner_view(
         config.size, config.margin, round(config.size / (1 + 2 * config.margin)), 0.0
     )
@@ -97,8 +82,8 @@ def record_and_crop(
         frame_index=frame.index,
         pts=frame.pts,
         time=str(frame.time),
-        frame_width=image.shape[1],
-        frame_height=image.shape[0],
+        frame_width=frame.image.shape[1],
+        frame_height=frame.image.shape[0],
         face=place,
         track=-1,
         box_xyxy=np.round(face.detection.box_xyxy, 2),
@@ -126,3 +111,22 @@ def record_and_crop(
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+def sharpness(crop: UInt8[np.ndarray, "s s 3"]) -> float:
+    """Fine detail against contrast: the spread of the Laplacian over the spread of the grey values.
+
+    Of a view of fixed size, so that crops of any size compare; about 0.05 (blurred or enlarged) to
+    0.5 (crisp). 0 for a flat crop.
+    """
+    shrinks = crop.shape[0] > _SHARPNESS_VIEW_PX
+    view = cv2.resize(
+        cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY),
+        (_SHARPNESS_VIEW_PX, _SHARPNESS_VIEW_PX),
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+    )
+    grey = view.astype(np.float32)
+    contrast = float(grey.std())
+    if contrast < 1:
+        return 0.0
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std()) / contrast

@@ -1,6 +1,5 @@
 """Detectors: where the faces of a picture are, with five points each."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -8,8 +7,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ..geometry import invert_similarity, transform_points
 from .align import align, cut_crop
-from .geometry import invert_similarity, transform_points
 from .weights import find_weights
 
 
@@ -158,9 +157,3 @@ def build_yunet(min_face_px: int, max_side_px: int) -> Detector:
 def build_mtcnn(min_face_px: int, max_side_px: int) -> Detector:
     """MTCNN, whose weights travel inside the facenet-pytorch package."""
     return Mtcnn(min_face_px, max_side_px)
-
-
-DETECTORS: dict[str, Callable[[int, int], Detector]] = {
-    "yunet": build_yunet,
-    "mtcnn": build_mtcnn,
-}

@@ -3,15 +3,16 @@
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..errors import FaceswapError, UsageError
-from .align import CANONICAL_FIVE, align, cut_crop
-from .geometry import fit_similarity, invert_similarity, similarity_scale, transform_points
+from ..geometry import fit_similarity, invert_similarity, similarity_scale, transform_points
+from ..metrics.landmarks import CANONICAL_FIVE
+from .align import align, cut_crop
 from .weights import connect, find_weights
 
 Metric = Literal["cosine", "euclidean"]
@@ -43,6 +44,22 @@ def embedding_distance(
         return float(np.linalg.norm(a.astype(np.float64) - b))
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     return 1.0 - float(np.dot(a.astype(np.float64), b)) / (lengths + 1e-12)
+
+
+class Person(NamedTuple):
+    """Somebody, as an embedder sees him: faces nearer to `center` than `same_person` are his."""
+
+    center: Float[np.ndarray, " d"]
+    metric: Metric
+    same_person: float
+
+    def distances(self, vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+        """To the person, in units of `same_person`."""
+        rows = vectors.astype(np.float64)
+        if self.metric == "euclidean":
+            return np.linalg.norm(rows - self.center, axis=1) / self.same_person
+        lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(self.center) + 1e-12
+        return (1 - rows @ self.center.astype(np.float64) / lengths) / self.same_person
 
 
 # ArcFace's 112 px template: the canonical face at this scale and place.

@@ -1,30 +1,25 @@
 """The extract stage: from clips to a face set, streaming, in a way that survives being killed."""
 
-import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..config import ExtractConfig
 from ..errors import FaceswapError
 from ..media.clips import clip_fingerprint
-from ..media.images import read_image
 from ..media.truth import load_true_landmarks
 from ..outputs import claim, file_sha256, job_id, write_json
-from .candidates import Source, Wanted, corners
+from .candidates import Source
 from .embed import embedding_distance
-from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, Tally
+from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, Tally, read_progress
 from .face_set import HIDDEN_FOLDER, JOB_FILE, delete_crops_of, open_face_set, read_job
-from .pack import FacePack, build_pack
+from .finding import build_packs, one_opencv_thread, wanted_person
+from .pack import FacePack
 
-_MOST_FINDERS = 4
 # Fewer faces than this share of the set are no person of their own in the summary.
 _PERSON_SHARE = 0.02
 
@@ -100,17 +95,22 @@ def extract_faces(
         summary = ExtractSummary(**{**found["summary"], "out": out, "already_done": True})
         print(f"{out}: already done, {summary.kept} faces")
         return summary
+    done = read_progress(out, job) if todo == "resume" else None
     names = (config.detector, config.landmarks, config.embedder)
     if todo == "resume" and found is not None:
         # What `auto` took at first is kept: a set holds one kind of landmarks.
         names = tuple(found["pack"])
-    packs = _packs(names, config)
+    packs = build_packs(names, min_face_px=config.min_face_px, max_side_px=config.max_side_px)
+    for note in packs[0].notes:
+        print(note)
     wanted = None if like is None else wanted_person(like, packs[0])
-    if todo == "start":
+    if done is None:
+        if todo == "resume" and (out / HIDDEN_FOLDER / JOURNAL_FILE).exists():
+            print(f"{out}: what an earlier version began there cannot go on; it begins anew")
         _start(out, found_job, job, packs[0], sources)
-    extraction = Extraction(out, job, config, sources, packs, wanted, problems)
+    tally = Tally(problems=problems)
     with one_opencv_thread():
-        tally = extraction.run()
+        Extraction(out, job, config, sources, packs, wanted, done, tally).run()
     summary = _finish(out, sources, packs[0], tally)
     print("\n".join(summary.lines()))
     return summary
@@ -143,38 +143,6 @@ def _photo_sha256(photo: Path) -> str:
     return file_sha256(photo)
 
 
-def wanted_person(photo: Path, pack: FacePack) -> Wanted:
-    """The person on a photo: its largest face.
-
-    Raises: FaceswapError when there is no embedder, no photo, or no face on it.
-    """
-    if not photo.is_file():
-        raise FaceswapError(f"--like {photo}: no such photo")
-    if pack.embedder is None:
-        raise FaceswapError(
-            f"--like {photo}: needs an embedder to compare faces, and there is none; name one with "
-            "--set extract.embedder=dlib (pip install 'faceswap_lite[dlib]')"
-        )
-    faces = pack.find(read_image(photo))
-    if not faces:
-        raise FaceswapError(f"--like {photo}: no face found on it")
-    largest = max(faces, key=lambda face: float(np.prod(np.diff(corners(face), axis=0))))
-    if largest.embedding is None:
-        raise FaceswapError(f"--like {photo}: its face could not be measured")
-    return Wanted(largest.embedding, pack.embedder)
-
-
-def _packs(names: tuple[str, ...], config: ExtractConfig) -> list[FacePack]:
-    """One pack for each finding thread: the networks hold state."""
-    build = partial(build_pack, min_face_px=config.min_face_px, max_side_px=config.max_side_px)
-    first = build(*names)
-    for note in first.notes:
-        print(note)
-    taken = (first.detector_name, first.landmarks_name, first.embedder_name or "none")
-    more = min(_MOST_FINDERS, os.cpu_count() or 1) - 1
-    return [first, *(build(*taken) for _ in range(more))]
-
-
 def _start(
     out: Path, found_job: str | None, job: str, pack: FacePack, sources: Sequence[Source]
 ) -> None:
@@ -201,17 +169,6 @@ def _clean_up(out: Path) -> None:
     hidden = out / HIDDEN_FOLDER
     shutil.rmtree(hidden / PENDING_FOLDER, ignore_errors=True)
     (hidden / JOURNAL_FILE).unlink(missing_ok=True)
-
-
-@contextmanager
-def one_opencv_thread() -> Iterator[None]:
-    """Frames are worked on side by side: threads inside OpenCV would only get in their way."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def _finish(out: Path, sources: Sequence[Source], pack: FacePack, tally: Tally) -> ExtractSummary:

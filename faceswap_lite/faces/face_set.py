@@ -20,9 +20,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from ..errors import FaceswapError
+from ..geometry import compose
+from ..metrics.landmarks import LandmarksPack
 from ..outputs import read_json, whole_file
-from .align import LandmarksPack, cut_crop, inner_view
-from .geometry import compose
+from .align import cut_crop, inner_view
 from .mask import face_mask, features_mask
 from .records import CROP_SUFFIXES, FaceRecord, read_record
 

@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..errors import FaceswapError
+from ..geometry import compose, similarity_scale
 from ..media.images import read_image
 from ..outputs import file_sha256, job_id
 from .align import cut_crop, inner_view
 from .face_set import MASKS_FOLDER, REJECTED_FOLDER, FaceSet
-from .geometry import compose, similarity_scale
 from .records import CROP_SUFFIXES, FaceRecord, read_record
 
 _CACHED_PICTURES = 8

@@ -8,9 +8,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ..geometry import invert_similarity, similarity_scale, transform_points
+from ..metrics.landmarks import CANONICAL_FIVE
 from .detect import Detection
-from .geometry import invert_similarity, transform_points
 from .weights import find_weights
+
+# Below this presence the points do not lie on a face (a full profile, a blur, a dog).
+MIN_PRESENCE = 0.2
 
 
 class Landmarks(NamedTuple):
@@ -69,6 +73,22 @@ class Mesh:
         in_view = points.reshape(_MESH_POINTS, 3)[:, :2].astype(np.float64)
         presence = 1 / (1 + math.exp(-float(logit.ravel()[0])))
         return Landmarks(transform_points(in_view, invert_similarity(frame_to_view)), presence)
+
+
+# Where a face lies in its crop, in eye distances around the middle of the canonical five points.
+_BOX_ABOVE, _BOX_BELOW, _BOX_BESIDE = 1.1, 1.3, 1.0
+
+
+def find_in_crop(
+    landmarker: Landmarker,
+    crop: UInt8[np.ndarray, "s s 3"],
+    canonical_to_crop: Float[np.ndarray, "2 3"],
+) -> Landmarks:
+    """The points of an aligned crop's face, without a detector: alignment says where it is."""
+    five = transform_points(CANONICAL_FIVE, canonical_to_crop)
+    eyes = similarity_scale(canonical_to_crop)
+    reach = eyes * np.array([[_BOX_BESIDE, _BOX_ABOVE], [-_BOX_BESIDE, -_BOX_BELOW]])
+    return landmarker(crop, Detection((five.mean(0) - reach).ravel(), 1.0, five))
 
 
 class Five:

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int
 
-from .align import MESH_LEFT_EYE, MESH_RIGHT_EYE, LandmarksPack, five_points, frame_to_canonical
-from .geometry import compose, invert_similarity, similarity_scale, transform_points
-from .pose import fit_head
+from ..geometry import compose, invert_similarity, similarity_scale, transform_points
+from ..metrics.landmarks import MESH_LEFT_EYE, MESH_RIGHT_EYE, LandmarksPack, fit_head, five_points
+from .align import frame_to_canonical
 
 MESH_LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185,

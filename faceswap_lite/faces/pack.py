@@ -1,21 +1,19 @@
 """A pack: the detector, the landmarker and the embedder that find faces together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 from ..errors import FaceswapError, UsageError
-from .align import LandmarksPack, five_points
-from .detect import DETECTORS, Detection, Detector
+from ..metrics.landmarks import LandmarksPack, five_points
+from .detect import Detection, Detector, build_mtcnn, build_yunet
 from .embed import EMBEDDERS, Embedder, facenet_file
-from .landmarks import LANDMARKERS, Landmarker
+from .landmarks import LANDMARKERS, MIN_PRESENCE, Landmarker
 from .weights import weights_folders
-
-# Below this the mesh does not lie on the face (a full profile, a blur, a dog).
-MIN_PRESENCE = 0.2
 
 DEFAULT_MIN_SCORE = 0.8
 
@@ -96,7 +94,7 @@ def build_pack(
     """
     missing: list[str] = []
     detectors = {
-        name: _with_sizes(builder, min_face_px, max_side_px) for name, builder in DETECTORS.items()
+        name: partial(builder, min_face_px, max_side_px) for name, builder in DETECTORS.items()
     }
     detector_name, built_detector = _choose(
         "detector", detector, detectors, _AUTO_DETECTORS, missing
@@ -128,16 +126,10 @@ def _notes(taken: list[str], missing: list[str]) -> list[str]:
     return notes
 
 
-def _with_sizes(
-    builder: Callable[[int, int], Detector], min_face_px: int, max_side_px: int
-) -> Callable[[], Detector]:
-    return lambda: builder(min_face_px, max_side_px)
-
-
 def _choose(
     kind: str,
     name: str,
-    builders: dict[str, Callable[[], _Part]],
+    builders: Mapping[str, Callable[[], _Part]],
     order: tuple[str, ...],
     missing: list[str],
 ) -> tuple[str, _Part]:
@@ -175,3 +167,9 @@ def _choose_embedder(name: str, missing: list[str]) -> tuple[str, Embedder | Non
 # Best first; the last needs no weights.
 _AUTO_DETECTORS = ("yunet", "mtcnn")
 _AUTO_LANDMARKS = ("mesh", "five")
+
+DETECTORS: dict[str, Callable[[int, int], Detector]] = {
+    "yunet": build_yunet,
+    "mtcnn": build_mtcnn,
+}
+"""Builders, given the smallest face and the longest side that are looked at, in pixels."""

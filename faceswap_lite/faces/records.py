@@ -5,7 +5,7 @@ code when it is opened.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,9 +24,9 @@ from pydantic import (
 )
 
 from ..errors import FaceswapError
+from ..metrics.landmarks import LandmarksPack, Pose
 from ..outputs import whole_file
-from .align import COVERAGES, LandmarksPack
-from .pose import Pose
+from .align import COVERAGES
 
 RECORD_KEY = "faceswap_lite"
 CROP_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -116,6 +116,11 @@ class FaceRecord(BaseModel):
             return self.true_landmarks.astype(np.float64), "ibug68"
         return self.landmarks.astype(np.float64), self.landmarks_pack
 
+    @property
+    def side_eyes(self) -> float:
+        """The crop's side, margin included, in eye distances of the canonical face."""
+        return COVERAGES[self.coverage] * (1 + 2 * self.margin)
+
     @field_validator("time")
     @classmethod
     def _is_fraction(cls, text: str) -> str:
@@ -128,6 +133,16 @@ class FaceRecord(BaseModel):
         if name not in COVERAGES:
             raise ValueError(f"unknown coverage {name}")
         return name
+
+
+def recorded(records: Sequence[FaceRecord], name: str) -> Float[np.ndarray, " n"]:
+    """One of yaw_deg, pitch_deg, mouth, eyes as the records know it; NaN where they do not."""
+    values: list[float | None]
+    if name in ("yaw_deg", "pitch_deg"):
+        values = [None if r.pose is None else getattr(r.pose, name) for r in records]
+    else:
+        values = [r.mouth_opening if name == "mouth" else r.eye_opening for r in records]
+    return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def record_text(record: FaceRecord) -> str:

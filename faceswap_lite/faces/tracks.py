@@ -1,10 +1,18 @@
-"""Which boxes of consecutive frames are one face, and which faces are sure."""
+"""Faces over time: where shots begin, which boxes are one face, and which faces are sure."""
 
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
+
+from .embed import Person
+from .journal import Sighting
+from .pack import FoundFace
 
 MIN_OVERLAP = 0.3
 MAX_GAP_FRAMES = 5
@@ -15,7 +23,75 @@ _CERTAIN_PRESENCE = 0.95
 _LIKELY_PRESENCE = 0.5
 
 _THUMBNAIL_PX = 16
-_CUT_DIFFERENCE = 28.0
+
+# Mean differences of two thumbnails, of 255: above the first there is a cut; above the second when
+# it also stands out so many times from those beside it. A frame shown again differs by less than
+# the last, and says nothing of how fast things move.
+CERTAIN_CUT = 28.0
+POSSIBLE_CUT = 3.0
+CUT_STANDS_OUT = 5.0
+CUT_NEIGHBOURS = 4
+SHOWN_AGAIN = 0.1
+
+# Boxes of one frame that overlap more than this are one face, found twice.
+SAME_FACE = 0.3
+# A face this much farther from its track's others than one person's faces are is somebody else's.
+STRANGER = 1.3
+
+_Item = TypeVar("_Item")
+
+
+def thumbnail(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "a a 3"]:
+    """A tiny view of a frame, for `change`."""
+    size = (_THUMBNAIL_PX, _THUMBNAIL_PX)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def change(before: Float[np.ndarray, "a a 3"] | None, now: Float[np.ndarray, "a a 3"]) -> float:
+    """The mean difference of two frames' thumbnails, of 255; 0 without a frame before."""
+    return 0.0 if before is None else round(float(np.abs(now - before).mean()), 3)
+
+
+def mark_cuts(frames: Iterable[tuple[float, _Item]]) -> Iterator[tuple[_Item, bool]]:
+    """Whether each frame, given with its `change`, begins a new shot; CUT_NEIGHBOURS frames late.
+
+    A cut stands out from the frames around it; movement, a pan or a fade does not.
+    Source: the idea of PySceneDetect's adaptive detector (content change over its running mean).
+    """
+    before: deque[float] = deque(maxlen=CUT_NEIGHBOURS)
+    ahead: deque[tuple[float, _Item]] = deque()
+    is_first = True
+
+    def judged() -> tuple[_Item, bool]:
+        nonlocal is_first
+        value, item = ahead.popleft()
+        cut = _stands_out(value, [*before, *(other for other, _ in ahead)])
+        # The first frame's change is none, or to a frame that is not asked about.
+        if not is_first:
+            before.append(value)
+        is_first = False
+        return item, cut
+
+    for frame in frames:
+        ahead.append(frame)
+        if len(ahead) > CUT_NEIGHBOURS:
+            yield judged()
+    while ahead:
+        yield judged()
+
+
+def _stands_out(value: float, around: list[float]) -> bool:
+    if value <= POSSIBLE_CUT:
+        return False
+    moving = [other for other in around if other > SHOWN_AGAIN]
+    usual = float(np.median(moving)) if moving else 0.0
+    return value > CERTAIN_CUT or value > CUT_STANDS_OUT * usual
+
+
+def find_cuts(changes: Sequence[float | int]) -> set[int]:
+    """Places of the frames that begin a new shot, see `mark_cuts`."""
+    marked = mark_cuts((float(value), place) for place, value in enumerate(changes))
+    return {place for place, cut in marked if cut}
 
 
 def is_sure(score: float, presence: float | None, sure_score: float) -> bool:
@@ -32,8 +108,8 @@ def is_sure(score: float, presence: float | None, sure_score: float) -> bool:
 
 
 @dataclass(eq=False)
-class Track:
-    """One face over time; sure as soon as one of its frames is."""
+class LiveTrack:
+    """Where a track has come to; sure as soon as one of its frames is."""
 
     number: int
     box_xyxy: Float[np.ndarray, " 4"]
@@ -46,7 +122,7 @@ class Tracker:
     """Joins the boxes of a clip's frames to tracks by overlap; a cut or a gap ends them all."""
 
     max_gap_frames: int = MAX_GAP_FRAMES
-    live: list[Track] = field(default_factory=list)
+    live: list[LiveTrack] = field(default_factory=list)
     count: int = 0
 
     def update(
@@ -55,17 +131,17 @@ class Tracker:
         boxes: Float[np.ndarray, "n 4"],
         sure: list[bool],
         cut: bool,
-    ) -> tuple[list[Track], list[Track]]:
+    ) -> tuple[list[LiveTrack], list[LiveTrack]]:
         """The track of each box, and the tracks that ended before this frame."""
         ended = [t for t in self.live if cut or frame - t.last_frame > self.max_gap_frames]
         self.live = [track for track in self.live if track not in ended]
-        tracks: list[Track | None] = [None] * len(boxes)
+        tracks: list[LiveTrack | None] = [None] * len(boxes)
         for box, old in _best_pairs(boxes, self.live):
             tracks[box] = self.live[old]
         joined = []
         for box, track, box_sure in zip(boxes, tracks, sure, strict=True):
             if track is None:
-                track = Track(self.count, box, frame)
+                track = LiveTrack(self.count, box, frame)
                 self.live.append(track)
                 self.count += 1
             track.box_xyxy, track.last_frame = box, frame
@@ -73,13 +149,8 @@ class Tracker:
             joined.append(track)
         return joined, ended
 
-    def finish(self) -> list[Track]:
-        """The tracks that the end of the clip ends."""
-        ended, self.live = self.live, []
-        return ended
 
-
-def _best_pairs(boxes: Float[np.ndarray, "n 4"], tracks: list[Track]) -> list[tuple[int, int]]:
+def _best_pairs(boxes: Float[np.ndarray, "n 4"], tracks: list[LiveTrack]) -> list[tuple[int, int]]:
     """(box, track) pairs, the largest overlap first, each used once."""
     overlaps = [
         (overlap(box, track.box_xyxy), i, j)
@@ -103,12 +174,85 @@ def overlap(a: Float[np.ndarray, " 4"], b: Float[np.ndarray, " 4"]) -> float:
     return common / union if union > 0 else 0.0
 
 
-def thumbnail(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "a a 3"]:
-    """A tiny view of a frame, for `is_cut`."""
-    size = (_THUMBNAIL_PX, _THUMBNAIL_PX)
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+@dataclass(eq=False)
+class Track:
+    """One face over time."""
+
+    frames: list[int] = field(default_factory=list)
+    faces: list[FoundFace] = field(default_factory=list)
+
+    @cached_property
+    def vectors(self) -> Float[np.ndarray, "n d"] | None:
+        """Its faces' vectors; None when none has one."""
+        vectors = [face.embedding for face in self.faces if face.embedding is not None]
+        return np.stack(vectors) if vectors else None
+
+    @cached_property
+    def boxes(self) -> dict[int, Float[np.ndarray, " 4"]]:
+        """Its boxes by frame."""
+        faces = zip(self.frames, self.faces, strict=True)
+        return {frame: face.detection.box_xyxy for frame, face in faces}
+
+    def distance(self, wanted: Person) -> float:
+        """The median of its faces' distances to the person; infinite when none has a vector."""
+        vectors = self.vectors
+        return float("inf") if vectors is None else float(np.median(wanted.distances(vectors)))
+
+    def is_sure(self, sure_score: float) -> bool:
+        """Whether one of its faces stands by itself."""
+        return any(is_sure(f.detection.score, f.presence, sure_score) for f in self.faces)
+
+    def meets(self, other: "Track") -> float | None:
+        """The usual overlap of the two in frames that have both; None when there are none."""
+        if self.frames[-1] < other.frames[0] or other.frames[-1] < self.frames[0]:
+            return None
+        shared = self.boxes.keys() & other.boxes.keys()
+        overlaps = [overlap(self.boxes[frame], other.boxes[frame]) for frame in shared]
+        return float(np.median(overlaps)) if overlaps else None
+
+    def is_beside(self, other: "Track") -> bool:
+        """Whether both are in one frame, in different places."""
+        overlapping = self.meets(other)
+        return overlapping is not None and overlapping < SAME_FACE
+
+    def only(self, frames: set[int]) -> "Track":
+        """Its part in these frames."""
+        kept = [i for i, frame in enumerate(self.frames) if frame in frames]
+        return Track([self.frames[i] for i in kept], [self.faces[i] for i in kept])
 
 
-def is_cut(before: Float[np.ndarray, "a a 3"], after: Float[np.ndarray, "a a 3"]) -> bool:
-    """Whether the picture changes as a whole between two frames' thumbnails."""
-    return float(np.abs(after - before).mean()) > _CUT_DIFFERENCE
+def join_tracks(
+    sightings: Sequence[Sighting], cuts: set[int], bridge: int, wanted: Person | None
+) -> list[Track]:
+    """Faces joined over time: neighbours overlap, no cut between them, one person's throughout.
+
+    `cuts` are places in `sightings`; gaps are at most `bridge` frames long.
+    """
+    # A gap of `bridge` frames lies between frames that are one more apart.
+    tracker = Tracker(max_gap_frames=bridge + 1)
+    by_number: dict[int, Track] = {}
+    for place, sighting in enumerate(sightings):
+        faces = sighting.faces
+        boxes = np.array([face.detection.box_xyxy for face in faces], np.float64).reshape(-1, 4)
+        joined, _ = tracker.update(sighting.frame, boxes, [True] * len(faces), place in cuts)
+        for track, face in zip(joined, faces, strict=True):
+            mine = by_number.setdefault(track.number, Track())
+            mine.frames.append(sighting.frame)
+            mine.faces.append(face)
+    tracks = list(by_number.values())
+    return tracks if wanted is None else [one for t in tracks for one in _one_person(t, wanted)]
+
+
+def _one_person(track: Track, wanted: Person) -> list[Track]:
+    """The track, parted where its face becomes somebody else's (two people pass each other)."""
+    parts, last = [Track()], None
+    for frame, face in zip(track.frames, track.faces, strict=True):
+        vector = face.embedding
+        if vector is not None:
+            before = last
+            last = wanted._replace(center=vector)
+            if before is not None and before.distances(vector[None])[0] > STRANGER:
+                parts.append(Track())
+        parts[-1].frames.append(frame)
+        parts[-1].faces.append(face)
+    return parts

@@ -50,13 +50,13 @@ def weights_cache() -> Path:
     return Path(platformdirs.user_cache_dir("faceswap_lite")) / "weights"
 
 
-def find_weights(name: str) -> Path:
-    """The checked file of the weights `name`, fetched into the cache when it is nowhere.
+def find_weights(wanted: str | Weights) -> Path:
+    """The checked file of weights, by their name in `WEIGHTS` or as described; fetched if need be.
 
     Raises: FaceswapError, one line, when it can neither be found nor fetched, naming the file, the
     folder to put it in and the choice that needs none.
     """
-    entry = WEIGHTS[name]
+    entry = WEIGHTS[wanted] if isinstance(wanted, str) else wanted
     with _lock:
         wrong = []
         for folder in weights_folders():
@@ -78,7 +78,7 @@ def find_weights(name: str) -> Path:
     reason = _failures.get(entry.address) or _failures[None]
     found = f"{wrong[0]} is not the right file (sha256); " if wrong else ""
     raise FaceswapError(
-        f"weights of {name}: {found}{entry.file} could not be fetched from {entry.address} "
+        f"weights of {entry.name}: {found}{entry.file} could not be fetched from {entry.address} "
         f"({reason}); put it into {weights_folders()[0]} by hand, or choose "
         f"{entry.without}, which needs none"
     )

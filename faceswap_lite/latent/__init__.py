@@ -1,1 +1,1 @@
-"""The codes of faces: what a run knows, what pictures show, and what moves with a code."""
+"""The codes of faces: what moves with a code, and what a change of it does to the picture."""

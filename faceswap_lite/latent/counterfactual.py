@@ -11,20 +11,6 @@ SHRINKAGE = 0.01
 """Share of the mean variance in the classifier's covariance (after Ledoit and Wolf 2004)."""
 
 
-def principal_axes(
-    codes: Float[np.ndarray, "n d"],
-) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, " k"]]:
-    """Columns of unit length in which codes vary most, and the standard deviations along them.
-
-    In falling order; each column's largest number is positive, so that signs do not depend on the
-    machine. k is the lesser of n and d.
-    """
-    centered = codes - codes.mean(0, dtype=np.float64)
-    _, lengths, rows = np.linalg.svd(centered, full_matrices=False)
-    largest = rows[np.arange(len(rows)), np.abs(rows).argmax(1)]
-    return (rows * np.where(largest < 0, -1.0, 1.0)[:, None]).T, lengths / np.sqrt(len(codes))
-
-
 def one_deviation(
     direction: Float[np.ndarray, " d"], codes: Float[np.ndarray, "n d"]
 ) -> Float[np.ndarray, " d"]:

@@ -8,35 +8,19 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import FaceswapError, UsageError
-from ..faces.align import five_points
 from ..faces.embed import build_embedder, embedding_distance, likeness
+from ..faces.reading import ATTRIBUTES, Reader
+from ..metrics.distributions import principal_axes
+from ..metrics.landmarks import five_points
 from ..metrics.pictures import as_bytes
-from ..models.autoencoder import SIDES, Side
+from ..models.autoencoder import Side
 from ..models.crops import decode
-from ..outputs import found_job, job_id, refuse_inputs, write_json
+from ..outputs import refuse_inputs
 from ..runs.known import KnownFaces, known_faces, spread_evenly
 from ..runs.trained import TrainedRun
-from .counterfactual import (
-    explained_shares,
-    identity_accuracy,
-    identity_logit,
-    one_deviation,
-    principal_axes,
-)
+from .counterfactual import explained_shares, identity_accuracy, identity_logit, one_deviation
 from .directions import chosen_penalty, ridge
-from .job import (
-    GivenFace,
-    Say,
-    file_hash,
-    is_done,
-    json_number,
-    read_face,
-    sheet_files,
-    shown_value,
-    write_sheet,
-)
-from .readings import ATTRIBUTES, Reader
-from .sheets import Row
+from .job import GivenFace, Row, Say, file_hash, json_number, read_face, sheet_job, shown_value
 from .study import MOST_READ, SWEEP_STEPS, SWEPT_FACES, Studied, straight_direction, study
 
 IDENTITY = "identity"
@@ -44,6 +28,17 @@ QUESTIONS = (*ATTRIBUTES, IDENTITY)
 RANKED = 5
 AXES = 10
 """Principal axes that are tried beside the attributes' directions."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What answers a question: a linear reading of codes, and the move that changes it."""
+
+    codes: Float[np.ndarray, "n d"]
+    """Of seen faces; axes and deviations are theirs."""
+    weights: Float[np.ndarray, " d"]
+    change: Float[np.ndarray, " d"]
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -78,75 +73,56 @@ def counterfactual(
     if question not in QUESTIONS:
         raise UsageError(f"question {question}: unknown; choose one of {', '.join(QUESTIONS)}")
     refuse_inputs(out, face)
-    job = job_id(
-        what="counterfactual",
-        run=run.fingerprint,
-        face=file_hash(face),
-        question=question,
-        side=side,
-    )
-    files = sheet_files(out, ".json")
-    if is_done(files, job, overwrite):
-        say(f"{out}: already done")
-        return found_job(files[1])
+    facts = {"face": file_hash(face), "question": question, "side": side}
+    job = sheet_job(run, out, say, what="counterfactual", **facts)
+    if done := job.found(overwrite):
+        return done
     given = read_face(run, face)
     reader = Reader(run.manifest.coverage)
     known = known_faces(run, side, MOST_READ)
     studies = _studies(run, known, reader, say)
-    if question != IDENTITY and (question not in studies or not studies[question].readable):
-        raise FaceswapError(f"{run.path}: {question} cannot be read of decoded {side} faces")
-    others = [known_faces(run, s, MOST_READ) for s in SIDES if s != side and question == IDENTITY]
-    seen = {faces.side: faces.only(faces.seen) for faces in (known, *others)}
-    codes = np.concatenate([faces.codes for faces in seen.values()]).astype(np.float64)
-    axes, _ = principal_axes(codes)
-    moves = {name: one_deviation(straight_direction(s).line, codes) for name, s in studies.items()}
-    moves |= {
-        f"axis {place + 1}": one_deviation(axes[:, place], codes)
-        for place in range(min(AXES, axes.shape[1]))
-    }
-    more: dict[str, Any]
+    unreadable = FaceswapError(f"{run.path}: {question} cannot be read of decoded {side} faces")
     if question == IDENTITY:
-        weights, change, more = _identity(seen, side)
-        effects = {name: float(weights @ move) for name, move in moves.items()}
+        asked = _ask_identity(run, known)
+    elif question in studies and studies[question].readable:
+        asked = _ask_attribute(known, studies[question])
     else:
-        studied = studies[question]
-        penalty = chosen_penalty(studied.codes, studied.values, studied.clips)
-        weights = ridge(studied.codes, studied.values, penalty)[0]
-        change, more = straight_direction(studied).line, {}
+        raise unreadable
+    axes, _ = principal_axes(asked.codes)
+    lines = {name: straight_direction(studied).line for name, studied in studies.items()}
+    lines |= {f"axis {i + 1}": axes[:, i] for i in range(min(AXES, axes.shape[1]))}
+    moves = {name: one_deviation(line, asked.codes) for name, line in lines.items()}
+    if question == IDENTITY:
+        effects = {name: float(asked.weights @ move) for name, move in moves.items()}
+    else:
         effects = _effects(run, known, moves, question, reader)
     tried = [_Tried(name, move, effects[name]) for name, move in moves.items()]
     # What cannot be read (NaN) comes last, and is not shown.
     ranked = sorted(tried, key=lambda t: -abs(t.effect) if np.isfinite(t.effect) else 0.0)
-    shares = np.sort(explained_shares(weights, change, axes))[::-1]
     best = [t for t in ranked if np.isfinite(t.effect)][:RANKED]
     if not best:
-        raise FaceswapError(f"{run.path}: {question} cannot be read of decoded {side} faces")
-    shown = {t.name: _before_after(run, given, t, side) for t in best}
+        raise unreadable
+    shares = np.sort(explained_shares(asked.weights, asked.change, axes))[::-1]
+    unit = "logit" if question == IDENTITY else question
+    kept, rows = {}, []
+    for t in best:
+        codes = _walk(given, t)
+        pictures = decode(run.model, codes, side)
+        kept[t.name] = _kept(run, given, pictures, reader)
+        answers = _answers(asked, question, codes, pictures, given, reader)
+        name = f"{t.name}: {unit} {shown_value(t.effect, question, sign=True)} a deviation"
+        told = zip(SWEEP_STEPS.tolist(), answers, strict=True)
+        rows.append(Row(name, pictures, [f"{step:+g}: {answer}" for step, answer in told]))
     report = {
-        "job": job,
-        "run": run.fingerprint,
         "side": side,
         "face": face.name,
         "question": question,
-        **more,
+        **asked.figures,
         "top5_axes_share": float(shares[:RANKED].sum()),
         "ranked": [{"direction": t.name, "effect": json_number(t.effect)} for t in ranked],
-        "kept": {t.name: _kept(run, given, shown[t.name], reader) for t in best},
+        "kept": kept,
     }
-    unit = "logit" if question == IDENTITY else question
-    rows = [
-        Row(
-            f"{t.name}: {unit} {shown_value(t.effect, question, sign=True)} a deviation",
-            shown[t.name],
-            [_answer(run, given, t, step, picture, question, weights, reader, more)
-             for step, picture in zip(SWEEP_STEPS.tolist(), shown[t.name], strict=True)],
-        )
-        for t in best
-    ]  # fmt: skip
-    write_json(files[1], report)
-    write_sheet(out, f"What would change {question}: {face.name}", rows, run, job)
-    say(f"written to {out} and {files[1]}")
-    return report
+    return job.write(report, f"What would change {question}: {face.name}", rows)
 
 
 def _studies(run: TrainedRun, known: KnownFaces, reader: Reader, say: Say) -> dict[str, Studied]:
@@ -160,20 +136,26 @@ def _studies(run: TrainedRun, known: KnownFaces, reader: Reader, say: Say) -> di
     return studies
 
 
-def _identity(
-    seen: dict[Side, KnownFaces], side: Side
-) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"], dict[str, Any]]:
-    """Weights of the logit of the other identity, the move to it, and figures."""
-    own, other = (seen[name].codes.astype(np.float64) for name in _own_first(side))
-    weights, offset = identity_logit(other, own)
-    clips = [f.record.clip_fingerprint for name in _own_first(side) for f in seen[name].faces]
-    is_other = np.arange(len(own) + len(other)) >= len(own)
-    accuracy = identity_accuracy(np.concatenate([own, other]), is_other, clips)
-    return weights, other.mean(0) - own.mean(0), {"blocked_accuracy": accuracy, "offset": offset}
+def _ask_identity(run: TrainedRun, known: KnownFaces) -> _Asked:
+    """The logit of the other identity, and the move from mean to mean."""
+    there: Side = "target" if known.side == "source" else "source"
+    other = known_faces(run, there, MOST_READ)
+    both = [faces.only(faces.seen) for faces in (known, other)]
+    codes = [faces.codes.astype(np.float64) for faces in both]
+    weights, offset = identity_logit(codes[1], codes[0])
+    clips = [face.record.clip_fingerprint for faces in both for face in faces.faces]
+    together = np.concatenate(codes)
+    is_other = np.arange(len(together)) >= len(codes[0])
+    accuracy = identity_accuracy(together, is_other, clips)
+    figures = {"blocked_accuracy": accuracy, "offset": offset}
+    return _Asked(together, weights, codes[1].mean(0) - codes[0].mean(0), figures)
 
 
-def _own_first(side: Side) -> tuple[Side, Side]:
-    return ("source", "target") if side == "source" else ("target", "source")
+def _ask_attribute(known: KnownFaces, studied: Studied) -> _Asked:
+    penalty = chosen_penalty(studied.codes, studied.values, studied.clips)
+    weights = ridge(studied.codes, studied.values, penalty)[0]
+    codes = known.codes[known.seen].astype(np.float64)
+    return _Asked(codes, weights, straight_direction(studied).line, {})
 
 
 def _effects(
@@ -197,13 +179,10 @@ def _effects(
     return effects
 
 
-def _before_after(
-    run: TrainedRun, given: GivenFace, tried: _Tried, side: Side
-) -> Float[np.ndarray, "k s s 3"]:
-    """The face at each of `SWEEP_STEPS` towards a higher answer; the middle one is unchanged."""
+def _walk(given: GivenFace, tried: _Tried) -> Float[np.ndarray, "k d"]:
+    """Codes at each of `SWEEP_STEPS` towards a higher answer; the middle one is the face's own."""
     towards = np.sign(tried.effect) if tried.effect else 1.0
-    codes = given.code + SWEEP_STEPS[:, None] * towards * tried.move
-    return decode(run.model, codes, side)
+    return given.code + SWEEP_STEPS[:, None] * towards * tried.move
 
 
 def _kept(
@@ -235,23 +214,18 @@ def _identity_distance(
         return None
     metric, same_person = likeness(name)
     vectors = [
-        embed(as_bytes(picture), five)
-        for picture, five in (
-            (picture, five_points(point, reader.pack) * len(picture) - 0.5)
-            for picture, point in zip((a, b), points, strict=True)
-            if point is not None
-        )
+        embed(as_bytes(picture), five_points(found, reader.pack) * len(picture) - 0.5)
+        for picture, found in ((a, points[0]), (b, points[1]))
     ]
     return embedding_distance(vectors[0], vectors[1], metric) / same_person
 
 
-def _answer(
-    run: TrainedRun, given: GivenFace, tried: _Tried, step: float, picture: np.ndarray,
-    question: str, weights: np.ndarray, reader: Reader, more: dict[str, Any],
-) -> str:  # fmt: skip
+def _answers(
+    asked: _Asked, question: str, codes: Float[np.ndarray, "k d"],
+    pictures: Float[np.ndarray, "k s s 3"], given: GivenFace, reader: Reader,
+) -> list[str]:  # fmt: skip
+    """The answer at each step, in words."""
     if question == IDENTITY:
-        towards = np.sign(tried.effect) if tried.effect else 1.0
-        code = given.code + step * towards * tried.move
-        return f"{step:+g}: {float(weights @ code) + more['offset']:+.1f}"
-    read = getattr(reader(picture[None], given.mask[None]), question)[0]
-    return f"{step:+g}: {shown_value(float(read), question)}"
+        return [f"{float(asked.weights @ code) + asked.figures['offset']:+.1f}" for code in codes]
+    readings = reader(pictures, np.repeat(given.mask[None], len(pictures), 0))
+    return [shown_value(value, question) for value in getattr(readings, question).tolist()]

@@ -10,31 +10,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import FaceswapError, UsageError
+from ..faces.reading import ATTRIBUTES, Reader
 from ..models.autoencoder import SIDES, Side
-from ..outputs import file_sha256, found_job, job_id, refuse_inputs, whole_file, write_json
+from ..outputs import file_sha256, refuse_inputs, whole_file
 from ..runs.known import known_faces
 from ..runs.trained import TrainedRun
 from .directions import Direction, cross_validated_r2, pattern, sweep_codes
-from .job import (
-    Say,
-    file_hash,
-    is_done,
-    json_number,
-    read_face,
-    sheet_files,
-    shown_value,
-    write_sheet,
-)
-from .readings import ATTRIBUTES, Reader
-from .sheets import Row
+from .job import Row, Say, SheetJob, file_hash, json_number, read_face, sheet_job, shown_value
 from .study import (
     MOST_READ,
     SWEEP_STEPS,
     Studied,
     Sweep,
-    _moves,
-    _sweep,
     bent_direction,
+    read_sweep,
     straight_direction,
     study,
     sweep,
@@ -60,31 +49,27 @@ def find_direction(
     """
     if attribute not in ATTRIBUTES:
         raise UsageError(f"attribute {attribute}: unknown; choose one of {', '.join(ATTRIBUTES)}")
-    job = job_id(what="direction", run=run.fingerprint, attribute=attribute, side=side)
-    files = sheet_files(out, ".json", ".safetensors")
-    if is_done(files, job, overwrite):
-        say(f"{out}: already done")
-        return found_job(files[1])
+    job = sheet_job(run, out, say, ".safetensors", what="direction", attribute=attribute, side=side)
+    if done := job.found(overwrite):
+        return done
     reader = Reader(run.manifest.coverage)
     known = known_faces(run, side, MOST_READ)
     studied = study(run, known, reader(known.crops, known.masks), attribute, reader)
     say(f"{attribute} of {len(studied.known)} {side} faces read with {reader.pack}")
     shapes = {"straight": straight_direction(studied), "bent": bent_direction(studied)}
-    trials = {
-        name: sweep(run, studied, shape, swept_faces(studied, True), attribute, reader)
-        for name, shape in shapes.items()
-    }
+
+    def swept(places: np.ndarray) -> dict[str, Sweep]:
+        return {
+            name: sweep(run, studied, shape, places, attribute, reader)
+            for name, shape in shapes.items()
+        }
+
+    trials = swept(swept_faces(studied, True))
     chosen = max(shapes, key=lambda name: _merit(trials[name]))
     heldout = swept_faces(studied, False)
-    sweeps = {
-        name: sweep(run, studied, shape, heldout, attribute, reader)
-        for name, shape in shapes.items()
-    }
+    sweeps = swept(heldout)
     best = sweeps[chosen]
-    r2 = cross_validated_r2(studied.codes, studied.values, studied.clips)
     report = {
-        "job": job,
-        "run": run.fingerprint,
         "step": run.step,
         "side": side,
         "attribute": attribute,
@@ -92,7 +77,7 @@ def find_direction(
         "pack": reader.pack,
         "deviation": shapes[chosen].deviation,
         "known_change": studied.changed,
-        "r2_blocked": r2,
+        "r2_blocked": cross_validated_r2(studied.codes, studied.values, studied.clips),
         **(_of_changes(studied) if studied.changed else {}),
         "chosen": chosen,
         "seen": {name: trial.figures() for name, trial in trials.items()},
@@ -109,12 +94,9 @@ def find_direction(
         f"{attribute} of held-out {side} faces, {SWEEP_STEPS[0]:+.0f} to {SWEEP_STEPS[-1]:+.0f} "
         f"deviations of {shown_value(shapes[chosen].deviation, attribute)}"
     )
-    # The numbers first: they name the job, so that after a kill the same call goes on.
-    write_json(files[1], report)
-    _store(files[2], shapes[chosen], run, attribute, side, job, studied.changed)
-    write_sheet(out, title, rows, run, job)
-    say(f"written to {out} and {files[1]}")
-    return report
+    written = job.write(report, title, rows)
+    _store(job, shapes[chosen], attribute, side, studied.changed)
+    return written
 
 
 def _merit(trial: Sweep) -> float:
@@ -124,7 +106,7 @@ def _merit(trial: Sweep) -> float:
 
 def _of_changes(studied: Studied) -> dict[str, float]:
     """How well changes of codes tell the changes, and how alike the earlier and later half are."""
-    codes, values = _moves(studied)
+    codes, values = studied.moves()
     half = len(values) // 2
     one, other = pattern(codes[:half], values[:half]), pattern(codes[half:], values[half:])
     return {
@@ -133,24 +115,21 @@ def _of_changes(studied: Studied) -> dict[str, float]:
     }
 
 
-def _store(
-    path: Path, direction: Direction, run: TrainedRun, attribute: str, side: Side, job: str,
-    changed: bool,
-) -> None:  # fmt: skip
+def _store(job: SheetJob, direction: Direction, attribute: str, side: Side, changed: bool) -> None:
     """Write a direction. Its vectors are per unit of the attribute."""
     facts = {
         "version": 1,
-        "run": run.fingerprint,
+        "run": job.run.fingerprint,
         "attribute": attribute,
         "side": side,
-        "job": job,
+        "job": job.name,
         "middle": direction.middle,
         "deviation": direction.deviation,
         "known_change": changed,
     }
     # One entry: safetensors writes several in any order, and the same job makes the same bytes.
     text = {DIRECTION_KEY: json.dumps(facts)}
-    with whole_file(path) as partial:
+    with whole_file(job.files[2]) as partial:
         save_file({"line": direction.line, "bend": direction.bend}, partial, text)
 
 
@@ -213,18 +192,10 @@ def sweep_direction(
     found, facts = read_direction(direction, run)
     attribute = facts["attribute"]
     painter: Side = side or ("source" if facts["side"] == "source" else "target")
-    job = job_id(
-        what="sweep",
-        run=run.fingerprint,
-        direction=file_sha256(direction),
-        face=file_hash(face),
-        side=painter,
-        steps=moves.tolist(),
-    )
-    files = sheet_files(out, ".json")
-    if is_done(files, job, overwrite):
-        say(f"{out}: already done")
-        return found_job(files[1])
+    hashes = {"direction": file_sha256(direction), "face": file_hash(face)}
+    job = sheet_job(run, out, say, what="sweep", **hashes, side=painter, steps=moves.tolist())
+    if done := job.found(overwrite):
+        return done
     given = read_face(run, face)
     if found.line.shape != given.code.shape:
         raise FaceswapError(
@@ -236,11 +207,10 @@ def sweep_direction(
     # Of a face that cannot be read, the mean of the others is the best guess.
     value = 0.0 if facts["known_change"] else own if np.isfinite(own) else found.middle
     codes = sweep_codes(found, given.code[None], np.array([value]), moves)
-    made = _sweep(run, codes, given.mask[None], painter, found, attribute, reader, moves)
+    requested = moves * found.deviation
+    made = read_sweep(run, codes, given.mask[None], painter, requested, attribute, reader)
     read = made.read[0].tolist()
     report = {
-        "job": job,
-        "run": run.fingerprint,
         "attribute": attribute,
         "side": painter,
         "face": face.name,
@@ -253,8 +223,5 @@ def sweep_direction(
     lines = [
         f"{m:+g}: {shown_value(r, attribute)}" for m, r in zip(moves.tolist(), read, strict=True)
     ]
-    write_json(files[1], report)
     row = Row(f"{face.name} by the {painter}'s decoder", made.pictures[0], lines)
-    write_sheet(out, f"{attribute}, in deviations", [row], run, job)
-    say(f"written to {out} and {files[1]}")
-    return report
+    return job.write(report, f"{attribute}, in deviations", [row])

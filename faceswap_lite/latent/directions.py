@@ -88,14 +88,6 @@ def sweep_codes(
     )
 
 
-def weights_as_direction(weights: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
-    """The shortest change of a code that makes these weights read a rise by 1.
-
-    For comparison only: it looks like a direction, and hardly changes the face (see `pattern`).
-    """
-    return weights / float(weights @ weights)
-
-
 def blocked_folds(clips: Sequence[str], count: int = FOLDS, gap: int = GAP) -> list[Fold]:
     """Folds of faces in order of clip and time, each judged by one unbroken stretch.
 

@@ -9,15 +9,14 @@ from jaxtyping import Float
 from ..config import SpaceName
 from ..errors import UsageError
 from ..faces.align import COVERAGES
+from ..faces.reading import ATTRIBUTES, Reader
 from ..metrics.pictures import sharpness_ratio
 from ..models.autoencoder import Side
 from ..models.crops import decode
-from ..outputs import found_job, job_id, refuse_inputs, write_json
+from ..outputs import refuse_inputs
 from ..runs.trained import TrainedRun
 from .interpolate import lerp, path_errors, slerp
-from .job import Say, file_hash, is_done, json_number, read_face, sheet_files, write_sheet
-from .readings import ATTRIBUTES, Reader
-from .sheets import Row
+from .job import Row, Say, file_hash, json_number, read_face, sheet_job
 
 
 def interpolate_faces(
@@ -42,18 +41,10 @@ def interpolate_faces(
     if steps < 3:
         raise UsageError(f"steps {steps}: at least 3, the ends and one between")
     refuse_inputs(out, a, b)
-    given = {
-        "run": run.fingerprint,
-        "a": file_hash(a),
-        "b": file_hash(b),
-        "side": side,
-        "steps": steps,
-    }
-    job = job_id(what="interpolate", space=space, arc=arc, **given)
-    files = sheet_files(out, ".json")
-    if is_done(files, job, overwrite):
-        say(f"{out}: already done")
-        return found_job(files[1])
+    facts = {"a": file_hash(a), "b": file_hash(b), "side": side, "steps": steps}
+    job = sheet_job(run, out, say, what="interpolate", space=space, arc=arc, **facts)
+    if done := job.found(overwrite):
+        return done
     ends = [read_face(run, path) for path in (a, b)]
     codes = [end.code for end in ends]
     walks: dict[str, np.ndarray] = {}
@@ -69,8 +60,6 @@ def interpolate_faces(
     rows = {name: _walk(reader, walk, masks, run.manifest.coverage) for name, walk in walks.items()}
     middle = steps // 2
     report = {
-        "job": job,
-        "run": run.fingerprint,
         "side": side,
         "a": a.name,
         "b": b.name,
@@ -87,11 +76,7 @@ def interpolate_faces(
         Row(names[name], walk, [_walk_line(rows[name], step) for step in range(steps)])
         for name, walk in walks.items()
     ]
-    write_json(files[1], report)
-    title = f"{a.name} to {b.name} by the {side}'s decoder"
-    write_sheet(out, title, sheet, run, job)
-    say(f"written to {out} and {files[1]}")
-    return report
+    return job.write(report, f"{a.name} to {b.name} by the {side}'s decoder", sheet)
 
 
 def _walk(

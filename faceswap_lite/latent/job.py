@@ -1,8 +1,12 @@
-"""What all latent tools share: the given face, the sheet and its files, numbers in words."""
+"""What all latent tools share: the given face, the job with its sheet and files, numbers in words.
+
+A job leaves a sheet (.png), its numbers (.json) and perhaps more under the same name.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -13,13 +17,16 @@ from ..faces.face_set import FaceSet, StoredFace
 from ..faces.records import read_record
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
+from ..media.sheets import CELL_PX, QUIET, Sheet, font_of_px
+from ..metrics.pictures import as_bytes
 from ..models.crops import encode
-from ..outputs import claim, file_sha256, found_job
+from ..outputs import claim, file_sha256, found_job, job_id, write_json
 from ..runs.trained import TrainedRun
-from .sheets import Row, face_sheet
 
 Say = Callable[[str], None]
 
+GAP_PX, TITLE_PX, NAME_PX, LINE_PX = 8, 44, 26, 22
+"""Of a sheet: between cells; heights of its title, of a row's name, of the line below a cell."""
 
 _UNITS = {"yaw_deg": ("°", 1), "pitch_deg": ("°", 1), "hue_deg": ("°", 1)}
 
@@ -55,24 +62,73 @@ def read_face(run: TrainedRun, path: Path) -> GivenFace:
     return GivenFace(crops[0], masks[0], encode(run.model, crops)[0].astype(np.float64))
 
 
-def sheet_files(out: Path, *others: str) -> list[Path]:
-    """The sheet and what lies beside it under other suffixes. Raises: UsageError unless a .png."""
+@dataclass(frozen=True)
+class Row:
+    """Faces side by side: floats in [0, 1] or bytes. `lines`: a few words below each."""
+
+    name: str
+    faces: Float[np.ndarray, "n s s 3"] | UInt8[np.ndarray, "n s s 3"]
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class SheetJob:
+    """A job of a run: its name, the files that it leaves (sheet, numbers, more), who is told."""
+
+    run: TrainedRun
+    name: str
+    files: Sequence[Path]
+    say: Say
+
+    def found(self, overwrite: bool) -> dict[str, Any] | None:
+        """Its numbers, when all is there already; refuses files of others."""
+        numbers = found_job(self.files[1])
+        by = numbers.get("job")
+        acts = [claim(f, self.name, by, finished=True, overwrite=overwrite) for f in self.files]
+        if any(act != "done" for act in acts):
+            return None
+        self.say(f"{self.files[0]}: already done")
+        return numbers
+
+    def write(self, numbers: dict[str, Any], title: str, rows: Sequence[Row]) -> dict[str, Any]:
+        """Write numbers and sheet, which say by which job and that it is synthetic; the numbers."""
+        numbers = {"job": self.name, "run": self.run.fingerprint, **numbers}
+        mark = SyntheticMark(version=__version__, run=self.run.fingerprint, job=self.name)
+        # The numbers first: they name the job, so that after a kill the same call goes on.
+        write_json(self.files[1], numbers)
+        write_image(self.files[0], face_sheet(title, rows), mark=mark)
+        self.say(f"written to {self.files[0]} and {self.files[1]}")
+        return numbers
+
+
+def sheet_job(run: TrainedRun, out: Path, say: Say, *others: str, **facts: Any) -> SheetJob:
+    """The job of these facts, with its sheet at `out`; `others`: suffixes beside .png and .json.
+
+    Raises: UsageError unless `out` is a .png.
+    """
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out}: the sheet is a .png")
-    return [out, *(out.with_suffix(suffix) for suffix in others)]
+    files = [out, *(out.with_suffix(suffix) for suffix in (".json", *others))]
+    return SheetJob(run, job_id(run=run.fingerprint, **facts), files, say)
 
 
-def is_done(files: Sequence[Path], job: str, overwrite: bool) -> bool:
-    """Whether all is there already; refuses files of others."""
-    found = found_job(files[1]).get("job")
-    acts = [claim(file, job, found, finished=True, overwrite=overwrite) for file in files]
-    return all(act == "done" for act in acts)
-
-
-def write_sheet(out: Path, title: str, rows: Sequence[Row], run: TrainedRun, job: str) -> None:
-    """Write a sheet that says it is synthetic, and by which job."""
-    mark = SyntheticMark(version=__version__, run=run.fingerprint, job=job)
-    write_image(out, face_sheet(title, rows), mark=mark)
+def face_sheet(title: str, rows: Sequence[Row]) -> UInt8[np.ndarray, "h w 3"]:
+    """The rows below each other, as wide as the longest of them."""
+    texts = [(title, 20), *((row.name, 15) for row in rows)]
+    wide = max(len(row.faces) for row in rows) * (CELL_PX + GAP_PX)
+    # No words are cut: a sheet of few faces grows with them.
+    width = max(wide, *(int(font_of_px(size=px).getlength(text)) + GAP_PX for text, px in texts))
+    step = NAME_PX + CELL_PX + LINE_PX + GAP_PX
+    sheet = Sheet(GAP_PX + width, TITLE_PX + len(rows) * step)
+    sheet.write(title, GAP_PX, TITLE_PX / 2, 20)
+    for place, row in enumerate(rows):
+        top = TITLE_PX + place * step
+        sheet.write(row.name, GAP_PX, top + NAME_PX / 2, 15)
+        for column, (face, line) in enumerate(zip(row.faces, row.lines, strict=True)):
+            left = GAP_PX + column * (CELL_PX + GAP_PX)
+            sheet.put(as_bytes(face), left, top + NAME_PX)
+            sheet.write(line, left, top + NAME_PX + CELL_PX + LINE_PX / 2, 13, QUIET)
+    return sheet.pixels
 
 
 def file_hash(path: Path) -> str:

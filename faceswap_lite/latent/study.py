@@ -8,13 +8,14 @@ from jaxtyping import Float, UInt8
 from skimage.color import lab2rgb, rgb2lab
 
 from ..errors import FaceswapError
+from ..faces.reading import Reader, Readings
+from ..faces.records import recorded
 from ..models.autoencoder import Side
 from ..models.crops import decode, encode
 from ..runs.known import KnownFaces, spread_evenly
 from ..runs.trained import TrainedRun
 from .directions import Direction, bent_pattern, pattern, sweep_codes, sweep_figures
 from .job import json_number
-from .readings import Reader, Readings
 
 SWEEP_STEPS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 """In standard deviations of the attribute."""
@@ -46,6 +47,13 @@ class Studied:
         """Each face's clip."""
         return [face.record.clip_fingerprint for face in self.known.faces]
 
+    def moves(self) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
+        """Codes and values, or what the known changes made of both."""
+        codes = self.codes.astype(np.float64)
+        if not self.changed:
+            return codes, self.values
+        return codes - self.known.codes, self.values - self.plain
+
 
 def study(
     run: TrainedRun, known: KnownFaces, readings: Readings, attribute: str, reader: Reader
@@ -62,11 +70,9 @@ def study(
         faces = change_color(known.crops, attribute, _spread_changes(len(known), attribute))
         codes = encode(run.model, faces)
         values = getattr(reader(faces, known.masks), attribute)
-    elif np.isnan(plain).all():
-        of_record = {"mouth": "mouth_opening", "eyes": "eye_opening"}.get(attribute)
-        told = [getattr(f.record, of_record) if of_record else None for f in known.faces]
-        plain = np.array([np.nan if value is None else value for value in told], np.float64)
-        values, readable = plain, False
+    elif np.isnan(plain).all() and attribute in ("mouth", "eyes"):
+        values = plain = recorded([face.record for face in known.faces], attribute)
+        readable = False
     there = ~np.isnan(values) & ~np.isnan(plain)
     if there.sum() < FEWEST_FACES:
         raise FaceswapError(
@@ -103,29 +109,20 @@ def _spread_changes(count: int, attribute: str) -> Float[np.ndarray, " n"]:
 
 def straight_direction(studied: Studied) -> Direction:
     """The activation pattern; under known changes, of the differences that they make."""
-    line = pattern(*_moves(studied))
+    line = pattern(*studied.moves())
     return _direction(studied, line, np.zeros_like(line))
 
 
 def bent_direction(studied: Studied) -> Direction:
     """The pattern with its bend."""
-    return _direction(studied, *bent_pattern(*_moves(studied)))
+    return _direction(studied, *bent_pattern(*studied.moves()))
 
 
 def _direction(studied: Studied, line: np.ndarray, bend: np.ndarray) -> Direction:
-    offsets = _moves(studied)[1]
+    offsets = studied.moves()[1]
     # Changes are counted from the face as it is.
     middle = 0.0 if studied.changed else float(studied.values.mean())
     return Direction(line, bend, middle, float(offsets.std()))
-
-
-def _moves(studied: Studied) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
-    if not studied.changed:
-        return studied.codes.astype(np.float64), studied.values
-    return (
-        studied.codes.astype(np.float64) - studied.known.codes,
-        studied.values - studied.plain,
-    )
 
 
 def swept_faces(studied: Studied, seen: bool) -> np.ndarray:
@@ -159,17 +156,17 @@ def sweep(
     known = studied.known
     values = np.zeros(len(places)) if studied.changed else studied.plain[places]
     codes = sweep_codes(direction, known.codes[places].astype(np.float64), values, steps)
-    return _sweep(run, codes, known.masks[places], known.side, direction, attribute, reader, steps)
+    requested = steps * direction.deviation
+    return read_sweep(run, codes, known.masks[places], known.side, requested, attribute, reader)
 
 
-def _sweep(
+def read_sweep(
     run: TrainedRun, codes: Float[np.ndarray, "n k d"], masks: UInt8[np.ndarray, "n s s"],
-    side: Side, direction: Direction, attribute: str, reader: Reader,
-    steps: Float[np.ndarray, " k"],
+    side: Side, requested: Float[np.ndarray, " k"], attribute: str, reader: Reader,
 ) -> Sweep:  # fmt: skip
+    """Moved codes as the side's decoder paints them, and what is read of the pictures."""
     count, wide = codes.shape[:2]
     flat = decode(run.model, codes.reshape(count * wide, -1), side)
     read = getattr(reader(flat, np.repeat(masks, wide, 0)), attribute).reshape(count, wide)
-    requested = steps * direction.deviation
     pictures = flat.reshape(count, wide, *flat.shape[1:])
     return Sweep(pictures, read, requested, *sweep_figures(requested, read))

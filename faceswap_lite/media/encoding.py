@@ -1,11 +1,13 @@
 """Frames to packets: the codecs, and one piece of a video at a time."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from av.video.format import VideoFormat
 from av.video.reformatter import VideoReformatter
@@ -28,31 +30,37 @@ CV_CPU_AVX_512F = 13
 Picture = UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]
 """RGB or, with straight alpha, RGBA."""
 
+Pixels = tuple[str, str]
+"""FFmpeg's names of two pixel formats: for clips of 8 bits, and of more."""
+
 
 @dataclass(frozen=True)
 class VideoCodec:
-    """An encoder, its options, and the pixel formats that it is given."""
+    """An encoder, what it is given and told, and where its packets may lie."""
 
     encoder: str
     options: dict[str, str]
-    pixels: str
-    deep_pixels: str
-    """For clips of more than 8 bits."""
-    odd_pixels: str
+    containers: tuple[str, ...]
+    """Suffixes of files that hold it; the first is named where another cannot."""
+    pixels: Pixels
+    odd_pixels: Pixels
     """For odd widths or heights, which 4:2:0 cannot hold."""
-    alpha_pixels: str | None = None
-    """With alpha, 8 bit; None: it holds none."""
-    deep_alpha_pixels: str | None = None
+    alpha_pixels: Pixels | None = None
+    """With straight alpha; None: it holds none."""
     alpha_options: dict[str, str] = field(default_factory=dict)
-    has_crf: bool = False
+    by_quality: Callable[[int], dict[str, str]] = lambda quality: {}
+    """Options for `convert.quality`, 0 best to 51 worst, where there is a choice."""
     mp4_tag: str | None = None
+    """What an mp4 or mov calls it, where FFmpeg's own choice does not play everywhere."""
+    keeps_tag: bool = False
+    """The encoder's tag names its profile, and is to be copied with the packets."""
     limited_only: bool = False
 
-    def pixel_format(self, width: int, height: int, bit_depth: int) -> str:
-        """The format for frames of this size and depth, without alpha."""
-        if bit_depth > 8 and self.deep_pixels != self.pixels:
-            return self.deep_pixels if not (width | height) & 1 else self.odd_pixels + "10le"
-        return self.odd_pixels if (width | height) & 1 else self.pixels
+    def pixel_format(self, width: int, height: int, bit_depth: int, alpha: bool) -> str | None:
+        """The format for frames of this size and depth; None: it holds no alpha, and should."""
+        pixels = self.odd_pixels if (width | height) & 1 else self.pixels
+        chosen = self.alpha_pixels if alpha else pixels
+        return None if chosen is None else chosen[bit_depth > 8]
 
 
 @dataclass(frozen=True)
@@ -72,15 +80,21 @@ class Encoding:
     @property
     def bits(self) -> int:
         """Bits a colour that are kept."""
-        return max(component.bits for component in VideoFormat(self.pixels).components)
+        return _bits(self.pixels)
 
     def options(self) -> dict[str, str]:
         """The encoder's options."""
         codec = CODECS[self.codec]
-        crf = {"crf": str(self.quality)} if codec.has_crf else {}
         alpha = codec.alpha_options if self.alpha else {}
-        asm = {"x264-params": "asm=avx2"} if self.codec == "h264" and _has_avx512() else {}
-        return {**codec.options, **alpha, **crf, **asm}
+        return {**codec.options, **alpha, **codec.by_quality(self.quality)}
+
+    def lost_depth(self, bit_depth: int) -> list[str]:
+        """A line where fewer bits are kept than a clip has; else none."""
+        if bit_depth <= self.bits:
+            return []
+        line = f"{self.codec} is written with {self.bits} bits, the clip has {bit_depth}"
+        *some, last = [name for name, codec in CODECS.items() if _bits(codec.pixels[1]) > 8]
+        return [f"{line}; {', '.join(some)} and {last} keep 10" if self.bits == 8 else line]
 
 
 def choose_encoding(
@@ -99,15 +113,29 @@ def choose_encoding(
     Raises: FaceswapError, one line, when the codec holds no alpha and should.
     """
     encoder = CODECS[codec]
-    pixels: str | None = encoder.pixel_format(*size, bit_depth)
-    if alpha:
-        pixels = encoder.deep_alpha_pixels if bit_depth > 8 else encoder.alpha_pixels
+    pixels = encoder.pixel_format(*size, bit_depth, alpha)
     if pixels is None:
+        holders = [f"{n} ({', '.join(c.containers)})" for n, c in CODECS.items() if c.alpha_pixels]
         raise FaceswapError(
-            f"{codec} holds no alpha; prores (.mov, .mkv), ffv1 (.mkv) and a folder of pictures do"
+            f"{codec} holds no alpha; {', '.join(holders)} and a folder of pictures do"
         )
     tags = _color_for(color, encoder, pixels)
     return Encoding(codec, quality, *size, rate, pixels, tags, pixel_aspect, alpha)
+
+
+def check_container(suffix: str, codec: CodecName) -> None:
+    """Raises: FaceswapError when a file of this suffix cannot hold the codec."""
+    held_by = CODECS[codec].containers
+    if suffix not in held_by:
+        raise FaceswapError(f"a {suffix} file cannot hold {codec}; a {held_by[0]} can")
+
+
+def with_alpha(codec: CodecName, suffix: str) -> CodecName:
+    """The codec if it holds alpha, else the one for files of this suffix that does, if any."""
+    if CODECS[codec].alpha_pixels is not None:
+        return codec
+    fitting = (n for n, c in CODECS.items() if c.alpha_pixels and c.containers[0] == suffix)
+    return next(fitting, codec)
 
 
 class PieceEncoder:
@@ -167,13 +195,23 @@ def describe_stream(stream: av.VideoStream, encoding: Encoding) -> None:
     context.colorspace, context.color_range = color.matrix, color.range
 
 
+def _bits(pixels: str) -> int:
+    return max(component.bits for component in VideoFormat(pixels).components)
+
+
+def _crf(quality: int) -> dict[str, str]:
+    return {"crf": str(quality)}
+
+
+def _x264(quality: int) -> dict[str, str]:
+    return {**_crf(quality), **({"x264-params": "asm=avx2"} if _has_avx512() else {})}
+
+
 def _has_avx512() -> bool:
     """Whether x264 would use AVX-512, with which the same frames give other bytes each time.
 
     Its macroblock tree then reads memory that nobody wrote, unless the width is a multiple of 128.
     """
-    import cv2  # takes long, for one question
-
     return bool(cv2.checkHardwareSupport(CV_CPU_AVX_512F))
 
 
@@ -188,39 +226,44 @@ def _color_for(color: ColorTags, codec: VideoCodec, pixels: str) -> ColorTags:
     return color
 
 
-CODECS: dict[str, VideoCodec] = {
+CODECS: dict[CodecName, VideoCodec] = {
     # h264 of 10 bits plays in few players: 8 always.
     "h264": VideoCodec(
-        "libx264", {"preset": "fast"}, "yuv420p", "yuv420p", "yuv444p", has_crf=True
+        "libx264",
+        {"preset": "fast"},
+        (".mkv", ".mp4", ".m4v", ".mov"),
+        pixels=("yuv420p", "yuv420p"),
+        odd_pixels=("yuv444p", "yuv444p"),
+        by_quality=_x264,
     ),
     # Apple's players want hvc1.
     "hevc": VideoCodec(
         "libx265",
         {"preset": "fast", "x265-params": "log-level=error"},
-        "yuv420p",
-        "yuv420p10le",
-        "yuv444p",
-        has_crf=True,
+        (".mkv", ".mp4", ".mov"),
+        pixels=("yuv420p", "yuv420p10le"),
+        odd_pixels=("yuv444p", "yuv444p10le"),
+        by_quality=_crf,
         mp4_tag="hvc1",
     ),
     "prores": VideoCodec(
         "prores_ks",
         {"profile": "hq", "vendor": "apl0"},
-        "yuv422p10le",
-        "yuv422p10le",
-        "yuv444p10le",
-        alpha_pixels="yuva444p10le",
-        deep_alpha_pixels="yuva444p10le",
+        (".mov", ".mkv"),
+        pixels=("yuv422p10le", "yuv422p10le"),
+        odd_pixels=("yuv444p10le", "yuv444p10le"),
+        alpha_pixels=("yuva444p10le", "yuva444p10le"),
         alpha_options={"profile": "4444"},
+        keeps_tag=True,
         limited_only=True,
     ),
     "ffv1": VideoCodec(
         "ffv1",
         {"level": "3"},
-        "bgr0",
-        "gbrp16le",
-        "bgr0",
-        alpha_pixels="bgra",
-        deep_alpha_pixels="gbrap16le",
+        (".mkv", ".mp4"),
+        pixels=("bgr0", "gbrp16le"),
+        odd_pixels=("bgr0", "gbrp16le"),
+        alpha_pixels=("bgra", "gbrap16le"),
     ),
 }
+"""All that is known of each codec; `config.CodecName` names them."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -85,3 +86,11 @@ def write_image(
             Image.fromarray(image).save(partial, **options)
         except ValueError as error:
             raise FaceswapError(f"{path}: no picture format has the suffix {suffix}") from error
+
+
+def resized(
+    picture: UInt8[np.ndarray, "h w *c"], side: int
+) -> UInt8[np.ndarray, "{side} {side} *c"]:
+    """A square picture at `side` px: areas averaged on the way down, cubic on the way up."""
+    how = cv2.INTER_AREA if len(picture) > side else cv2.INTER_CUBIC
+    return cv2.resize(picture, (side, side), interpolation=how).astype(np.uint8)

@@ -3,15 +3,9 @@
 IPTC's digital source type, in a video container's comment and in a picture's XMP packet.
 """
 
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-
-import av
-from PIL import Image
-
-from .clips import IMAGE_SUFFIXES, ffmpeg_url, list_images
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 MOST_WORDS = 80
@@ -59,29 +53,6 @@ class SyntheticMark:
         )
 
 
-def read_synthetic_mark(path: Path) -> SyntheticMark | None:
-    """The mark of a clip or picture (of a folder: of its first picture), or None."""
-    if path.is_dir():
-        pictures = list_images(path)
-        return read_synthetic_mark(pictures[0]) if pictures else None
-    text = _picture_text(path) if path.suffix.lower() in IMAGE_SUFFIXES else _clip_text(path)
-    # Editors of metadata write XMP's values as elements, where this module writes attributes.
-    source = re.search(r"DigitalSourceType(?:=\"?|>)" + re.escape(IPTC) + r"(\w+)", text)
-    if source is None:
-        return None
-    tool = re.search(r"(?:tool=|CreatorTool(?:=\"|>))(\S+?)(?:; version=| )([^;\"<]+)", text)
-    run = re.search(r"\brun[=:]([0-9a-z]+)", text)
-    job = re.search(r"\bjob[=:]([0-9a-f]{16})\b", text)
-    return SyntheticMark(
-        # A mark is anybody's text: it shall not write lines of its own on a terminal.
-        tool=as_words(tool[1]) if tool else "unknown",
-        version=as_words(tool[2]) if tool else "unknown",
-        run=run[1][:MOST_WORDS] if run and run[1] != "none" else None,
-        digital_source_type=source[1],
-        job=job[1] if job else None,
-    )
-
-
 def as_words(text: str, most: int | None = None) -> str:
     """A text of somebody else's as one printable line, cut after `most` characters."""
     shown = "".join(character if character.isprintable() else " " for character in text)
@@ -96,27 +67,3 @@ def append_xmp(path: Path, mark: SyntheticMark) -> None:
     packet = XMP_BOX + mark.xmp().encode()
     with path.open("ab") as file:
         file.write(struct.pack(">I4s", 8 + len(packet), b"uuid") + packet)
-
-
-def _clip_text(path: Path) -> str:
-    # FFmpeg hands on the comment of any container, and with this option the XMP box of an mp4.
-    try:
-        with av.open(
-            ffmpeg_url(path), container_options={"export_xmp": "1"}, metadata_errors="replace"
-        ) as container:
-            found = container.metadata
-    except (av.FFmpegError, OSError):
-        return ""
-    # Matroska spells it COMMENT, and programs of Apple's com.apple.quicktime.comment.
-    comments = [value for key, value in found.items() if key.lower().endswith("comment")]
-    comment = "\n".join(comments)
-    return comment if "DigitalSourceType" in comment else found.get("xmp", "")
-
-
-def _picture_text(path: Path) -> str:
-    try:
-        with Image.open(path) as picture:
-            found = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp") or ""
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return ""
-    return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)

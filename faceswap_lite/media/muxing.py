@@ -8,7 +8,6 @@ from pathlib import Path
 
 import av
 
-from ..config import CodecName
 from ..errors import FaceswapError
 from .clips import ffmpeg_url
 from .copying import Span, TrackCopy
@@ -28,15 +27,6 @@ class Beside:
     metadata: dict[str, str]
     copy_from: Path | None = None
     span: Span | None = None
-
-
-def check_container(path: Path, codec: CodecName) -> None:
-    """Raises: FaceswapError when a container of this suffix cannot hold the codec."""
-    # Nothing is written before the first packet.
-    with av.open(ffmpeg_url(path), "w") as container:
-        if CODECS[codec].encoder not in container.supported_codecs:
-            better = "a .mov" if codec == "prores" else "a .mkv"
-            raise FaceswapError(f"a {path.suffix} file cannot hold {codec}; {better} can")
 
 
 def join_pieces(
@@ -101,8 +91,7 @@ def _add_picture(
         stream = output.add_stream_from_template(template)
         tag = template.codec_context.codec_tag
     context = stream.codec_context
-    if encoding.codec == "prores":
-        # It names the profile, and is not copied.
+    if codec.keeps_tag:
         context.codec_tag = tag
     elif codec.mp4_tag is not None and Path(output.name).suffix.lower() in MP4_SUFFIXES:
         context.codec_tag = codec.mp4_tag

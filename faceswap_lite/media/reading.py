@@ -1,10 +1,13 @@
 """Clips in: frames upright, as RGB, with exact times, decoded ahead of whoever uses them."""
 
+import ctypes
 import itertools
 import queue
 import re
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +43,9 @@ NO_PICTURE = 130
 """The RGB level of luma 128, which is what a decoder starts from when its key frame is lost."""
 GREY_STAYS = 20
 """How far, in levels, the mean of a broken start drifts while movement smears into it."""
+# glibc's number of the option, and the size from which a block is the system's own, in bytes.
+_M_MMAP_THRESHOLD = -3
+_FRAME_BYTES = 1 << 20
 
 
 class ClipReader:
@@ -474,3 +480,15 @@ def _why_unreadable(path: Path, error: av.FFmpegError | OSError) -> str:
     if b"ftyp" in start[:64]:
         return "is an mp4 without its index (moov): it was cut short or never finished"
     return f"is not a video that FFmpeg can read ({error.strerror})"
+
+
+def give_frames_back() -> None:
+    """Have glibc return every block of a frame's size to the system as soon as it is freed.
+
+    Left alone it learns from the first frames to keep such blocks, in a heap for each thread, where
+    they fragment: a 4K conversion then holds 0.7 GB more, and is no faster. Elsewhere: nothing.
+    Source: mallopt(3), M_MMAP_THRESHOLD, "dynamic mmap threshold".
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _FRAME_BYTES)

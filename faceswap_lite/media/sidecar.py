@@ -4,13 +4,17 @@ It tells accidents and honest edits. Who alters a clip on purpose can write a ne
 that, sign (`credentials.py`).
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import av
+from PIL import Image
+
 from ..outputs import found_job, write_json
-from .clips import clip_fingerprint
-from .marks import SyntheticMark, read_synthetic_mark
+from .clips import IMAGE_SUFFIXES, clip_fingerprint, ffmpeg_url, list_images
+from .marks import IPTC, MOST_WORDS, SyntheticMark, as_words
 
 LARGEST = 1 << 20
 """Bytes. Larger JSON files beside an output are no sidecars."""
@@ -40,6 +44,22 @@ def sidecar_path(out: Path) -> Path:
     return out.with_name(out.name + ".json")
 
 
+def output_name(facts: dict[str, Any], sidecar: Path, path: Path) -> str | None:
+    """Which of the outputs that a sidecar tells of lies at `path`; None: none of them.
+
+    Those in the clip's folder are known by their place in it, so that it may be moved or copied.
+    """
+    outputs = facts.get("outputs")
+    if not isinstance(outputs, dict) or not all(isinstance(o, str) for o in outputs.values()):
+        return None
+    here, home, clip = path.resolve(), sidecar.parent.resolve(), Path(outputs.get("swap", ""))
+    for name, told in outputs.items():
+        inside = Path(told).is_relative_to(clip.parent)
+        if told == str(here) or (inside and home / Path(told).relative_to(clip.parent) == here):
+            return name
+    return None
+
+
 def write_sidecar(out: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Write the facts of a finished output beside it; what was written, `output_sha256` added.
 
@@ -65,18 +85,12 @@ def check_output(path: Path, mark: SyntheticMark | None = None) -> Verdict:
     sidecar, facts = _find_sidecar(path.absolute(), mark.job if mark else None)
     if sidecar is None or "output_sha256" not in facts:
         return Verdict("unknown", sidecar, facts)
-    same = _written_hash(facts, path) == clip_fingerprint(path)
+    tracks, written = facts.get("tracks_sha256"), facts["output_sha256"]
+    if isinstance(tracks, dict):
+        # Of a track beside the clip.
+        written = tracks.get(output_name(facts, sidecar, path), written)
+    same = written == clip_fingerprint(path)
     return Verdict("unaltered" if same else "altered", sidecar, facts)
-
-
-def _written_hash(facts: dict[str, Any], path: Path) -> Any:
-    """The hash of what was written to this path: of the clip, or of a track beside it."""
-    outputs, hashes = facts.get("outputs"), facts.get("tracks_sha256")
-    if isinstance(outputs, dict) and isinstance(hashes, dict):
-        for name, where in outputs.items():
-            if where == str(path.resolve()) and name in hashes:
-                return hashes[name]
-    return facts["output_sha256"]
 
 
 def _find_sidecar(path: Path, job: str | None) -> tuple[Path | None, dict[str, Any]]:
@@ -90,3 +104,50 @@ def _find_sidecar(path: Path, job: str | None) -> tuple[Path | None, dict[str, A
                 if beside.get("job") == job:
                     return file, beside
     return (own, facts) if facts else (None, {})
+
+
+def read_synthetic_mark(path: Path) -> SyntheticMark | None:
+    """The mark of a clip or picture (of a folder: of its first picture), or None."""
+    if path.is_dir():
+        pictures = list_images(path)
+        return read_synthetic_mark(pictures[0]) if pictures else None
+    text = _picture_text(path) if path.suffix.lower() in IMAGE_SUFFIXES else _clip_text(path)
+    # Editors of metadata write XMP's values as elements, where this module writes attributes.
+    source = re.search(r"DigitalSourceType(?:=\"?|>)" + re.escape(IPTC) + r"(\w+)", text)
+    if source is None:
+        return None
+    tool = re.search(r"(?:tool=|CreatorTool(?:=\"|>))(\S+?)(?:; version=| )([^;\"<]+)", text)
+    run = re.search(r"\brun[=:]([0-9a-z]+)", text)
+    job = re.search(r"\bjob[=:]([0-9a-f]{16})\b", text)
+    return SyntheticMark(
+        # A mark is anybody's text: it shall not write lines of its own on a terminal.
+        tool=as_words(tool[1]) if tool else "unknown",
+        version=as_words(tool[2]) if tool else "unknown",
+        run=run[1][:MOST_WORDS] if run and run[1] != "none" else None,
+        digital_source_type=source[1],
+        job=job[1] if job else None,
+    )
+
+
+def _clip_text(path: Path) -> str:
+    # FFmpeg hands on the comment of any container, and with this option the XMP box of an mp4.
+    try:
+        with av.open(
+            ffmpeg_url(path), container_options={"export_xmp": "1"}, metadata_errors="replace"
+        ) as container:
+            found = container.metadata
+    except (av.FFmpegError, OSError):
+        return ""
+    # Matroska spells it COMMENT, and programs of Apple's com.apple.quicktime.comment.
+    comments = [value for key, value in found.items() if key.lower().endswith("comment")]
+    comment = "\n".join(comments)
+    return comment if "DigitalSourceType" in comment else found.get("xmp", "")
+
+
+def _picture_text(path: Path) -> str:
+    try:
+        with Image.open(path) as picture:
+            found = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp") or ""
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return ""
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)

@@ -25,10 +25,10 @@ from ..errors import FaceswapError
 from ..outputs import _sync, job_id, whole_file, whole_folder, write_json
 from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags
 from .copying import Span, check_source
-from .encoding import Encoding, Picture, PieceEncoder, choose_encoding
+from .encoding import Picture, PieceEncoder, check_container, choose_encoding
 from .images import write_image
 from .marks import SyntheticMark, append_xmp
-from .muxing import MP4_SUFFIXES, Beside, check_container, join_pieces
+from .muxing import MP4_SUFFIXES, Beside, join_pieces
 from .pieces import Piece, PieceShelf
 from .reading import STILLS_RATE, TIMES_NAME
 
@@ -433,10 +433,10 @@ class _VideoSink:
         self._whole = folder / f".whole{suffix}"
         self._partial = folder / ".encoding.mkv"
         # What would fail in the end is to fail now.
-        check_container(self._whole, plan.codec)
+        check_container(suffix, plan.codec)
         if plan.copy_from is not None:
             check_source(plan.copy_from)
-        notes += _depth_notes(plan, self._encoding)
+        notes += self._encoding.lost_depth(plan.bit_depth)
         made_of = asdict(self._encoding), plan.piece_frames, av.library_versions
         self.shelf = PieceShelf(folder, job_id(kind="video", made_of=made_of))
         self._encoder: PieceEncoder | None = None
@@ -536,13 +536,6 @@ def _picture_notes(plan: _Plan) -> list[str]:
     if plan.copy_from is not None:
         notes.append("sound, subtitles and chapters are left out: pictures hold none")
     return notes
-
-
-def _depth_notes(plan: _Plan, encoding: Encoding) -> list[str]:
-    if plan.bit_depth <= encoding.bits:
-        return []
-    lost = f"{plan.codec} is written with {encoding.bits} bits, the clip has {plan.bit_depth}"
-    return [f"{lost}; hevc, prores and ffv1 keep 10" if encoding.bits == 8 else lost]
 
 
 def _kept_metadata(metadata: dict[str, str]) -> dict[str, str]:

@@ -71,6 +71,20 @@ def series_noise(values: Float[np.ndarray, " n"]) -> float | None:
     return float(np.median(np.abs(second)) / (MEDIAN_OF_SIZE * np.sqrt(6)))
 
 
+def principal_axes(
+    points: Float[np.ndarray, "n d"],
+) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, " k"]]:
+    """Columns of unit length in which points vary most, and the standard deviations along them.
+
+    In falling order; each column's largest number is positive, so that signs do not depend on the
+    machine. k is the lesser of n and d.
+    """
+    centered = points - points.mean(0, dtype=np.float64)
+    _, lengths, rows = np.linalg.svd(centered, full_matrices=False)
+    largest = rows[np.arange(len(rows)), np.abs(rows).argmax(1)]
+    return (rows * np.where(largest < 0, -1.0, 1.0)[:, None]).T, lengths / np.sqrt(len(points))
+
+
 def finite(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
     """The values that are there, as float64."""
     return values[np.isfinite(values)].astype(np.float64)

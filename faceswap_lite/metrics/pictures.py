@@ -11,6 +11,7 @@ time, on its device; tests/test_step.py holds the two equal.
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
+from skimage.color import rgb2lab
 
 Picture = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
 Mask = UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]
@@ -95,6 +96,28 @@ def sharpness_ratio(out: Picture, reference: Picture, mask: Mask | None = None) 
     """
     detail, wanted = _laplacian_rms(out, mask), _laplacian_rms(reference, mask)
     return detail / wanted if wanted > 1e-6 else float("nan")
+
+
+def mean_grey(picture: UInt8[np.ndarray, "h w 3"], inside: Bool[np.ndarray, "h w"]) -> float:
+    """Mean brightness of what lies inside, 0 to 1; of all of the picture where nothing does."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return float((grey[inside] if inside.any() else grey).mean()) / 255
+
+
+def brightness_and_hue(
+    picture: UInt8[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"],
+    mask: UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w"],
+) -> tuple[float, float]:
+    """Mean grey value, 0 to 1, and the angle in degrees of the mean CIE Lab colour, where the mask
+    is above a half: 0 is red, 90 yellow.
+    """
+    inside = mask > (127 if mask.dtype == np.uint8 else 0.5)
+    if not inside.any():
+        return np.nan, np.nan
+    colors = as_bytes(picture)[inside] / 255.0
+    brightness = float((colors @ np.array([0.299, 0.587, 0.114])).mean())
+    _, a, b = rgb2lab(colors).mean(0)
+    return brightness, float(np.degrees(np.arctan2(b, a)))
 
 
 def as_float(picture: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,24 +58,18 @@ def checkpoint_folder(run: Path, step: int) -> Path:
 def save_checkpoint(
     run: Path,
     state: RunState,
-    model: nn.Module,
-    ema: nn.Module,
-    best: dict[str, Tensor] | None,
+    weights: Mapping[str, dict[str, Tensor]],
     optimizer: torch.optim.Optimizer,
     lineage: list[dict[str, Any]],
     keep: int,
 ) -> Path:
     """Write a checkpoint of this step, then remove all but the newest `keep`.
 
-    `best`: the averaged weights of `state.best`. `lineage`: which runs the weights came from.
+    `weights`: "model", "ema" (its running average) and, if there is one, "best" (that of
+    `state.best`). `lineage`: which runs they came from.
     """
     optimizer_tensors, optimizer_facts = flatten_optimizer(optimizer.state_dict())
-    tensors = {
-        "model": model.state_dict(),
-        "ema": ema.state_dict(),
-        "optimizer": optimizer_tensors,
-        **({} if best is None else {"best": best}),
-    }
+    tensors = {**weights, "optimizer": optimizer_tensors}
     folder = checkpoint_folder(run, state.step)
     if folder.exists():
         # The loop never saves a step twice: this one was found damaged.

@@ -1,5 +1,6 @@
 """The faces that a run knows, as its model is shown them, and the codes that it makes of them."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +11,12 @@ from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, StoredFace, open_face_set
 from ..models.autoencoder import Side
 from ..models.crops import encode
-from .manifest import describe_identity
+from .manifest import RunManifest, describe_identity
 from .split import read_roles, share_out
 from .trained import TrainedRun
+
+_LEVELS = 3
+"""How far up a moved workspace is searched for a run's face sets."""
 
 MOST_FACES = 1000
 """Faces of a side that stand for all of them, spread evenly; more would only cost time."""
@@ -40,6 +44,29 @@ class KnownFaces:
         return replace(self, faces=faces, **rows)
 
 
+def open_known_set(run: Path, manifest: RunManifest, side: Side, minimum: int = 1) -> FaceSet:
+    """The face set of one side, where it lay when the run was trained, or moved with the run.
+
+    A set is known by its fingerprint; where no such set is found, what lies at its old place is
+    taken. Raises: FaceswapError when nothing does.
+    """
+    facts = manifest.of(side)
+    for place in _places(run, Path(facts.path)):
+        with suppress(FaceswapError):
+            faces = open_face_set(place, minimum=minimum)
+            if describe_identity(faces).fingerprint == facts.fingerprint:
+                return faces
+    return open_face_set(Path(facts.path), minimum=minimum)
+
+
+def _places(run: Path, known: Path) -> list[Path]:
+    """Where a set may lie: at its old place, else under the folders that hold the run."""
+    above = run.resolve().parents[:_LEVELS]
+    tails = [Path(*known.parts[-count:]) for count in range(1, _LEVELS + 1)]
+    moved = [folder / tail for folder in above for tail in tails]
+    return [known, *(place for place in moved if place.is_dir())]
+
+
 def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFaces:
     """The faces of one side that training saw, and those that it held out, unwarped.
 
@@ -47,8 +74,8 @@ def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFac
     were in training.
     Raises: FaceswapError when the face set is gone, or no longer the one that was trained on.
     """
-    facts = run.manifest.source if side == "source" else run.manifest.target
-    faces = open_face_set(Path(facts.path))
+    facts = run.manifest.of(side)
+    faces = open_known_set(run.path, run.manifest, side)
     if describe_identity(faces).fingerprint != facts.fingerprint:
         raise FaceswapError(f"{faces.path}: has changed since the run was trained on it")
     groups = share_out(facts.groups, faces.places(), run.config.training, run.step)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import FaceswapError
 from ..outputs import write_text
@@ -111,6 +110,9 @@ class RunLog:
     """The log in lines of JSON, and TensorBoard beside it."""
 
     def __init__(self, run: Path, step: int) -> None:
+        # Heavy, and nobody who only reads a log wants it.
+        from torch.utils.tensorboard import SummaryWriter
+
         path = run / LOG_FILE
         if path.exists():
             # Lines after `step` are dropped: those steps will be done again.

@@ -11,9 +11,11 @@ from .. import __version__
 from ..config import Config, dump_config
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
-from ..faces.align import COVERAGES, LandmarksPack
+from ..faces.align import COVERAGES
 from ..faces.face_set import FaceSet, face_key
 from ..faces.given_masks import masks_fingerprint
+from ..metrics.landmarks import LandmarksPack
+from ..models.autoencoder import Side
 from ..outputs import job_id, read_json, write_json, write_text
 from .split import FaceGroup
 
@@ -51,7 +53,8 @@ class RunManifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: int = 1
+    version: int = 2
+    """1: `job` named the folders of the face sets, too; nothing goes by it any more."""
     tool: str = f"faceswap_lite {__version__}"
     job: str
     landmarks_pack: LandmarksPack
@@ -65,6 +68,10 @@ class RunManifest(BaseModel):
     """The rate that a range test named for this run; None where the config has one."""
     consent: str = ""
     """Who agreed to this swap, when and to what."""
+
+    def of(self, side: Side) -> IdentityFacts:
+        """One side's face set."""
+        return self.source if side == "source" else self.target
 
     @field_validator("coverage")
     @classmethod

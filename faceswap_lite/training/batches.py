@@ -1,24 +1,38 @@
 """Faces in memory, and which of them a step sees."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ..config import TrainingConfig
 from ..models.autoencoder import SIDES, Side
-from .augment import Geometry, Views, draw_geometry, make_views
-from .loading import SideData
-from .recolor import jitter_hsv, transfer_colors
+from .augment import Geometry, Views, draw_geometry, jitter_hsv, make_views, transfer_colors
 
 CACHED_PIXELS = 2**17
 """Of the faces that a CPU makes views of at a time."""
 
 # Each has its own random numbers, so that an option draws nothing away from another.
 PURPOSES = ("order", "geometry", "start", "transfer", "hsv")
+
+
+@dataclass(frozen=True)
+class SideData:
+    """One identity's faces: uint8 red, green, blue, mask, features; margin included."""
+
+    seen: UInt8[Tensor, "n 5 m m"]
+    heldout: UInt8[Tensor, "k 5 m m"]
+    side_with_margin: float
+    """The stored side in sides of the model's view."""
+    weights: Float[Tensor, " n"]
+    """How often each seen face is drawn, beside the others; on the CPU."""
+    since: Int[Tensor, " n"]
+    """The step at which each seen face joined the run; 0: there from the start; on the CPU."""
+    names: Sequence[str] = ()
+    """The files of the seen faces."""
 
 
 def side_batch(config: TrainingConfig, side: Side) -> int:
@@ -54,6 +68,18 @@ def draw_faces(
         here = places // count == epoch
         pointers[here] = order[places[here] % count] + start.double()
     return torch.searchsorted(ends * count, pointers * ends[-1], right=True)
+
+
+def draw_batch(
+    sides: Mapping[Side, SideData],
+    size: int,
+    config: TrainingConfig,
+    step: int,
+    device: torch.device,
+    share: tuple[int, int] = (0, 1),
+) -> dict[Side, Views]:
+    """Both sides' views of one step."""
+    return {side: draw_views(sides, size, config, step, side, device, share) for side in SIDES}
 
 
 def draw_views(

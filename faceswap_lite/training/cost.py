@@ -1,6 +1,5 @@
 """What a config costs to train: parameters, memory, and steps a second on this machine."""
 
-import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +12,8 @@ from ..config import Config
 from ..models.architectures import build_model, count_parameters
 from ..models.autoencoder import SIDES, Side
 from ..runs.hardware import build_fabric
-from .augment import Views
-from .batches import draw_views, side_batch
-from .ema import update_ema
-from .loading import SideData
-from .optimizers import build_optimizer, keeps_average
-from .step import accumulate_gradient
+from .batches import SideData, draw_batch, side_batch
+from .step import build_learner, train_step
 
 SECONDS = 10.0
 """Timed steps end after this long."""
@@ -68,33 +63,17 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
     device = fabric.device
     network = build_model(config.model, options.seed)
     if device.type == "cuda":
-        network = network.to(memory_format=torch.channels_last)
         torch.cuda.reset_peak_memory_stats(device)
-    average = copy.deepcopy(network).requires_grad_(False)
-    bare_optimizer = build_optimizer(network, options)
-    model, optimizer = fabric.setup(network, bare_optimizer)
-    fabric.to_device(average)
+    learner = build_learner(fabric, network, options.model_copy(update={"compile": False}))
     sides: dict[Side, SideData] = {
         side: _random_faces(size, side_batch(options, side)) for side in SIDES
     }
 
     def step(number: int) -> int:
         """One step; what its backward pass kept, in bytes."""
-        views: dict[Side, Views] = {
-            side: draw_views(sides, size, options, number, side, fabric.device) for side in SIDES
-        }
-        most = min(len(views[side].face) for side in SIDES)
+        views = draw_batch(sides, size, options, number, device)
         with _count_saved(network) as saved:
-            accumulate_gradient(
-                fabric, model, optimizer, views, options, min(options.accumulate, most)
-            )
-        if options.clip_norm:
-            fabric.clip_gradients(
-                model, optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
-            )
-        optimizer.step()
-        if not keeps_average(bare_optimizer):
-            update_ema(average, network, options.ema_decay)
+            train_step(learner, views, options, number, options.base_rate, options.accumulate)
         return max(saved)
 
     activations = step(0)
@@ -108,7 +87,7 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
     weights = _bytes(network.parameters())
     state = (
         value
-        for entry in bare_optimizer.state.values()
+        for entry in learner.optimizer.state.values()
         for value in entry.values()
         if isinstance(value, Tensor)
     )

@@ -8,14 +8,13 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from ..config import Config
+from ..config import Config, InitConfig
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet
 from ..figures import Curve, write_line_figure
@@ -24,12 +23,12 @@ from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from ..outputs import claim, found_job, job_id, write_json
 from ..runs.hardware import pick_device, pick_precision
 from ..runs.manifest import RunManifest
-from .batches import draw_views
+from ..runs.trained import load_run
+from .batches import SideData, draw_batch
 from .initial import import_weights
-from .loading import SideData, load_side
-from .optimizers import build_optimizer
+from .loading import load_sides
 from .resume import CURVE_FILE, SWEEP_FILE, describe_run
-from .step import accumulate_gradient, gradient_within_memory
+from .step import build_learner, train_step
 
 SMOOTHING = 0.9
 """Weight of the past in the smoothed loss."""
@@ -103,19 +102,12 @@ def range_test(
         devices=1,
         precision=pick_precision(options.precision, device),  # type: ignore[arg-type]
     )
-    probe = copy.deepcopy(network)
-    optimizer = build_optimizer(probe, options.model_copy(update={"lr": rates[0]}))
-    model, optimizer = fabric.setup(probe, optimizer)
+    start = options.model_copy(update={"lr": rates[0], "compile": False})
+    learner = build_learner(fabric, copy.deepcopy(network), start)
     losses, parts = list[float](), options.accumulate
     for step, rate in enumerate(tqdm(rates, desc="range test", unit="step", disable=None)):
-        views = {
-            side: draw_views(sides, size, options, step, side, fabric.device) for side in SIDES
-        }
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        gradient = partial(accumulate_gradient, fabric, model, optimizer, views, options)
-        most = min(len(views[side].face) for side in SIDES)
-        terms, parts = gradient_within_memory(gradient, min(parts, most), most, say)
+        views = draw_batch(sides, size, options, step, fabric.device)
+        terms, parts = train_step(learner, views, options, step, rate, parts, say)
         loss = sum(term.item() for side in SIDES for term in terms[side].values())
         if not math.isfinite(loss):
             break
@@ -123,11 +115,6 @@ def range_test(
         smoothed = smooth(losses)
         if smoothed[-1] > DIVERGED * min(smoothed):
             break
-        if options.clip_norm:
-            fabric.clip_gradients(
-                model, optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
-            )
-        optimizer.step()
     rates, smoothed = rates[: len(losses)], smooth(losses)
     try:
         named = name_rate(rates, smoothed)
@@ -156,16 +143,13 @@ def find_lr(
     """
     options, size = config.training, config.model.size
     manifest = describe_run(source, target, with_auto_rate(config))
-    job, found = sweep_job(manifest), found_job(run / SWEEP_FILE)
+    job, found = sweep_job(manifest, config.init), found_job(run / SWEEP_FILE)
     if claim(run / SWEEP_FILE, job, found.get("job"), finished=True, overwrite=overwrite) == "done":
         say(f"{run / SWEEP_FILE}: already done")
         return float(found["rate"])
     if options.threads:
         torch.set_num_threads(options.threads)
-    sides: dict[Side, SideData] = {
-        "source": load_side(source, size, options, manifest.source.groups, manifest.source.weights),
-        "target": load_side(target, size, options, manifest.target.groups, manifest.target.weights),
-    }
+    sides = load_sides({"source": source, "target": target}, manifest, size, options)
     network = build_model(config.model, options.seed)
     for report in import_weights(network, config.init):
         say(report.line())
@@ -185,7 +169,7 @@ def rate_of_new_run(
 
     Raises: FaceswapError when no rate lowered the loss.
     """
-    job, found = sweep_job(manifest), found_job(run / SWEEP_FILE)
+    job, found = sweep_job(manifest, config.init), found_job(run / SWEEP_FILE)
     if found.get("job") == job:
         return float(found["rate"])
     sweep = range_test(network, sides, config)
@@ -199,10 +183,11 @@ def with_auto_rate(config: Config) -> Config:
     return config.model_copy(update={"training": training})
 
 
-def sweep_job(manifest: RunManifest) -> str:
-    """The name of the test of a run with `lr: auto`. The faces count, not only their folders."""
+def sweep_job(manifest: RunManifest, init: InitConfig) -> str:
+    """The name of the test of a run with `lr: auto`: its settings, faces and first weights."""
     faces = [manifest.source.fingerprint, manifest.target.fingerprint]
-    return job_id(run=manifest.job, faces=faces)
+    base = None if init.run is None else load_run(Path(init.run)).fingerprint
+    return job_id(run=manifest.job, faces=faces, base=base)
 
 
 def write_sweep(run: Path, sweep: Sweep, job: str) -> None:

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config, ExtractConfig, InitConfig, TrainingConfig
+from ..curation.advice import say_what_is_known
 from ..errors import FaceswapError
 from ..faces.extract import extract_faces
 from ..faces.face_set import FaceSet, open_face_set
 from ..figures import Curve, write_line_figure
 from ..outputs import write_json
+from ..runs.checkpoints import list_checkpoints
+from ..runs.known import open_known_set
 from ..runs.log import LOG_FILE, read_history
 from ..runs.trained import TrainedRun, load_run
 from .loop import train
@@ -99,9 +102,11 @@ def fit_run(
     Raises: FaceswapError when the base cannot be loaded or its source's faces are gone.
     """
     old = load_run(base)
-    source = open_face_set(Path(old.manifest.source.path), minimum=10)
+    source = open_known_set(base, old.manifest, "source", minimum=10)
     faces = _target_faces(old, target, run, config.extract, overwrite)
     fitted = _config_of(old, base, config)
+    if overwrite or not list_checkpoints(run):
+        say_what_is_known(source, faces, say)
     train(source, faces, run, fitted, overwrite=overwrite, say=say)
     curve = read_curve(run)
     comparison = None

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..config import TrainingConfig
 from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from .augment import central_views
-from .loading import SideData
+from .batches import SideData
 from .losses import ssim_map
 from .step import side_loss
 

@@ -1,19 +1,21 @@
 """Faces in memory: a set decoded once, in the roles that a run gave its faces."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..config import TrainingConfig
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
 from ..faces.given_masks import given_views, multiply_masks
+from ..models.autoencoder import Side
+from ..runs.manifest import RunManifest
 from ..runs.split import FaceGroup, read_roles
+from .batches import SideData
 
 YAW_BIN_DEG = 10.0
 """Width of the bins that pose balance counts faces in."""
@@ -22,22 +24,6 @@ YAW_BIN_DEG = 10.0
 MOST_POSE_WEIGHT = 10.0
 """No face is drawn this many times as often as one of the commonest pose: a lone profile is soon
 known by heart, and may be a mistake."""
-
-
-@dataclass(frozen=True)
-class SideData:
-    """One identity's faces: uint8 red, green, blue, mask, features; margin included."""
-
-    seen: UInt8[Tensor, "n 5 m m"]
-    heldout: UInt8[Tensor, "k 5 m m"]
-    side_with_margin: float
-    """The stored side in sides of the model's view."""
-    weights: Float[Tensor, " n"]
-    """How often each seen face is drawn, beside the others; on the CPU."""
-    since: Int[Tensor, " n"]
-    """The step at which each seen face joined the run; 0: there from the start; on the CPU."""
-    names: Sequence[str] = ()
-    """The files of the seen faces."""
 
 
 def load_pixels(faces: FaceSet, size: int) -> tuple[UInt8[Tensor, "n 5 m m"], float]:
@@ -53,6 +39,20 @@ def load_pixels(faces: FaceSet, size: int) -> tuple[UInt8[Tensor, "n 5 m m"], fl
         extra[place] = multiply_masks(extra[place], given[..., None])
     pixels = torch.from_numpy(np.concatenate([crops, extra], -1)).permute(0, 3, 1, 2).contiguous()
     return pixels, crops.shape[1] / size
+
+
+def load_sides(
+    sets: Mapping[Side, FaceSet], manifest: RunManifest, size: int, config: TrainingConfig
+) -> dict[Side, SideData]:
+    """Both sides' faces, in the roles and with the weights that the manifest gives them.
+
+    Raises: FaceswapError when too few faces are left to train on.
+    """
+    sides: dict[Side, SideData] = {}
+    for side, faces in sets.items():
+        known = manifest.of(side)
+        sides[side] = load_side(faces, size, config, known.groups, known.weights)
+    return sides
 
 
 def load_side(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..models.autoencoder import SwapAutoencoder
 from .augment import central_views
-from .loading import SideData
+from .batches import SideData
 
 COLUMNS = ("source", "rebuilt", "target", "rebuilt", "swap")
 CELL_PX = 128

@@ -2,14 +2,16 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from ..config import Config, TrainingConfig, load_config
+import numpy as np
+
+from ..config import Config, InitConfig, ModelConfig, TrainingConfig, load_config
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
-from ..models.autoencoder import SIDES, Side
+from ..models.autoencoder import Side
 from ..outputs import claim, job_id, write_json
 from ..runs.checkpoints import RunState, as_state, checkpoint_facts, newest_good, remove_after
 from ..runs.manifest import (
@@ -21,6 +23,7 @@ from ..runs.manifest import (
     read_manifest,
 )
 from ..runs.split import FaceGroup, read_roles, share_out
+from ..runs.trained import load_run
 
 # A resumed run may change these. Most say when to stop, look and save, not what is learned; the
 # last two are how a person steers a run under way: by ending the warp, and by adding faces.
@@ -61,9 +64,7 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
                 f"{source.path} and {target.path}: five points of {', '.join(sorted(names))} "
                 "do not go together; extract again with one extract.detector"
             )
-    base = _base_facts(config)
-    goes_by = SCHEDULE_GOES_BY.get(config.training.schedule, set())
-    fixed = config.training.model_dump(exclude=set(FREE_ON_RESUME) - goes_by)
+    base = _base_manifest(config)
     sides = {}
     for name, faces in (("source", source), ("target", target)):
         groups = share_out(_known_groups(base, faces), faces.places(), config.training, step=0)
@@ -71,28 +72,59 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
         clips = sorted({*own.clips, *(getattr(base, name).clips if base else [])})
         sides[name] = own.model_copy(update={"groups": groups, "clips": clips})
     return RunManifest(
+        # Not the sets, which may grow, nor where anything lies.
         job=job_id(
-            source=sides["source"].path,
-            target=sides["target"].path,
             model=config.model.model_dump(),
-            init=config.init.model_dump(),
-            training=fixed,
+            init=config.init.model_dump(exclude={"run"}),
+            training=config.training.model_dump(include=_fixed_options(config.training)),
         ),
         landmarks_pack=source.pack,
         detector=target.faces[0].record.detector,
         coverage=source.coverage,
         source=sides["source"],
         target=sides["target"],
-        consent=config.consent.strip() or _consent_of(base, sides["source"]),
+        consent=config.consent.strip() or _consent_of(base, sides),
     )
 
 
-def _consent_of(base: RunManifest | None, source: IdentityFacts) -> str:
+def _consent_of(base: RunManifest | None, sides: dict[str, IdentityFacts]) -> str:
     """The base's consent, as long as the face that is put on is still the same person's."""
-    return base.consent if base is not None and base.source.path == source.path else ""
+    if base is None or not _is_same_set(base.source, sides["source"], base.target):
+        return ""
+    return base.consent
 
 
-def _base_facts(config: Config) -> RunManifest | None:
+def _is_same_set(before: IdentityFacts, now: IdentityFacts, other: IdentityFacts) -> bool:
+    """Whether a face set is the one that a run knows, wherever it lies and whoever joined since.
+
+    `other` is the run's other person, who may have been extracted from the same clip.
+    """
+    if now.fingerprint in (before.fingerprint, other.fingerprint):
+        return now.fingerprint == before.fingerprint
+    own, mine, theirs = before.center, now.center, other.center
+    if own is not None and mine is not None and theirs is not None:
+        alike = before.embedder == now.embedder == other.embedder
+        if alike and np.linalg.norm(mine - own) > np.linalg.norm(mine - theirs):
+            return False
+    known = {group.clip for group in before.groups} or set(before.clips)
+    return not known.isdisjoint(now.clips)
+
+
+def _is_same_base(config: Config, before: Config, found: RunManifest) -> bool:
+    """Whether a run began with these weights, wherever they lie now; they may be gone by now."""
+    if config.init.run == before.init.run or config.init.run is None or not found.lineage:
+        return config.init.run == before.init.run
+    return load_run(Path(config.init.run)).fingerprint == found.lineage[-1]["fingerprint"]
+
+
+def _fixed_options(options: TrainingConfig) -> set[str]:
+    """Training options that a resumed run may not change."""
+    return set(TrainingConfig.model_fields) - (
+        set(FREE_ON_RESUME) - SCHEDULE_GOES_BY.get(options.schedule, set())
+    )
+
+
+def _base_manifest(config: Config) -> RunManifest | None:
     """The manifest of the run that `config.init` names; a resumed run no longer needs it."""
     if config.init.run is None or not (Path(config.init.run) / MANIFEST_FILE).is_file():
         return None
@@ -108,6 +140,19 @@ def _known_groups(base: RunManifest | None, faces: FaceSet) -> list[FaceGroup]:
     return [group for group in groups if group.clip in clips]
 
 
+def why_stop(state: RunState, options: TrainingConfig) -> str:
+    """Why a run that stands there goes no further; empty: it goes on."""
+    if options.steps is not None and state.step >= options.steps:
+        return f"all of its {options.steps} steps"
+    if options.minutes is not None and state.seconds >= 60 * options.minutes:
+        return f"its {options.minutes:g} minutes are over"
+    if options.patience is not None and state.best is not None:
+        since = state.step - state.best.step
+        if since >= options.patience * options.heldout_every:
+            return f"no better held-out loss than that of step {state.best.step}"
+    return ""
+
+
 @dataclass(frozen=True)
 class TakenUp:
     """What `take_up` decided. `start`: the checkpoint's step to go on from; None: from nothing."""
@@ -115,38 +160,43 @@ class TakenUp:
     action: Literal["start", "resume", "done"]
     start: int | None
     manifest: RunManifest
+    state: RunState = field(default_factory=RunState)
+    """Where the run stood at that step."""
 
 
 def take_up(
     run: Path,
-    manifest: RunManifest,
     sets: dict[Side, FaceSet],
     config: Config,
     *,
-    why_stop: Callable[[RunState], str],
     overwrite: bool,
     say: Callable[[str], None],
 ) -> TakenUp:
     """Decide what becomes of a run folder, and make it ready to be trained in.
 
-    Raises: FaceswapError when it is another job's, or nothing of ours, or no checkpoint is good.
+    Raises: FaceswapError when the sets do not go together, or the folder is a run of other settings
+    or faces, nothing of ours, or holds no good checkpoint.
     """
+    manifest = describe_run(sets["source"], sets["target"], config)
     found = read_manifest(run) if (run / MANIFEST_FILE).is_file() else None
     start, problems = newest_good(run)
     if problems and start is None:
         raise FaceswapError(f"{run}: no checkpoint is good ({problems[0]}); or pass --overwrite")
     for problem in problems:
         say(f"warning: {problem}; going on from step {start}")
-    finished = start is not None and bool(why_stop(as_state(checkpoint_facts(run, start))))
+    state = RunState() if start is None else as_state(checkpoint_facts(run, start))
     # A range test by itself is no run: training begins beside it.
     if run.is_dir() and {p.name for p in run.iterdir()} <= {CURVE_FILE, SWEEP_FILE}:
         return TakenUp("start", None, manifest)
-    job = found.job if found else None
-    if found is not None and job != manifest.job and not overwrite:
+    differences = [] if found is None else _differences(run, found, manifest, config)
+    if differences and not overwrite:
+        told = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
         raise FaceswapError(
-            f"{run}: is a run of other settings ({_differences(run, found, manifest, config)}); "
+            f"{run}: is a run of other settings ({told}); "
             "choose another name, take the old settings, or pass --overwrite, which starts anew"
         )
+    finished = start is not None and bool(why_stop(state, config.training))
+    job = None if found is None else manifest.job
     action = claim(run, manifest.job, job, finished=finished, overwrite=overwrite)
     if action == "start":
         if found is None and run.exists():
@@ -163,22 +213,38 @@ def take_up(
         elif consent != found.consent:
             manifest = found.model_copy(update={"consent": consent})
             write_json(run / MANIFEST_FILE, manifest.model_dump())
-    return TakenUp(action, start, manifest)
+    return TakenUp(action, start, manifest, state)
 
 
-def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: Config) -> str:
-    """What a run's folder and a new call do not agree on, the first few."""
-    pairs: list[tuple[str, Any, Any]] = [
-        (side, getattr(found, side).path, getattr(manifest, side).path) for side in SIDES
-    ]
+def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: Config) -> list[str]:
+    """What a run's folder and a new call do not agree on; empty: it is this call's run.
+
+    An option that the run was made without counts as its default.
+    """
+    changed = []
+    for side, other in (("source", found.target), ("target", found.source)):
+        before_set, now_set = getattr(found, side), getattr(manifest, side)
+        if not _is_same_set(before_set, now_set, other):
+            changed.append(f"{side} {before_set.path} there, {now_set.path} now")
+    if not (run / CONFIG_FILE).is_file():
+        # Killed between its two files: it has learned nothing yet.
+        return changed
     before = load_config(run / CONFIG_FILE)
-    for section in ("model", "init", "training"):
-        old, new = (getattr(c, section).model_dump() for c in (before, config))
-        fixed = set(new) - (set(FREE_ON_RESUME) if section == "training" else set())
-        fixed |= SCHEDULE_GOES_BY.get(config.training.schedule, set()) if "lr" in new else set()
-        pairs += [(f"{section}.{key}", old.get(key), new[key]) for key in new if key in fixed]
-    changed = [f"{name} {old} there, {new} now" for name, old, new in pairs if old != new]
-    return "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+    names = {
+        "model": {*ModelConfig.model_fields},
+        "init": {*InitConfig.model_fields} - {"run"},
+        "training": _fixed_options(config.training),
+    }
+    if not _is_same_base(config, before, found):
+        changed.append(f"init.run {before.init.run} there, {config.init.run} now")
+    for section, some in names.items():
+        old, new = (getattr(c, section).model_dump(include=some) for c in (before, config))
+        changed += [
+            f"{section}.{key} {old[key]} there, {new[key]} now"
+            for key in new
+            if old[key] != new[key]
+        ]
+    return changed
 
 
 def _clear(run: Path) -> None:

@@ -1,20 +1,110 @@
-"""What a training step is made of: the gradient of a batch, and the held-out look beside it."""
+"""One training step: the gradient of a batch, clipped; the weights moved, their average after."""
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..config import TrainingConfig
 from ..errors import FaceswapError
-from ..models.autoencoder import SIDES, Side
+from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from .augment import Views
 from .losses import reconstruction_loss
+from .optimizers import average_of, build_optimizer, ema_decay, keeps_average, update_ema
 
 Terms = dict[Side, dict[str, Tensor]]
 """The weighted terms of both sides' losses; their sum is what training lowers."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network under training, and what moves it."""
+
+    fabric: Fabric
+    network: SwapAutoencoder
+    average: SwapAutoencoder
+    """The running average of its weights."""
+    optimizer: Optimizer
+    wrapped: tuple[Any, Any]
+    """Network and optimiser as Fabric has set them up: what a step calls."""
+    frozen: Sequence[nn.Module] = ()
+    """Parts that stay as they are for the first `freeze_steps`."""
+    freeze_steps: int = 0
+
+
+def build_learner(
+    fabric: Fabric,
+    network: SwapAutoencoder,
+    options: TrainingConfig,
+    frozen: Sequence[nn.Module] = (),
+    freeze_steps: int = 0,
+) -> Learner:
+    """The network on Fabric's device with its optimiser and the average of its weights.
+
+    `options.lr` is a number here: whoever wants "auto" has named a rate before.
+    """
+    if fabric.device.type == "cuda":
+        # Tensor cores want channels last; on CPUs it measured slower.
+        network = network.to(memory_format=torch.channels_last)
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimizer = build_optimizer(network, options)
+    compiled: Any = torch.compile(network) if options.compile else network
+    wrapped = fabric.setup(compiled, optimizer)
+    fabric.to_device(average)
+    return Learner(fabric, network, average, optimizer, wrapped, frozen, freeze_steps)
+
+
+def train_step(
+    learner: Learner,
+    views: dict[Side, Views],
+    options: TrainingConfig,
+    step: int,
+    rate: float,
+    parts: int = 1,
+    say: Callable[[str], None] = print,
+) -> tuple[Terms, int]:
+    """Learn from one batch at a rate; the loss's terms, and the parts that the batch went in.
+
+    A function of the weights, the views and the step alone. `parts`: as few as are tried; a GPU
+    that is too small for them takes more, and `say` tells.
+    """
+    model, optimizer = learner.wrapped
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+    # Forward and backward.
+    gradient = partial(accumulate_gradient, learner.fabric, model, optimizer, views, options)
+    most = min(len(views[side].face) for side in SIDES)
+    terms, parts = gradient_within_memory(gradient, min(parts, most), most, say)
+
+    # Move the weights, and their average after them.
+    if step < learner.freeze_steps:
+        for parameter in (p for part in learner.frozen for p in part.parameters()):
+            parameter.grad = None
+    if options.clip_norm:
+        # One freak batch would otherwise cost Adam hundreds of steps.
+        learner.fabric.clip_gradients(
+            model, optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
+        )
+    optimizer.step()
+    if not keeps_average(learner.optimizer):
+        update_ema(learner.average, learner.network, ema_decay(step, options.ema_decay))
+    return terms, parts
+
+
+@torch.no_grad()
+def take_average(learner: Learner) -> None:
+    """Bring the average up to date where the optimiser keeps it, before it is looked at."""
+    if keeps_average(learner.optimizer):
+        learned = average_of(learner.optimizer, learner.network)
+        for mine, theirs in zip(learner.average.parameters(), learned, strict=True):
+            mine.copy_(theirs)
 
 
 def accumulate_gradient(

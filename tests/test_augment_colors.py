@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceswap_lite.training.recolor import MOST_GAIN, jitter_hsv, transfer_colors
+from faceswap_lite.training.augment import MOST_GAIN, jitter_hsv, transfer_colors
 
 # float32 against Python's doubles.
 ROUNDING = 2e-6

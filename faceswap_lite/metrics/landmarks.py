@@ -1,15 +1,67 @@
-"""Head pose and expression from landmarks."""
+"""What a face's points say: where its eyes, nose and mouth are, its pose, how far it opens them.
+
+Points are in any unit, y down. The canonical face is upright, its eyes a distance of 1 apart, the
+origin midway between them. Its five points are ArcFace's 112-pixel template (Deng et al. 2019, the
+reference used by its networks) made symmetrical; the mesh points were measured in it: the mean over
+nine people of frontal frames that were fitted by their five points, made symmetrical.
+"""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from .align import MESH_RIGID, LandmarksPack, five_points
-from .geometry import fit_similarity
+from ..geometry import fit_similarity
 
-# Where the points lie in depth, in eye distances: measured like the canonical face (align.py).
+LandmarksPack = Literal["mesh", "five", "ibug68"]
+
+# Picture-left eye, picture-right eye, nose tip, picture-left and picture-right mouth corner.
+CANONICAL_FIVE: Float[np.ndarray, "5 2"] = np.array(
+    [[-0.5, 0.0], [0.5, 0.0], [0.0, 0.5715], [-0.4141, 1.1546], [0.4141, 1.1546]]
+)
+
+# Mesh points that expressions hardly move (corners of the eyes, bridge and base of the nose, ends
+# of the brows, temples, cheekbones, forehead): x, y, and z away from the viewer.
+MESH_RIGID: dict[int, tuple[float, float, float]] = {
+    33: (-0.731, 0.062, 0.085),
+    263: (0.731, 0.062, 0.085),
+    133: (-0.287, 0.079, 0.000),
+    362: (0.287, 0.079, 0.000),
+    168: (0.000, -0.031, -0.269),
+    6: (0.000, 0.087, -0.345),
+    197: (0.000, 0.198, -0.430),
+    195: (0.000, 0.300, -0.524),
+    9: (0.000, -0.287, -0.287),
+    151: (0.000, -0.565, -0.228),
+    193: (-0.124, -0.008, -0.199),
+    417: (0.124, -0.008, -0.199),
+    55: (-0.200, -0.163, -0.239),
+    285: (0.200, -0.163, -0.239),
+    46: (-0.857, -0.135, 0.020),
+    276: (0.857, -0.135, 0.020),
+    143: (-0.995, 0.161, 0.314),
+    372: (0.995, 0.161, 0.314),
+    156: (-0.959, -0.026, 0.224),
+    383: (0.959, -0.026, 0.224),
+    118: (-0.723, 0.382, -0.018),
+    347: (0.723, 0.382, -0.018),
+    50: (-0.779, 0.605, -0.037),
+    280: (0.779, 0.605, -0.037),
+    101: (-0.555, 0.475, -0.112),
+    330: (0.555, 0.475, -0.112),
+    129: (-0.337, 0.654, -0.193),
+    358: (0.337, 0.654, -0.193),
+    2: (0.000, 0.786, -0.390),
+    98: (-0.274, 0.765, -0.259),
+    327: (0.274, 0.765, -0.259),
+}
+# Rings of mesh points, in order around the opening.
+MESH_LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+MESH_RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+
+
+# Where the five points of a head lie in depth too: measured like the canonical face.
 _FIVE_MODEL = np.array(
     [
         [-0.513, 0.045, 0.0],
@@ -43,6 +95,24 @@ _IBUG_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
 _IBUG_LID_PAIRS = (((37, 41), (38, 40), (36, 39)), ((43, 47), (44, 46), (42, 45)))
 
 
+def five_points(
+    landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack
+) -> Float[np.ndarray, "5 2"]:
+    """Picture-left eye, picture-right eye, nose tip, picture-left, picture-right mouth corner."""
+    if pack == "five":
+        return landmarks
+    if pack == "mesh":
+        eyes = [landmarks[list(ring)].mean(0) for ring in (MESH_LEFT_EYE, MESH_RIGHT_EYE)]
+        return np.stack([*eyes, landmarks[1], landmarks[61], landmarks[291]])
+    eyes = [landmarks[36:42].mean(0), landmarks[42:48].mean(0)]
+    return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
+
+
+def eye_distance(five: Float[np.ndarray, "5 2"]) -> float:
+    """How far apart the eyes of the five points are, in their unit."""
+    return float(np.linalg.norm(five[1] - five[0]))
+
+
 @dataclass(frozen=True)
 class Pose:
     """Degrees. yaw > 0: the face turns to the picture's right; pitch > 0: it looks up;
@@ -59,12 +129,12 @@ class Pose:
 
 
 def estimate_pose(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> Pose:
-    """The head's pose; 0 is the mean frontal face of align.py."""
+    """The head's pose; 0 is the canonical face's."""
     return _angles(fit_head(landmarks, pack).rotation)
 
 
 class Head(NamedTuple):
-    """picture = scale * (rotation @ canonical)[:2] + shift; canonical points as in align.py."""
+    """picture = scale * (rotation @ canonical)[:2] + shift; canonical points as above."""
 
     rotation: Float[np.ndarray, "3 3"]
     scale: float
@@ -101,9 +171,8 @@ def mouth_opening(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> f
     """The gap between the inner lips, in eye distances; None for `five`."""
     if pack == "five":
         return None
-    eyes = five_points(landmarks, pack)[:2]
     pairs = _MESH_LIP_PAIRS if pack == "mesh" else _IBUG_LIP_PAIRS
-    return _mean_distance(landmarks, pairs) / float(np.linalg.norm(eyes[1] - eyes[0]))
+    return _mean_distance(landmarks, pairs) / eye_distance(five_points(landmarks, pack))
 
 
 def eye_opening(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> float | None:
@@ -116,6 +185,27 @@ def eye_opening(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> flo
             [_mean_distance(landmarks, e[:-1]) / _mean_distance(landmarks, e[-1:]) for e in eyes]
         )
     )
+
+
+def read_points(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> dict[str, float]:
+    """yaw_deg, pitch_deg, roll_deg as in Pose; mouth and eyes, unless `pack` does not show them."""
+    pose = estimate_pose(landmarks, pack)
+    read = {"yaw_deg": pose.yaw_deg, "pitch_deg": pose.pitch_deg, "roll_deg": pose.roll_deg}
+    mouth, eyes = mouth_opening(landmarks, pack), eye_opening(landmarks, pack)
+    return read if mouth is None or eyes is None else {**read, "mouth": mouth, "eyes": eyes}
+
+
+def landmark_nme(
+    points: Float[np.ndarray, "n 2"], reference: Float[np.ndarray, "n 2"], interocular: float
+) -> float:
+    """Normalised mean error: mean distance of the points, in distances between the eyes.
+
+    `interocular` is the reference's, in the unit of the points.
+    Raises: ValueError when it is not above 0.
+    """
+    if not interocular > 0:
+        raise ValueError("the distance between the eyes must be above 0")
+    return float(np.linalg.norm(points - reference, axis=1).mean() / interocular)
 
 
 def _mean_distance(

@@ -7,33 +7,33 @@ own errors cancel where they are compared.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from skimage.color import rgb2lab
 
 from ..errors import FaceswapError
-from ..faces.align import CANONICAL_FIVE, COVERAGES, LandmarksPack, canonical_to_crop
-from ..faces.detect import DETECTORS, Detection, Detector
-from ..faces.geometry import similarity_scale, transform_points
-from ..faces.landmarks import Landmarker, build_mesh
-from ..faces.pose import estimate_pose, eye_opening, mouth_opening
-from ..metrics.pictures import as_bytes
+from ..faces.detect import build_mtcnn
+from ..geometry import transform_points
+from ..media.images import resized
+from ..metrics.landmarks import (
+    CANONICAL_FIVE,
+    LandmarksPack,
+    read_points,
+)
+from ..metrics.pictures import as_bytes, brightness_and_hue
+from .align import COVERAGES, canonical_to_crop
+from .detect import Detector
+from .landmarks import MIN_PRESENCE, Landmarker, build_mesh, find_in_crop
 
 READ_PX = 192
 """Crops are read at this size: what the mesh's network looks at."""
 
-# Below this the mesh does not lie on a face.
-_MIN_PRESENCE = 0.2
-# Where a face lies in its crop, in eye distances around the middle of the canonical five points.
-_BOX_ABOVE, _BOX_BELOW, _BOX_BESIDE = 1.1, 1.3, 1.0
 # Detectors want some room around a face.
 _BORDER = 0.25
 
 
 @dataclass(frozen=True)
 class Readings:
-    """One number a face; NaN where it cannot be read. Angles as in faces/pose.py.
+    """One number a face; NaN where it cannot be read. Angles as in metrics/landmarks.py.
 
     Roll is missing: alignment has taken it out.
     """
@@ -78,7 +78,7 @@ class Reader:
             self._find = self._lay_mesh
         except FaceswapError:
             self.pack = "five"
-            self._detector: Detector = DETECTORS["mtcnn"](20, READ_PX * 2)
+            self._detector: Detector = build_mtcnn(20, READ_PX * 2)
             self._find = self._detect
 
     def __call__(
@@ -88,33 +88,25 @@ class Reader:
     ) -> Readings:
         """The readings of crops; floats are in [0, 1], masks say what of a crop is face."""
         rows = [self._read(*pair) for pair in zip(pictures, masks, strict=True)]
-        columns = np.array(rows, np.float64).reshape(-1, len(ATTRIBUTES)).T
-        return Readings(**dict(zip(ATTRIBUTES, columns, strict=True)))
+        columns = {name: [row.get(name, np.nan) for row in rows] for name in ATTRIBUTES}
+        return Readings(**{name: np.array(column, np.float64) for name, column in columns.items()})
 
     def landmarks(
         self, picture: UInt8[np.ndarray, "s s 3"] | Float[np.ndarray, "s s 3"]
     ) -> Float[np.ndarray, "n 2"] | None:
         """The points of the face, in sides of the crop from its top left; None without a face."""
-        points = self._find(_to_read(picture))
+        points = self._find(resized(as_bytes(picture), READ_PX))
         return None if points is None else (points + 0.5) / READ_PX
 
-    def _read(self, picture: np.ndarray, mask: np.ndarray) -> list[float]:
-        shown = _to_read(picture)
-        points = self._find(shown)
-        yaw = pitch = mouth = eyes = None
-        if points is not None:
-            pose = estimate_pose(points, self.pack)
-            yaw, pitch = pose.yaw_deg, pose.pitch_deg
-            mouth, eyes = mouth_opening(points, self.pack), eye_opening(points, self.pack)
-        known = [np.nan if value is None else value for value in (yaw, pitch, mouth, eyes)]
-        return [*known, *_colors(picture, mask)]
+    def _read(self, picture: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+        points = self._find(resized(as_bytes(picture), READ_PX))
+        brightness, hue_deg = brightness_and_hue(picture, mask)
+        shown = {} if points is None else read_points(points, self.pack)
+        return {**shown, "brightness": brightness, "hue_deg": hue_deg}
 
     def _lay_mesh(self, shown: UInt8[np.ndarray, "r r 3"]) -> Float[np.ndarray, "n 2"] | None:
-        five = transform_points(CANONICAL_FIVE, self._to_crop)
-        eyes_px = similarity_scale(self._to_crop)
-        reach = eyes_px * np.array([[_BOX_BESIDE, _BOX_ABOVE], [-_BOX_BESIDE, -_BOX_BELOW]])
-        found = self._mesh(shown, Detection((five.mean(0) - reach).ravel(), 1.0, five))
-        there = found.presence is None or found.presence >= _MIN_PRESENCE
+        found = find_in_crop(self._mesh, shown, self._to_crop)
+        there = found.presence is None or found.presence >= MIN_PRESENCE
         return found.points if there else None
 
     def _detect(self, shown: UInt8[np.ndarray, "r r 3"]) -> Float[np.ndarray, "n 2"] | None:
@@ -126,19 +118,3 @@ class Reader:
             return None
         nearest = min(found, key=lambda face: float(np.abs(face.five.mean(0) - middle).max()))
         return nearest.five - border
-
-
-def _to_read(picture: np.ndarray) -> UInt8[np.ndarray, "r r 3"]:
-    how = cv2.INTER_AREA if len(picture) > READ_PX else cv2.INTER_CUBIC
-    shown = cv2.resize(as_bytes(picture), (READ_PX, READ_PX), interpolation=how)
-    return shown.astype(np.uint8)
-
-
-def _colors(picture: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
-    inside = mask > (127 if mask.dtype == np.uint8 else 0.5)
-    if not inside.any():
-        return np.nan, np.nan
-    colors = as_bytes(picture)[inside] / 255.0
-    brightness = float((colors @ np.array([0.299, 0.587, 0.114])).mean())
-    _, a, b = rgb2lab(colors).mean(0)
-    return brightness, float(np.degrees(np.arctan2(b, a)))

@@ -1,15 +1,14 @@
-"""What settings come to: who of the run is painted, who is in the clip, what holds for it."""
+"""What the options of `convert` come to, for one run and one clip."""
 
 from contextlib import suppress
 from pathlib import Path
 
-from ..config import ConvertConfig
+from ..config import ConvertConfig, SideName
 from ..errors import FaceswapError
 from ..faces.face_set import open_face_set
 from ..faces.given_masks import GivenMasks, given_masks_for
 from ..media.clips import is_sequence, list_images
 from ..media.reading import TIMES_NAME
-from ..models.autoencoder import Side
 from ..runs.manifest import IdentityFacts
 from ..runs.trained import TrainedRun
 
@@ -18,12 +17,12 @@ UNSEEN_SETTINGS = {"batch", "device", "c2pa_certificate", "c2pa_key"}
 are nobody else's business."""
 
 
-def painted_side(config: ConvertConfig) -> Side:
+def painted_side(config: ConvertConfig) -> SideName:
     """Whose face is painted."""
     return "source" if config.swap == "source-to-target" else "target"
 
 
-def shown_side(config: ConvertConfig) -> Side:
+def shown_side(config: ConvertConfig) -> SideName:
     """Who is in the clip."""
     return "target" if config.swap == "source-to-target" else "source"
 

@@ -1,0 +1,133 @@
+"""The outputs of a conversion: what each shows of a frame, and how it is written."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..config import ConvertConfig
+from ..errors import FaceswapError
+from ..media.clips import IMAGE_SUFFIXES, ClipInfo
+from ..media.copying import Span
+from ..media.credentials import check_signing, sign_file
+from ..media.encoding import with_alpha
+from ..media.label import draw_label
+from ..media.marks import SyntheticMark
+from ..media.writing import PIECE_FRAMES, ClipWriter
+from .blend import layer_mask, layer_rgba
+from .composite import Composite
+from .job import ConvertJob
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """What else to write, for compositors and for a look: each a clip or a folder of PNG."""
+
+    mask: Path | None = None
+    """Grey: how much of the painted face each pixel shows."""
+    layer: Path | None = None
+    """The painted face alone, with straight alpha."""
+    compare: Path | None = None
+    """The clip and the swap beside one another."""
+
+    def named(self) -> dict[str, Path]:
+        """Those that are wanted."""
+        every = {"mask": self.mask, "layer": self.layer, "compare": self.compare}
+        return {name: path for name, path in every.items() if path is not None}
+
+
+@dataclass(frozen=True)
+class Output:
+    """One kind of output: from a frame and its swap, the label on it, to a picture.
+
+    `copies`: also what the clip has beside its pictures (sound, subtitles, chapters).
+    """
+
+    draw: Callable[[Composite, np.ndarray], np.ndarray]
+    frames_wide: int = 1
+    alpha: bool = False
+    copies: bool = False
+
+
+OUTPUTS: dict[str, Output] = {
+    "swap": Output(lambda made, swap: swap, copies=True),
+    "mask": Output(lambda made, swap: layer_mask(swap.shape[:2], made.layers, swap.dtype.type)),
+    "layer": Output(
+        lambda made, swap: layer_rgba(swap.shape[:2], made.layers, swap.dtype.type), alpha=True
+    ),
+    "compare": Output(
+        lambda made, swap: np.concatenate([made.frame.image, swap], axis=1),
+        frames_wide=2,
+        copies=True,
+    ),
+}
+"""By their names in a job."""
+
+
+def labelled(made: Composite, label: str) -> np.ndarray:
+    """The swapped frame, the label burnt into it."""
+    image = made.image
+    if label:
+        image = image.copy() if image is made.frame.image else image
+        draw_label(image, label)
+    return image
+
+
+def output_writer(
+    name: str,
+    job: ConvertJob,
+    info: ClipInfo,
+    config: ConvertConfig,
+    mark: SyntheticMark | None,
+    *,
+    work: Path,
+    span: Span | None = None,
+) -> ClipWriter:
+    """The writer of one of a job's outputs; `info` is of the clip that the job converts."""
+    kind, path = OUTPUTS[name], job.outputs[name]
+
+    def finish(made: Path) -> None:
+        if config.c2pa and name == "swap" and mark is not None:
+            certificate, key = _credentials(config)
+            sign_file(made, mark, title=path.name, clip=job.clip, certificate=certificate, key=key)
+        job.note_whole(name, made)
+
+    suffix = path.suffix.lower()
+    return ClipWriter(
+        path,
+        like=info,
+        width=info.width * kind.frames_wide,
+        codec=with_alpha(config.codec, suffix) if kind.alpha else config.codec,
+        quality=config.quality,
+        copy_from=job.clip if kind.copies and info.kind == "video" else None,
+        span=span,
+        mark=mark,
+        alpha=kind.alpha,
+        work=work,
+        piece_frames=PIECE_FRAMES,
+        finish=finish,
+    )
+
+
+def check_outputs(job: ConvertJob, info: ClipInfo, config: ConvertConfig) -> None:
+    """Raises: FaceswapError now, where an output would be refused after the work."""
+    if config.c2pa:
+        check_signing(job.swap, *_credentials(config))
+    draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.label)
+    mark = SyntheticMark(version=__version__, run=None)
+    frames = (info.frame_count or 1) if config.end is None else config.end
+    for name, path in job.missing().items():
+        if path.suffix.lower() in IMAGE_SUFFIXES and frames - config.start > 1:
+            raise FaceswapError(f"{path}: holds one picture; name a video, or a folder")
+        if not path.exists():
+            # In the job's own folder: what a kill leaves there is found again.
+            work = job.work / f"{name}.check"
+            output_writer(name, job, info, config, mark, work=work).check()
+
+
+def _credentials(config: ConvertConfig) -> tuple[Path | None, Path | None]:
+    paths = (config.c2pa_certificate, config.c2pa_key)
+    certificate, key = (None if path is None else Path(path) for path in paths)
+    return certificate, key

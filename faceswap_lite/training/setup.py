@@ -1,0 +1,155 @@
+"""Setting a run up: faces in memory, weights fresh or as they were, the rate, the optimiser."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from ..config import Config, TrainingConfig
+from ..errors import FaceswapError
+from ..faces.face_set import FaceSet
+from ..faces.given_masks import masks_line
+from ..models.architectures import build_model
+from ..models.autoencoder import SIDES, Side
+from ..runs.checkpoints import (
+    RunState,
+    as_state,
+    checkpoint_facts,
+    load_into,
+    load_weights,
+    restore_optimizer,
+)
+from ..runs.manifest import RunManifest, write_run
+from .batches import SideData, side_batch
+from .find_lr import rate_of_new_run
+from .initial import frozen_parts, import_weights, lineage_of
+from .loading import load_sides
+from .resume import CURVE_FILE, TakenUp
+from .step import Learner, build_learner
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class ReadyRun:
+    """A run that can be trained on."""
+
+    learner: Learner
+    sides: dict[Side, SideData]
+    options: TrainingConfig
+    """The config's, with the rate as a number."""
+    manifest: RunManifest
+    state: RunState
+    best: dict[str, Tensor] | None
+    """The averaged weights of `state.best`."""
+    share: tuple[int, int]
+    """This process's number, and how many share a batch."""
+
+
+def set_up(
+    fabric: Fabric,
+    sets: dict[Side, FaceSet],
+    run: Path,
+    config: Config,
+    taken: TakenUp,
+    say: Callable[[str], None],
+) -> ReadyRun:
+    """Make ready what `take_up` has decided on.
+
+    Raises: FaceswapError when too few faces are left to train on, a batch cannot be shared by the
+    processes, weights do not fit, or no rate lowered the loss of a range test.
+    """
+    options, size, manifest = config.training, config.model.size, taken.manifest
+    first, begins = fabric.is_global_zero, taken.start is None
+    sides = load_sides(sets, manifest, size, options)
+    for name, faces in sets.items():
+        if line := masks_line(faces):
+            say(f"{name}: {line}")
+    share = _share_of_batch(fabric, options)
+
+    # Weights: fresh, or another run's. Those of this run follow when the optimiser is there.
+    network = build_model(config.model, options.seed)
+    if begins:
+        imported = import_weights(network, config.init)
+        for report in imported:
+            say(report.line())
+        manifest = manifest.model_copy(update={"lineage": lineage_of(config.init, imported)})
+    frozen = frozen_parts(network, config.init)
+    if first:
+        write_run(run, manifest, config)
+
+    # The rate, once for a run's whole life.
+    if options.lr == "auto":
+        if manifest.lr is None:
+            say(f"lr auto: a range test of up to {options.find_lr_steps} steps comes first")
+            named = rate_of_new_run(run, manifest, network, sides, config) if first else None
+            manifest = manifest.model_copy(update={"lr": agreed(fabric, named)})
+            if first:
+                write_run(run, manifest, config)
+        say(f"rate {manifest.lr:.1e}, named by a range test ({run / CURVE_FILE})")
+        options = options.model_copy(update={"lr": manifest.lr})
+    learner = build_learner(fabric, network, options, frozen, config.init.freeze_steps)
+
+    # Where this run stood.
+    state, best = RunState(), None
+    if taken.start is not None:
+        stored = checkpoint_facts(run, taken.start)
+        state = as_state(stored)
+        load_into(learner.network, load_weights(run, taken.start, "model"), run)
+        load_into(learner.average, load_weights(run, taken.start, "ema"), run)
+        tensors = load_weights(run, taken.start, "optimizer")
+        restore_optimizer(learner.optimizer, tensors, stored["optimizer"])
+        best = load_weights(run, taken.start, "best") if state.best else None
+    placed = {name: _place(side, fabric.device) for name, side in sides.items()}
+    ready = ReadyRun(learner, placed, options, manifest, state, best, share)
+    _say_what_begins(ready, config, say)
+    return ready
+
+
+def _say_what_begins(ready: ReadyRun, config: Config, say: Callable[[str], None]) -> None:
+    """The lines that a training begins with."""
+    fabric, options, step = ready.learner.fabric, ready.options, ready.state.step
+    source, target = (ready.sides[side] for side in SIDES)
+    processes = f", {fabric.world_size} processes" if fabric.world_size > 1 else ""
+    say(
+        f"{f'resuming at step {step}' if step else 'training'}: "
+        f"{len(source.seen)} source and {len(target.seen)} target faces, "
+        f"{len(source.heldout)} and {len(target.heldout)} held out; "
+        f"{config.model.architecture} {config.model.size} px on {fabric.device}, "
+        f"{fabric._precision.precision}{processes}"
+    )
+    if not ready.manifest.consent:
+        say('no consent recorded: --set consent="who, when, to what"')
+    if options.steps is None and options.minutes is None and options.patience is None:
+        say("no --steps and no --minutes: training goes on until Ctrl-C, which saves")
+
+
+def agreed(fabric: Fabric, value: _Value) -> _Value:
+    """The first process's value: only it looks at the clock and at the disk."""
+    return fabric.broadcast(value) if fabric.world_size > 1 else value
+
+
+def _share_of_batch(fabric: Fabric, options: TrainingConfig) -> tuple[int, int]:
+    """This process's number and how many there are. Raises: FaceswapError for unequal shares."""
+    processes = fabric.world_size
+    for side in SIDES:
+        if (count := side_batch(options, side)) % processes:
+            raise FaceswapError(
+                f"training.batch: {count} {side} faces cannot be shared alike by {processes} "
+                "processes; choose a multiple"
+            )
+    return fabric.global_rank, processes
+
+
+def _place(side: SideData, device: torch.device) -> SideData:
+    """Faces on the device where they fit beside the model; else they move batch by batch."""
+    if device.type != "cuda":
+        return side
+    free, _ = torch.cuda.mem_get_info(device)
+    if side.seen.nbytes + side.heldout.nbytes > free // 3:
+        return side
+    return replace(side, seen=side.seen.to(device), heldout=side.heldout.to(device))

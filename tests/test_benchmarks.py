@@ -1,0 +1,201 @@
+"""Benchmarks can be called: each has its row, its help, and a line for what is not there."""
+
+import importlib
+import re
+import runpy
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import pytest
+import torch
+from conftest import ROOT, Cast
+
+from faceswap_lite.faces import weights
+from faceswap_lite.outputs import read_json
+
+FOLDER = ROOT / "benchmarks"
+BENCHMARKS = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+NOWHERE = "nowhere/at_all"
+
+# What to call each with that needs clips, sets or runs, so that the first of them is not there.
+MISSING = {
+    "color": ["--media", NOWHERE],
+    "curation": ["speed", "--media", NOWHERE],
+    "evaluate": ["speed", "--run", NOWHERE, "--clip", NOWHERE],
+    "files": ["memory", "--run", NOWHERE, "--clip", NOWHERE],
+    "kill": ["--source", NOWHERE, "--target", NOWHERE],
+    "latent": [NOWHERE],
+    "memorisation": ["--sets", NOWHERE, NOWHERE, "--clips", NOWHERE, NOWHERE],
+    "study_training": ["fit", "--media", NOWHERE],
+    "swap": ["seam", "--run", NOWHERE, "--clip", NOWHERE],
+    "trust": ["--run", NOWHERE, "--clip", NOWHERE],
+    "who": ["--run", NOWHERE, "--media", NOWHERE],
+}
+# Takes real clips on top, if they are given, and renders its own.
+CONTENT_WITHOUT_REAL_CLIPS = {"unchanged"}
+NEEDS = ("--media", "--run", "--clip", "--source")
+
+Call = Callable[..., str]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+    """Calls a benchmark as `python benchmarks/NAME.py` does, in this process; what it prints."""
+
+    def called(name: str, *arguments: object) -> str:
+        path = str(FOLDER / f"{name}.py")
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+        runpy.run_path(path, run_name="__main__")
+        return capsys.readouterr().out
+
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    yield called
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+
+
+def help_of(call: Call, name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        call(name, "--help")
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_it_is_imported_and_says_what_it_measures(name: str) -> None:
+    module = importlib.import_module(name)
+    assert callable(module.main)
+    assert f"python benchmarks/{name}.py" in (module.__doc__ or "")
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_it_has_a_row_in_the_readme(name: str) -> None:
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith(f"| `{name}.py`")]
+    assert len(rows) == 1
+    assert rows[0].count("|") == 6
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_help_tells_what_the_docstring_tells(
+    call: Call, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    first = (importlib.import_module(name).__doc__ or "").splitlines()[0]
+    assert " ".join(first.split()) in " ".join(help_of(call, name, capsys).split())
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_what_is_not_there_is_one_line(
+    call: Call, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    if name not in MISSING:
+        text = help_of(call, name, capsys)
+        assert name in CONTENT_WITHOUT_REAL_CLIPS or not any(option in text for option in NEEDS)
+        return
+    with pytest.raises(SystemExit) as ended:
+        call(name, *MISSING[name])
+    # A line to exit with is printed and means exit code 1.
+    assert re.fullmatch(rf"error: {NOWHERE}\S*: .+", str(ended.value.code))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["actors", "color", "coverage_gaps"])
+def test_weights_that_cannot_be_had_are_one_line(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    def offline(address: str) -> Any:
+        raise OSError("no network")
+
+    monkeypatch.delenv(weights.WEIGHTS_VARIABLE, raising=False)
+    monkeypatch.setattr(weights, "weights_cache", lambda: tmp_path)
+    monkeypatch.setattr(weights, "connect", offline)
+    monkeypatch.setattr(weights, "_failures", {})
+    files = media_of(importlib.import_module("color").CLIPS, tmp_path)
+    more = ["--media", files] if name == "color" else []
+    with pytest.raises(SystemExit, match=r"\Aerror: weights of yunet: .+by hand.+\Z"):
+        call(name, *more)
+
+
+# But CHANGELOG.md, which tells of what was.
+PAGES = [ROOT / "README.md", FOLDER / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_only_scripts_that_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:benchmarks|scripts)/\w+\.\w+", text))
+    assert sorted(file for file in named if not (ROOT / file).is_file()) == []
+    assert re.findall(r"\bbench_\w+", text) == []
+
+
+# --- The quick ones, at their smallest ------------------------------------------------------------
+
+
+def media_of(stems: tuple[str, ...], folder: Path, clip: Path | None = None) -> Path:
+    """A folder of clips with these names; without one to copy they are empty."""
+    (folder / "media" / "video").mkdir(parents=True)
+    for stem in stems:
+        out = folder / "media" / "video" / f"{stem}.mp4"
+        if clip is None:
+            out.touch()
+        else:
+            shutil.copy(clip, out)
+    return folder / "media"
+
+
+def test_actors(call: Call, with_weights: Path, tmp_path: Path) -> None:
+    call("actors", "--frames", 2, "--size", 96, "--out", tmp_path / "out.json")
+    figures = read_json(tmp_path / "out.json")
+    assert all(speed > 0 for speed in figures["frames_a_second"].values())
+    assert figures["mtcnn"]["ada"]["found"] == figures["yunet"]["ada"]["found"] == 1
+
+
+def test_convert(call: Call, tmp_path: Path) -> None:
+    call("convert", "--repeats", 1, "--out", tmp_path / "out.json")
+    figures = read_json(tmp_path / "out.json")
+    assert len(figures) == 9
+    assert all(row["sum"] > 0 for row in figures.values())
+
+
+def test_train(call: Call, tmp_path: Path) -> None:
+    small = ("--arch", "df", "--dims", 8, "--size", 32, "--batch", 2, "--steps", 1)
+    call("train", *small, "--pipeline", 32, "--out", tmp_path / "out.json")
+    figures = read_json(tmp_path / "out.json")
+    assert set(figures["cpu_s_a_step"]) == {"plain", "ours, fp32", "ours, bf16"}
+    assert figures["faces_a_cpu_s"]["32"]["plain"] > 0
+
+
+def test_coverage_gaps(call: Call, with_weights: Path, tmp_path: Path) -> None:
+    said = call("coverage_gaps", "--pairs", 1, "--frames", 12, "--size", 96, "--work", tmp_path)
+    assert "faces in 12 of 12 target frames" in said
+
+
+def test_color(
+    with_weights: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    color: ModuleType = importlib.import_module("color")
+    media = media_of(("bruno_1",), tmp_path, cast.source_clip)
+    shutil.copy(cast.target_clip, media / "video" / "ada_1.mp4")
+    monkeypatch.setattr(color, "CLIPS", ("ada_1", "bruno_1"))
+    given = {"--media": media, "--frames": 2, "--cache": tmp_path, "--out": tmp_path / "out.json"}
+    monkeypatch.setattr(sys, "argv", ["", *(str(part) for pair in given.items() for part in pair)])
+    color.main()
+    report = read_json(tmp_path / "out.json")
+    cast_rows = {row["matcher"]: row for row in report["truth"] if row["case"] == "cast"}
+    assert cast_rows["robust_mkl"]["delta_e"] < 0.5 * cast_rows["none"]["delta_e"]
+    assert len(report["pairs"]) == len(color.METHODS)
+
+
+def test_kill(call: Call, cast: Cast) -> None:
+    said = call("kill", "--source", cast.source, "--target", cast.target, "--kills", 1)
+    assert "1 kills, each left a checkpoint that loads" in said
+
+
+def test_jitter(call: Call, with_weights: Path, tmp_path: Path) -> None:
+    call("swap", "jitter", "--frames", 30, "--out", tmp_path / "out.json")
+    assert read_json(tmp_path / "out.json")["still_ratio"] < 1
