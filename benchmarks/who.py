@@ -16,9 +16,8 @@ import numpy as np
 
 from _door import clips_of, enter, keep, line_of, need, parser_of
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion.casting import plan_cast
+from faceswap_lite.conversion.casting import plan_cast, whom
 from faceswap_lite.conversion.convert import convert_clip
-from faceswap_lite.conversion.people import whom
 from faceswap_lite.conversion.scout import build_run_packs, scout_clip
 from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.faces.pack import FacePack

@@ -341,6 +341,16 @@ class ConvertConfig(Section):
             raise ValueError("c2pa_certificate and c2pa_key go together")
         return self
 
+    @property
+    def painted_side(self) -> SideName:
+        """Whose face is painted."""
+        return "source" if self.swap == "source-to-target" else "target"
+
+    @property
+    def shown_side(self) -> SideName:
+        """Who is in the clip."""
+        return "target" if self.swap == "source-to-target" else "source"
+
 
 class EvaluateConfig(Section):
     """Measures on a clip that training never saw."""

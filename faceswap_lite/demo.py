@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__
 from .actors.clip import render_clip
 from .config import Config
 from .conversion.convert import convert_clip
@@ -22,7 +21,7 @@ from .media.marks import SyntheticMark
 from .media.reading import open_clip
 from .media.truth import load_truth
 from .media.writing import ClipWriter
-from .outputs import found_job
+from .outputs import VERSION, found_job
 from .runs.checkpoints import list_checkpoints
 from .runs.manifest import MANIFEST_FILE
 from .runs.trained import load_run
@@ -109,7 +108,7 @@ def side_by_side(clips: list[Path], out: Path) -> None:
                 like=info,
                 width=info.width * len(clips),
                 height=info.height,
-                mark=SyntheticMark(version=__version__, run=None),
+                mark=SyntheticMark(version=VERSION, run=None),
             )
         )
         for frames in zip(*readers, strict=True):

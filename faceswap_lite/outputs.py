@@ -8,10 +8,15 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
 from .errors import FaceswapError
+
+VERSION = version("faceswap_lite")
+TOOL = f"faceswap_lite {VERSION}"
+"""What outputs say that they were made by."""
 
 
 @contextmanager

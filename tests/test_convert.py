@@ -24,7 +24,7 @@ from conftest import Cast, figures_of, silent
 from test_pieces import click_in, packets, talk
 
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
-from faceswap_lite.conversion import composite, convert, paint, people, writers
+from faceswap_lite.conversion import casting, composite, convert, paint, writers
 from faceswap_lite.conversion.composite import Composite
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.preview import CELL_PX, TITLE_PX, preview_sheet
@@ -610,7 +610,7 @@ def plant_people(monkeypatch: pytest.MonkeyPatch, wanted: np.ndarray) -> None:
 
     person = Person(wanted.astype(np.float64), "cosine", 0.5)
     monkeypatch.setattr(FacePack, "find", found)
-    monkeypatch.setattr(people, "wanted_person", lambda photo, pack: person)
+    monkeypatch.setattr(casting, "wanted_person", lambda photo, pack: person)
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from .. import __version__
 from ..config import RenderConfig
 from ..errors import UsageError
 from ..media.marks import SyntheticMark
 from ..media.truth import read_truth, truth_path, twin_paths
 from ..media.writing import ClipWriter
-from ..outputs import claim, job_id, whole_file
+from ..outputs import VERSION, claim, job_id, whole_file
 from .identity import ActorIdentity, find_actor
 from .performance import ActorState, random_performance
 from .render import RenderedActor, render_actor
@@ -131,7 +130,7 @@ def _writer(path: Path, config: RenderConfig) -> ClipWriter:
         quality=_QUALITY,
         metadata={"title": f"rendered actor {config.actor}"},
         # IPTC's word for pictures that come from an algorithm alone.
-        mark=SyntheticMark(__version__, None, digital_source_type="algorithmicMedia"),
+        mark=SyntheticMark(VERSION, None, digital_source_type="algorithmicMedia"),
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .. import __version__
 from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.embed import Person
@@ -24,15 +23,14 @@ from ..media.copying import Span
 from ..media.marks import SyntheticMark
 from ..media.reading import give_frames_back, open_clip
 from ..media.sidecar import sidecar_path, write_sidecar
-from ..outputs import job_id, write_json
+from ..outputs import TOOL, VERSION, job_id, write_json
 from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
-from .casting import CastPlan, plan_cast
+from .casting import CastPlan, plan_cast, whom
 from .composite import composite_frames, steadying_reach
 from .job import ConvertJob, Tally
 from .mask import MASKS
 from .paint import block_of, paint_frames
-from .people import whom
 from .scout import Scouting, build_run_packs, scout_clip
 from .settings import UNSEEN_SETTINGS, config_for, given_masks
 from .writers import OUTPUTS, Tracks, check_outputs, labelled, output_writer
@@ -120,7 +118,7 @@ def convert_clip(
     # What is not synthetic must not say that it is.
     mark = None
     if plan.placements:
-        mark = SyntheticMark(version=__version__, run=run.fingerprint, job=task.job.id)
+        mark = SyntheticMark(version=VERSION, run=run.fingerprint, job=task.job.id)
     else:
         say(f"warning: {clip}: {_nobody(len(scouting.sightings))}")
 
@@ -280,7 +278,7 @@ def _facts(
     run, outputs = task.run, task.job.outputs
     return {
         "job": task.job.id,
-        "tool": f"faceswap_lite {__version__}",
+        "tool": TOOL,
         "digital_source_type": None if mark is None else mark.digital_source_type,
         "clip": str(task.clip),
         "clip_sha256": task.clip_sha256,

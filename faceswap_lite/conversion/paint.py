@@ -18,58 +18,13 @@ from ..faces.align import align, cut_crop
 from ..faces.mask import face_mask
 from ..faces.pack import as_uint8
 from ..media.clips import Frame
-from ..metrics.landmarks import LandmarksPack
-from ..models.crops import answers, as_pictures, as_pixels
-from ..models.views import View, pick_views
+from ..models.crops import View, answers, as_pictures, as_pixels, pick_views
 from ..runs.trained import TrainedRun
-from .casting import CastPlan, Placement
-from .settings import painted_side, shown_side
+from .casting import CastPlan
+from .painted import PaintedFace, PaintedFrame, Placement
 
 BLOCK_BYTES = 128 << 20
 """A block holds fewer frames than `convert.batch` where they are large."""
-
-
-@dataclass(frozen=True)
-class PaintedFace:
-    """One face of one frame, painted as the other person, not yet put in place."""
-
-    placement: Placement
-    pack: LandmarksPack
-    """Whose landmarks the placement's are."""
-    frame_to_crop: Float[np.ndarray, "2 3"]
-    crop: UInt8[np.ndarray, "s s 3"]
-    """The true face, as the network was shown it."""
-    face: Float[np.ndarray, "s s 3"]
-    rebuilt: Float[np.ndarray, "s s 3"]
-    """The true face through its own decoder: what reconstruction is judged by."""
-    hull: Float[np.ndarray, "s s"]
-    """What is face by the landmarks."""
-    learned: Float[np.ndarray, "s s"] | None
-    """What is face by the model; None: it paints no masks."""
-
-    @property
-    def true(self) -> Float[np.ndarray, "s s 3"]:
-        """The true face in [0, 1]."""
-        return self.crop.astype(np.float32) / 255
-
-    @property
-    def own(self) -> Float[np.ndarray, "s s"]:
-        """The learned mask, for which the hull stands where there is none."""
-        return self.hull if self.learned is None else self.learned
-
-    @property
-    def inside(self) -> Float[np.ndarray, "s s"]:
-        """What is face by both masks: where colours are compared."""
-        return self.hull if self.learned is None else self.hull * self.learned
-
-
-@dataclass(frozen=True)
-class PaintedFrame:
-    """A frame and its painted faces; `failed` says why one that should have any has none."""
-
-    frame: Frame
-    faces: list[PaintedFace]
-    failed: str | None = None
 
 
 def paint_frames(
@@ -173,7 +128,7 @@ def _run_model(
     """Painted face, rebuilt face and learned mask of each crop, the mean over all views."""
     if not crops:
         return []
-    sides = (painted_side(config), *([shown_side(config)] if rebuild else []))
+    sides = (config.painted_side, *([config.shown_side] if rebuild else []))
     pixels = as_pixels(run.model, np.stack(crops))
     sums: list[torch.Tensor] = []
     for _, painted in answers(run.model, pixels, views, sides):

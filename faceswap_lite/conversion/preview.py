@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from .. import __version__
 from ..config import ConvertConfig, change_section
 from ..errors import FaceswapError, UsageError
 from ..faces.pack import as_uint8
@@ -17,7 +16,7 @@ from ..media.clips import IMAGE_SUFFIXES, Frame, clip_fingerprint
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
 from ..media.reading import open_clip
-from ..outputs import claim, refuse_inputs
+from ..outputs import VERSION, claim, refuse_inputs
 from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
 from .casting import CastPlan, cast_clip
@@ -112,7 +111,7 @@ def preview_sheet(
             if frame.failed is not None:
                 say(f"warning: {title}: {frame.failed}")
         rows.append(_Row(title, [_cell(m.image, windows[m.frame.index]) for m in made]))
-    mark = SyntheticMark(version=__version__, run=run.fingerprint)
+    mark = SyntheticMark(version=VERSION, run=run.fingerprint)
     write_image(out, _draw(rows, picked), mark=mark)
 
 

@@ -35,7 +35,6 @@ from ..media.clips import Frame
 from ..media.reading import open_clip
 from ..outputs import job_id, whole_file
 from ..runs.trained import TrainedRun
-from .settings import shown_facts
 
 FACES_FOLDER = "faces"
 """In a run's folder: what was found in the clips that it converted."""
@@ -60,7 +59,7 @@ def build_run_packs(
 ) -> list[FacePack]:
     """The finders that the run's face sets were made with, one for each thread."""
     extract = run.config.extract
-    embedder = shown_facts(run, config).embedder or "none"
+    embedder = run.manifest.of(config.shown_side).embedder or "none"
     return build_packs(
         (run.manifest.detector, run.manifest.landmarks_pack, embedder),
         min_face_px=extract.min_face_px,
@@ -96,7 +95,7 @@ def scout_clip(
         say(f"{clip.name}: faces as found before ({kept})")
         return _cut(done, config)
     if known:
-        where = shown_facts(run, config).path
+        where = run.manifest.of(config.shown_side).path
         say(f"{clip.name}: the faces of {len(known)} frames are taken from {where}")
     with tempfile.TemporaryDirectory() as folder:
         path = journal or Path(folder) / "faces.jsonl"
@@ -112,7 +111,7 @@ def known_faces(
     run: TrainedRun, config: ConvertConfig, fingerprint: str
 ) -> dict[int, list[FoundFace]]:
     """By frame, the faces that the face set of the person in the clip holds of this clip."""
-    facts = shown_facts(run, config)
+    facts = run.manifest.of(config.shown_side)
     if fingerprint not in facts.clips:
         return {}
     try:

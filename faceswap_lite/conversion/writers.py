@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
 from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..media.clips import IMAGE_SUFFIXES, ClipInfo
@@ -16,6 +15,7 @@ from ..media.encoding import with_alpha
 from ..media.label import draw_label
 from ..media.marks import SyntheticMark
 from ..media.writing import PIECE_FRAMES, ClipWriter
+from ..outputs import VERSION
 from .blend import layer_mask, layer_rgba
 from .composite import Composite
 from .job import ConvertJob
@@ -116,7 +116,7 @@ def check_outputs(job: ConvertJob, info: ClipInfo, config: ConvertConfig) -> Non
     if config.c2pa:
         check_signing(job.swap, *_credentials(config))
     draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.label)
-    mark = SyntheticMark(version=__version__, run=None)
+    mark = SyntheticMark(version=VERSION, run=None)
     frames = (info.frame_count or 1) if config.end is None else config.end
     for name, path in job.missing().items():
         if path.suffix.lower() in IMAGE_SUFFIXES and frames - config.start > 1:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from .. import __version__
 from ..config import ConvertConfig
-from ..conversion.casting import CastPlan, Placement, cast_clip
+from ..conversion.casting import CastPlan, cast_clip
 from ..conversion.paint import paint_frames
+from ..conversion.painted import Placement
 from ..conversion.scout import build_run_packs
-from ..conversion.settings import UNSEEN_SETTINGS, config_for, painted_side, shown_side
+from ..conversion.settings import UNSEEN_SETTINGS, config_for
 from ..errors import FaceswapError
 from ..media.clips import Frame, clip_fingerprint
 from ..media.images import write_image
@@ -27,7 +27,7 @@ from ..media.sheets import CELL_PX, INK, QUIET, Sheet
 from ..media.truth import load_true_landmarks
 from ..metrics.pictures import as_bytes
 from ..models.autoencoder import Side
-from ..outputs import claim, found_job, job_id, listed, refuse_inputs, write_json
+from ..outputs import TOOL, VERSION, claim, found_job, job_id, listed, refuse_inputs, write_json
 from ..runs.hardware import pick_device
 from ..runs.known import known_faces, spread_evenly
 from ..runs.trained import TrainedRun
@@ -104,7 +104,7 @@ def check_clip(
         return before
 
     # Before the clip is searched, which takes longest: a face set may be gone.
-    people = {side: known_faces(run, side) for side in (shown_side(convert), painted_side(convert))}
+    people = {side: known_faces(run, side) for side in (convert.shown_side, convert.painted_side)}
     run.model.to(pick_device(convert.device))
     packs = build_run_packs(run, convert)
     for note in packs[0].notes:
@@ -112,7 +112,7 @@ def check_clip(
     plan = cast_clip(run, clip, packs, convert, say=say)
     if not plan.placements:
         raise FaceswapError(f"{clip}: no frame shows the face to swap; is it the right clip?")
-    trust = fit_trust(run, people[shown_side(convert)])
+    trust = fit_trust(run, people[convert.shown_side])
     looked = _look(run, clip, plan, convert)
     for problem in looked.problems:
         say(f"warning: {clip.name}: {problem}")
@@ -122,13 +122,13 @@ def check_clip(
         load_true_landmarks(clip) if clip.is_file() else None,
     )  # fmt: skip
     outside = []
-    for side in (painted_side(convert), shown_side(convert)):
+    for side in (convert.painted_side, convert.shown_side):
         outside += find_outside(known_attributes(people[side]), shown, side)
     report = {
         "schema": 1,
-        "tool": f"faceswap_lite {__version__}",
+        "tool": TOOL,
         "job": job,
-        **_summarise(looked, len(plan.placements), scores, trust, outside, painted_side(convert)),
+        **_summarise(looked, len(plan.placements), scores, trust, outside, convert.painted_side),
         "clip": {"path": str(clip), "sha256": fingerprint},
         "run": {"path": str(run.path), "step": run.step, "weights": run.fingerprint},
         "settings": settings,
@@ -137,7 +137,7 @@ def check_clip(
     picture = _draw(looked, scores, worst, report)
     # The report first: it names the job, so that after a kill the same call goes on.
     write_json(out, report)
-    write_image(sheet, picture, mark=SyntheticMark(version=__version__, run=run.fingerprint))
+    write_image(sheet, picture, mark=SyntheticMark(version=VERSION, run=run.fingerprint))
     for line in report["lines"]:
         say(line)
     say(report["verdict"])

@@ -9,7 +9,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..config import EvaluateConfig
 from ..conversion.settings import UNSEEN_SETTINGS
 from ..errors import FaceswapError, UsageError
@@ -18,7 +17,7 @@ from ..media.clips import clip_fingerprint
 from ..media.reading import open_clip
 from ..media.truth import load_truth
 from ..metrics.perceptual import lpips_files
-from ..outputs import claim, found_job, job_id, plain, refuse_inputs, write_json
+from ..outputs import TOOL, claim, found_job, job_id, plain, refuse_inputs, write_json
 from ..runs.manifest import describe_identity
 from .explain import Background
 from .measures import METRICS
@@ -78,7 +77,7 @@ def evaluate_clips(
     runs, found = _measure(contenders, clips, prints, converted, config, say)
     report = {
         "schema": SCHEMA,
-        "tool": f"faceswap_lite {__version__}",
+        "tool": TOOL,
         "job": job,
         "runs": runs,
         "clips": [

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
-from ..conversion.settings import painted_side, shown_side
 from ..curation.coverage import Attributes, Coverage, coverage
 from ..errors import FaceswapError
 from ..faces.embed import Embedder, build_embedder
@@ -77,7 +76,7 @@ def study_run(run: TrainedRun, convert: ConvertConfig) -> Background:
                 known[side] = future.result()
             except FaceswapError as error:
                 troubles[side] = str(error)
-    shown = shown_side(convert)
+    shown = convert.shown_side
     trust = embedder = None
     if shown in known:
         try:
@@ -92,7 +91,7 @@ def study_run(run: TrainedRun, convert: ConvertConfig) -> Background:
     return Background(
         run=run,
         shown=shown,
-        painted=painted_side(convert),
+        painted=convert.painted_side,
         known=known,
         history=history,
         seen_db=_rebuilt_db(run, {side: of.only(of.seen) for side, of in known.items()}),

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from ..conversion.blend import Layer
 from ..conversion.composite import composite
-from ..conversion.paint import PaintedFace, PaintedFrame
+from ..conversion.painted import PaintedFace, PaintedFrame
 from ..faces.align import align, cut_crop
 from ..faces.detect import Detection
 from ..faces.pack import DEFAULT_MIN_SCORE, as_uint8

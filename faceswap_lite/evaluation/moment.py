@@ -8,7 +8,7 @@ import numpy as np
 from ..config import ConvertConfig
 from ..conversion.blend import Layer
 from ..conversion.composite import Composite
-from ..conversion.paint import PaintedFace
+from ..conversion.painted import PaintedFace
 from ..faces.pack import FacePack, as_uint8
 from ..faces.reading import Reader
 from ..media.clips import Frame

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from ..conversion.casting import Placement
+from ..conversion.painted import Placement
 from ..curation.coverage import (
     KINDS,
     Attributes,

@@ -23,8 +23,7 @@ from ..errors import FaceswapError
 from ..metrics.distributions import principal_axes
 from ..metrics.pictures import as_float
 from ..models.autoencoder import Side
-from ..models.crops import AT_ONCE, answers, as_pictures, as_pixels
-from ..models.views import View
+from ..models.crops import AT_ONCE, View, answers, as_pictures, as_pixels
 from ..runs.known import KnownFaces, spread_evenly
 from ..runs.trained import TrainedRun
 

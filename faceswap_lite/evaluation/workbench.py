@@ -12,7 +12,7 @@ from jaxtyping import Float
 from ..config import ConvertConfig, EvaluateConfig
 from ..conversion.casting import cast_clip
 from ..conversion.scout import build_run_packs
-from ..conversion.settings import config_for, given_masks, painted_facts, shown_facts
+from ..conversion.settings import config_for, given_masks
 from ..errors import FaceswapError
 from ..faces.face_set import open_face_set
 from ..faces.pack import FacePack
@@ -88,7 +88,7 @@ def set_up(
     judges: list[Judge] = []
     no_judge = NO_IDENTITIES
     if judged:
-        people = painted_facts(run, convert), shown_facts(run, convert)
+        people = run.manifest.of(convert.painted_side), run.manifest.of(convert.shown_side)
         judges, no_judge = build_judges(*people, config, len(packs))
     return Workbench(
         contender=contender,
@@ -125,7 +125,7 @@ def measure_clip(
     nobody = f"{clip}: no frame shows the target's face; is it the right clip?"
     if not plan.placements:
         raise FaceswapError(nobody)
-    trained_on_it = bool(_fingerprints(clip) & set(shown_facts(run, convert).clips))
+    trained_on_it = bool(_fingerprints(clip) & set(run.manifest.of(convert.shown_side).clips))
     if trained_on_it:
         say(f"warning: the run was trained on {clip.name}: every figure flatters it")
     # A folder of crops may stand beside the clip that it was cut from, and bear its name.

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from .. import __version__
 from ..errors import FaceswapError, UsageError
 from ..faces.face_set import FaceSet, StoredFace
 from ..faces.records import read_record
@@ -20,7 +19,7 @@ from ..media.marks import SyntheticMark
 from ..media.sheets import CELL_PX, QUIET, Sheet, font_of_px
 from ..metrics.pictures import as_bytes
 from ..models.crops import encode
-from ..outputs import claim, file_sha256, found_job, job_id, write_json
+from ..outputs import VERSION, claim, file_sha256, found_job, job_id, write_json
 from ..runs.trained import TrainedRun
 
 Say = Callable[[str], None]
@@ -93,7 +92,7 @@ class SheetJob:
     def write(self, numbers: dict[str, Any], title: str, rows: Sequence[Row]) -> dict[str, Any]:
         """Write numbers and sheet, which say by which job and that it is synthetic; the numbers."""
         numbers = {"job": self.name, "run": self.run.fingerprint, **numbers}
-        mark = SyntheticMark(version=__version__, run=self.run.fingerprint, job=self.name)
+        mark = SyntheticMark(version=VERSION, run=self.run.fingerprint, job=self.name)
         # The numbers first: they name the job, so that after a kill the same call goes on.
         write_json(self.files[1], numbers)
         write_image(self.files[0], face_sheet(title, rows), mark=mark)

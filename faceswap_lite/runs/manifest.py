@@ -7,16 +7,14 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from .. import __version__
 from ..config import Config, dump_config
-from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.align import COVERAGES
-from ..faces.face_set import FaceSet, face_key
+from ..faces.face_set import FaceSet
 from ..faces.given_masks import masks_fingerprint
 from ..metrics.landmarks import LandmarksPack
 from ..models.autoencoder import Side
-from ..outputs import job_id, read_json, write_json, write_text
+from ..outputs import TOOL, job_id, read_json, write_json, write_text
 from .split import FaceGroup
 
 MANIFEST_FILE = "run.json"
@@ -55,7 +53,7 @@ class RunManifest(BaseModel):
 
     version: int = 2
     """1: `job` named the folders of the face sets, too; nothing goes by it any more."""
-    tool: str = f"faceswap_lite {__version__}"
+    tool: str = TOOL
     job: str
     landmarks_pack: LandmarksPack
     detector: str
@@ -92,24 +90,15 @@ def describe_identity(faces: FaceSet) -> IdentityFacts:
         fingerprint=job_id(places=places),
         clips=sorted({r.clip_fingerprint for r in records}),
         embedder=faces.embedder,
-        weights=_weights_of(faces),
         masks=masks_fingerprint(faces),
         centroid=None if embeddings is None else embeddings.mean(0).tolist(),
     )
 
 
-def _weights_of(faces: FaceSet) -> dict[str, float]:
-    weights = sampling_weights(faces)
-    if weights is None:
-        return {}
-    pairs = zip(faces.faces, weights.tolist(), strict=True)
-    return {face_key(face.record): weight for face, weight in pairs if weight != 1}
-
-
 def write_run(run: Path, manifest: RunManifest, config: Config) -> None:
     """Write what a run is made from into its folder."""
     run.mkdir(parents=True, exist_ok=True)
-    # The manifest first: they are what makes the folder ours.
+    # The manifest first: it is what makes the folder ours.
     write_json(run / MANIFEST_FILE, manifest.model_dump())
     write_text(run / CONFIG_FILE, dump_config(config))
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ..config import Config, InitConfig, ModelConfig, TrainingConfig, load_config
+from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
 from ..models.autoencoder import Side
@@ -70,7 +71,8 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
         groups = share_out(_known_groups(base, faces), faces.places(), config.training, step=0)
         own = describe_identity(faces)
         clips = sorted({*own.clips, *(getattr(base, name).clips if base else [])})
-        sides[name] = own.model_copy(update={"groups": groups, "clips": clips})
+        told = {"groups": groups, "clips": clips, "weights": _weights_of(faces)}
+        sides[name] = own.model_copy(update=told)
     return RunManifest(
         # Not the sets, which may grow, nor where anything lies.
         job=job_id(
@@ -85,6 +87,14 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
         target=sides["target"],
         consent=config.consent.strip() or _consent_of(base, sides),
     )
+
+
+def _weights_of(faces: FaceSet) -> dict[str, float]:
+    weights = sampling_weights(faces)
+    if weights is None:
+        return {}
+    pairs = zip(faces.faces, weights.tolist(), strict=True)
+    return {face_key(face.record): weight for face, weight in pairs if weight != 1}
 
 
 def _consent_of(base: RunManifest | None, sides: dict[str, IdentityFacts]) -> str:
