@@ -18,6 +18,8 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.check import check_clip
 from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.measures import METRICS
+from faceswap_lite.evaluation.metric import Metric, mean
+from faceswap_lite.evaluation.moment import Row, Scene
 from faceswap_lite.evaluation.table import report_table
 from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.runs.trained import TrainedRun, load_run
@@ -120,6 +122,27 @@ def test_the_table_shows_every_figure(report: dict[str, Any]) -> None:
     table = report_table(report)
     for name in METRICS:
         assert name in table
+
+
+def test_a_metric_is_declared_once(
+    cast: Cast, run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def level(scene: Scene) -> Row:
+        return {"level": float(scene.moment.shown.mean())}
+
+    words = ("Mean level", "", None, "planted", "of the whole frame", mean("level"), (level,))
+    monkeypatch.setitem(METRICS, "level", Metric(*words))
+    monkeypatch.setitem(METRICS, "level_lpips", Metric(*words, needs=("twin", "lpips")))
+    out = tmp_path / "r.json"
+    report = evaluated(run, cast.unseen_clip, out, every=6, memory=False)
+    (result,) = report["results"]
+    series = result["frames"]["series"]["level"]
+    assert figures_of(report)["level"] == pytest.approx(sum(series) / len(series), rel=1e-4)
+    # What it needs and does not have comes before what could be measured.
+    assert result["metrics"]["level_lpips"]["value"] is None
+    assert "evaluate.lpips" in result["metrics"]["level_lpips"]["reason"]
+    assert "of the whole frame" in report_table(report)
+    assert "Mean level" in out.with_suffix(".html").read_text()
 
 
 def test_evaluating_again_does_nothing(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ def evaluate_clips(
     Raises: FaceswapError when a clip cannot be read, has no face of the target, or a conversion has
     other frames than its clip.
     """
+    prints = _refuse(contenders, clips, out, converted)
     page = out.with_suffix(".html")
-    prints = _refuse(contenders, clips, out, page, converted)
     settings = {
         "evaluate": config.model_dump(),
         "convert": [c.convert.model_dump(exclude=UNSEEN_SETTINGS) for c in contenders],
@@ -95,15 +95,12 @@ def evaluate_clips(
 
 
 def _refuse(
-    contenders: Sequence[Contender],
-    clips: Sequence[Path],
-    out: Path,
-    page: Path,
-    converted: Sequence[Path],
+    contenders: Sequence[Contender], clips: Sequence[Path], out: Path, converted: Sequence[Path]
 ) -> list[str]:
     """Refuse what cannot be, by the names alone; the clips' fingerprints."""
     runs_own = [c.run.path / name for c in contenders for name in ("run.json", "config.yaml")]
     refuse_inputs(out, *clips, *converted, *runs_own)
+    page = out.with_suffix(".html")
     if page == out:
         raise FaceswapError(f"{out}: is where the page goes; name a .json")
     refuse_inputs(page, *clips, *converted, *runs_own)

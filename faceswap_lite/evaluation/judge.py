@@ -64,11 +64,6 @@ class Judge:
         ]
         return float(np.percentile(own, OWN_SHARE))
 
-    @property
-    def people(self) -> int:
-        """How many sets a face is compared with."""
-        return 2 + len(self.others)
-
     def __call__(
         self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
     ) -> Likeness:
