@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 
 from _door import enter, keep, need_weights, parser_of
-from faceswap_lite.actors.clip import load_performance, render_clip
+from _performance import load_performance
+from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import ExtractConfig, RenderConfig
 from faceswap_lite.curation.coverage import Attributes, attributes_of, coverage
 from faceswap_lite.faces.extract import extract_faces

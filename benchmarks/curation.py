@@ -317,13 +317,7 @@ def alter(
     source = Source(Path("outliers"), "outliers", "outliers", None)
     config = CROP.model_copy(update={"coverage": record.coverage, "margin": record.margin})
     made, cut = record_and_crop(
-        frame,
-        FoundFace(detection, points, embedding, None),
-        0,
-        source,
-        pack,
-        "outliers",
-        config,
+        frame, FoundFace(detection, points, embedding, None), 0, source, pack, "outliers", config
     )
     return Altered(made, cut)
 

@@ -153,9 +153,7 @@ def tinted(
 
 
 def laid(
-    below: UInt8[np.ndarray, "h w 3"],
-    above: np.ndarray,
-    alpha: Float[np.ndarray, "h w 1"],
+    below: UInt8[np.ndarray, "h w 3"], above: np.ndarray, alpha: Float[np.ndarray, "h w 1"]
 ) -> UInt8[np.ndarray, "h w 3"]:
     """`above` over `below`."""
     mixed = below * (1 - alpha) + np.clip(above, 0, 255) * alpha

@@ -19,11 +19,7 @@ import torch
 from _door import enter, keep, need, parser_of
 from faceswap_lite.faces.reading import Reader, Readings
 from faceswap_lite.latent.counterfactual_stage import counterfactual
-from faceswap_lite.latent.directions import (
-    chosen_penalty,
-    cross_validated_r2,
-    ridge,
-)
+from faceswap_lite.latent.directions import chosen_penalty, cross_validated_r2, ridge
 from faceswap_lite.latent.interpolate_stage import interpolate_faces
 from faceswap_lite.latent.study import bent_direction, straight_direction, study, sweep, swept_faces
 from faceswap_lite.models.autoencoder import SIDES

@@ -83,10 +83,7 @@ def study_fit(options: argparse.Namespace) -> dict[str, Any]:
         ("fit", curves),
         (
             "fit_alone",
-            {
-                "fit": Curve(fit.steps, fit.target),
-                "scratch": Curve(fresh.steps, fresh.target),
-            },
+            {"fit": Curve(fit.steps, fit.target), "scratch": Curve(fresh.steps, fresh.target)},
         ),
     ):
         write_line_figure(
@@ -233,12 +230,7 @@ def study_best(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for seed in range(options.seeds):
         run = trained(
-            sets["source"],
-            sets["target"],
-            f"best_{seed}",
-            steps=2000,
-            seed=seed,
-            heldout_by="clip",
+            sets["source"], sets["target"], f"best_{seed}", steps=2000, seed=seed, heldout_by="clip"
         )
         best, last = load_run(run, "best"), load_run(run, "last")
         for side in SIDES:

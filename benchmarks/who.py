@@ -142,8 +142,7 @@ def cut_photo(clip: Path, person: Person, pack: FacePack, out: Path) -> None:
     left, top, right, bottom = pack.find(image)[person.face].detection.box_xyxy.astype(int)
     border = (right - left) // 2
     write_image(
-        out,
-        image[max(0, top - border) : bottom + border, max(0, left - border) : right + border],
+        out, image[max(0, top - border) : bottom + border, max(0, left - border) : right + border]
     )
 
 

@@ -85,8 +85,7 @@ def curate(
         int | None, typer.Option(min=0, help="Keep the best N that cover the set; 0: all again.")
     ] = None,
     accept: Annotated[
-        list[str] | None,
-        typer.Option(help="Keep this file in any case, or those a .txt names."),
+        list[str] | None, typer.Option(help="Keep this file in any case, or those a .txt names.")
     ] = None,
     reject: Annotated[
         list[str] | None, typer.Option(help="Reject this file, or those a .txt names.")
@@ -374,12 +373,7 @@ def evaluate(
         for run, own in zip(runs, options, strict=True)
     ]
     report = evaluate_clips(
-        contenders,
-        clips,
-        path,
-        options[0].evaluate,
-        converted=converted or [],
-        overwrite=overwrite,
+        contenders, clips, path, options[0].evaluate, converted=converted or [], overwrite=overwrite
     )
     print(report_table(report))
     print(f"written to {path}; look at {path.with_suffix('.html')}")
@@ -418,15 +412,7 @@ def interpolate(
     from .runs.trained import load_run
 
     interpolate_faces(
-        load_run(run),
-        a,
-        b,
-        out,
-        side=side,
-        steps=steps,
-        space=space,
-        arc=arc,
-        overwrite=overwrite,
+        load_run(run), a, b, out, side=side, steps=steps, space=space, arc=arc, overwrite=overwrite
     )
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from _performance import load_performance
 from faceswap_lite.actors import clip as clip_module
-from faceswap_lite.actors.clip import load_performance, render_clip
+from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import random_performance
 from faceswap_lite.actors.render import render_actor

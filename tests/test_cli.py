@@ -101,10 +101,7 @@ def write_bad_clips(folder: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "grey"])
 def test_a_clip_that_cannot_be_used_is_one_line(
-    kind: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = write_bad_clips(tmp_path / "bad")[kind]
     words = ("extract", clip, "--out", tmp_path / "faces", "--config", "demo")
@@ -116,10 +113,7 @@ def test_a_clip_that_cannot_be_used_is_one_line(
 
 
 def test_convert_refuses_what_is_no_run_and_what_stands_there(
-    cast: Cast,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    cast: Cast, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["convert", "--clip", str(cast.unseen_clip), "--out", str(tmp_path / "swap.mp4")]
     code, _, err = call(capsys, monkeypatch, *words, "--run", tmp_path)
@@ -242,10 +236,7 @@ def test_misuse_of_convert_is_told(
 
 
 def test_too_few_faces_and_the_same_set_twice(
-    cast: Cast,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    cast: Cast, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = tmp_path / "few"
     few.mkdir()
@@ -260,10 +251,7 @@ def test_too_few_faces_and_the_same_set_twice(
 
 
 def test_find_lr_names_a_rate_and_info_tells_the_cost(
-    cast: Cast,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    cast: Cast, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = ["--config", "demo", *(word for change in TINY for word in ("--set", change))]
     sets = ["--source", str(cast.source), "--target", str(cast.target)]

@@ -197,10 +197,7 @@ def test_only_the_inside_of_the_mask_counts(
 
 
 @pytest.mark.parametrize("name", ["mkl", "robust_mkl", "histogram"])
-@given(
-    gain=st.tuples(*[st.floats(0.7, 1.3)] * 3),
-    offset=st.tuples(*[st.floats(-0.05, 0.05)] * 3),
-)
+@given(gain=st.tuples(*[st.floats(0.7, 1.3)] * 3), offset=st.tuples(*[st.floats(-0.05, 0.05)] * 3))
 @settings(max_examples=20, deadline=None)
 def test_a_planted_gain_and_offset_is_undone(
     name: str, gain: tuple[float, ...], offset: tuple[float, ...]
@@ -392,9 +389,7 @@ def test_reinhard_gives_two_strangers_the_same_lab_mean_and_spread() -> None:
     assert np.abs(spread_error).max() < 0.03
 
 
-def test_two_people_are_matched_as_a_whole_not_where_they_happen_to_agree(
-    media_dir: Path,
-) -> None:
+def test_two_people_are_matched_as_a_whole_not_where_they_happen_to_agree(media_dir: Path) -> None:
     """Mean error in Lab over pairs of people; plain robust weights leave more than 1."""
     first = {path.parent: path for path in reversed(photos(media_dir))}
     people = [face for path in first.values() if (face := aligned_face(path)) is not None]

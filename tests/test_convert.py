@@ -477,11 +477,7 @@ def test_faces_that_the_target_s_set_holds_are_not_searched(
 
 
 def test_what_the_set_holds_is_no_answer_to_who_else_is_there(
-    cast: Cast,
-    run: TrainedRun,
-    tmp_path: Path,
-    searches: Searches,
-    monkeypatch: pytest.MonkeyPatch,
+    cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The set holds the target's faces alone; the source, or whom a photo shows, may stand beside.
     short = ConvertConfig(end=2)
@@ -917,14 +913,7 @@ def test_consent_is_told(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
 # A frame that fails.
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        "cutting",
-        "colours",
-        "placing",
-    ],
-)
+@pytest.mark.parametrize("where", ["cutting", "colours", "placing"])
 def test_a_frame_that_fails_passes_through_alone(
     cast: Cast,
     run: TrainedRun,
@@ -1010,11 +999,7 @@ def test_views_and_scale(cast: Cast, run: TrainedRun, plain: Path, tmp_path: Pat
 
 
 def test_colours_are_steadier_the_more_frames_they_are_averaged_over(
-    cast: Cast,
-    run: TrainedRun,
-    before: np.ndarray,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    cast: Cast, run: TrainedRun, before: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A still with film's grain: what differs from frame to frame is noise alone.
     rng = np.random.default_rng(0)

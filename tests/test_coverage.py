@@ -96,9 +96,7 @@ def test_limits_on_the_other_side_of_straight_ahead_are_told_rightly() -> None:
     found = coverage(right_only, people(1, yaw_deg=np.linspace(10, 40, FACES)))
     assert found.gaps == []
     found = coverage(right_only, people(1, yaw_deg=np.full(FACES, -5.0)))
-    assert words(found) == [
-        "no source face less than 9° right; 100 % of the target's frames are",
-    ]
+    assert words(found) == ["no source face less than 9° right; 100 % of the target's frames are"]
 
 
 def test_gaps_come_in_the_order_of_what_they_concern_and_small_ones_not_at_all() -> None:

@@ -17,14 +17,7 @@ from faceswap_lite.faces import weights as weights_module
 from faceswap_lite.faces.align import align
 from faceswap_lite.faces.embed import build_embedder, embedding_distance
 from faceswap_lite.faces.pack import as_uint8, build_pack
-from faceswap_lite.faces.tracks import (
-    Tracker,
-    change,
-    find_cuts,
-    is_sure,
-    overlap,
-    thumbnail,
-)
+from faceswap_lite.faces.tracks import Tracker, change, find_cuts, is_sure, overlap, thumbnail
 from faceswap_lite.geometry import similarity_scale
 from faceswap_lite.media.images import read_image
 from faceswap_lite.media.reading import open_clip

@@ -105,13 +105,7 @@ def test_a_run_begins_with_them_freezes_thaws_and_knows_its_lineage(
 
     assert changed(3) == {"inter", "decoder_source", "decoder_target"}
     # Resumed: nothing is imported anew, and the encoder thaws.
-    train(
-        source,
-        target,
-        tmp_path / "run",
-        with_training(config, steps=5),
-        say=said.append,
-    )
+    train(source, target, tmp_path / "run", with_training(config, steps=5), say=said.append)
     assert sum("decoder_target: imported" in line for line in said) == 1
     assert "encoder" in changed(5)
     state = json.loads((checkpoint_folder(tmp_path / "run", 5) / "state.json").read_text())

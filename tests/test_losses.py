@@ -118,9 +118,7 @@ def test_gradient_error_equals_numpy(pair: tuple[torch.Tensor, torch.Tensor]) ->
     assert gradient_error(*pair, weight).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_gradient_error_sees_slopes_and_not_levels(
-    pair: tuple[torch.Tensor, torch.Tensor],
-) -> None:
+def test_gradient_error_sees_slopes_and_not_levels(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     weight = torch.ones(2, 1, 48, 48)
     assert gradient_error(pair[0] + 0.1, pair[0], weight).item() == pytest.approx(0, abs=1e-6)
     # A ramp of 0.01 a pixel: 0.01, 0.02, 0.04 and 0.08 from one pixel to the next.

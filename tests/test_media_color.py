@@ -193,10 +193,7 @@ def exact_planes(
     red, blue = WEIGHTS[matrix]
     black, none, luma_span, chroma_span = scales(bits, span)
     luma = image @ [red, 1 - red - blue, blue]
-    chroma = (
-        (image[..., 2] - luma) / (2 * (1 - blue)),
-        (image[..., 0] - luma) / (2 * (1 - red)),
-    )
+    chroma = ((image[..., 2] - luma) / (2 * (1 - blue)), (image[..., 0] - luma) / (2 * (1 - red)))
     return [
         black + luma * luma_span,
         *(none + gathered(part, grid, left) * chroma_span for part in chroma),

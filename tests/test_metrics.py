@@ -11,12 +11,8 @@ from skimage.transform import resize
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure as torch_ms_ssim,
 )
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio as torch_psnr,
-)
-from torchmetrics.functional.image import (
-    structural_similarity_index_measure as torch_ssim,
-)
+from torchmetrics.functional.image import peak_signal_noise_ratio as torch_psnr
+from torchmetrics.functional.image import structural_similarity_index_measure as torch_ssim
 
 from _measures import delta_e
 from faceswap_lite.metrics.clips import correlation, spread_ratio

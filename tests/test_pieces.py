@@ -79,11 +79,7 @@ def packets(path: Path) -> list[tuple[Fraction, Fraction]]:
     [*((name, 10) for name in TIMES), ("variable", 1), ("ntsc", 2), ("variable", 100)],
 )
 def test_times_are_exact_whatever_the_pieces(
-    tmp_path: Path,
-    codec: str,
-    suffix: str,
-    times: str,
-    piece_frames: int,
+    tmp_path: Path, codec: str, suffix: str, times: str, piece_frames: int
 ) -> None:
     time_base, pts, rate = TIMES[times]
     out = tmp_path / f"out{suffix}"

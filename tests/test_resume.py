@@ -37,8 +37,8 @@ def test_a_moved_workspace_goes_on_bit_for_bit(cast: Cast, tmp_path: Path) -> No
     assert gone_on.keys() == whole.keys()
     # Chance is drawn by step: only the order of two saves differs from an unbroken run.
     assert all((gone_on[name] == whole[name]).all() for name in whole)
-    assert open_known_set(tmp_path / "there/run", load_run(tmp_path / "there/run").manifest,
-                          "target").path == tmp_path / "there/target"  # fmt: skip
+    run = load_run(tmp_path / "there/run")
+    assert open_known_set(run, "target").path == tmp_path / "there/target"
 
 
 def test_a_moved_run_finds_its_sets_beside_it(cast: Cast, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_moved_run_finds_its_sets_beside_it(cast: Cast, tmp_path: Path) -> Non
     (tmp_path / "a").rename(tmp_path / "b")
     run = load_run(tmp_path / "b/runs/run")
     assert not Path(run.manifest.source.path).exists()
-    assert open_known_set(run.path, run.manifest, "source").path == tmp_path / "b/source"
+    assert open_known_set(run, "source").path == tmp_path / "b/source"
     assert len(known_faces(run, "target")) > 10
     shutil.rmtree(tmp_path / "b/source")
     with pytest.raises(FaceswapError, match="no such face set"):

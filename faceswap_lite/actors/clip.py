@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from ..config import RenderConfig
 from ..errors import UsageError
 from ..media.marks import SyntheticMark
-from ..media.truth import read_truth, truth_path, twin_paths
+from ..media.truth import truth_path, twin_paths
 from ..media.writing import ClipWriter
 from ..outputs import VERSION, claim, job_id, whole_file
 from .identity import ActorIdentity, find_actor
@@ -92,10 +91,7 @@ def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> Ren
 
 
 def _views(
-    actor: ActorIdentity,
-    twin: ActorIdentity | None,
-    states: list[ActorState],
-    config: RenderConfig,
+    actor: ActorIdentity, twin: ActorIdentity | None, states: list[ActorState], config: RenderConfig
 ) -> Iterator[list[RenderedActor]]:
     """Of each state: the actor; with a twin, also its face in its own and in the actor's skin."""
     wear: list[dict[str, ActorIdentity]] = [{}]
@@ -134,32 +130,6 @@ def _writer(path: Path, config: RenderConfig) -> ClipWriter:
     )
 
 
-@dataclass(frozen=True)
-class Performance:
-    """Who was rendered in a clip, and how: enough to render any moment of it again."""
-
-    states: list[ActorState]
-    identity: ActorIdentity
-    twin: ActorIdentity | None
-
-
-def load_performance(clip: Path) -> Performance | None:
-    """What a rendered clip shows, from the truth beside it; None for any other clip.
-
-    Raises: FaceswapError when the file is there but cannot be read.
-    """
-
-    def read(stored: Any) -> Performance:
-        twin = str(stored["twin"])
-        return Performance(
-            states=_unpack_states(stored["state_names"], stored["states"]),
-            identity=_unpack_identity(str(stored["identity"])),
-            twin=None if twin == "null" else _unpack_identity(twin),
-        )
-
-    return read_truth(clip, read)
-
-
 def _save_truth(
     path: Path,
     job: str,
@@ -190,22 +160,3 @@ def _job_of(path: Path) -> str | None:
             return str(stored["job"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-
-
-def _unpack_states(names: np.ndarray, values: np.ndarray) -> list[ActorState]:
-    states = []
-    for row in values:
-        state: dict[str, Any] = {
-            str(name): float(value) for name, value in zip(names, row, strict=True)
-        }
-        states.append(ActorState(**{**state, "noise_seed": int(state["noise_seed"])}))
-    return states
-
-
-def _unpack_identity(text: str) -> ActorIdentity:
-    stored: dict[str, Any] = json.loads(text)
-    # JSON keeps tuples as lists.
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
-    }
-    return ActorIdentity(**values)

@@ -28,11 +28,10 @@ from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
 from .casting import CastPlan, plan_cast, whom
 from .composite import composite_frames, steadying_reach
-from .job import ConvertJob, Tally
+from .job import UNSEEN_SETTINGS, ConvertJob, Tally, config_for, given_masks
 from .mask import MASKS
 from .paint import block_of, paint_frames
 from .scout import Scouting, build_run_packs, scout_clip
-from .settings import UNSEEN_SETTINGS, config_for, given_masks
 from .writers import OUTPUTS, Tracks, check_outputs, labelled, output_writer
 
 
@@ -141,11 +140,7 @@ def convert_clip(
 
 
 def _task(
-    run: TrainedRun,
-    clip: Path,
-    outputs: dict[str, Path],
-    config: ConvertConfig,
-    like: Path | None,
+    run: TrainedRun, clip: Path, outputs: dict[str, Path], config: ConvertConfig, like: Path | None
 ) -> _Task:
     """The job by its content: where clip, run, photo and masks lie, and their names, make none."""
     clip_sha256 = clip_fingerprint(clip)

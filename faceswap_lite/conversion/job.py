@@ -13,13 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..config import ConvertConfig
 from ..errors import FaceswapError
-from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint
+from ..faces.given_masks import GivenMasks, given_masks_for
+from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint, is_sequence, list_images
 from ..media.reading import TIMES_NAME
 from ..media.sidecar import output_name, sidecar_path
 from ..outputs import claim, found_job, write_text
+from ..runs.known import open_known_set
+from ..runs.trained import TrainedRun
 
 _OUR_PICTURE = re.compile(r"frame_\d{6,}\.png")
+
+UNSEEN_SETTINGS = {"batch", "device", "c2pa_certificate", "c2pa_key"}
+"""What makes no other job. The first two change the pictures by a rounding at most, the last two
+are nobody else's business."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,7 @@ class ConvertJob:
         self._check_names()
         before = self.before
         claim(
-            sidecar_path(self.swap),
-            self.id,
-            before.get("job"),
-            finished=True,
-            overwrite=overwrite,
+            sidecar_path(self.swap), self.id, before.get("job"), finished=True, overwrite=overwrite
         )
         finished = self.finished()
         for name, path in self.outputs.items():
@@ -226,3 +230,21 @@ class Tally:
             "passed_through": len(self.layers) - swapped,
             "failed": len(self.failed),
         }
+
+
+def config_for(clip: Path, config: ConvertConfig) -> ConvertConfig:
+    """The settings for a clip: photos in a folder are no neighbours, and nothing is steadied."""
+    if not clip.is_dir() or (clip / TIMES_NAME).is_file() or is_sequence(list_images(clip)):
+        return config
+    alone = {"smooth": 0.0, "bridge": 0, "color_steady": 0.0, "mask_steady": 0.0}
+    return config.model_copy(update=alone)
+
+
+def given_masks(config: ConvertConfig, run: TrainedRun, fingerprint: str) -> GivenMasks | None:
+    """The masks that `config.masks` holds for a clip, of its frames or of its face set's crops."""
+    if config.masks is None:
+        return None
+    faces = None
+    with suppress(FaceswapError):
+        faces = open_known_set(run, config.shown_side)
+    return given_masks_for(Path(config.masks), faces, fingerprint)

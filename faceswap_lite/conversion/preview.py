@@ -21,9 +21,9 @@ from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
 from .casting import CastPlan, cast_clip
 from .composite import composite_frames
+from .job import config_for, given_masks
 from .paint import paint_frames
 from .scout import build_run_packs
-from .settings import config_for, given_masks
 
 CELL_PX = 224
 TITLE_PX = 22

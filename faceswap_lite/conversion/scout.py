@@ -19,7 +19,6 @@ from tqdm import tqdm
 from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.detect import Detection
-from ..faces.face_set import open_face_set
 from ..faces.finding import build_packs, find_in_frames, one_opencv_thread
 from ..faces.journal import (
     Journal,
@@ -34,6 +33,7 @@ from ..faces.pack import FacePack, FoundFace
 from ..media.clips import Frame
 from ..media.reading import open_clip
 from ..outputs import job_id, whole_file
+from ..runs.known import open_known_set
 from ..runs.trained import TrainedRun
 
 FACES_FOLDER = "faces"
@@ -115,7 +115,7 @@ def known_faces(
     if fingerprint not in facts.clips:
         return {}
     try:
-        faces = open_face_set(Path(facts.path)).faces
+        faces = open_known_set(run, config.shown_side).faces
     except FaceswapError:
         return {}
     known: dict[int, list[FoundFace]] = {}

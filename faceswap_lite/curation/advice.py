@@ -4,14 +4,17 @@ from collections.abc import Callable
 
 from ..faces.face_set import FaceSet, face_key
 from .applying import returned_faces
-from .curate import say_coverage
+from .coverage import attributes_of, coverage
+from .curate import coverage_lines
 from .decisions import read_decisions, sampling_weights
 from .verdicts import RARE
 
 
 def say_what_is_known(source: FaceSet, target: FaceSet, say: Callable[[str], None] = print) -> None:
     """Tell what the sets lack, and what was decided about their faces."""
-    say_coverage(source, target, say)
+    records = ([face.record for face in faces.faces] for faces in (source, target))
+    for line in coverage_lines(coverage(*(attributes_of(some) for some in records))):
+        say(line)
     for side, faces in (("source", source), ("target", target)):
         weights = sampling_weights(faces)
         if weights is not None:

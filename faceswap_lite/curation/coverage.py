@@ -445,9 +445,7 @@ def _missing(said: _Telling, limit: float, beyond: int, known: int) -> str:
 
 
 def _pose_gaps(
-    near: Int[np.ndarray, " n"],
-    target: Attributes,
-    lone: Bool[np.ndarray, " n"],
+    near: Int[np.ndarray, " n"], target: Attributes, lone: Bool[np.ndarray, " n"]
 ) -> list[Gap]:
     """The cells whose `lone` faces are many: angles seen one by one, but never together."""
     points = _pose_points(target)

@@ -1,7 +1,7 @@
 """The stage: judge a face set, show why, and on demand set aside what does not belong."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,14 +133,6 @@ def undo_curation(path: Path) -> str:
             f"({', '.join(undone.kept_back[:3])})"
         )
     return f"{path}: {undone.restored} crops are back{stay}"
-
-
-def say_coverage(source: FaceSet, target: FaceSet, say: Callable[[str], None]) -> None:
-    """Before a training: what of the target the source was never seen like, by its records."""
-    records = ([face.record for face in faces.faces] for faces in (source, target))
-    found = coverage(*(attributes_of(some) for some in records))
-    for line in coverage_lines(found):
-        say(line)
 
 
 def coverage_lines(found: Coverage) -> list[str]:

@@ -32,7 +32,6 @@ LEFT_OUT = 4.0
 NEIGHBOURHOOD = 0.27
 """Side of the square that errors are averaged over, in sides of the picture: half a mouth."""
 
-
 FAR = 0.3
 """Local errors above this, in spreads of the face's own pixels, count toward its extent."""
 
@@ -128,9 +127,7 @@ def _on_plane(values: Float[np.ndarray, "n d"], rank: int) -> Float[np.ndarray, 
 
 
 def _smoothed(
-    errors: Float[np.ndarray, "n d"],
-    inside: np.ndarray,
-    weight: Float[np.ndarray, "n p"],
+    errors: Float[np.ndarray, "n d"], inside: np.ndarray, weight: Float[np.ndarray, "n p"]
 ) -> Float[np.ndarray, "n s s"]:
     """Errors averaged over channels and, within the mask, over each pixel's neighbourhood."""
     count, size = len(errors), len(inside)

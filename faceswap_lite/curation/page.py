@@ -21,10 +21,7 @@ JPEG_QUALITY = 75
 
 
 def write_page(
-    path: Path,
-    title: str,
-    decisions: Sequence[Decision],
-    thumbnails: UInt8[np.ndarray, "n s s 3"],
+    path: Path, title: str, decisions: Sequence[Decision], thumbnails: UInt8[np.ndarray, "n s s 3"]
 ) -> None:
     """Write a page that shows every face by its fate and reason, to sort, filter and pick from.
 

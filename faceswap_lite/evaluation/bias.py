@@ -20,7 +20,6 @@ FEWEST_FACES = 10
 BINS = 24
 """Of the shared histograms."""
 
-
 # Angles that turn all the way round; poses do not.
 _CIRCULAR = ("hue_deg",)
 

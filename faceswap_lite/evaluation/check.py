@@ -14,10 +14,10 @@ from jaxtyping import Int, UInt8
 
 from ..config import ConvertConfig
 from ..conversion.casting import CastPlan, cast_clip
+from ..conversion.job import UNSEEN_SETTINGS, config_for
 from ..conversion.paint import paint_frames
 from ..conversion.painted import Placement
 from ..conversion.scout import build_run_packs
-from ..conversion.settings import UNSEEN_SETTINGS, config_for
 from ..errors import FaceswapError
 from ..media.clips import Frame, clip_fingerprint
 from ..media.images import write_image

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import EvaluateConfig
-from ..conversion.settings import UNSEEN_SETTINGS
+from ..conversion.job import UNSEEN_SETTINGS
 from ..errors import FaceswapError, UsageError
 from ..faces.face_set import open_face_set
 from ..media.clips import clip_fingerprint

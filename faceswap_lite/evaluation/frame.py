@@ -13,12 +13,7 @@ from ..faces.align import align, cut_crop
 from ..faces.detect import Detection
 from ..faces.pack import DEFAULT_MIN_SCORE, as_uint8
 from ..faces.reading import READ_PX, Reader
-from ..metrics.landmarks import (
-    eye_distance,
-    five_points,
-    landmark_nme,
-    read_points,
-)
+from ..metrics.landmarks import eye_distance, five_points, landmark_nme, read_points
 from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
 from ..runs.trained import TrainedRun

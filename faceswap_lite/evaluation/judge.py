@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from ..config import EvaluateConfig
+from ..config import EvaluateConfig, SideName
 from ..errors import FaceswapError
 from ..faces.embed import Embedder, build_embedder, embedding_distance
 from ..faces.face_set import FaceSet, StoredFace, open_face_set
 from ..geometry import transform_points
 from ..media.images import read_image
 from ..metrics.landmarks import five_points
-from ..runs.known import spread_evenly
-from ..runs.manifest import IdentityFacts
+from ..runs.known import open_known_set, spread_evenly
+from ..runs.trained import TrainedRun
 
 # Best judges first; the one that built the sets is passed over.
 JUDGES = ("dlib", "facenet", "mobilefacenet")
@@ -83,16 +83,16 @@ class Judge:
 
 
 def build_judges(
-    source: IdentityFacts, target: IdentityFacts, config: EvaluateConfig, count: int
+    run: TrainedRun, people: tuple[SideName, SideName], config: EvaluateConfig, count: int
 ) -> tuple[list[Judge], str]:
     """Judges, one a worker, or none and the reason why there is none.
 
-    `source`: whose face is painted; `target`: who is in the clip.
+    `people`: whose face is painted, and who is in the clip.
     Raises: FaceswapError when one of `config.known` is no face set.
     """
     others = {path: open_face_set(Path(path)) for path in config.known}
     try:
-        sets = [open_face_set(Path(facts.path)) for facts in (source, target)]
+        sets = [open_known_set(run, side) for side in people]
     except FaceswapError as error:
         return [], f"a face set of the run cannot be opened ({error})"
     took_part = {face.record.embedder for faces in sets for face in faces.faces}

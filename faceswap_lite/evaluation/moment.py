@@ -19,7 +19,6 @@ from .judge import Judge
 Perceptual = Callable[[np.ndarray, np.ndarray], float]
 """A perceptual distance of two pictures, RGB, bytes or floats in [0, 1]."""
 
-
 Row = dict[str, float]
 """A frame's numbers by their columns' names; one that it does not have is left out."""
 

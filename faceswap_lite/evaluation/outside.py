@@ -8,13 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from ..conversion.painted import Placement
-from ..curation.coverage import (
-    KINDS,
-    Attributes,
-    attributes_of,
-    coverage,
-    steady_yaw_deg,
-)
+from ..curation.coverage import KINDS, Attributes, attributes_of, coverage, steady_yaw_deg
 from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
 from ..metrics.pictures import mean_grey
 from ..models.autoencoder import Side

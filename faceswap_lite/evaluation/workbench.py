@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from ..config import ConvertConfig, EvaluateConfig
 from ..conversion.casting import cast_clip
+from ..conversion.job import config_for, given_masks
 from ..conversion.scout import build_run_packs
-from ..conversion.settings import config_for, given_masks
 from ..errors import FaceswapError
 from ..faces.face_set import open_face_set
 from ..faces.pack import FacePack
@@ -88,8 +88,8 @@ def set_up(
     judges: list[Judge] = []
     no_judge = NO_IDENTITIES
     if judged:
-        people = run.manifest.of(convert.painted_side), run.manifest.of(convert.shown_side)
-        judges, no_judge = build_judges(*people, config, len(packs))
+        people = convert.painted_side, convert.shown_side
+        judges, no_judge = build_judges(run, people, config, len(packs))
     return Workbench(
         contender=contender,
         packs=packs,
@@ -182,9 +182,7 @@ def _constants(bench: Workbench, judges: Sequence[Judge]) -> dict[str, float]:
 
 
 def _with_columns(
-    series: Series,
-    columns: Mapping[str, Float[np.ndarray, " n"]],
-    constants: Mapping[str, float],
+    series: Series, columns: Mapping[str, Float[np.ndarray, " n"]], constants: Mapping[str, float]
 ) -> Series:
     """Constants fill a column, so that every figure is a function of columns."""
     filled = {name: np.full(len(series), constants[name]) for name in CONSTANTS}

@@ -168,8 +168,5 @@ def _choose_embedder(name: str, missing: list[str]) -> tuple[str, Embedder | Non
 _AUTO_DETECTORS = ("yunet", "mtcnn")
 _AUTO_LANDMARKS = ("mesh", "five")
 
-DETECTORS: dict[str, Callable[[int, int], Detector]] = {
-    "yunet": build_yunet,
-    "mtcnn": build_mtcnn,
-}
+DETECTORS: dict[str, Callable[[int, int], Detector]] = {"yunet": build_yunet, "mtcnn": build_mtcnn}
 """Builders, given the smallest face and the longest side that are looked at, in pixels."""

@@ -14,11 +14,7 @@ from ..errors import FaceswapError
 from ..faces.detect import build_mtcnn
 from ..geometry import transform_points
 from ..media.images import resized
-from ..metrics.landmarks import (
-    CANONICAL_FIVE,
-    LandmarksPack,
-    read_points,
-)
+from ..metrics.landmarks import CANONICAL_FIVE, LandmarksPack, read_points
 from ..metrics.pictures import as_bytes, brightness_and_hue
 from .align import COVERAGES, canonical_to_crop
 from .detect import Detector

@@ -126,11 +126,7 @@ class Tracker:
     count: int = 0
 
     def update(
-        self,
-        frame: int,
-        boxes: Float[np.ndarray, "n 4"],
-        sure: list[bool],
-        cut: bool,
+        self, frame: int, boxes: Float[np.ndarray, "n 4"], sure: list[bool], cut: bool
     ) -> tuple[list[LiveTrack], list[LiveTrack]]:
         """The track of each box, and the tracks that ended before this frame."""
         ended = [t for t in self.live if cut or frame - t.last_frame > self.max_gap_frames]

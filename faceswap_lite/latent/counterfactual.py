@@ -61,9 +61,7 @@ def identity_accuracy(
 
 
 def explained_shares(
-    weights: Float[np.ndarray, " d"],
-    move: Float[np.ndarray, " d"],
-    axes: Float[np.ndarray, "d k"],
+    weights: Float[np.ndarray, " d"], move: Float[np.ndarray, " d"], axes: Float[np.ndarray, "d k"]
 ) -> Float[np.ndarray, " k"]:
     """Which share of the change of a linear answer each axis brings when a code makes this move.
 

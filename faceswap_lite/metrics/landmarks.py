@@ -60,7 +60,6 @@ MESH_RIGID: dict[int, tuple[float, float, float]] = {
 MESH_LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 MESH_RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 
-
 # Where the five points of a head lie in depth too: measured like the canonical face.
 _FIVE_MODEL = np.array(
     [

@@ -61,10 +61,7 @@ def flow_between(
 
 
 def warp_error(
-    before: Picture,
-    after: Picture,
-    flow: Float[np.ndarray, "h w 2"],
-    mask: Mask,
+    before: Picture, after: Picture, flow: Float[np.ndarray, "h w 2"], mask: Mask
 ) -> float:
     """Mean squared difference, in the mask, of `after` and `before` moved along the flow.
 

@@ -19,7 +19,6 @@ Crops = UInt8[np.ndarray, "n s s 3"] | Float[np.ndarray, "n s s 3"]
 AT_ONCE = 32
 """Crops that go through a network together."""
 
-
 # How far a view is moved, in crop sides. Whole pixels: nothing is interpolated, nothing blurred.
 SHIFT = 1 / 64
 

@@ -10,8 +10,6 @@ from torch.nn import functional as F
 from .autoencoder import Side, TwoDecoders
 from .layers import Down, Up
 
-SIZE = 64
-
 
 class OriginalEncoder(nn.Module):
     """Four strided convolutions, two dense layers with nothing between them, one upscale."""

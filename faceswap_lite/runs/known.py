@@ -11,7 +11,7 @@ from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, StoredFace, open_face_set
 from ..models.autoencoder import Side
 from ..models.crops import encode
-from .manifest import RunManifest, describe_identity
+from .manifest import describe_identity
 from .split import read_roles, share_out
 from .trained import TrainedRun
 
@@ -44,14 +44,14 @@ class KnownFaces:
         return replace(self, faces=faces, **rows)
 
 
-def open_known_set(run: Path, manifest: RunManifest, side: Side, minimum: int = 1) -> FaceSet:
+def open_known_set(run: TrainedRun, side: Side, minimum: int = 1) -> FaceSet:
     """The face set of one side, where it lay when the run was trained, or moved with the run.
 
     A set is known by its fingerprint; where no such set is found, what lies at its old place is
     taken. Raises: FaceswapError when nothing does.
     """
-    facts = manifest.of(side)
-    for place in _places(run, Path(facts.path)):
+    facts = run.manifest.of(side)
+    for place in _places(run.path, Path(facts.path)):
         with suppress(FaceswapError):
             faces = open_face_set(place, minimum=minimum)
             if describe_identity(faces).fingerprint == facts.fingerprint:
@@ -75,7 +75,7 @@ def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFac
     Raises: FaceswapError when the face set is gone, or no longer the one that was trained on.
     """
     facts = run.manifest.of(side)
-    faces = open_known_set(run.path, run.manifest, side)
+    faces = open_known_set(run, side)
     if describe_identity(faces).fingerprint != facts.fingerprint:
         raise FaceswapError(f"{faces.path}: has changed since the run was trained on it")
     groups = share_out(facts.groups, faces.places(), run.config.training, run.step)

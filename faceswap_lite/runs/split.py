@@ -80,12 +80,7 @@ def read_roles(groups: Iterable[FaceGroup]) -> Roles:
 
 
 def split_heldout(
-    clips: Sequence[str],
-    *,
-    by: Literal["block", "clip"],
-    share: float,
-    gap: int,
-    least: int = 1,
+    clips: Sequence[str], *, by: Literal["block", "clip"], share: float, gap: int, least: int = 1
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " k"]]:
     """Places of the seen and of the held-out faces, given each face's clip, in order of time.
 

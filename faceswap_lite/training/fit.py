@@ -102,7 +102,7 @@ def fit_run(
     Raises: FaceswapError when the base cannot be loaded or its source's faces are gone.
     """
     old = load_run(base)
-    source = open_known_set(base, old.manifest, "source", minimum=10)
+    source = open_known_set(old, "source", minimum=10)
     faces = _target_faces(old, target, run, config.extract, overwrite)
     fitted = _config_of(old, base, config)
     if overwrite or not list_checkpoints(run):

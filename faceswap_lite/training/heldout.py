@@ -16,10 +16,8 @@ from .step import side_loss
 HELDOUT_FACES = 128
 """Held-out faces of each side that a held-out loss looks at, spread evenly over all."""
 
-
 SEEN_FACES = 32
 """Seen faces of each side that are rebuilt beside them: their figure hardly scatters."""
-
 
 # As metrics/pictures.py has them: the window of Wang et al. 2004, and the greatest dB.
 _SSIM_WINDOW_PX, _MAX_PSNR_DB = 11, 100.0

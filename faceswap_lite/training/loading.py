@@ -20,7 +20,6 @@ from .batches import SideData
 YAW_BIN_DEG = 10.0
 """Width of the bins that pose balance counts faces in."""
 
-
 MOST_POSE_WEIGHT = 10.0
 """No face is drawn this many times as often as one of the commonest pose: a lone profile is soon
 known by heart, and may be a mistake."""

@@ -16,12 +16,7 @@ from ..config import Config, TrainingConfig
 from ..faces.face_set import FaceSet
 from ..media.images import write_image
 from ..models.autoencoder import SIDES, Side
-from ..runs.checkpoints import (
-    Best,
-    PlateauState,
-    RunState,
-    save_checkpoint,
-)
+from ..runs.checkpoints import Best, PlateauState, RunState, save_checkpoint
 from ..runs.hardware import build_fabric, memory_used
 from ..runs.log import RunLog
 from .batches import SideData, draw_batch, draw_step

@@ -34,10 +34,8 @@ FREE_ON_RESUME = (
     "late_ramp",
 )  # fmt: skip
 
-
 # But not the one that the run's schedule goes by.
 SCHEDULE_GOES_BY = {"cosine": {"steps"}, "one_cycle": {"steps"}, "plateau": {"heldout_every"}}
-
 
 CURVE_FILE, SWEEP_FILE = "find_lr.png", "find_lr.json"
 
