@@ -30,7 +30,8 @@ from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.composite import Composite, composite_frames
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.mask import blend_alpha
-from faceswap_lite.conversion.paint import PaintedFrame, paint_frames
+from faceswap_lite.conversion.paint import paint_frames
+from faceswap_lite.conversion.painted import PaintedFrame
 from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.conversion.smoothing import smooth_points
 from faceswap_lite.faces.align import five_points, frame_to_canonical

@@ -9,7 +9,7 @@ import pytest
 from conftest import Cast, silent
 
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion.casting import Placement
+from faceswap_lite.conversion.painted import Placement
 from faceswap_lite.curation.coverage import Attributes, attributes_of
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation import check

@@ -16,10 +16,9 @@ from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.conversion.blend import BLENDERS
-from faceswap_lite.conversion.casting import Placement
 from faceswap_lite.conversion.color import COLOR_MATCHERS
 from faceswap_lite.conversion.mask import MASKS, blend_alpha
-from faceswap_lite.conversion.paint import PaintedFace
+from faceswap_lite.conversion.painted import PaintedFace, Placement
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.judge import JUDGES
 from faceswap_lite.faces.align import COVERAGES, LandmarksPack, align, cut_crop, five_points

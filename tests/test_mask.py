@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceswap_lite.config import MaskName
-from faceswap_lite.conversion.casting import Placement
 from faceswap_lite.conversion.mask import (
     MASKS,
     blend_alpha,
@@ -17,7 +16,7 @@ from faceswap_lite.conversion.mask import (
     soft_alpha,
     steady_mask,
 )
-from faceswap_lite.conversion.paint import PaintedFace
+from faceswap_lite.conversion.painted import PaintedFace, Placement
 from faceswap_lite.media.clips import Frame
 
 

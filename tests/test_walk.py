@@ -5,9 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from faceswap_lite.conversion.casting import Placement
 from faceswap_lite.conversion.composite import Composite
-from faceswap_lite.conversion.paint import PaintedFace, PaintedFrame
+from faceswap_lite.conversion.painted import PaintedFace, PaintedFrame, Placement
 from faceswap_lite.evaluation import keeper
 from faceswap_lite.evaluation.frame import Moment
 from faceswap_lite.evaluation.keeper import Keeper

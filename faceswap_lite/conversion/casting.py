@@ -13,9 +13,10 @@ from jaxtyping import Float
 
 from ..config import ConvertConfig
 from ..faces.align import LandmarksPack, five_points
-from ..faces.pack import FacePack, FoundFace
+from ..faces.pack import FacePack
 from ..media.clips import clip_fingerprint
 from ..runs.trained import TrainedRun
+from .painted import Placement
 from .people import Person, Track, join_tracks, pick_tracks, whom
 from .scout import Scouting, scout_clip
 from .smoothing import smooth_points
@@ -34,20 +35,6 @@ SHOWN_AGAIN = 0.1
 JUMP = 0.25
 JUMP_STANDS_OUT = 4.0
 STILL_SPEED = 0.002
-
-
-@dataclass(frozen=True)
-class Placement:
-    """A face to be painted in a frame.
-
-    `stretch` numbers the unbroken stretches of tracks: what is steadied over time stays in one.
-    `landmarks` are smoothed; `found` is the face as it was seen, None in a gap that was filled.
-    """
-
-    frame: int
-    stretch: int
-    landmarks: Float[np.ndarray, "n 2"]
-    found: FoundFace | None
 
 
 @dataclass(frozen=True)

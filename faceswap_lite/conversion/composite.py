@@ -22,7 +22,7 @@ from .color import COLOR_MATCHERS, relight
 from .color_map import ColorMap, steady_color_map
 from .detail import add_grain, match_sharpness, measure_grain
 from .mask import MASKS, MaskMaker, blend_alpha, carry_outwards, steady_mask
-from .paint import PaintedFace, PaintedFrame
+from .painted import PaintedFace, PaintedFrame
 from .smoothing import neighbour_weights, reach
 
 Picture = Shaped[np.ndarray, "h w 3"]

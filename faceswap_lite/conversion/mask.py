@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 
 from ..faces.given_masks import GivenMasks
 from ..media.clips import Frame
-from .paint import PaintedFace
+from .painted import PaintedFace
 
 Mask = Float[np.ndarray, "s s"]
 

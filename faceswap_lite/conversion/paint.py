@@ -21,54 +21,12 @@ from ..media.clips import Frame
 from ..models.crops import answers, as_pictures, as_pixels
 from ..models.views import View, pick_views
 from ..runs.trained import TrainedRun
-from .casting import CastPlan, Placement
+from .casting import CastPlan
+from .painted import PaintedFace, PaintedFrame, Placement
 from .settings import painted_side, shown_side
 
 BLOCK_BYTES = 128 << 20
 """A block holds fewer frames than `convert.batch` where they are large."""
-
-
-@dataclass(frozen=True)
-class PaintedFace:
-    """One face of one frame, painted as the other person, not yet put in place."""
-
-    placement: Placement
-    pack: LandmarksPack
-    """Whose landmarks the placement's are."""
-    frame_to_crop: Float[np.ndarray, "2 3"]
-    crop: UInt8[np.ndarray, "s s 3"]
-    """The true face, as the network was shown it."""
-    face: Float[np.ndarray, "s s 3"]
-    rebuilt: Float[np.ndarray, "s s 3"]
-    """The true face through its own decoder: what reconstruction is judged by."""
-    hull: Float[np.ndarray, "s s"]
-    """What is face by the landmarks."""
-    learned: Float[np.ndarray, "s s"] | None
-    """What is face by the model; None: it paints no masks."""
-
-    @property
-    def true(self) -> Float[np.ndarray, "s s 3"]:
-        """The true face in [0, 1]."""
-        return self.crop.astype(np.float32) / 255
-
-    @property
-    def own(self) -> Float[np.ndarray, "s s"]:
-        """The learned mask, for which the hull stands where there is none."""
-        return self.hull if self.learned is None else self.learned
-
-    @property
-    def inside(self) -> Float[np.ndarray, "s s"]:
-        """What is face by both masks: where colours are compared."""
-        return self.hull if self.learned is None else self.hull * self.learned
-
-
-@dataclass(frozen=True)
-class PaintedFrame:
-    """A frame and its painted faces; `failed` says why one that should have any has none."""
-
-    frame: Frame
-    faces: list[PaintedFace]
-    failed: str | None = None
 
 
 def paint_frames(
@@ -117,25 +75,15 @@ def _paint_block(
             reason = f"frame {frame.index}: the network's answer is not finite"
             yield PaintedFrame(frame, [], failed=reason)
             continue
-        faces = [
-            PaintedFace(
-                placement=cut.placement,
-                pack=run.manifest.landmarks_pack,
-                frame_to_crop=cut.frame_to_crop,
-                crop=cut.crop,
-                face=painting.face,
-                rebuilt=painting.rebuilt,
-                hull=cut.hull,
-                learned=painting.learned,
-            )
-            for cut, painting in zip(some, paintings, strict=True)
-        ]
+        pairs = zip(some, paintings, strict=True)
+        faces = [PaintedFace(**vars(cut), **painting._asdict()) for cut, painting in pairs]
         yield PaintedFrame(frame, faces)
 
 
 @dataclass(frozen=True)
 class _Cut:
     placement: Placement
+    pack: LandmarksPack
     frame_to_crop: Float[np.ndarray, "2 3"]
     crop: UInt8[np.ndarray, "s s 3"]
     hull: Float[np.ndarray, "s s"]
@@ -149,7 +97,7 @@ def _cut_faces(frame: Frame, placements: list[Placement], run: TrainedRun) -> li
             matrix = align(placement.landmarks, pack, run.manifest.coverage, size)
             crop = cut_crop(as_uint8(frame.image), matrix, size)
             hull = face_mask(placement.landmarks, pack, matrix, size)
-            cuts.append(_Cut(placement, matrix, crop, hull))
+            cuts.append(_Cut(placement, pack, matrix, crop, hull))
     except (ValueError, np.linalg.LinAlgError) as error:
         reason = " ".join(str(error).split())
         return f"frame {frame.index}: its face cannot be cut out ({reason})"

@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .. import __version__
 from ..config import ConvertConfig
-from ..conversion.casting import CastPlan, Placement, cast_clip
+from ..conversion.casting import CastPlan, cast_clip
 from ..conversion.paint import paint_frames
+from ..conversion.painted import Placement
 from ..conversion.scout import build_run_packs
 from ..conversion.settings import UNSEEN_SETTINGS, config_for, painted_side, shown_side
 from ..curation.coverage import FIVE_WEIGHT, KINDS, Attributes, attributes_of, coverage

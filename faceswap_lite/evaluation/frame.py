@@ -9,7 +9,7 @@ from jaxtyping import Float
 from ..config import ConvertConfig
 from ..conversion.blend import Layer
 from ..conversion.composite import Composite, composite
-from ..conversion.paint import PaintedFace, PaintedFrame
+from ..conversion.painted import PaintedFace, PaintedFrame
 from ..faces.align import align, cut_crop, five_points
 from ..faces.detect import Detection
 from ..faces.pack import DEFAULT_MIN_SCORE, FacePack, as_uint8

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from ..conversion.casting import Placement
-from ..conversion.paint import PaintedFace
+from ..conversion.painted import PaintedFace, Placement
 from ..faces.geometry import invert_similarity, similarity_scale, transform_points
 from ..metrics.pictures import as_bytes
 from .frame import Moment
