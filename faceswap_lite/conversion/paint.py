@@ -18,6 +18,7 @@ from ..faces.align import align, cut_crop
 from ..faces.mask import face_mask
 from ..faces.pack import as_uint8
 from ..media.clips import Frame
+from ..metrics.landmarks import LandmarksPack
 from ..models.crops import View, answers, as_pictures, as_pixels, pick_views
 from ..runs.trained import TrainedRun
 from .casting import CastPlan
@@ -73,25 +74,15 @@ def _paint_block(
             reason = f"frame {frame.index}: the network's answer is not finite"
             yield PaintedFrame(frame, [], failed=reason)
             continue
-        faces = [
-            PaintedFace(
-                placement=cut.placement,
-                pack=run.manifest.landmarks_pack,
-                frame_to_crop=cut.frame_to_crop,
-                crop=cut.crop,
-                face=painting.face,
-                rebuilt=painting.rebuilt,
-                hull=cut.hull,
-                learned=painting.learned,
-            )
-            for cut, painting in zip(some, paintings, strict=True)
-        ]
+        pairs = zip(some, paintings, strict=True)
+        faces = [PaintedFace(**vars(cut), **painting._asdict()) for cut, painting in pairs]
         yield PaintedFrame(frame, faces)
 
 
 @dataclass(frozen=True)
 class _Cut:
     placement: Placement
+    pack: LandmarksPack
     frame_to_crop: Float[np.ndarray, "2 3"]
     crop: UInt8[np.ndarray, "s s 3"]
     hull: Float[np.ndarray, "s s"]
@@ -105,7 +96,7 @@ def _cut_faces(frame: Frame, placements: list[Placement], run: TrainedRun) -> li
             matrix = align(placement.landmarks, pack, run.manifest.coverage, size)
             crop = cut_crop(as_uint8(frame.image), matrix, size)
             hull = face_mask(placement.landmarks, pack, matrix, size)
-            cuts.append(_Cut(placement, matrix, crop, hull))
+            cuts.append(_Cut(placement, pack, matrix, crop, hull))
     except (ValueError, np.linalg.LinAlgError) as error:
         reason = " ".join(str(error).split())
         return f"frame {frame.index}: its face cannot be cut out ({reason})"
