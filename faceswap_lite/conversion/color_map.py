@@ -162,16 +162,7 @@ class AffineMap:
 
         All else (gains, curves, fields) is averaged over frames whose colours are shifted alike.
         """
-        maps = [color_map for color_map, _ in near]
-        shares = [weight * _shifted_alike(color_map, self) for color_map, weight in near]
-        curves = [color_map.curves for color_map in maps if color_map.curves is not None]
-        fields = [color_map.field for color_map in maps if color_map.field is not None]
-        return replace(
-            self,
-            matrix=_average([color_map.matrix for color_map in maps], shares),
-            curves=_average(curves, shares) if curves else None,
-            field=_average(fields, shares) if fields else None,
-        )
+        return _averaged(self, self, near)
 
 
 # Of `none`, and of masks too small to say anything; it is known by identity.
@@ -194,8 +185,7 @@ class VotedMap(AffineMap):
                 seen[other.samples.inside] += weight
         inside = self.samples.inside
         own = voted_map(self.samples, total[inside] / seen[inside])
-        again = [(own if other is self else other, weight) for other, weight in near]
-        return AffineMap.steady(own, again)
+        return _averaged(own, self, near)
 
 
 def steady_color_map(
@@ -235,6 +225,25 @@ def stretch(field: Float[np.ndarray, "gh gw 3"], shape: tuple[int, int]) -> Imag
     """The coarse grid over a picture of this (height, width)."""
     size = (shape[1], shape[0])
     return cv2.resize(field.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+
+
+def _averaged(
+    own: AffineMap, fitted: AffineMap, near: Sequence[tuple[AffineMap, float | int]]
+) -> AffineMap:
+    """`own`, its gains, curves and fields averaged over `near`, where it stands for `fitted`.
+
+    How alike colours are shifted is told by the maps as they were fitted.
+    """
+    maps = [own if color_map is fitted else color_map for color_map, _ in near]
+    shares = [weight * _shifted_alike(color_map, own) for color_map, weight in near]
+    curves = [color_map.curves for color_map in maps if color_map.curves is not None]
+    fields = [color_map.field for color_map in maps if color_map.field is not None]
+    return replace(
+        own,
+        matrix=_average([color_map.matrix for color_map in maps], shares),
+        curves=_average(curves, shares) if curves else None,
+        field=_average(fields, shares) if fields else None,
+    )
 
 
 def _shifted_alike(one: AffineMap, other: AffineMap) -> float:
