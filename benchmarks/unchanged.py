@@ -209,6 +209,9 @@ def convert_commands(given: Given) -> list[Command]:
         ("df", convert("convert/df", cut, "convert/df.mkv", LOSSLESS, *named)),
         ("liae", convert("convert/liae", unseen, "convert/liae.mkv", {**LOSSLESS, **rich},
                          "--label", "--swap", "target-to-source", "--face", "0")),
+        # The person in the clip painted as himself: only there the robust colours are trusted.
+        ("own", convert("convert/liae", unseen, "convert/own.mkv", LOSSLESS, "--swap",
+                        "target-to-source", "--face", "0")),
         ("many", convert("convert/df", two, "convert/many.mp4", many, "--all-faces")),
         ("sheet", ["convert", "--run", "convert/df", "--clip", unseen, *sheet]),
     ]  # fmt: skip

@@ -84,25 +84,26 @@ def _sets_and_runs(path: Path) -> list[str]:
 
 
 def _describe_run(path: Path) -> str:
-    facts = read_manifest(path)
+    manifest = read_manifest(path)
     step, problems = newest_good(path)
     lines = [
         f"run       {path}",
         f"step      {step if step is not None else 'no checkpoint yet'}",
-        f"source    {facts.source.path} ({facts.source.faces} faces)",
-        f"target    {facts.target.path} ({facts.target.faces} faces)",
-        f"faces by  {facts.detector}, {facts.landmarks_pack} landmarks, coverage {facts.coverage}",
+        f"source    {manifest.source.path} ({manifest.source.faces} faces)",
+        f"target    {manifest.target.path} ({manifest.target.faces} faces)",
+        f"faces by  {manifest.detector}, {manifest.landmarks_pack} landmarks, "
+        f"coverage {manifest.coverage}",
         f"config    {path / CONFIG_FILE}",
     ]
-    if facts.lr is not None:
-        lines.append(f"rate      {facts.lr:.1e}, named by a range test")
+    if manifest.lr is not None:
+        lines.append(f"rate      {manifest.lr:.1e}, named by a range test")
     best = as_state(checkpoint_facts(path, step)).best if step is not None else None
     if best is not None:
         lines.insert(2, f"best      step {best.step}, held-out loss {best.heldout:.3f}")
-    for origin in facts.lineage:
+    for origin in manifest.lineage:
         parts = ", ".join(origin["parts"])
         lines.append(f"began as  {origin['run']}, step {origin['step']} ({parts})")
-    lines.append(_consent_line(facts.consent))
+    lines.append(_consent_line(manifest.consent))
     if (path / "report.json").is_file():
         lines.append(f"report    {path / 'report.json'}")
     return "\n".join(lines + [f"warning   {problem}" for problem in problems])

@@ -159,9 +159,8 @@ def train(
         # Not through YAML, to which some folders' names are numbers or comments.
         given = options.init.model_copy(update={"run": str(init)})
         options = options.model_copy(update={"init": given})
-    from .curation.advice import say_what_is_known
     from .faces.face_set import open_face_set
-    from .runs.checkpoints import list_checkpoints
+    from .training.advice import advise
     from .training.find_lr import find_lr as run_range_test
     from .training.loop import train as run_training
     from .training.resume import CURVE_FILE
@@ -171,8 +170,7 @@ def train(
         rate = run_range_test(*faces, run, options, overwrite=overwrite)
         print(f"rate {rate:.1e}: --set training.lr={rate:.1e} (curve: {run / CURVE_FILE})")
         return
-    if overwrite or not list_checkpoints(run):
-        say_what_is_known(*faces)
+    advise(*faces, run, overwrite)
     summary = run_training(*faces, run, options, overwrite=overwrite)
     print(f"{run}: step {summary.step}, {summary.seconds / 60:.1f} minutes ({summary.reason})")
 
@@ -362,8 +360,7 @@ def evaluate(
     if known:
         changed.append(f"evaluate.known={json.dumps([str(path) for path in known])}")
     options = [_options_of_run(run, config, changed) for run in runs]
-    from .evaluation.evaluate import evaluate_clips
-    from .evaluation.table import report_table
+    from .evaluation.evaluate import evaluate_clips, report_table
     from .evaluation.workbench import Contender
     from .runs.trained import load_run
 

@@ -10,10 +10,8 @@ import numpy as np
 from .actors.clip import render_clip
 from .config import Config
 from .conversion.convert import convert_clip
-from .curation.advice import say_what_is_known
 from .errors import FaceswapError
-from .evaluation.evaluate import evaluate_clips
-from .evaluation.table import report_table
+from .evaluation.evaluate import evaluate_clips, report_table
 from .evaluation.workbench import Contender
 from .faces.extract import extract_faces
 from .faces.face_set import open_face_set
@@ -22,9 +20,9 @@ from .media.reading import open_clip
 from .media.truth import load_truth
 from .media.writing import ClipWriter
 from .outputs import VERSION, found_job
-from .runs.checkpoints import list_checkpoints
 from .runs.manifest import MANIFEST_FILE
 from .runs.trained import load_run
+from .training.advice import advise
 from .training.loop import train
 
 SOURCE, TARGET = "dara", "bruno"
@@ -65,8 +63,7 @@ def run_demo(
 
     say("3/5 train")
     sets = [open_face_set(out / f"{name}_faces", minimum=10) for name in ("source", "target")]
-    if overwrite or not list_checkpoints(out / "run"):
-        say_what_is_known(sets[0], sets[1], say)
+    advise(sets[0], sets[1], out / "run", overwrite, say)
     train(sets[0], sets[1], out / "run", config, overwrite=overwrite, say=say)
     shutil.copyfile(out / "run" / "preview.png", out / "preview.png")
 

@@ -8,13 +8,16 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
 from .errors import FaceswapError
 
-VERSION = version("faceswap_lite")
+try:
+    VERSION = version("faceswap_lite")
+except PackageNotFoundError:
+    VERSION = "0+not.installed"
 TOOL = f"faceswap_lite {VERSION}"
 """What outputs say that they were made by."""
 

@@ -15,7 +15,6 @@ import pytest
 from conftest import Cast
 
 from faceswap_lite.curation import applying
-from faceswap_lite.curation.advice import pending_rejections
 from faceswap_lite.curation.applying import (
     Undone,
     apply_decisions,
@@ -37,6 +36,7 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import HIDDEN_FOLDER, REJECTED_FOLDER, face_key, open_face_set
 from faceswap_lite.faces.records import read_record, write_crop
+from faceswap_lite.training.advice import pending_rejections
 
 BEST = 40
 WORDS = "not the same person: 0.91 from the others, limit 0.45"

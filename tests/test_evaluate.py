@@ -16,11 +16,9 @@ from safetensors.torch import save_file
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.check import check_clip
-from faceswap_lite.evaluation.evaluate import evaluate_clips
+from faceswap_lite.evaluation.evaluate import evaluate_clips, report_table
 from faceswap_lite.evaluation.measures import METRICS
-from faceswap_lite.evaluation.metric import Metric, mean
-from faceswap_lite.evaluation.moment import Row, Scene
-from faceswap_lite.evaluation.table import report_table
+from faceswap_lite.evaluation.metric import Metric, Row, Scene, mean
 from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.runs.trained import TrainedRun, load_run
 

@@ -54,7 +54,11 @@ def test_a_folder_s_init_holds_a_docstring_and_nothing_else(folder: str) -> None
 
 
 def test_a_name_is_imported_from_the_module_that_defines_it() -> None:
-    files = [path for place in ("faceswap_lite", "tests") for path in (ROOT / place).rglob("*.py")]
+    files = [
+        path
+        for place in ("faceswap_lite", "benchmarks", "tests")
+        for path in (ROOT / place).rglob("*.py")
+    ]
     wrong = [
         f"{path.relative_to(ROOT)}: {name} from {module.relative_to(ROOT)}"
         for path in files

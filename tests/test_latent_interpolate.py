@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial import geometric_slerp
 
-from faceswap_lite.latent.interpolate import lerp, path_errors, slerp
+from faceswap_lite.latent.interpolate_stage import lerp, path_errors, slerp
 
 
 def test_lerp_of_codes_and_of_pictures() -> None:

@@ -10,8 +10,10 @@ from test_train import checkpoint_tensors, run_steps, with_training
 
 from faceswap_lite.config import load_config
 from faceswap_lite.errors import FaceswapError
+from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.runs.known import known_faces, open_known_set
+from faceswap_lite.runs.manifest import IdentityFacts, is_same_set
 from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.fit import fit_run
 from faceswap_lite.training.loop import train
@@ -60,18 +62,69 @@ def test_a_set_that_grew_elsewhere_is_still_the_run_s(cast: Cast, tmp_path: Path
     assert run_steps(there, tmp_path / "run", steps=3).step == 3
 
 
-@pytest.mark.parametrize("swapped", [("target", "source"), ("source", "other")])
-def test_other_people_are_refused(cast: Cast, tmp_path: Path, swapped: tuple[str, str]) -> None:
-    """Even where they were extracted from the same clip, or lie at the same place."""
+def test_the_other_person_s_set_is_refused(cast: Cast, tmp_path: Path) -> None:
+    """Known by what it holds, and by its clips when it has changed."""
     run_steps(cast, tmp_path / "run", steps=2)
     there = moved(cast, tmp_path / "there")
-    shutil.copytree(cast.target, tmp_path / "there/other")
-    other = replace(there, source=tmp_path / "there" / swapped[0],
-                    target=tmp_path / "there" / swapped[1])  # fmt: skip
-    if swapped == ("source", "other"):
-        other = replace(other, source=tmp_path / "there/other", target=there.target)
-    with pytest.raises(FaceswapError, match=r"source .*other settings|other settings \(source"):
-        run_steps(other, tmp_path / "run", steps=3)
+    turned = replace(there, source=there.target, target=there.source)
+    with pytest.raises(FaceswapError, match=r"other settings \(source .* there, .* now"):
+        run_steps(turned, tmp_path / "run", steps=3)
+    sorted(there.target.glob("*.png"))[3].unlink()
+    with pytest.raises(FaceswapError, match="source"):
+        run_steps(replace(there, source=there.target), tmp_path / "run", steps=3)
+
+
+def test_other_faces_at_the_old_place_are_refused(cast: Cast, tmp_path: Path) -> None:
+    here = moved(cast, tmp_path / "here")
+    run_steps(here, tmp_path / "run", steps=2)
+    shutil.rmtree(here.source)
+    extract_faces([cast.unseen_clip], here.source, cast.config.extract)
+    with pytest.raises(FaceswapError, match="holds other clips' faces, or somebody else's"):
+        run_steps(here, tmp_path / "run", steps=3)
+    with pytest.raises(FaceswapError, match="holds others than the source's faces"):
+        open_known_set(load_run(tmp_path / "run"), "source")
+
+
+def facts(fingerprint: str, center: list[float] | None, clip: str = "a") -> IdentityFacts:
+    return IdentityFacts(path="x", faces=9, fingerprint=fingerprint, clips=[clip],
+                         embedder=center and "net", centroid=center)  # fmt: skip
+
+
+def test_of_two_people_in_one_clip_embeddings_tell_who_it_is() -> None:
+    ada, bruno = facts("1", [1.0, 0.0]), facts("2", [0.0, 1.0])
+    assert is_same_set(ada, facts("3", [0.9, 0.1]), bruno)
+    assert not is_same_set(ada, facts("3", [0.1, 0.9]), bruno)
+    # Somebody else again, as far from both.
+    assert not is_same_set(ada, facts("3", [-0.7, -0.7]), bruno)
+    assert not is_same_set(ada, facts("3", [0.9, 0.1], clip="b"), bruno)
+    # Nothing tells them apart but their places.
+    assert is_same_set(ada, facts("3", None), bruno) and not is_same_set(ada, bruno, bruno)
+
+
+def test_a_kill_between_a_new_run_s_two_files_begins_anew(cast: Cast, tmp_path: Path) -> None:
+    run_steps(cast, tmp_path / "run", steps=2)
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    (tmp_path / "run/config.yaml").unlink()
+    assert run_steps(cast, tmp_path / "run", steps=3, lr=2e-3).step == 3
+
+
+def test_overwrite_asks_nothing_of_what_it_replaces(cast: Cast, tmp_path: Path) -> None:
+    run_steps(cast, tmp_path / "run", steps=2)
+    (tmp_path / "run/config.yaml").write_text("model: {no_such: 1}\n")
+    sets = open_face_set(cast.source), open_face_set(cast.target)
+    config = with_training(cast.config, steps=1)
+    assert train(*sets, tmp_path / "run", config, overwrite=True, say=silent).step == 1
+
+
+def test_a_workspace_that_moved_and_changed_is_still_found(cast: Cast, tmp_path: Path) -> None:
+    here = moved(cast, tmp_path / "a")
+    run_steps(here, tmp_path / "a/run", steps=2)
+    (tmp_path / "a").rename(tmp_path / "b")
+    sorted((tmp_path / "b/target").glob("*.png"))[3].unlink()
+    run = load_run(tmp_path / "b/run")
+    assert open_known_set(run, "target").path == tmp_path / "b/target"
+    with pytest.raises(FaceswapError, match="has changed"):
+        known_faces(run, "target")
 
 
 def test_an_option_that_a_run_was_made_without_counts_as_its_default(

@@ -9,7 +9,7 @@ from faceswap_lite.conversion.composite import Composite
 from faceswap_lite.conversion.painted import PaintedFace, PaintedFrame, Placement
 from faceswap_lite.evaluation import keeper
 from faceswap_lite.evaluation.keeper import Keeper
-from faceswap_lite.evaluation.moment import Moment
+from faceswap_lite.evaluation.metric import Moment
 from faceswap_lite.evaluation.walk import series_of
 from faceswap_lite.media.clips import Frame
 

@@ -87,7 +87,7 @@ def scout_clip(
     Raises: FaceswapError when the clip cannot be read.
     """
     reuse = reuse and not config.all_faces and config.face is None
-    known = known_faces(run, config, fingerprint) if reuse else {}
+    known = _faces_of_set(run, config, fingerprint) if reuse else {}
     head = {"version": 2, "job": _scouting_id(fingerprint, run, packs[0], known)}
     kept = run.path / FACES_FOLDER / f"{head['job']}.jsonl"
     done = read_journal(kept, head)
@@ -95,7 +95,7 @@ def scout_clip(
         say(f"{clip.name}: faces as found before ({kept})")
         return _cut(done, config)
     if known:
-        where = run.manifest.of(config.shown_side).path
+        where = open_known_set(run, config.shown_side).path
         say(f"{clip.name}: the faces of {len(known)} frames are taken from {where}")
     with tempfile.TemporaryDirectory() as folder:
         path = journal or Path(folder) / "faces.jsonl"
@@ -107,7 +107,7 @@ def scout_clip(
     return _cut(found, config)
 
 
-def known_faces(
+def _faces_of_set(
     run: TrainedRun, config: ConvertConfig, fingerprint: str
 ) -> dict[int, list[FoundFace]]:
     """By frame, the faces that the face set of the person in the clip holds of this clip."""

@@ -493,3 +493,16 @@ def _pose_json(pose: PoseCoverage) -> dict[str, Any]:
         "gaps": pose.gaps.tolist(),
         "lone": np.flatnonzero(pose.lone).tolist(),
     }
+
+
+def coverage_lines(found: Coverage) -> list[str]:
+    """The gaps, for a person to read."""
+    lines = [f"coverage: {gap.words}" for gap in found.gaps]
+    if not found.attributes:
+        return ["coverage: nothing is known of both sets that could be compared"]
+    if not lines:
+        lines = ["coverage: the source was seen like everything that the target shows"]
+    # Light is known of measured sets only, and nobody misses it in a training's log.
+    if unknown := [name for name in found.unknown if name != "light"]:
+        lines.append(f"coverage: not known of both sets: {', '.join(unknown)}")
+    return lines

@@ -14,7 +14,7 @@ from ..faces.records import read_record
 from ..outputs import write_json
 from .applying import apply_decisions, rejected_faces, returned_faces, undo_moves, write_decisions
 from .choose import choose_best
-from .coverage import Coverage, attributes_of, coverage
+from .coverage import Coverage, attributes_of, coverage, coverage_lines
 from .coverage_figure import draw_coverage
 from .decisions import (
     Decision,
@@ -133,19 +133,6 @@ def undo_curation(path: Path) -> str:
             f"({', '.join(undone.kept_back[:3])})"
         )
     return f"{path}: {undone.restored} crops are back{stay}"
-
-
-def coverage_lines(found: Coverage) -> list[str]:
-    """The gaps, for a person to read."""
-    lines = [f"coverage: {gap.words}" for gap in found.gaps]
-    if not found.attributes:
-        return ["coverage: nothing is known of both sets that could be compared"]
-    if not lines:
-        lines = ["coverage: the source was seen like everything that the target shows"]
-    # Light is known of measured sets only, and nobody misses it in a training's log.
-    if unknown := [name for name in found.unknown if name != "light"]:
-        lines.append(f"coverage: not known of both sets: {', '.join(unknown)}")
-    return lines
 
 
 def _with_rejected(path: Path) -> tuple[FaceSet, dict[Path, str]]:

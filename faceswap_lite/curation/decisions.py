@@ -18,6 +18,9 @@ from ..faces.face_set import FaceSet, face_key
 from ..outputs import read_json
 
 DECISIONS_FILE = "decisions.json"
+RARE = 2.0
+"""Faces drawn at least so often are called rare."""
+
 SCHEMA = 1
 
 _Item = TypeVar("_Item")

@@ -14,7 +14,7 @@ from ..faces.embed import likeness
 from ..faces.face_set import FaceSet, face_key
 from ..faces.landmarks import MIN_PRESENCE
 from ..faces.records import recorded
-from .decisions import Decision, Reason
+from .decisions import RARE, Decision, Reason
 from .duplicates import near_duplicates
 from .identity import distances_to, split_people, trimmed_centre
 from .measures import Measures, embeddings_of
@@ -39,8 +39,6 @@ AMBIGUOUS = 0.5
 POSE_DEG, MOUTH, EYES = 10.0, 0.1, 0.1
 """Faces one such step apart count as different in pose, mouth, eyes."""
 
-RARE = 2.0
-"""Faces drawn at least so often are called rare."""
 
 GAP_STEPS = 1.0
 """A blurred face fills a gap when no better one is so near, in the steps above."""

@@ -17,7 +17,7 @@ from ..metrics.landmarks import eye_distance, five_points, landmark_nme, read_po
 from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
 from ..runs.trained import TrainedRun
-from .moment import Row, Scene
+from .metric import Row, Scene
 
 # Room around the face in which it is compared over time, pixels: how far a flow may look.
 _FLOW_PX = 16
@@ -89,8 +89,8 @@ def reading(scene: Scene) -> Row:
 
 def _to_read(run: TrainedRun, face: PaintedFace, *images: np.ndarray) -> list[np.ndarray]:
     """The face in each image, cut alike, at the reader's size."""
-    facts = run.manifest
-    matrix = align(face.placement.landmarks, facts.landmarks_pack, facts.coverage, READ_PX)
+    of = run.manifest
+    matrix = align(face.placement.landmarks, of.landmarks_pack, of.coverage, READ_PX)
     return [cut_crop(image, matrix, READ_PX) for image in images]
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 from ..conversion.painted import PaintedFace, Placement
 from ..geometry import invert_similarity, similarity_scale, transform_points
 from ..metrics.pictures import as_bytes
-from .moment import Moment
+from .metric import Moment
 
 MOST_FACES, MOST_BYTES = 2000, 1 << 30
 """Of a clip's faces, spread evenly, no more are kept; fewer where they are large."""

@@ -9,6 +9,7 @@ from ..metrics.distributions import finite, series_noise
 from .frame import against_truth, blending, likeness, movement, reading, rebuilding
 from .metric import (
     Columns,
+    FrameMeasure,
     Metric,
     difference,
     error,
@@ -19,7 +20,6 @@ from .metric import (
     ratio,
     spread,
 )
-from .moment import FrameMeasure
 
 
 def _pose_error(columns: Columns) -> float | None:

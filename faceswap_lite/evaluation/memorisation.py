@@ -100,19 +100,9 @@ class Memorisation:
     reasons: dict[str, str] = field(default_factory=dict)
 
     @property
-    def generalising_share(self) -> float:
-        """Outputs that are nearer to their own true face than to any training face."""
-        return float(self.generalises.mean())
-
-    @property
     def generalises(self) -> Bool[np.ndarray, " n"]:
         """Of each output: is it nearer to its own true face than to any training face?"""
         return self.to_own < self.to_seen
-
-    @property
-    def distance_ratio(self) -> float | None:
-        """Outputs' mean distance to training faces over the true faces': below 1, a pull."""
-        return _ratio(self.to_seen, self.truth_to_seen)
 
     @property
     def novelty_rebuilt(self) -> float | None:

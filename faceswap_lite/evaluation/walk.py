@@ -23,8 +23,7 @@ from ..media.reading import open_clip
 from ..media.truth import ClipTruth
 from ..runs.trained import TrainedRun
 from .keeper import ClipFaces, Glimpse, Keeper
-from .metric import Series
-from .moment import FrameMeasure, Instruments, Moment, Row, Scene
+from .metric import FrameMeasure, Instruments, Moment, Row, Scene, Series
 
 JUDGED_FACES = 200
 """Faces of a clip that the judge is asked about, or a few less: it takes as long as all the rest,

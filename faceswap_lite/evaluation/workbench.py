@@ -27,8 +27,7 @@ from .explain import Background, explain, study_run
 from .judge import Judge, build_judges
 from .measures import METRICS, frame_measures
 from .memorisation import MontageRow
-from .metric import Need, Series, figures
-from .moment import Instruments, Perceptual
+from .metric import Instruments, Need, Perceptual, Series, figures
 from .page import ResultPictures, Shot
 from .walk import Walked, walk_clip
 
@@ -225,9 +224,9 @@ def _metrics(series: Series, lacks: Mapping[Need, str], seed: int) -> dict[str, 
     """Every figure with its interval, or why it is missing."""
     found: dict[str, dict[str, Any]] = {}
     for name, value in figures(METRICS, series, seed).items():
-        lacking = [lacks[need] for need in METRICS[name].needs if need in lacks]
-        if value is None or lacking:
-            reason = [*lacking, "the clip does not allow it"][0]
+        missing = [lacks[need] for need in METRICS[name].needs if need in lacks]
+        if value is None or missing:
+            reason = [*missing, "the clip does not allow it"][0]
             found[name] = {"value": None, "low": None, "high": None, "reason": reason}
         else:
             bounds = {part: plain(bound) for part, bound in value._asdict().items()}

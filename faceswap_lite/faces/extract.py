@@ -106,7 +106,7 @@ def extract_faces(
     wanted = None if like is None else wanted_person(like, packs[0])
     if done is None:
         if todo == "resume" and (out / HIDDEN_FOLDER / JOURNAL_FILE).exists():
-            print(f"{out}: what an earlier version began there cannot go on; it begins anew")
+            print(f"{out}: what was begun there cannot go on; it begins anew")
         _start(out, found_job, job, packs[0], sources)
     tally = Tally(problems=problems)
     with one_opencv_thread():

@@ -68,7 +68,7 @@ _Vector = Annotated[np.ndarray, _read_array(np.float32, None), _write_array(5)]
 
 
 class FaceRecord(BaseModel):
-    """Where a crop comes from and what is on it. Pixels are the frame's; degrees; see pose.py.
+    """Where a crop comes from and what is on it. Pixels are the frame's; degrees; see `Pose`.
 
     `frame_to_crop` is that of the stored crop, margin included; `face` counts the faces of the
     frame from the left; `track` those of the clip over time; `job` names the extraction.

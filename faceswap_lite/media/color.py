@@ -6,6 +6,7 @@ it makes of full range lies half a level too low. There it only resamples chroma
 the range are applied here. Source of both: ITU-T H.273, 8.3.
 """
 
+import re
 from fractions import Fraction
 
 import av
@@ -33,6 +34,9 @@ LIMITED, FULL = 1, 2
 # names for them. Without these the scaler loses a level and a half of luma (43 dB instead of 81
 # there and back).
 _EXACT = 0x2 | 0x40000 | 0x2000 | 0x4000
+
+
+_EIGHT_BIT_PLANAR = re.compile("yuvj?(420|422|444)p")
 
 
 def yuv_matrix(color: ColorTags, width: int, height: int) -> int:
@@ -140,9 +144,9 @@ def _yuv_from_rgb(
     shallow, gray = image.dtype == np.uint8, is_gray(pixel_format)
     if shallow and not full and not gray:
         return _convert(_rgb_frame(image, matrix), pixel_format, LIMITED, scaler)
-    if shallow and full and pixel_format in _DEEPER:
+    if shallow and full and _EIGHT_BIT_PLANAR.fullmatch(pixel_format):
         # Of 16 bits, so that nothing is rounded twice.
-        deeper = _DEEPER[pixel_format]
+        deeper = f"{pixel_format.replace('j', '')}16le"
         limited = _convert(_rgb_frame(image, matrix), deeper, LIMITED, scaler)
         return _stretched(limited, pixel_format)
 
@@ -302,13 +306,6 @@ def _chroma_grid(pixel_format: str) -> tuple[int, int]:
     parts = VideoFormat(pixel_format, 64, 64).components
     return 64 // min(part.width for part in parts), 64 // min(part.height for part in parts)
 
-
-# Of 8 bits and planar, with what has the same planes and 16 bits.
-_DEEPER = {
-    f"{name}{layout}p": f"yuv{layout}p16le"
-    for name in ("yuv", "yuvj")
-    for layout in ("420", "422", "444")
-}
 
 # Of red and blue in luma, by FFmpeg's AVColorSpace numbers. Source: H.273, table 4.
 _WEIGHTS: dict[int, tuple[float, float]] = {

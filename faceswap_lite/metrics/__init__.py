@@ -1,1 +1,1 @@
-"""Pure measures of pictures, faces and clips: arrays in, numbers out."""
+"""Pure measures of pictures, landmarks and clips: arrays in, numbers out."""

@@ -2,13 +2,15 @@
 
 import os
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
 
 from ..config import DeviceName, PrecisionName
 from ..errors import FaceswapError
+
+_Value = TypeVar("_Value")
 
 
 def pick_device(wanted: DeviceName) -> torch.device:
@@ -61,3 +63,8 @@ def memory_used(device: torch.device) -> str:
         return "?"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f"{peak / (2**30 if sys.platform == 'darwin' else 2**20):.1f}G"
+
+
+def agreed(fabric: Fabric, value: _Value) -> _Value:
+    """The first process's value: only it looks at the clock and at the disk."""
+    return fabric.broadcast(value) if fabric.world_size > 1 else value

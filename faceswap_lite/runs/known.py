@@ -11,7 +11,7 @@ from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, StoredFace, open_face_set
 from ..models.autoencoder import Side
 from ..models.crops import encode
-from .manifest import describe_identity
+from .manifest import describe_identity, is_same_set, set_fingerprint
 from .split import read_roles, share_out
 from .trained import TrainedRun
 
@@ -47,16 +47,23 @@ class KnownFaces:
 def open_known_set(run: TrainedRun, side: Side, minimum: int = 1) -> FaceSet:
     """The face set of one side, where it lay when the run was trained, or moved with the run.
 
-    A set is known by its fingerprint; where no such set is found, what lies at its old place is
-    taken. Raises: FaceswapError when nothing does.
+    A set is known by its fingerprint; else by its clips and its person, for it may have changed.
+    Raises: FaceswapError when it is gone, or somebody else's faces lie at its place.
     """
     facts = run.manifest.of(side)
-    for place in _places(run.path, Path(facts.path)):
+    known, other = Path(facts.path), run.manifest.of("target" if side == "source" else "source")
+    changed: FaceSet | None = None
+    for place in _places(run.path, known):
         with suppress(FaceswapError):
             faces = open_face_set(place, minimum=minimum)
-            if describe_identity(faces).fingerprint == facts.fingerprint:
+            if set_fingerprint(faces) == facts.fingerprint:
                 return faces
-    return open_face_set(Path(facts.path), minimum=minimum)
+            if changed is None and is_same_set(facts, describe_identity(faces), other):
+                changed = faces
+    if changed is None:
+        open_face_set(known, minimum=minimum)  # tells what is wrong there
+        raise FaceswapError(f"{known}: holds others than the {side}'s faces of {run.path}")
+    return changed
 
 
 def _places(run: Path, known: Path) -> list[Path]:
@@ -76,7 +83,7 @@ def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFac
     """
     facts = run.manifest.of(side)
     faces = open_known_set(run, side)
-    if describe_identity(faces).fingerprint != facts.fingerprint:
+    if set_fingerprint(faces) != facts.fingerprint:
         raise FaceswapError(f"{faces.path}: has changed since the run was trained on it")
     groups = share_out(facts.groups, faces.places(), run.config.training, run.step)
     roles = read_roles(groups)

@@ -1,4 +1,4 @@
-"""How a run went, read back from its log: the held-out looks, and the training loss between."""
+"""How a run goes, in its log: the held-out looks, and the training loss between them."""
 
 import json
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""The run folder: what it was made from, and how others load what it learned."""
+"""The run folder's manifest: what a run was made from."""
 
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class RunManifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = 2
-    """1: `job` named the folders of the face sets, too; nothing goes by it any more."""
+    """1: `job` named the folders of the face sets, too; no resume goes by it."""
     tool: str = TOOL
     job: str
     landmarks_pack: LandmarksPack
@@ -79,15 +79,41 @@ class RunManifest(BaseModel):
         return name
 
 
+def set_fingerprint(faces: FaceSet) -> str:
+    """16 hex digits of which faces a set holds, wherever it lies and whatever they are called."""
+    records = [face.record for face in faces.faces]
+    return job_id(places=sorted(f"{r.clip_fingerprint} {r.frame_index} {r.track}" for r in records))
+
+
+def is_same_set(before: IdentityFacts, now: IdentityFacts, other: IdentityFacts) -> bool:
+    """Whether a face set is the one that a run knows, wherever it lies and whoever joined since.
+
+    Of clips that it knows and, where embeddings tell, of the same person: at most half as far away
+    as `other`, the run's other person, who may be in the same clips.
+    """
+    if now.fingerprint in (before.fingerprint, other.fingerprint):
+        return now.fingerprint == before.fingerprint
+    known = {group.clip for group in before.groups} or set(before.clips)
+    return not known.isdisjoint(now.clips) and is_same_person(before, now, other) is not False
+
+
+def is_same_person(before: IdentityFacts, now: IdentityFacts, other: IdentityFacts) -> bool | None:
+    """By the mean embeddings, as `is_same_set` has it; None where these cannot tell."""
+    own, mine, theirs = before.center, now.center, other.center
+    alike = before.embedder == now.embedder == other.embedder
+    if own is None or mine is None or theirs is None or not alike:
+        return None
+    return bool(np.linalg.norm(mine - own) <= np.linalg.norm(theirs - own) / 2)
+
+
 def describe_identity(faces: FaceSet) -> IdentityFacts:
     """A face set's facts, with the mean of its embeddings."""
     records = [face.record for face in faces.faces]
-    places = sorted(f"{r.clip_fingerprint} {r.frame_index} {r.track}" for r in records)
     embeddings = faces.embeddings()
     return IdentityFacts(
         path=str(faces.path.resolve()),
         faces=len(records),
-        fingerprint=job_id(places=places),
+        fingerprint=set_fingerprint(faces),
         clips=sorted({r.clip_fingerprint for r in records}),
         embedder=faces.embedder,
         masks=masks_fingerprint(faces),

@@ -1,1 +1,1 @@
-"""Batches, augmentation, losses, schedules, checkpoints, the loop; and runs, loaded for use."""
+"""How a run is made: batches, losses, schedules, resuming, the step, the loop, fit."""

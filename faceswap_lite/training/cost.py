@@ -69,11 +69,14 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
         side: _random_faces(size, side_batch(options, side)) for side in SIDES
     }
 
+    parts = options.accumulate
+
     def step(number: int) -> int:
         """One step; what its backward pass kept, in bytes."""
+        nonlocal parts
         views = draw_batch(sides, size, options, number, device)
         with _count_saved(network) as saved:
-            train_step(learner, views, options, number, options.base_rate, options.accumulate)
+            _, parts = train_step(learner, views, options, number, options.base_rate, parts)
         return max(saved)
 
     activations = step(0)

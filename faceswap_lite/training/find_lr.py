@@ -23,7 +23,7 @@ from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from ..outputs import claim, found_job, job_id, write_json
 from ..runs.hardware import pick_device, pick_precision
 from ..runs.manifest import RunManifest
-from ..runs.trained import load_run
+from ..runs.trained import weights_fingerprint
 from .batches import SideData, draw_batch
 from .initial import import_weights
 from .loading import load_sides
@@ -186,7 +186,7 @@ def with_auto_rate(config: Config) -> Config:
 def sweep_job(manifest: RunManifest, init: InitConfig) -> str:
     """The name of the test of a run with `lr: auto`: its settings, faces and first weights."""
     faces = [manifest.source.fingerprint, manifest.target.fingerprint]
-    base = None if init.run is None else load_run(Path(init.run)).fingerprint
+    base = None if init.run is None else weights_fingerprint(Path(init.run))
     return job_id(run=manifest.job, faces=faces, base=base)
 
 

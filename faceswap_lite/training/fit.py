@@ -3,19 +3,17 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ..config import Config, ExtractConfig, InitConfig, TrainingConfig
-from ..curation.advice import say_what_is_known
 from ..errors import FaceswapError
 from ..faces.extract import extract_faces
 from ..faces.face_set import FaceSet, open_face_set
 from ..figures import Curve, write_line_figure
 from ..outputs import write_json
-from ..runs.checkpoints import list_checkpoints
 from ..runs.known import open_known_set
 from ..runs.log import LOG_FILE, read_history
 from ..runs.trained import TrainedRun, load_run
+from .advice import advise
 from .loop import train
 
 REPORT_FILE = "fit_report.json"
@@ -105,8 +103,7 @@ def fit_run(
     source = open_known_set(old, "source", minimum=10)
     faces = _target_faces(old, target, run, config.extract, overwrite)
     fitted = _config_of(old, base, config)
-    if overwrite or not list_checkpoints(run):
-        say_what_is_known(source, faces, say)
+    advise(source, faces, run, overwrite, say)
     train(source, faces, run, fitted, overwrite=overwrite, say=say)
     curve = read_curve(run)
     comparison = None
@@ -116,7 +113,8 @@ def fit_run(
         train(source, faces, beside, _from_scratch(old, fitted), overwrite=overwrite, say=say)
         comparison = compare(curve, read_curve(beside))
     report = FitReport(run, base, curve, curve.source[-1] / curve.source[0], comparison)
-    write_json(run / REPORT_FILE, {"schema": 1, **_plain(asdict(report))})
+    told = {"run": str(run), "base": str(base)}
+    write_json(run / REPORT_FILE, {"schema": 1, **asdict(report), **told})
     _draw(report)
     return report
 
@@ -164,12 +162,12 @@ def _target_faces(
             # A folder of numbered pictures is a clip.
             if any(target.glob("*/*")):
                 raise
-    facts = old.manifest
+    manifest = old.manifest
     same = {
-        "detector": facts.detector,
-        "landmarks": facts.landmarks_pack,
-        "embedder": facts.target.embedder or "none",
-        "coverage": facts.coverage,
+        "detector": manifest.detector,
+        "landmarks": manifest.landmarks_pack,
+        "embedder": manifest.target.embedder or "none",
+        "coverage": manifest.coverage,
     }
     out = run.with_name(f"{run.name}_target")
     extract_faces([target], out, config.model_copy(update=same), overwrite=overwrite)
@@ -221,9 +219,3 @@ def _draw(report: FitReport) -> None:
         # Fresh weights' first losses would flatten everything else.
         y_range=(0.0, 1.5 * max(fit.target + fit.source)),
     )
-
-
-def _plain(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {name: _plain(value) for name, value in values.items()}
-    return str(values) if isinstance(values, Path) else values

@@ -47,11 +47,11 @@ def load_sides(
 
     Raises: FaceswapError when too few faces are left to train on.
     """
-    sides: dict[Side, SideData] = {}
-    for side, faces in sets.items():
-        known = manifest.of(side)
-        sides[side] = load_side(faces, size, config, known.groups, known.weights)
-    return sides
+    known = {side: manifest.of(side) for side in sets}
+    return {
+        side: load_side(faces, size, config, known[side].groups, known[side].weights)
+        for side, faces in sets.items()
+    }
 
 
 def load_side(

@@ -17,14 +17,14 @@ from ..faces.face_set import FaceSet
 from ..media.images import write_image
 from ..models.autoencoder import SIDES, Side
 from ..runs.checkpoints import Best, PlateauState, RunState, save_checkpoint
-from ..runs.hardware import build_fabric, memory_used
+from ..runs.hardware import agreed, build_fabric, memory_used
 from ..runs.log import RunLog
 from .batches import SideData, draw_batch, draw_step
 from .heldout import heldout_losses
 from .preview import preview_sheet
 from .resume import take_up, why_stop
 from .schedules import SCHEDULES, next_plateau
-from .setup import ReadyRun, agreed, set_up
+from .setup import ReadyRun, set_up
 from .step import (
     Learner,
     everywhere,
@@ -64,7 +64,7 @@ def train(
         torch.set_num_threads(config.training.threads)
     fabric = build_fabric(config.training.device, config.training.precision)
     first = fabric.is_global_zero
-    say = say if first else _say_nothing
+    say = say if first else (lambda line: None)
 
     # What is this run, and where does it stand?
     sets: dict[Side, FaceSet] = {"source": source, "target": target}
@@ -247,10 +247,6 @@ def _names(
         return drawn
 
     return names
-
-
-def _say_nothing(line: str) -> None:
-    """What the other processes say."""
 
 
 @contextmanager

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from ..config import Config, InitConfig, ModelConfig, TrainingConfig, load_config
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
 from ..models.autoencoder import Side
-from ..outputs import claim, job_id, write_json
+from ..outputs import job_id, write_json
 from ..runs.checkpoints import RunState, as_state, checkpoint_facts, newest_good, remove_after
 from ..runs.manifest import (
     CONFIG_FILE,
@@ -21,10 +19,12 @@ from ..runs.manifest import (
     IdentityFacts,
     RunManifest,
     describe_identity,
+    is_same_person,
+    is_same_set,
     read_manifest,
 )
 from ..runs.split import FaceGroup, read_roles, share_out
-from ..runs.trained import load_run
+from ..runs.trained import weights_fingerprint
 
 # A resumed run may change these. Most say when to stop, look and save, not what is learned; the
 # last two are how a person steers a run under way: by ending the warp, and by adding faces.
@@ -97,32 +97,19 @@ def _weights_of(faces: FaceSet) -> dict[str, float]:
 
 def _consent_of(base: RunManifest | None, sides: dict[str, IdentityFacts]) -> str:
     """The base's consent, as long as the face that is put on is still the same person's."""
-    if base is None or not _is_same_set(base.source, sides["source"], base.target):
+    if base is None:
         return ""
-    return base.consent
-
-
-def _is_same_set(before: IdentityFacts, now: IdentityFacts, other: IdentityFacts) -> bool:
-    """Whether a face set is the one that a run knows, wherever it lies and whoever joined since.
-
-    `other` is the run's other person, who may have been extracted from the same clip.
-    """
-    if now.fingerprint in (before.fingerprint, other.fingerprint):
-        return now.fingerprint == before.fingerprint
-    own, mine, theirs = before.center, now.center, other.center
-    if own is not None and mine is not None and theirs is not None:
-        alike = before.embedder == now.embedder == other.embedder
-        if alike and np.linalg.norm(mine - own) > np.linalg.norm(mine - theirs):
-            return False
-    known = {group.clip for group in before.groups} or set(before.clips)
-    return not known.isdisjoint(now.clips)
+    same = is_same_person(base.source, sides["source"], base.target)
+    if same is None:
+        same = base.source.fingerprint == sides["source"].fingerprint
+    return base.consent if same else ""
 
 
 def _is_same_base(config: Config, before: Config, found: RunManifest) -> bool:
     """Whether a run began with these weights, wherever they lie now; they may be gone by now."""
     if config.init.run == before.init.run or config.init.run is None or not found.lineage:
         return config.init.run == before.init.run
-    return load_run(Path(config.init.run)).fingerprint == found.lineage[-1]["fingerprint"]
+    return weights_fingerprint(Path(config.init.run)) == found.lineage[-1]["fingerprint"]
 
 
 def _fixed_options(options: TrainingConfig) -> set[str]:
@@ -196,19 +183,23 @@ def take_up(
     # A range test by itself is no run: training begins beside it.
     if run.is_dir() and {p.name for p in run.iterdir()} <= {CURVE_FILE, SWEEP_FILE}:
         return TakenUp("start", None, manifest)
-    differences = [] if found is None else _differences(run, found, manifest, config)
-    if differences and not overwrite:
+    begun = found is not None and (run / CONFIG_FILE).is_file()
+    differences = []
+    if found is not None and begun and not overwrite:
+        differences = _differences(run, found, manifest, config)
+    if differences:
         told = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
         raise FaceswapError(
             f"{run}: is a run of other settings ({told}); "
             "choose another name, take the old settings, or pass --overwrite, which starts anew"
         )
-    finished = start is not None and bool(why_stop(state, config.training))
-    job = None if found is None else manifest.job
-    action = claim(run, manifest.job, job, finished=finished, overwrite=overwrite)
+    if found is None and run.exists():
+        raise FaceswapError(f"{run}: is not a run folder and not empty; choose another name")
+    # Without a config a kill came between its two files: nothing is learned yet.
+    action: Literal["start", "resume", "done"] = "start"
+    if begun and not overwrite:
+        action = "done" if start is not None and why_stop(state, config.training) else "resume"
     if action == "start":
-        if found is None and run.exists():
-            raise FaceswapError(f"{run}: is not a run folder and not empty; choose another name")
         _clear(run)
         return TakenUp("start", None, manifest)
     if found is not None:
@@ -232,11 +223,14 @@ def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: C
     changed = []
     for side, other in (("source", found.target), ("target", found.source)):
         before_set, now_set = getattr(found, side), getattr(manifest, side)
-        if not _is_same_set(before_set, now_set, other):
-            changed.append(f"{side} {before_set.path} there, {now_set.path} now")
-    if not (run / CONFIG_FILE).is_file():
-        # Killed between its two files: it has learned nothing yet.
-        return changed
+        if not is_same_set(before_set, now_set, other):
+            told = f"{before_set.path} there, {now_set.path} now"
+            if before_set.path == now_set.path:
+                told = f"{now_set.path} holds other clips' faces, or somebody else's, than it did"
+            changed.append(f"{side} {told}")
+    for name in ("coverage", "landmarks_pack"):
+        old, new = getattr(found, name), getattr(manifest, name)
+        changed += [] if old == new else [f"{name} {old} there, {new} now"]
     before = load_config(run / CONFIG_FILE)
     names = {
         "model": {*ModelConfig.model_fields},

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -23,6 +22,7 @@ from ..runs.checkpoints import (
     load_weights,
     restore_optimizer,
 )
+from ..runs.hardware import agreed
 from ..runs.manifest import RunManifest, write_run
 from .batches import SideData, side_batch
 from .find_lr import rate_of_new_run
@@ -30,8 +30,6 @@ from .initial import frozen_parts, import_weights, lineage_of
 from .loading import load_sides
 from .resume import CURVE_FILE, TakenUp
 from .step import Learner, build_learner
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,7 @@ def set_up(
         say(f"rate {manifest.lr:.1e}, named by a range test ({run / CURVE_FILE})")
         options = options.model_copy(update={"lr": manifest.lr})
     learner = build_learner(fabric, network, options, frozen, config.init.freeze_steps)
+    sides = {name: _place(side, fabric.device) for name, side in sides.items()}
 
     # Where this run stood.
     state, best = RunState(), None
@@ -104,8 +103,7 @@ def set_up(
         tensors = load_weights(run, taken.start, "optimizer")
         restore_optimizer(learner.optimizer, tensors, stored["optimizer"])
         best = load_weights(run, taken.start, "best") if state.best else None
-    placed = {name: _place(side, fabric.device) for name, side in sides.items()}
-    ready = ReadyRun(learner, placed, options, manifest, state, best, share)
+    ready = ReadyRun(learner, sides, options, manifest, state, best, share)
     _say_what_begins(ready, config, say)
     return ready
 
@@ -126,11 +124,6 @@ def _say_what_begins(ready: ReadyRun, config: Config, say: Callable[[str], None]
         say('no consent recorded: --set consent="who, when, to what"')
     if options.steps is None and options.minutes is None and options.patience is None:
         say("no --steps and no --minutes: training goes on until Ctrl-C, which saves")
-
-
-def agreed(fabric: Fabric, value: _Value) -> _Value:
-    """The first process's value: only it looks at the clock and at the disk."""
-    return fabric.broadcast(value) if fabric.world_size > 1 else value
 
 
 def _share_of_batch(fabric: Fabric, options: TrainingConfig) -> tuple[int, int]:

@@ -1,17 +1,23 @@
 """What curation knows of two sets before they are trained on: gaps, weights, what it rejects."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
+from ..curation.applying import returned_faces
+from ..curation.coverage import attributes_of, coverage, coverage_lines
+from ..curation.decisions import RARE, read_decisions, sampling_weights
 from ..faces.face_set import FaceSet, face_key
-from .applying import returned_faces
-from .coverage import attributes_of, coverage
-from .curate import coverage_lines
-from .decisions import read_decisions, sampling_weights
-from .verdicts import RARE
+from ..runs.checkpoints import list_checkpoints
 
 
-def say_what_is_known(source: FaceSet, target: FaceSet, say: Callable[[str], None] = print) -> None:
-    """Tell what the sets lack, and what was decided about their faces."""
+def advise(
+    source: FaceSet, target: FaceSet, run: Path, overwrite: bool, say: Callable[[str], None] = print
+) -> None:
+    """Tell what the sets of a run that begins lack, and what was decided about their faces."""
+    # Of several processes the first one speaks.
+    if os.environ.get("RANK", "0") != "0" or (list_checkpoints(run) and not overwrite):
+        return
     records = ([face.record for face in faces.faces] for faces in (source, target))
     for line in coverage_lines(coverage(*(attributes_of(some) for some in records))):
         say(line)
