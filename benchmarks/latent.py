@@ -49,7 +49,7 @@ def directions(
         for name, given in PENALTIES.items():
             chosen = given or chosen_penalty(studied.codes, studied.values, studied.clips)
             weights = ridge(studied.codes, studied.values, chosen)[0]
-            # The shortest change of a code that makes these weights read a rise by 1: for comparison.
+            # The shortest change of a code that makes these weights read a rise by 1.
             line = weights / float(weights @ weights)
             shapes[name] = replace(straight, line=line)
         row: dict[str, Any] = {
