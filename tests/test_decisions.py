@@ -275,7 +275,8 @@ def decide_all(
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from faceswap_lite.curation.decisions import apply_decisions, read_decisions, undo_moves
+from faceswap_lite.curation.applying import apply_decisions, undo_moves
+from faceswap_lite.curation.decisions import read_decisions
 
 action, *folders = sys.argv[1:]
 left = 0

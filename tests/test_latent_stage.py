@@ -17,7 +17,7 @@ from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.reading import Reader
 from faceswap_lite.faces.records import read_record, write_crop
-from faceswap_lite.latent import counterfactual_stage, direction_stage
+from faceswap_lite.latent import counterfactual_stage, direction_stage, job
 from faceswap_lite.latent.counterfactual_stage import counterfactual
 from faceswap_lite.latent.direction_stage import find_direction, read_direction, sweep_direction
 from faceswap_lite.latent.directions import Direction, chosen_penalty, ridge
@@ -341,12 +341,12 @@ def test_a_direction_cut_short_is_found_by_the_same_call(
     out = tmp_path / "d.PNG"
     said: list[str] = []
 
-    def stop(*_: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    for step in ("_store", "write_sheet"):
+    for module, step in ((direction_stage, "_store"), (job, "write_image")):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(direction_stage, step, stop)
+            patch.setattr(module, step, stop)
             find_direction(planted, "brightness", out, side="target", say=silent)
     for _ in range(2):
         find_direction(planted, "brightness", out, side="target", say=said.append)

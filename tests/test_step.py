@@ -170,7 +170,7 @@ def test_a_run_goes_on_when_memory_runs_out(
     def no_look(_average: Any, _data: Any, _size: int, _options: Any, side: str) -> dict[str, Any]:
         return {f"heldout_{side}": 1.0, f"heldout_{side}_psnr_db": None}
 
-    monkeypatch.setattr("faceswap_lite.training.loop.heldout_figures", no_look)
+    monkeypatch.setattr("faceswap_lite.training.heldout.heldout_figures", no_look)
     monkeypatch.setattr(step_module, "side_loss", greedy)
     run_steps(cast, tmp_path / "run", steps=3)
     ours, parts = (checkpoint_tensors(tmp_path / name, 3) for name in ("run", "parts"))
