@@ -35,6 +35,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -298,11 +299,11 @@ def sha(data: bytes) -> str:
 
 
 def array_fact(array: np.ndarray) -> str:
-    """An array's hash, shape and mean: the mean tells whether a difference is a hair or a house."""
+    """An array's mean, shape and hash: the mean tells whether a difference is a hair or a house."""
     numbers = array.dtype.kind in "biuf" and array.size > 0
-    mean = f", mean {array.astype(np.float64).mean():.9g}" if numbers else ""
+    mean = f"mean {array.astype(np.float64).mean():.9g}, " if numbers else ""
     shape = "x".join(map(str, array.shape))
-    return f"{sha(np.ascontiguousarray(array).tobytes())} ({shape} {array.dtype}{mean})"
+    return f"{mean}{shape} {array.dtype}, {sha(np.ascontiguousarray(array).tobytes())}"
 
 
 def picture_facts(path: Path) -> Facts:
@@ -380,11 +381,10 @@ def arrays_facts(path: Path) -> Facts:
     """Arrays of an .npz or a .safetensors file, in order of their names."""
     if path.suffix == ".safetensors":
         arrays = load_file(path)
-        facts = {"file": sha(path.read_bytes())}
     else:
         with np.load(path, allow_pickle=False) as stored:
-            arrays, facts = {name: stored[name] for name in stored.files}, {}
-    return {**facts, **{name: array_fact(arrays[name]) for name in sorted(arrays)}}
+            arrays = {name: stored[name] for name in stored.files}
+    return {name: array_fact(arrays[name]) for name in sorted(arrays)}
 
 
 def truth_facts(path: Path) -> Facts:
@@ -409,9 +409,10 @@ def weights_facts(run: Path) -> Facts:
     """Every tensor of the last checkpoint, optimiser and best weights included."""
     last = sorted((run / "checkpoints").glob("step_*"))[-1]
     facts: Facts = {"checkpoint": last.name}
-    for path in sorted(last.glob("*.safetensors")):
+    files = sorted(last.glob("*.safetensors"))
+    for path in files:
         facts |= {f"{path.stem} {name}": fact for name, fact in arrays_facts(path).items()}
-    return facts
+    return facts | {f"file {path.name}": sha(path.read_bytes()) for path in files}
 
 
 def run_things(run: Path) -> dict[str, Callable[[], Facts]]:
@@ -421,7 +422,7 @@ def run_things(run: Path) -> dict[str, Callable[[], Facts]]:
         "log": lambda: jsonl_facts(run / "log.jsonl"),
         "state": lambda: json_facts(sorted(run.glob("checkpoints/step_*"))[-1] / "state.json"),
         "run.json": lambda: json_facts(run / "run.json"),
-        "config": lambda: text_facts(run / "config.yaml"),
+        "config": lambda: value_facts(yaml.safe_load((run / "config.yaml").read_text())),
         "preview": lambda: picture_facts(run / "preview.png"),
     }
 
