@@ -21,6 +21,8 @@ from faceswap_lite.conversion.mask import MASKS, blend_alpha
 from faceswap_lite.conversion.painted import PaintedFace, Placement
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.judge import JUDGES
+from faceswap_lite.evaluation.measures import METRICS
+from faceswap_lite.evaluation.metric import FAULTS, Need, Series, figures
 from faceswap_lite.faces.align import COVERAGES, align, cut_crop
 from faceswap_lite.faces.detect import Detection, Detector
 from faceswap_lite.faces.embed import EMBEDDERS, Embedder, embedding_distance, facenet_file
@@ -248,3 +250,12 @@ def test_mask(name: str, with_learned: bool) -> None:
     # A mask that reached the border would show as a square.
     border = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])
     assert border.max() == 0
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_is_null_with_a_reason_where_nothing_was_measured(name: str) -> None:
+    metric = METRICS[name]
+    assert metric.title and metric.note and metric.better in (*FAULTS, None)
+    assert set(metric.needs) <= set(get_args(Need))
+    nothing = Series(np.arange(5), np.arange(5) / 25, {})
+    assert figures(METRICS, nothing, 0)[name] is None

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import Cast
+from conftest import Cast, silent
 from PIL import Image
 from test_train import checkpoint_tensors, with_training
 
@@ -19,6 +19,7 @@ from faceswap_lite.curation.decisions import read_decisions, sampling_weights
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.records import read_record, write_crop
+from faceswap_lite.training.advice import advise
 from faceswap_lite.training.loading import load_side
 from faceswap_lite.training.loop import train
 from faceswap_lite.training.resume import describe_run
@@ -146,9 +147,12 @@ def test_training_draws_as_decided_and_says_what_is_missing(
     assert all(decided[n] == pytest.approx(scale * w) for n, w in drawn.items())
     assert float(side.weights.mean()) == pytest.approx(1)
     said: list[str] = []
-    train(source, target, tmp_path / "run", config, say=said.append)
+    advise(source, target, tmp_path / "run", False, said.append)
     assert any(line.startswith("coverage: ") for line in said)
     assert f"source: {BLURRED} faces that curate rejects are in the set" in "\n".join(said)
+    train(source, target, tmp_path / "run", config, say=silent)
+    # A run that goes on has been told.
+    advise(source, target, tmp_path / "run", False, pytest.fail)
 
 
 def test_the_command_says_what_it_did(

@@ -25,14 +25,14 @@ from ..errors import FaceswapError
 from ..outputs import _sync, job_id, whole_file, whole_folder, write_json
 from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags
 from .copying import Span, check_source
-from .encoding import Picture, PieceEncoder, check_container, choose_encoding
+from .encoding import CODECS, Picture, PieceEncoder, check_container, choose_encoding
 from .images import write_image
 from .marks import SyntheticMark, append_xmp
 from .muxing import MP4_SUFFIXES, Beside, join_pieces
 from .pieces import Piece, PieceShelf
 from .reading import STILLS_RATE, TIMES_NAME
 
-WRITTEN_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
+WRITTEN_SUFFIXES = tuple(dict.fromkeys(s for c in CODECS.values() for s in c.containers))
 """Containers that keep frame times, sound and the synthetic mark."""
 MARKED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Pictures that hold the synthetic mark."""
