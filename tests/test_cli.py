@@ -220,7 +220,7 @@ def test_a_sheet_gets_its_tries(
         (["--out", "b.mp4", "--views", "0"], "convert.views"),
         (["--out", "b.mp4", "--swap", "both"], "convert.swap"),
         (["--out", "b.mp4", "--set", "convert.colour=mkl"], "did you mean color"),
-        (["--out", "b.mp4", "--set", "convert.codec=vp9"], "convert.codec"),
+        (["--out", "b.mp4", "--set", "convert.codec=no_such"], "convert.codec"),
     ],
 )
 def test_misuse_of_convert_is_told(

@@ -434,7 +434,8 @@ def test_flat_and_grey_pictures_meet_in_the_mean(
     pair = (faces[0], image) if turned else (image, faces[0])
     mask = oval(SIZE)
     color_map: Any = COLOR_MATCHERS[name](*pair, mask)
-    assert np.abs(np.linalg.eigvals(color_map.matrix)).max() <= 3 + 1e-9
+    if isinstance(color_map, AffineMap):
+        assert np.abs(np.linalg.eigvals(color_map.matrix)).max() <= 3 + 1e-9
     out = color_map.apply(pair[0])
     assert np.isfinite(out).all()
     mean, wanted = statistics(out, mask)[0], statistics(pair[1], mask)[0]

@@ -22,6 +22,7 @@ def names_defined(module: Path) -> set[str]:
                 names |= {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
         elif isinstance(node, ast.Try | ast.If):
             names |= {n.name for n in ast.walk(node) if isinstance(n, ast.FunctionDef)}
+            names |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
     if module.name == "__init__.py":
         names |= {path.stem for path in module.parent.glob("*.py")}
         names |= {path.parent.name for path in module.parent.glob("*/__init__.py")}
