@@ -1,6 +1,7 @@
 """The house rules that a reader relies on: no facades, one way to import."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ PACKAGE = ROOT / "faceswap_lite"
 FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
+@cache
 def names_defined(module: Path) -> set[str]:
     """Names that a module defines itself at its top, and the modules beside it for a folder."""
     names: set[str] = set()

@@ -210,7 +210,7 @@ def _read(path: Path) -> dict[_Stamp, dict[str, Any]]:
         return {}
     names = [field.name for field in fields(Measures)]
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if int(arrays["version"]) != _VERSION:
                 return {}
             keys, numbers = arrays["keys"], arrays["stamps"]

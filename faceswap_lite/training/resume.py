@@ -194,7 +194,7 @@ def take_up(
             "choose another name, take the old settings, or pass --overwrite, which starts anew"
         )
     if found is None and run.exists():
-        raise FaceswapError(f"{run}: is not a run folder and not empty; choose another name")
+        raise FaceswapError(f"{run}: not made by this command, and not empty; choose another name")
     # Without a config a kill came between its two files: nothing is learned yet.
     action: Literal["start", "resume", "done"] = "start"
     if begun and not overwrite:
