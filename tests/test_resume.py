@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Cast, silent
-from test_train import checkpoint_tensors, run_steps, with_training
+from test_train import checkpoint_tensors, log_lines, run_steps, with_training
 
 from faceswap_lite.config import load_config
 from faceswap_lite.errors import FaceswapError
@@ -106,6 +106,12 @@ def test_a_kill_between_a_new_run_s_two_files_begins_anew(cast: Cast, tmp_path: 
     shutil.rmtree(tmp_path / "run/checkpoints")
     (tmp_path / "run/config.yaml").unlink()
     assert run_steps(cast, tmp_path / "run", steps=3, lr=2e-3).step == 3
+    # A config that somebody has lost costs no training.
+    (tmp_path / "run/config.yaml").unlink()
+    with pytest.raises(FaceswapError, match=r"config\.yaml is missing"):
+        run_steps(cast, tmp_path / "run", steps=4)
+    assert run_steps(cast, tmp_path / "run", steps=4, lr=2e-3).step == 4
+    assert [line["step"] for line in log_lines(tmp_path / "run") if "loss" in line] == [1, 2, 3, 4]
 
 
 def test_overwrite_asks_nothing_of_what_it_replaces(cast: Cast, tmp_path: Path) -> None:

@@ -47,10 +47,9 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
     """
     if source.path.resolve() == target.path.resolve():
         raise FaceswapError(f"{source.path}: is source and target at once; a swap needs two people")
-    for what in ("pack", "coverage"):
+    for what, name in (("pack", "landmarks"), ("coverage", "coverage")):
         of_source, of_target = getattr(source, what), getattr(target, what)
         if of_source != of_target:
-            name = {"pack": "landmarks", "coverage": "coverage"}[what]
             raise FaceswapError(
                 f"{source.path} was made with {name} {of_source}, {target.path} with {of_target}: "
                 f"their faces are placed differently; extract one of them again"
@@ -130,9 +129,8 @@ def _known_groups(base: RunManifest | None, faces: FaceSet) -> list[FaceGroup]:
     """The roles that these faces' clips had in the base: its weights know what it has seen."""
     if base is None:
         return []
-    clips = {record.clip_fingerprint for record in (face.record for face in faces.faces)}
-    groups = [*base.source.groups, *base.target.groups]
-    return [group for group in groups if group.clip in clips]
+    clips = {face.record.clip_fingerprint for face in faces.faces}
+    return [group for group in (*base.source.groups, *base.target.groups) if group.clip in clips]
 
 
 def why_stop(state: RunState, options: TrainingConfig) -> str:
@@ -183,7 +181,8 @@ def take_up(
     # A range test by itself is no run: training begins beside it.
     if run.is_dir() and {p.name for p in run.iterdir()} <= {CURVE_FILE, SWEEP_FILE}:
         return TakenUp("start", None, manifest)
-    begun = found is not None and (run / CONFIG_FILE).is_file()
+    # With neither config nor checkpoint a kill came between a run's first two files.
+    begun = found is not None and (start is not None or (run / CONFIG_FILE).is_file())
     differences = []
     if found is not None and begun and not overwrite:
         differences = _differences(run, found, manifest, config)
@@ -195,7 +194,6 @@ def take_up(
         )
     if found is None and run.exists():
         raise FaceswapError(f"{run}: not made by this command, and not empty; choose another name")
-    # Without a config a kill came between its two files: nothing is learned yet.
     action: Literal["start", "resume", "done"] = "start"
     if begun and not overwrite:
         action = "done" if start is not None and why_stop(state, config.training) else "resume"
@@ -231,6 +229,8 @@ def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: C
     for name in ("coverage", "landmarks_pack"):
         old, new = getattr(found, name), getattr(manifest, name)
         changed += [] if old == new else [f"{name} {old} there, {new} now"]
+    if not (run / CONFIG_FILE).is_file():
+        return [*changed, *([] if found.job == manifest.job else [f"{CONFIG_FILE} is missing"])]
     before = load_config(run / CONFIG_FILE)
     names = {
         "model": {*ModelConfig.model_fields},
