@@ -189,8 +189,8 @@ def take_up(
     if differences:
         told = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
         raise FaceswapError(
-            f"{run}: is a run of other settings ({told}); "
-            "choose another name, take the old settings, or pass --overwrite, which starts anew"
+            f"{run}: is a run of other settings ({told}); choose another name, take its settings "
+            f"(--config {run / CONFIG_FILE}), or pass --overwrite, which starts anew"
         )
     if found is None and run.exists():
         raise FaceswapError(f"{run}: not made by this command, and not empty; choose another name")
