@@ -30,10 +30,13 @@ from faceswap_lite.conversion.color import (
 )
 from faceswap_lite.conversion.color_map import (
     KEEP,
+    SAME_SHIFT,
     AffineMap,
     ColorMap,
+    Samples,
     gaussian_transport,
     steady_color_map,
+    voted_map,
 )
 
 SIZE = 128
@@ -552,3 +555,20 @@ def test_a_matcher_may_bring_its_own_kind_of_map() -> None:
 
 def test_the_registry_holds_what_the_config_names() -> None:
     assert set(COLOR_MATCHERS) == set(get_args(ColorName))
+
+
+def test_a_voted_map_counts_by_the_shifts_of_the_maps_as_fitted() -> None:
+    """The centre, too: its votes are averaged first, and its share is that of its own fit."""
+    rng = np.random.default_rng(1)
+    image = rng.uniform(0.3, 0.7, (64, 3))
+    reference = image + 0.05 + rng.normal(0, 0.02, (64, 3))
+    samples = Samples(image, reference, np.ones(64), np.ones((8, 8), bool))
+    maps = [voted_map(samples, rng.uniform(0, 1, 64) ** 4) for _ in range(2)]
+    steady = steady_color_map(maps, [1.0, 1.0], 0)
+    own = voted_map(samples, (maps[0].votes + maps[1].votes) / 2)
+    gaps = [(m.goal - m.pivot) - (own.goal - own.pivot) for m in maps]
+    shares = np.array([np.exp(-0.5 * gap @ gap / SAME_SHIFT**2) for gap in gaps])
+    assert 0.2 < shares[0] < 0.7 and shares[1] > 0.2  # else this would tell nothing
+    expected = np.tensordot(shares / shares.sum(), [own.matrix, maps[1].matrix], 1)
+    assert isinstance(steady, AffineMap)
+    np.testing.assert_allclose(steady.matrix, expected, atol=1e-12)
