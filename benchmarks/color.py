@@ -1,107 +1,495 @@
-"""How well colour matching takes a known cast off, and matches two people; with milliseconds.
+"""How near a swap's colours come to the truth, by matcher: the package's, and those that went.
 
-    python benchmarks/color.py --media FOLDER [--out docs/conversion/color.json]
-    python benchmarks/color.py --media FOLDER --run RUN --clip CLIP
+    python benchmarks/color.py pairs                  # without a network: 32 pairs of actors
+    python benchmarks/color.py runs --work FOLDER     # trained swaps of actors, the truth known
+    python benchmarks/color.py real --work FOLDER --media FOLDER    # swaps of people
+    python benchmarks/color.py casts --media FOLDER   # one face under two lights or grades
+    python benchmarks/color.py speed                  # the colour step beside the former default's
 
-Truth: real faces, blurred, with a gain, offset and gamma that jitter from frame to frame; the
-ideal output is the blurred face without them. Pairs: one person's blurred face in the place of
-another's of the nearest pose; with --run also the raw swaps of a trained run. Crops are cut once
-and kept in --cache. Milliseconds are of one core's own time.
+pairs: a twin's face in its own skin tone is what was painted, the actor's what it replaces, and the
+twin's in the actor's tone is the truth (PSNR in the eroded face mask); three lights each, then with
+the painted face lit from elsewhere, then exposed and balanced otherwise. Half of the pairs were
+developed on, the other half is for reporting. runs: the same of four runs of quick64 (4,200 steps,
+seed 0), two of them with the source lit from one side and the target from the other. real: the
+difference to the target at the cheekbones (CIEDE2000), six ways. runs and real train what is not in
+--work (8 runs of 10 minutes of one core each). casts: real faces, blurred, under a gain in linear
+light that jitters from frame to frame; "graded": under a gain, offset and gamma of coded values.
 """
 
+import argparse
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
-import torch
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from _door import clips_of, enter, keep, line_of, need, parser_of
+import faceswap_lite.actors.clip as actors_clip
+from _color_modes import GONE_MODES
+from _door import clips_of, enter, keep, line_of, need_weights, parser_of
+from faceswap_lite.actors.identity import ACTORS, find_actor
+from faceswap_lite.actors.performance import ActorState, random_performance
+from faceswap_lite.actors.render import render_actor
+from faceswap_lite.config import ConvertConfig, SwapName, load_config
+from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.color import COLOR_MATCHERS, relight
-from faceswap_lite.conversion.color_map import AffineMap, ColorMap, steady_color_map
+from faceswap_lite.conversion.color_map import ColorMap, steady_color_map
+from faceswap_lite.conversion.composite import composite_frames
+from faceswap_lite.conversion.paint import paint_frames
+from faceswap_lite.conversion.scout import build_run_packs
+from faceswap_lite.conversion.skin import to_coded, to_linear
+from faceswap_lite.conversion.smoothing import neighbour_weights
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
 from faceswap_lite.faces.pack import FacePack, as_uint8, build_pack
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.metrics.landmarks import estimate_pose
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.media.truth import load_truth
+from faceswap_lite.runs.trained import load_run
 
-SIZE = 128
-CLIPS = (
-    "franck_train_1",
-    "franck_eval_1",
-    "grid_s1_train_1",
-    "grid_s1_eval_1",
-    "lpd9_train_1",
-    "lsman2_train_1",
-    "lsman3_train_1",
-)
-BLUR_PX = 1.2
-RING_PX = 4
-STEADY_FRAMES = 3.0
-# What a swap's colours do, calibrated so that `none` is as bad as in evaluation_notes 4.2.
-GAIN, OFFSET, GAMMA = 0.09, 0.027, 0.10
-GAIN_JITTER, OFFSET_JITTER, GAMMA_JITTER = 0.019, 0.0075, 0.019
-
-Match = Callable[[np.ndarray, np.ndarray, np.ndarray], ColorMap]
-
-
-@dataclass(frozen=True)
-class Crops:
-    """Aligned faces of one clip: pictures and masks in [0, 1], yaw and pitch in degrees."""
-
-    name: str
-    faces: np.ndarray  # (n, s, s, 3)
-    masks: np.ndarray  # (n, s, s)
-    poses: np.ndarray  # (n, 2)
+Match = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
+METHODS: dict[str, Match] = {**COLOR_MATCHERS, **GONE_MODES}
+FORMER = "robust_mkl"
+DEFAULT = ConvertConfig().color
+STEADY_FRAMES = ConvertConfig().color_steady
 
 
 def main() -> None:
     parser = parser_of(__doc__, media=True)
-    parser.add_argument("--frames", type=int, default=60, help="of each clip; and so many pairs")
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--work", type=Path, default=Path("workspace/color"), help="for runs")
+    parser.add_argument("--frames", type=int, default=60, help="casts: of each clip")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "bench_color")
-    parser.add_argument("--run", type=Path, help="with --clip: measure its raw swaps too")
-    parser.add_argument("--clip", type=Path)
     options = parser.parse_args()
-    if (options.run is None) != (options.clip is None):
-        parser.error("--run and --clip go together")
     cv2.setNumThreads(1)
-    files = clips_of(options.media, *(f"video/{name}.mp4" for name in CLIPS))
-    need(*filter(None, [options.clip]))
-    run = load_run(options.run) if options.run else None
-    pack = build_pack("yunet", "mesh", "none")
-    clips = [crops_of(file, pack, options.frames, options.cache) for file in files]
-    report = {
-        "truth": [row for case in CASES for row in bench_truth(clips, case)],
-        "pairs": bench_pairs(list(strangers(clips, options.frames))),
+    keep(options.out, PARTS[options.part](options))
+
+
+def single(values: Any) -> np.ndarray:
+    return np.asarray(values, np.float32)
+
+
+def psnr_db(a: np.ndarray, b: np.ndarray, inside: np.ndarray) -> float:
+    return float(-10 * np.log10(np.square(a - b)[inside].mean()))
+
+
+def means(rows: Iterable[dict[str, float]]) -> dict[str, float]:
+    found = list(rows)
+    return {key: float(np.mean([row[key] for row in found])) for key in found[0]}
+
+
+# Yardsticks: one gain a channel, estimated or true, over all of the face or its skin alone.
+
+
+def logarithm(coded: np.ndarray) -> np.ndarray:
+    return np.log(to_linear(coded) + 0.01)
+
+
+def plain_gain(painted: np.ndarray, true: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The robust mean of the logarithms of true / painted."""
+    changes = (logarithm(true) - logarithm(painted))[inside]
+    gain = np.median(changes, 0)
+    for _ in range(5):
+        off = np.linalg.norm(changes - gain, axis=1)
+        weights = 1 / (1 + (off / (np.median(off) + 1e-6)) ** 2)
+        gain = weights @ changes / weights.sum()
+    return gain
+
+
+def true_gain(painted: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    return np.median((logarithm(truth) - logarithm(painted))[inside], 0)
+
+
+def skin_share(painted: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Nearness to the painted skin's median colour in log light, luminance and chroma apart."""
+    values = logarithm(painted)
+    middle = np.median(values[inside], 0)
+    tone = values.mean(-1) - middle.mean()
+    chroma = values - values.mean(-1, keepdims=True) - (middle - middle.mean())
+    squares = np.where(tone < 0, (tone / 1.6) ** 2, (tone / 0.96) ** 2)
+    squares = squares + (2.5 * np.linalg.norm(chroma, axis=-1)) ** 2
+    return cv2.GaussianBlur(single(np.exp(-0.5 * squares)), (0, 0), 1.0)[..., None]
+
+
+def laid(painted: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    return to_coded(single((to_linear(painted) + 0.01) * np.exp(gain) - 0.01))
+
+
+def yardsticks(
+    painted: np.ndarray, true: np.ndarray, truth: np.ndarray, inside: np.ndarray
+) -> dict[str, np.ndarray]:
+    share = skin_share(painted, inside)
+    estimated, known = plain_gain(painted, true, inside), true_gain(painted, truth, inside)
+    return {
+        "gain": laid(painted, estimated),
+        "gain, skin only": laid(painted, estimated * share),
+        "true gain": laid(painted, known),
+        "true gain, skin only": laid(painted, known * share),
     }
-    if run:
-        report["swaps"] = bench_pairs(list(swaps_of(run, options.clip, options.frames)))
-    keep(options.out, report)
 
 
-# The truth.
+# Without a network.
+
+LIGHTS: dict[str, dict[str, Any]] = {
+    "soft": {"light_yaw_deg": -15, "light_pitch_deg": 30, "light": 0.9, "ambient": 1.15},
+    "side": {"light_yaw_deg": 60, "light_pitch_deg": 20, "light": 1.15, "ambient": 0.55},
+    "warm": {"light_yaw_deg": -40, "light_pitch_deg": 40, "ambient": 0.9, "warmth": 1.0},
+}
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "soft": {"light_yaw_deg": 45, "light_pitch_deg": 30, "ambient": 0.9, "warmth": -0.4},
+    "side": {"light_yaw_deg": -30, "light_pitch_deg": 35, "light": 0.9, "ambient": 1.1},
+    "warm": {"light_yaw_deg": 30, "light_pitch_deg": 30, "light": 1.0, "warmth": -0.6},
+}
+# The lightest and the darkest, beards, make-up, freckles, tans, each painted onto the one before.
+STRANGERS = (5, 39, 7, 2, 11, 20, 52, 55, 49, 33, 46, 28)
+MOMENTS = (3, 23, 43)
 
 
-def bench_truth(clips: list[Crops], case: str) -> list[dict[str, Any]]:
-    """A row for each matcher, without and with steadying."""
-    scenes = [scene(crops, case, seed) for seed, crops in enumerate(clips)]
-    rows = []
-    for name in METHODS:
-        for steady in (False, True):
-            if steady and name not in COLOR_MATCHERS:
+@dataclass(frozen=True)
+class Pair:
+    """Whose face is painted onto whom."""
+
+    target: str
+    source: str
+    developed: bool
+    seed: int
+
+    @property
+    def named(self) -> bool:
+        """Of the named actors, and not of random ones."""
+        return self.target in ACTORS
+
+
+def all_pairs() -> list[Pair]:
+    """All ordered pairs of named actors, each developed on in one direction; random ones."""
+    names = list(ACTORS)
+    pairs = [
+        Pair(a, b, (j - i) % len(names) in (1, 2), len(names) * i + j)
+        for i, a in enumerate(names)
+        for j, b in enumerate(names)
+        if a != b
+    ]
+    for k, seed in enumerate(STRANGERS):
+        other = STRANGERS[(k + 1) % len(STRANGERS)]
+        pairs.append(Pair(f"random:{seed}", f"random:{other}", k % 2 == 0, 100 + k))
+    return pairs
+
+
+def bench_pairs(options: argparse.Namespace) -> dict[str, Any]:
+    with ProcessPoolExecutor() as pool:
+        rows = [row for some in pool.map(pair_rows, all_pairs()) for row in some]
+    report: dict[str, Any] = {"rows": rows}
+    for case in ("as it is", "lit from elsewhere", "exposed otherwise"):
+        for half in (True, False):
+            for named in (True, False):
+                some = [
+                    row
+                    for row in rows
+                    if (row["case"], row["developed"], row["named"]) == (case, half, named)
+                ]
+                title = f"{case}, {'named' if named else 'random'}, "
+                title += "developed on" if half else "unseen"
+                report[title] = summary([row["db"] for row in some])
+                print(f"{title}\n  {line_of(report[title]['mean'])}", flush=True)
+                print(f"  {line_of({k: v for k, v in report[title].items() if k != 'mean'})}")
+    return report
+
+
+def summary(rows: list[dict[str, float]]) -> dict[str, Any]:
+    others = [name for name in METHODS if name != DEFAULT]
+    below = [row["true gain, skin only"] - row[DEFAULT] for row in rows]
+    return {
+        "mean": means(rows),
+        "pairs": len(rows),
+        "above every other mode": sum(row[DEFAULT] > max(row[m] for m in others) for row in rows),
+        "below true gain, skin only: mean": float(np.mean(below)),
+        "below it at worst": float(np.max(below)),
+    }
+
+
+def pair_rows(pair: Pair) -> list[dict[str, Any]]:
+    """A row of each case, in decibels, the mean over lights and moments."""
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(pair.seed)
+    target, source = find_actor(pair.target), find_actor(pair.source)
+    found: dict[str, list[dict[str, float]]] = {}
+    for number, (name, light) in enumerate(LIGHTS.items()):
+        states = random_performance(60, 10.0, 1000 + 97 * pair.seed + number)
+        for moment in MOMENTS:
+            state = replace(states[moment], **light)
+            backdrop = 3 * pair.seed + number
+
+            def view(state: ActorState = state, backdrop: int = backdrop, **worn: Any) -> Any:
+                return render_actor(target, state, 192, background=backdrop, **worn)
+
+            views = [view(), view(face_of=source), view(face_of=source, skin_of=target)]
+            elsewhere = view(state=replace(state, **ELSEWHERE[name]), face_of=source)
+            mask = np.maximum.reduce([v.face_mask for v in views])
+            rows, columns = np.nonzero(mask)
+            box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+            inside = (cv2.erode(mask, np.ones((5, 5))) > 0.78)[box]
+            if inside.sum() < 200:
                 continue
-            figures = [play(one, name, steady) for one in scenes]
-            row: dict[str, Any] = {"case": case, "matcher": name, "steady": steady}
-            row |= {key: float(np.mean([f[key] for f in figures])) for key in figures[0]}
+            true, painted, truth, lit = (
+                v.image[box].astype(np.float32) / 255 for v in (*views, elsewhere)
+            )
+            cast = np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.08, 3))
+            exposed = to_coded(single(to_linear(painted) * cast))
+            cases = {"as it is": painted, "lit from elsewhere": lit, "exposed otherwise": exposed}
+            for case, face in cases.items():
+                matched = {
+                    name: np.clip(fit(face, true, single(inside)).apply(face), 0, 1)
+                    for name, fit in METHODS.items()
+                } | yardsticks(face, true, truth, inside)
+                found.setdefault(case, []).append(
+                    {name: psnr_db(out, truth, inside) for name, out in matched.items()}
+                )
+    facts = {"target": pair.target, "source": pair.source, "named": pair.named}
+    return [
+        {**facts, "developed": pair.developed, "case": case, "db": means(rows)}
+        for case, rows in found.items()
+    ]
+
+
+# Trained runs: what the commands leave in --work.
+
+QUICK = ("training.steps=4200", "training.seed=0", "training.threads=1")
+TRAINED = "checkpoints/step_00004200"
+TAKES, TAKE_FRAMES, UNSEEN_FRAMES = 12, 40, 100
+CASTS = (
+    ("dara", "ewa", False),
+    ("random:46", "ada", False),
+    ("ewa", "bruno", True),
+    ("chen", "dara", True),
+)
+
+
+def command(*words: str | Path) -> None:
+    called = [sys.executable, "-m", "faceswap_lite", *map(str, words)]
+    subprocess.run(called, check=True, stdout=subprocess.DEVNULL)
+
+
+def train(source: Path, target: Path, run: Path) -> None:
+    if not (run / TRAINED).is_dir():
+        print(f"training {run}", flush=True)
+        changes = [word for change in QUICK for word in ("--set", change)]
+        sets = ["--source", str(source), "--target", str(target), "--run", str(run)]
+        command("train", "--config", "quick64", *sets, *changes)
+
+
+def actors_run(work: Path, source: str, target: str, elsewhere: bool) -> tuple[Path, Path]:
+    """The run of two actors and an unseen clip of the target; made, where they are not there."""
+    folder = work / f"{source}_{target}".replace(":", "")
+    folder.mkdir(parents=True, exist_ok=True)
+    base, seed = load_config().render, 10 * sum(map(ord, source + target))
+    for number, (side, actor) in enumerate((("source", source), ("target", target))):
+
+        def lit(*args: Any, side: int = 2 * number - 1) -> list[ActorState]:
+            return [
+                replace(
+                    state,
+                    light_yaw_deg=side * abs(35 + 0.3 * state.light_yaw_deg),
+                    warmth=-0.3 * side,
+                )
+                for state in random_performance(*args)
+            ]
+
+        light = lit if elsewhere else random_performance
+        with patch.object(actors_clip, "random_performance", light):
+            takes = [folder / f"{side}_{take}.mp4" for take in range(1, TAKES + 1)]
+            for take, clip in enumerate(takes):
+                part = {"actor": actor, "twin": None, "frames": TAKE_FRAMES}
+                part |= {"seed": seed + 100 * (1 + number) + take}
+                actors_clip.render_clip(base.model_copy(update=part), clip)
+            if side == "target":
+                part = {"actor": actor, "twin": source, "frames": UNSEEN_FRAMES, "seed": seed + 777}
+                actors_clip.render_clip(base.model_copy(update=part), folder / "unseen.mp4")
+        command("extract", *takes, "--out", folder / side)
+    train(folder / "source", folder / "target", folder / "run")
+    return folder / "run", folder / "unseen.mp4"
+
+
+def bench_runs(options: argparse.Namespace) -> dict[str, Any]:
+    """PSNR to the twin in the target's tone, inside both masks, as `convert` would steady them."""
+    rows: list[dict[str, Any]] = []
+    for source, target, elsewhere in CASTS:
+        run_folder, clip = actors_run(options.work, source, target, elsewhere)
+        run, config, truth = load_run(run_folder), ConvertConfig(), load_truth(clip)
+        assert truth is not None and truth.twin is not None
+        plan = cast_clip(run, clip, build_run_packs(run, config), config)
+        faces, truths, insides = [], [], []
+        with open_clip(clip) as reader, open_clip(truth.twin.matched) as twins:
+            painted = paint_frames(reader, plan, run, config)
+            for frame, twin in zip(painted, twins, strict=True):
+                for face in frame.faces[:1]:
+                    size, index = len(face.face), frame.frame.index
+                    cut = cut_crop(twin.image, face.frame_to_crop, size)
+                    mask = np.repeat(truth.face_masks[index][..., None], 3, 2)
+                    shown = cut_crop(mask, face.frame_to_crop, size)[..., 0] > 204
+                    faces.append(face)
+                    truths.append(cut.astype(np.float32) / 255)
+                    insides.append(shown & (face.inside > 0.5))
+        db: dict[str, list[dict[str, float]]] = {"all": []}
+        triples = [(face.face, face.true, face.inside) for face in faces]
+        outs = {name: matched(triples, fit)[0] for name, fit in METHODS.items()}
+        for k, (face, truth_here, inside) in enumerate(zip(faces, truths, insides, strict=True)):
+            if inside.sum() > 100:
+                shown_outs = {name: some[k] for name, some in outs.items()}
+                shown_outs |= yardsticks(face.face, face.true, truth_here, inside)
+                db["all"].append(
+                    {name: psnr_db(out, truth_here, inside) for name, out in shown_outs.items()}
+                )
+        name = f"{source} onto {target}{', lit from elsewhere' if elsewhere else ''}"
+        rows.append({"run": name, "frames": len(db["all"]), "db": means(db["all"])})
+        print(f"{name}: {line_of(rows[-1]['db'])}", flush=True)
+    mean = means(row["db"] for row in rows)
+    print(f"mean: {line_of(mean)}")
+    return {"rows": rows, "mean": mean}
+
+
+def matched(
+    triples: list[tuple[np.ndarray, np.ndarray, np.ndarray]], fit: Match, steady: bool = True
+) -> tuple[list[np.ndarray], float]:
+    """The matched faces of successive frames; and the milliseconds that one took (the median)."""
+    maps: list[ColorMap] = []
+    outs, fit_times, times = [], [], []
+    for triple in triples:
+        start = time.thread_time()
+        maps.append(fit(*triple))
+        fit_times.append(time.thread_time() - start)
+    steps = np.arange(len(maps), dtype=np.float64)
+    for frame, (painted, _, _) in enumerate(triples):
+        weights = neighbour_weights(steps - frame, STEADY_FRAMES)
+        near = np.flatnonzero(weights)
+        window: list[ColorMap | None] = [maps[i] for i in near]
+        start = time.thread_time()
+        color_map = maps[frame]
+        if steady:
+            color_map = steady_color_map(window, weights[near].tolist(), int(frame - near[0]))
+        outs.append(color_map.apply(painted))
+        times.append(time.thread_time() - start)
+    return outs, 1000 * float(np.median(fit_times) + np.median(times))
+
+
+# People.
+
+PEOPLE: dict[str, tuple[str, str, SwapName]] = {
+    "franck onto grid_s1": ("franck", "grid_s1", "source-to-target"),
+    "grid_s1 onto franck": ("franck", "grid_s1", "target-to-source"),
+    "lsman2 onto lsman3": ("lsman2", "lsman3", "source-to-target"),
+    "lsman3 onto lsman2": ("lsman2", "lsman3", "target-to-source"),
+    "lpd9 onto franck": ("lpd9", "franck", "source-to-target"),
+    "grid_s1 onto lsman3": ("grid_s1", "lsman3", "source-to-target"),
+}
+CHEEKBONES = (50, 280, 101, 330)
+EYE_CORNERS = (33, 263)
+PATCH = 0.08
+COMPARED = ("none", FORMER, DEFAULT)
+
+
+def bench_real(options: argparse.Namespace) -> dict[str, Any]:
+    """Swap against target at the cheekbones, in the finished frame; and the colour part alone."""
+    need_weights("yunet", "mesh", "mobilefacenet")
+    rows = []
+    for name, (a, b, swap) in PEOPLE.items():
+        run_folder = people_run(options, a, b)
+        shown = b if swap == "source-to-target" else a
+        (clip,) = clips_of(options.media, f"video/{shown}_eval_1.mp4")
+        for mode in COMPARED:
+            row = {"swap": name, "color": mode} | cheekbones(run_folder, clip, swap, mode)
             rows.append(row)
             print(line_of(row), flush=True)
-    return rows
+    report: dict[str, Any] = {"rows": rows}
+    for mode in COMPARED:
+        some = [row for row in rows if row["color"] == mode]
+        report[mode] = {
+            "whole_median": float(np.median([row["whole"] for row in some])),
+            "chroma_median": float(np.median([row["chroma"] for row in some])),
+            "chroma_worst": float(np.max([row["chroma"] for row in some])),
+        }
+        print(f"{mode}: {line_of(report[mode])}")
+    return report
+
+
+def people_run(options: argparse.Namespace, a: str, b: str) -> Path:
+    sets = {name: options.work / "sets" / name for name in (a, b)}
+    run = options.work / "runs" / f"{a}_{b}"
+    if (run / TRAINED).is_dir():
+        return Path(run)
+    for name, faces in sets.items():
+        command("extract", *clips_of(options.media, f"video/{name}_train_*.mp4"), "--out", faces)
+    for name, other in ((a, b), (b, a)):
+        command("curate", sets[name], "--against", sets[other], "--apply")
+    train(sets[a], sets[b], run)
+    return Path(run)
+
+
+def cheekbones(run_folder: Path, clip: Path, swap: SwapName, mode: str) -> dict[str, float]:
+    """Medians over the patches, then over the frames: CIEDE2000; at equal lightness; L* higher."""
+    run, config = load_run(run_folder), ConvertConfig(swap=swap)
+    plan = cast_clip(run, clip, build_run_packs(run, config), config)
+    differences = []
+    # The config knows no mode that went.
+    with patch.dict(COLOR_MATCHERS, {config.color: METHODS[mode]}), open_clip(clip) as reader:
+        painted = paint_frames(reader, plan, run, config)
+        for made in composite_frames(painted, config):
+            if made.layers:
+                points = made.painted.faces[0].placement.landmarks
+                was, now = (patches(image, points) for image in (made.frame.image, made.image))
+                level = now.copy()
+                level[:, 0] = was[:, 0]
+                three = (
+                    deltaE_ciede2000(was, now),
+                    deltaE_ciede2000(was, level),
+                    (now - was)[:, 0],
+                )
+                differences.append([float(np.median(values)) for values in three])
+    whole, chroma, lighter = np.median(differences, axis=0).tolist()
+    return {"frames": len(differences), "whole": whole, "chroma": chroma, "lighter": lighter}
+
+
+def patches(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The mean Lab colours of the four patches."""
+    half = 0.5 * PATCH * np.linalg.norm(np.subtract(*points[list(EYE_CORNERS)]))
+    colors = []
+    for x, y in points[list(CHEEKBONES)]:
+        (left, right), (top, bottom) = (
+            (round(v - half), round(v + half) + 1) for v in (float(x), float(y))
+        )
+        colors.append(rgb2lab(image[top:bottom, left:right] / 255).reshape(-1, 3).mean(0))
+    return np.array(colors)
+
+
+# Casts of one face.
+
+SIZE = 128
+CLIPS = (
+    *("franck_train_1", "franck_eval_1", "grid_s1_train_1", "grid_s1_eval_1"),
+    *("lpd9_train_1", "lsman2_train_1", "lsman3_train_1"),
+)
+BLUR_PX = 1.2
+RING_PX = 4
+# In linear light, and with headroom: what a camera's white cut off no gain brings back.
+LIGHT_GAIN, LIGHT_JITTER, HEADROOM = 0.18, 0.04, 0.75
+# Of coded values, so that `none` is as bad as swaps are.
+GAIN, OFFSET, GAMMA = 0.09, 0.027, 0.10
+GAIN_JITTER, OFFSET_JITTER, GAMMA_JITTER = 0.019, 0.0075, 0.019
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Aligned faces of one clip: pictures and masks in [0, 1]."""
+
+    name: str
+    faces: np.ndarray  # (n, s, s, 3)
+    masks: np.ndarray  # (n, s, s)
 
 
 @dataclass(frozen=True)
@@ -116,43 +504,91 @@ class Scene:
     masks: list[np.ndarray]
 
 
-def scene(crops: Crops, case: str, seed: int) -> Scene:
-    rng = np.random.default_rng(seed)
-    gain = rng.uniform(1 - GAIN, 1 + GAIN, 3)
-    offset = rng.uniform(-OFFSET, OFFSET, 3)
-    gamma = rng.uniform(1 - GAMMA, 1 + GAMMA)
-    images, references, ideals = [], [], []
-    for face in crops.faces:
-        ideal = CASES[case](cv2.GaussianBlur(face, (0, 0), BLUR_PX))
-        cast = ideal
-        if case == "lighting ramp":
-            cast = ideal * np.linspace(0.9, 1.1, SIZE)[None, :, None]
-        cast = cast * (gain + rng.normal(0, GAIN_JITTER, 3))
-        cast = np.clip(cast + offset + rng.normal(0, OFFSET_JITTER, 3), 0, 1)
-        cast = cast ** (gamma + rng.normal(0, GAMMA_JITTER))
-        images.append(np.clip(cast, 0, 1).astype(np.float32))
-        references.append(face)
-        ideals.append(ideal.astype(np.float32))
-    labs = [rgb2lab(ideal[mask > 0]) for ideal, mask in zip(ideals, crops.masks, strict=True)]
-    return Scene(images, references, ideals, labs, list(crops.masks))
+def bench_casts(options: argparse.Namespace) -> dict[str, Any]:
+    """A row for each case and matcher, steadied and not."""
+    need_weights("yunet", "mesh")
+    files = clips_of(options.media, *(f"video/{name}.mp4" for name in CLIPS))
+    pack = build_pack("yunet", "mesh", "none")
+    clips = [crops_of(file, pack, options.frames, options.cache) for file in files]
+    rows = []
+    for case in CASES:
+        scenes = [scene(crops, case, seed) for seed, crops in enumerate(clips)]
+        for name in (*METHODS, f"{DEFAULT} + relight"):
+            for steady in (False, True):
+                figures = [play(one, name, steady) for one in scenes]
+                row: dict[str, Any] = {"case": case, "matcher": name, "steady": steady}
+                rows.append(row | means(figures))
+                print(line_of(rows[-1]), flush=True)
+    return {"rows": rows}
+
+
+def in_light(face: np.ndarray, gain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    jittered = gain[0] * (1 + rng.normal(0, LIGHT_JITTER, 3))
+    return to_coded(single(to_linear(face) * jittered))
+
+
+def graded(face: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    gain, offset, gamma = values[1], values[2], values[3, 0]
+    cast = face * (gain + rng.normal(0, GAIN_JITTER, 3))
+    cast = np.clip(cast + offset + rng.normal(0, OFFSET_JITTER, 3), 0, 1)
+    return single(np.clip(cast ** (gamma + rng.normal(0, GAMMA_JITTER)), 0, 1))
 
 
 def dark_lower_face(face: np.ndarray) -> np.ndarray:
     """A beard on the painted face, where the target has none."""
     shade = np.clip((np.arange(SIZE) - 0.66 * SIZE) / 6, 0, 1)[:, None, None]
-    return face * (1 - 0.4 * shade)
+    return single(face * (1 - 0.4 * shade))
 
 
-CASES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "cast": lambda face: face,
-    "lighting ramp": lambda face: face,
-    "different content": dark_lower_face,
+def as_it_is(face: np.ndarray) -> np.ndarray:
+    return face
+
+
+def ramp(face: np.ndarray) -> np.ndarray:
+    return single(face * np.linspace(0.9, 1.1, SIZE)[None, :, None])
+
+
+# What the painted face shows, what light alone falls on it, and the cast.
+CASES: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray], Any]] = {
+    "light": (as_it_is, as_it_is, in_light),
+    "light, different content": (dark_lower_face, as_it_is, in_light),
+    "graded": (as_it_is, as_it_is, graded),
+    "graded, lighting ramp": (as_it_is, ramp, graded),
+    "graded, different content": (dark_lower_face, as_it_is, graded),
 }
+
+
+def scene(crops: Crops, case: str, seed: int) -> Scene:
+    content, light, cast = CASES[case]
+    rng = np.random.default_rng(seed)
+    values = np.stack(
+        [
+            rng.uniform(1 - LIGHT_GAIN, 1 + LIGHT_GAIN, 3),
+            rng.uniform(1 - GAIN, 1 + GAIN, 3),
+            rng.uniform(-OFFSET, OFFSET, 3),
+            np.full(3, rng.uniform(1 - GAMMA, 1 + GAMMA)),
+        ]
+    )
+    images, references, ideals = [], [], []
+    for crop in crops.faces:
+        face = to_coded(single(HEADROOM * to_linear(crop))) if cast is in_light else single(crop)
+        ideal = content(cv2.GaussianBlur(face, (0, 0), BLUR_PX))
+        images.append(cast(light(ideal), values, rng))
+        references.append(face)
+        ideals.append(ideal)
+    labs = [rgb2lab(ideal[mask > 0]) for ideal, mask in zip(ideals, crops.masks, strict=True)]
+    return Scene(images, references, ideals, labs, list(crops.masks))
 
 
 def play(scene: Scene, name: str, steady: bool) -> dict[str, float]:
     """Errors against the ideal (CIEDE2000), flicker of the mean Lab error, milliseconds a face."""
-    outs, milliseconds = matched(scene, name, steady)
+    triples = list(zip(scene.images, scene.references, scene.masks, strict=True))
+    outs, milliseconds = matched(triples, METHODS[name.removesuffix(" + relight")], steady)
+    if name.endswith("relight"):
+        outs = [
+            relight(out, reference, mask, 1.0)
+            for out, (_, reference, mask) in zip(outs, triples, strict=True)
+        ]
     errors, ring_errors, drifts = [], [], []
     for out, reference, ideal_lab, ideal, mask in zip(
         outs, scene.references, scene.ideal_labs, scene.ideals, scene.masks, strict=True
@@ -176,39 +612,6 @@ def play(scene: Scene, name: str, steady: bool) -> dict[str, float]:
     }
 
 
-def matched(scene: Scene, name: str, steady: bool) -> tuple[list[np.ndarray], float]:
-    """The matched faces, and the milliseconds that one took (the median)."""
-    maps, outs, times = [], [], []
-    triples = list(zip(scene.images, scene.references, scene.masks, strict=True))
-    for image, reference, mask in triples:
-        start = time.process_time()
-        maps.append(METHODS[name](image, reference, mask))
-        times.append(time.process_time() - start)
-    fit_time = np.median(times)
-    times = []
-    reach = int(2 * STEADY_FRAMES)
-    for frame, (image, reference, mask) in enumerate(triples):
-        start = time.process_time()
-        color_map = maps[frame]
-        if steady:
-            window, weights, centre = around(maps, frame, reach)
-            color_map = steady_color_map(window, weights, centre)
-        out = color_map.apply(image)
-        if name.endswith("relight"):
-            out = relight(out, reference, mask, 1.0)
-        outs.append(out)
-        times.append(time.process_time() - start)
-    return outs, 1000 * float(fit_time + np.median(times))
-
-
-def around(
-    maps: list[ColorMap], frame: int, reach: int
-) -> tuple[list[ColorMap | None], list[float], int]:
-    first, last = max(0, frame - reach), min(len(maps), frame + reach + 1)
-    weights = [float(np.exp(-0.5 * ((i - frame) / STEADY_FRAMES) ** 2)) for i in range(first, last)]
-    return list(maps[first:last]), weights, frame - first
-
-
 def soft_edge(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How opaque the face is (nothing outside the mask), and the ring about the mask's border."""
     solid = (mask > 0.5).astype(np.uint8)
@@ -219,140 +622,65 @@ def soft_edge(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return alpha, ring
 
 
-# Two people.
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A raw swap, the target that it replaces, and the mask of both."""
-
-    image: np.ndarray
-    reference: np.ndarray
-    mask: np.ndarray
-
-
-def strangers(clips: list[Crops], pairs: int) -> Iterator[Pair]:
-    """Faces of one person in the places of another's of the nearest pose, blurred as swaps are."""
-    rng = np.random.default_rng(0)
-    people = [(a, b) for a in clips for b in clips if person(a) != person(b)]
-    for place in range(pairs):
-        source, target = people[(place * 7) % len(people)]
-        frame = int(rng.integers(len(target.faces)))
-        near = int(np.linalg.norm(source.poses - target.poses[frame], axis=1).argmin())
-        image = cv2.GaussianBlur(source.faces[near], (0, 0), BLUR_PX)
-        mask = target.masks[frame] * source.masks[near]
-        yield Pair(image, target.faces[frame], mask)
-
-
-def person(crops: Crops) -> str:
-    return crops.name.split("_")[0]
-
-
-def swaps_of(run: TrainedRun, clip: Path, count: int) -> Iterator[Pair]:
-    """Raw swaps of a trained run on a clip, at the model's size."""
-    size, coverage = run.config.model.size, run.manifest.coverage
-    pack = build_pack(run.manifest.detector, run.manifest.landmarks_pack, "none")
-    crops = cut_clip(clip, pack, coverage, size, count, every=4)
-    for face, mask in zip(crops.faces, crops.masks, strict=True):
-        with torch.no_grad():
-            code = run.model.encode(torch.from_numpy(face).permute(2, 0, 1)[None])
-            swap, learned = run.model.decode(code, "source")
-        inside = mask if learned is None else mask * learned[0, 0].numpy()
-        yield Pair(np.ascontiguousarray(swap[0].permute(1, 2, 0).numpy()), face, inside)
-
-
-def bench_pairs(pairs: list[Pair]) -> list[dict[str, Any]]:
-    """Lab errors of the mean (distance) and of the spread (|log ratio|, mean of the channels)."""
-    rows = []
-    for name, fit in METHODS.items():
-        means, spreads, times = [], [], []
-        for pair in pairs:
-            start = time.process_time()
-            out = fit(pair.image, pair.reference, pair.mask).apply(pair.image)
-            if name.endswith("relight"):
-                out = relight(out, pair.reference, pair.mask, 1.0)
-            times.append(time.process_time() - start)
-            (mean, std), (wanted_mean, wanted_std) = (
-                lab_statistics(picture, pair.mask) for picture in (out, pair.reference)
-            )
-            means.append(mean - wanted_mean)
-            spreads.append(np.abs(np.log(std / wanted_std)).mean())
-        row = {
-            "matcher": name,
-            "pairs": len(pairs),
-            "mean_error": float(np.linalg.norm(means, axis=1).mean()),
-            "mean_error_per_channel": float(np.abs(means).mean()),
-            "log_spread": float(np.mean(spreads)),
-            "ms": 1000 * float(np.median(times)),
-        }
-        rows.append(row)
-        print(line_of(row), flush=True)
-    return rows
-
-
-def lab_statistics(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    colors, weights = rgb2lab(picture).reshape(-1, 3), mask.ravel()
-    mean = np.average(colors, axis=0, weights=weights)
-    return mean, np.sqrt(np.average((colors - mean) ** 2, axis=0, weights=weights))
-
-
-# The rival.
-
-
-def fit_reinhard_zeros_counted(
-    image: np.ndarray, reference: np.ndarray, mask: np.ndarray
-) -> AffineMap:
-    """What not to do: pixels outside the mask are made black, and then counted."""
-    labs = [
-        cv2.cvtColor((picture * mask[..., None]).astype(np.float32), cv2.COLOR_RGB2Lab)
-        for picture in (image, reference)
-    ]
-    (pivot, before), (goal, after) = (
-        (lab.mean((0, 1), np.float64), lab.std((0, 1), np.float64)) for lab in labs
-    )
-    return AffineMap("lab", np.diag(after / np.maximum(before, 1e-6)), pivot, goal)
-
-
-METHODS: dict[str, Match] = {
-    "Reinhard, zeros counted": fit_reinhard_zeros_counted,
-    **COLOR_MATCHERS,
-    "mkl + relight": COLOR_MATCHERS["mkl"],
-    "robust_mkl + relight": COLOR_MATCHERS["robust_mkl"],
-}
-
-
-# Crops.
-
-
 def crops_of(clip: Path, pack: FacePack, frames: int, cache: Path) -> Crops:
     """Crops of a clip's first faces, cut once."""
     file = cache / f"{clip.stem}_{frames}.npz"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        crops = cut_clip(clip, pack, "full", SIZE, frames)
-        np.savez(file, faces=crops.faces, masks=crops.masks, poses=crops.poses)
+        faces, masks = zip(*cut_faces(clip, pack, frames), strict=True)
+        np.savez(file, faces=np.stack(faces), masks=np.stack(masks))
     kept = np.load(file)
-    return Crops(clip.stem, kept["faces"], kept["masks"], kept["poses"])
+    return Crops(clip.stem, kept["faces"], kept["masks"])
 
 
-def cut_clip(
-    clip: Path, pack: FacePack, coverage: str | float, size: int, frames: int, every: int = 1
-) -> Crops:
-    faces, masks, poses = [], [], []
+def cut_faces(clip: Path, pack: FacePack, frames: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The first faces of a clip with their masks."""
+    found = 0
     with open_clip(clip) as reader:
         for frame in reader:
-            found = pack.find(frame.image) if frame.index % every == 0 else []
-            if not found:
-                continue
-            points = found[0].landmarks
-            matrix = align(points, pack.landmarks_name, coverage, size)
-            faces.append(cut_crop(as_uint8(frame.image), matrix, size) / np.float32(255))
-            masks.append(face_mask(points, pack.landmarks_name, matrix, size).astype(np.float32))
-            pose = estimate_pose(points, pack.landmarks_name)
-            poses.append([pose.yaw_deg, pose.pitch_deg])
-            if len(faces) == frames:
-                break
-    return Crops(clip.stem, np.stack(faces), np.stack(masks), np.array(poses))
+            for face in pack.find(frame.image)[:1]:
+                matrix = align(face.landmarks, pack.landmarks_name, "full", SIZE)
+                crop = cut_crop(as_uint8(frame.image), matrix, SIZE) / np.float32(255)
+                mask = face_mask(face.landmarks, pack.landmarks_name, matrix, SIZE)
+                yield crop, mask.astype(np.float32)
+                found += 1
+            if found == frames:
+                return
+
+
+# Speed.
+
+
+def bench_speed(options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of fit, steadying and application, one core, in turns, by the crop's side."""
+    actor, twin = find_actor("bruno"), find_actor("dara")
+    states = random_performance(17, 25.0, 0)
+    report: dict[str, Any] = {}
+    for side in (64, 128, 256):
+        triples = []
+        for state in states:
+            true, painted = (
+                render_actor(actor, state, side, face_of=face) for face in (actor, twin)
+            )
+            face, reference = (single(v.image) / 255 for v in (painted, true))
+            triples.append((face, reference, single(painted.face_mask)))
+        took: dict[str, list[float]] = {FORMER: [], DEFAULT: []}
+        for _ in range(9):
+            for name, times in took.items():
+                times.append(matched(triples, METHODS[name])[1])
+        medians = {name: float(np.median(times)) for name, times in took.items()}
+        report[f"{side} px"] = medians | {"ratio": medians[DEFAULT] / medians[FORMER]}
+        print(f"{side} px  {line_of(report[f'{side} px'])}", flush=True)
+    return report
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "pairs": bench_pairs,
+    "runs": bench_runs,
+    "real": bench_real,
+    "casts": bench_casts,
+    "speed": bench_speed,
+}
 
 
 if __name__ == "__main__":

@@ -578,7 +578,7 @@ def _options_of_run(run: Path, config: str | None, changes: list[str]) -> Config
     own = run / "config.yaml"
     if config is None and not own.is_file():
         raise FaceswapError(f"{run}: is not a run folder (config.yaml is missing)")
-    return load_config(config or own, changes)
+    return load_config(config or own, changes, say=print)
 
 
 def main() -> None:

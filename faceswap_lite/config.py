@@ -6,7 +6,7 @@ Defaults live here and nowhere else; units are in the names or the descriptions.
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,9 +23,16 @@ ArchitectureName = Literal["original", "df", "liae"]
 ScheduleName = Literal["constant", "cosine", "step", "one_cycle", "plateau"]
 OptimizerName = Literal["adam", "adamw", "adabelief", "schedulefree"]
 WeightsName = Literal["best", "last"]
-ColorName = Literal[
-    "none", "mean", "reinhard", "mkl", "robust_mkl", "histogram", "sliced_ot", "poisson"
-]
+ColorName = Literal["none", "skin_gain", "mkl"]
+GONE_COLORS = {
+    "mean": "mkl",
+    "reinhard": "mkl",
+    "robust_mkl": "skin_gain",
+    "histogram": "mkl",
+    "sliced_ot": "mkl",
+    "poisson": "skin_gain",
+}
+"""Values of `convert.color` that went, and which to take."""
 MaskName = Literal["hull", "learned", "product"]
 BlendName = Literal["alpha", "multiband"]
 SideName = Literal["source", "target"]
@@ -34,6 +41,10 @@ SwapName = Literal["source-to-target", "target-to-source"]
 CodecName = Literal["h264", "hevc", "prores", "ffv1"]
 PrecisionName = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+
+# What lies beside the config of a run (`runs.manifest.MANIFEST_FILE`).
+_RUN_FILE = "run.json"
 
 
 class Section(BaseModel):
@@ -280,7 +291,7 @@ class ConvertConfig(Section):
     views: int = Field(1, ge=1, le=64, description="shifted inputs averaged; costs that much more")
     scale: float = Field(1.0, ge=0.5, le=2, description="size of the painted face, 1: as it is")
 
-    color: ColorName = "robust_mkl"
+    color: ColorName = "skin_gain"
     color_steady: float = Field(
         3.0, ge=0, le=50, description="frames that the colour map is averaged over (sigma); 0: off"
     )
@@ -323,6 +334,13 @@ class ConvertConfig(Section):
     c2pa_key: str | None = Field(None, description="PEM private key of the certificate")
     batch: int = Field(16, ge=1, description="most frames whose faces are painted at a time")
     device: DeviceName = "auto"
+
+    @field_validator("color", mode="before")
+    @classmethod
+    def _color_is_there(cls, value: Any) -> Any:
+        if isinstance(value, str) and value in GONE_COLORS:
+            raise ValueError(f"{value} is no more; take {GONE_COLORS[value]}")
+        return value
 
     @model_validator(mode="after")
     def _choices_agree(self) -> "ConvertConfig":
@@ -387,9 +405,15 @@ class Config(Section):
     render: RenderConfig = RenderConfig()
 
 
-def load_config(source: str | Path | None = None, changes: Sequence[str] = ()) -> Config:
+def load_config(
+    source: str | Path | None = None,
+    changes: Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
+) -> Config:
     """The config of a YAML file, or of a preset's name, with `section.key=value` changes applied.
 
+    A run's own file holds every option, chosen or not: there, what went is what it is by default
+    now, and `say` hears of it.
     Raises: UsageError naming the key, and the nearest right one when it is a typo.
     """
     values: dict[str, Any] = {}
@@ -402,6 +426,8 @@ def load_config(source: str | Path | None = None, changes: Sequence[str] = ()) -
             raise UsageError(f"{path}: is not a readable config ({reason})") from error
         if not isinstance(values, dict):
             raise UsageError(f"{path}: must hold sections ({', '.join(Config.model_fields)})")
+        if path.with_name(_RUN_FILE).is_file():
+            values = _without_gone(values, path, say)
     for change in changes:
         values = _with_change(values, change)
     try:
@@ -443,6 +469,19 @@ def find_config(source: str | Path) -> Path:
                 return folder / f"{source}.yaml"
     names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
     raise UsageError(f"{source}: no such config file or preset (presets: {', '.join(names)})")
+
+
+def _without_gone(
+    values: dict[str, Any], path: Path, say: Callable[[str], None] | None
+) -> dict[str, Any]:
+    """A run's options without those that went."""
+    convert = values.get("convert")
+    if not isinstance(convert, dict) or convert.get("color") not in [*GONE_COLORS]:
+        return values
+    now = ConvertConfig().color
+    if say is not None:
+        say(f"{path}: convert.color {convert['color']} is no more; {now} stands in")
+    return {**values, "convert": {**convert, "color": now}}
 
 
 def dump_config(config: Config) -> str:

@@ -11,7 +11,7 @@ mask's. Sums are in double precision.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -120,72 +120,35 @@ class ColorMap(Protocol):
 
 @dataclass(frozen=True)
 class AffineMap:
-    """Colours changed in three steps; most matchers use only the first.
+    """Coded sRGB colours in [0, 1] become `matrix @ (color - pivot) + goal`."""
 
-    An affine map in `space`, `matrix @ (color - pivot) + goal`; then, in sRGB, `curves` are added
-    channel by channel, and `field` place by place. In "srgb" colours are coded values in [0, 1];
-    in "lab" L* is 0 to 100.
-    """
-
-    space: Literal["srgb", "lab"]
     matrix: Float[np.ndarray, "3 3"]
     pivot: Float[np.ndarray, " 3"]
     """The face's mean colour, which becomes `goal`."""
     goal: Float[np.ndarray, " 3"]
-    curves: Float[np.ndarray, "3 k"] | None = None
-    """What is added to a channel's value, at k even steps from 0 to 1."""
-    field: Float[np.ndarray, "gh gw 3"] | None = None
-    """What is added to a place's colour; a coarse grid, stretched over the picture."""
 
     @property
     def offset(self) -> Float[np.ndarray, " 3"]:
-        """The affine part is also `matrix @ color + offset`."""
+        """The map is also `matrix @ color + offset`."""
         return self.goal - self.matrix @ self.pivot
 
     def apply(self, image: Image) -> Float[np.ndarray, "h w 3"]:
         """The image with its colours mapped, float32, clipped to [0, 1]."""
-        image = image.astype(np.float32)
         affine = np.column_stack([self.matrix, self.offset])
-        if self.space == "srgb":
-            out = cv2.transform(image, affine)
-        else:
-            lab = cv2.transform(cv2.cvtColor(image, cv2.COLOR_RGB2Lab), affine)
-            out = cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
-        if self.curves is not None:
-            out = out + _along_curves(out, self.curves)
-        if self.field is not None:
-            out = out + stretch(self.field, image.shape[:2])
-        return np.clip(out, 0, 1)
+        return np.clip(cv2.transform(image.astype(np.float32), affine), 0, 1)
 
     def steady(self, near: Sequence[tuple["AffineMap", float | int]]) -> "AffineMap":
         """The frame's own mean colours, so that nothing lags where a swap's colours do jump.
 
-        All else (gains, curves, fields) is averaged over frames whose colours are shifted alike.
+        Gains are averaged over frames whose colours are shifted alike.
         """
-        return _averaged(self, self, near)
+        shares = np.array([weight * _shifted_alike(other, self) for other, weight in near])
+        matrices = np.array([other.matrix for other, _ in near])
+        return replace(self, matrix=np.tensordot(shares / shares.sum(), matrices, 1))
 
 
 # Of `none`, and of masks too small to say anything; it is known by identity.
-KEEP = AffineMap("srgb", np.eye(3), np.zeros(3), np.zeros(3))
-
-
-@dataclass(frozen=True, kw_only=True)
-class VotedMap(AffineMap):
-    """A robust fit that remembers its samples, and how much each counts (0 to 1)."""
-
-    samples: Samples
-    votes: Weights
-
-    def steady(self, near: Sequence[tuple[AffineMap, float | int]]) -> AffineMap:
-        """The votes averaged first, place by place, and the frame's own pixels counted anew."""
-        total, seen = np.zeros((2, *self.samples.inside.shape))
-        for other, weight in near:
-            if isinstance(other, VotedMap):
-                total[other.samples.inside] += weight * other.votes
-                seen[other.samples.inside] += weight
-        inside = self.samples.inside
-        own = voted_map(self.samples, total[inside] / seen[inside])
-        return _averaged(own, self, near)
+KEEP = AffineMap(np.eye(3), np.zeros(3), np.zeros(3))
 
 
 def steady_color_map(
@@ -206,58 +169,28 @@ def steady_color_map(
     return own.steady([(some, w) for some, w in pairs if some is not None and some is not KEEP])
 
 
-def transport(samples: Samples, weights: Weights) -> AffineMap:
-    """The least change of colours that matches mean and covariance, as the weights count."""
-    pivot, before = moments(samples.image, weights)
-    goal, after = moments(samples.reference, weights)
-    return AffineMap("srgb", gaussian_transport(before, after), pivot, goal)
-
-
-def voted_map(samples: Samples, votes: Weights) -> VotedMap:
-    """The transport of samples that count by their votes."""
-    plain = transport(samples, samples.weights * votes)
-    return VotedMap(
-        plain.space, plain.matrix, plain.pivot, plain.goal, samples=samples, votes=votes
-    )
-
-
 def stretch(field: Float[np.ndarray, "gh gw 3"], shape: tuple[int, int]) -> Image:
     """The coarse grid over a picture of this (height, width)."""
     size = (shape[1], shape[0])
     return cv2.resize(field.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
 
 
-def _averaged(
-    own: AffineMap, fitted: AffineMap, near: Sequence[tuple[AffineMap, float | int]]
-) -> AffineMap:
-    """`own`, its gains, curves and fields averaged over `near`, where it stands for `fitted`.
+def spread_out(rows: Colors, samples: Samples, sigma: float) -> Float[np.ndarray, "gh gw 3"]:
+    """Normalised convolution: rows of the samples, blurred over the grid by `sigma` sides.
 
-    How alike colours are shifted is told by the maps as they were fitted.
+    Beyond the mask it goes on as at its edge, and fades far away.
+    Source: Knutsson and Westin 1993, "Normalized and differential convolution".
     """
-    maps = [own if color_map is fitted else color_map for color_map, _ in near]
-    shares = [weight * _shifted_alike(color_map, own) for color_map, weight in near]
-    curves = [color_map.curves for color_map in maps if color_map.curves is not None]
-    fields = [color_map.field for color_map in maps if color_map.field is not None]
-    return replace(
-        own,
-        matrix=_average([color_map.matrix for color_map in maps], shares),
-        curves=_average(curves, shares) if curves else None,
-        field=_average(fields, shares) if fields else None,
+    grid = np.zeros((*samples.inside.shape, 4), np.float32)
+    grid[samples.inside, :3] = rows * samples.weights[:, None]
+    grid[samples.inside, 3] = samples.weights
+    blurred = cv2.GaussianBlur(
+        grid, (0, 0), sigma * max(grid.shape[:2]), borderType=cv2.BORDER_CONSTANT
     )
+    return blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3)
 
 
 def _shifted_alike(one: AffineMap, other: AffineMap) -> float:
     """1 where two maps shift the mean colour alike, 0 where one of them has a cast of its own."""
     gap = (one.goal - one.pivot) - (other.goal - other.pivot)
-    unit = SAME_SHIFT * (100 if one.space == "lab" else 1)
-    return float(np.exp(-0.5 * gap @ gap / unit**2))
-
-
-def _average(parts: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:
-    return np.tensordot(np.array(shares) / sum(shares), np.array(parts), 1)
-
-
-def _along_curves(image: Image, curves: Float[np.ndarray, "3 k"]) -> Image:
-    knots = np.linspace(0, 1, curves.shape[1])
-    channels = [np.interp(image[..., i], knots, curves[i]) for i in range(3)]
-    return np.stack(channels, axis=2).astype(np.float32)
+    return float(np.exp(-0.5 * gap @ gap / SAME_SHIFT**2))

@@ -1,0 +1,274 @@
+"""The default colour match: the target's light and skin tone, and nothing else of its face.
+
+Both crops show a head from the same side, so at the same place the light cancels: what is left of
+true / painted is one gain a channel, skin tone over skin tone, in linear light (von Kries 1902).
+Equal means and spreads, by contrast, stretch one face over the other's beard.
+
+Three things do not follow the gain of skin. Eyes, teeth, brows and hair keep their own colour, and
+take only what the pale ones among them show to have changed: exposure, white balance. Highlights
+have the lamp's colour, and lie on a darker skin as they lie on a lighter one. And a network brings
+along the light that its person was filmed in: faces are symmetric and light is not, so what grows
+from one side to the other is light, and is evened out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32
+
+from .color_map import (
+    FEWEST_PIXELS,
+    KEEP,
+    ColorMap,
+    Colors,
+    Image,
+    Mask,
+    Samples,
+    Weights,
+    spread_out,
+    stretch,
+    take_samples,
+)
+from .skin import BLACK, Linear, look_at, median, rise, to_coded, to_linear
+
+Curves = Float[np.ndarray, "3 n"]
+Gain = Float[np.ndarray, " 3"]
+"""Logarithms of what linear light is multiplied by, by channel."""
+
+SIDE_PX = 80
+"""Of the grid that a picture is matched on, at most."""
+MOST_GAIN = np.log(30)
+"""The darkest of the rendered actors onto the lightest take 16."""
+FOOT = 0.055
+"""Above its linear foot sRGB's coded value, plus this, is a power of light."""
+EDGE_SIGMA = 0.03
+"""Beyond the mask factors go on as at its edge: a blur, in sides of the picture."""
+
+# A vote is down to half at this share of the median difference: what counts is where the skins
+# differ by their tones, and not by a beard, a blush, make-up.
+VOTE_MEDIANS = 0.4
+VOTING_ROUNDS = 4
+# So unlike, in the median, are one face under two lights, and two faces in one light.
+ONE_FACE, TWO_FACES = 0.07, 0.11
+
+# Chance makes so much of a slope and of a bow of two faces' light, over the mask's width ...
+CHANCE_SLOPE, CHANCE_BOW = 0.3, 1.5
+# ... and so much of its colour.
+CHANCE_TINT = 0.05
+# What else the light does is looked for this near, in sides of the grid, and believed by half when
+# this share of the skin there agrees.
+LOCAL_SIGMA, LOCAL_DOUBT = 0.05, 0.3
+
+# Pale places agree about their gain this closely, or show different things; they are believed by
+# half when this share of the face agrees.
+PALE_SPREAD, PALE_DOUBT = 0.3, 0.005
+# So near to the mask's edge, in sides of the grid, what is pale is a wall.
+EDGE = 0.06
+
+
+class Ballot(NamedTuple):
+    """What a frame's places and the frame say of the gains."""
+
+    grid: Float32[np.ndarray, "gh gw 6"]
+    """By place, 0 outside the mask: what the light's logarithm gains there (3); how much it counts
+    as skin of both pictures that agrees about its gain, and as pale in both that agrees; 1."""
+    one_face: float
+    """1: the pictures differ by a gain alone, which all of the face follows; 0: two faces."""
+    belief: float
+    """How far the pale ones are believed, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class SkinGain:
+    """A gain of skin, one of the rest, and a light that differs from place to place.
+
+    Rows are of the samples' places.
+    """
+
+    gain: Gain
+    rest: Gain
+    painted: Linear
+    over: Float32[np.ndarray, "n 1"]
+    """Of the painted light, highlights that skin's gain leaves alone."""
+    wanted: Linear
+    """The true light without its own such highlights, under the painted face's light."""
+    skin: Float32[np.ndarray, "n 1"]
+    samples: Samples
+    ballot: Ballot
+
+    def apply(self, image: Image) -> Float32[np.ndarray, "h w 3"]:
+        """The image with its colours changed, float32 in [0, 1]."""
+        aside = self.ballot.grid[self.samples.inside, :3] + np.float32(self.rest)
+        own = np.exp(aside + self.skin * np.float32(self.gain - self.rest))
+        matched = (self.painted - self.over) * own + self.over * np.exp(aside)
+        # Light's factors are the coded values', so a coarse grid of them keeps the fine detail.
+        factors = (to_coded(matched) + FOOT) / (np.float32(self.samples.image) + FOOT)
+        field = spread_out(factors, self.samples, EDGE_SIGMA)
+        field[self.samples.inside] = factors
+        field = stretch(field, image.shape[:2])
+        return np.clip((image.astype(np.float32) + FOOT) * field - FOOT, 0, 1)
+
+    def steady(self, near: Sequence[tuple["SkinGain", float | int]]) -> "SkinGain":
+        """The ballots averaged, and the frame's own pixels counted anew.
+
+        So nothing lags where a swap's colours do jump.
+        """
+        total = sum(weight for _, weight in near)
+        grid, one_face, belief = np.zeros_like(self.ballot.grid), 0.0, 0.0
+        for other, weight in near:
+            share = weight / total
+            grid += np.float32(share) * other.ballot.grid
+            one_face += share * other.ballot.one_face
+            belief += share * other.ballot.belief
+        grid /= np.maximum(grid[..., 5:], 1e-6)
+        return replace(self, ballot=Ballot(grid, one_face, belief)).counted()
+
+    def counted(self) -> "SkinGain":
+        """The gains as the ballot has them."""
+        skin, pale = self.ballot.grid[self.samples.inside, 3:5].T.astype(np.float64)
+        own = self.painted - self.over
+        gain, pale_gain = _gain(own, self.wanted, skin), _gain(own, self.wanted, pale)
+        rest = self.ballot.belief * pale_gain
+        return replace(self, gain=gain, rest=rest + self.ballot.one_face * (gain - rest))
+
+
+def fit_skin_gain(image: Image, reference: Image, mask: Mask) -> ColorMap:
+    """The map that gives `image` the light and the skin tone of `reference`.
+
+    `image` is what was painted, `reference` the true face that it replaces, at the same places.
+    """
+    samples = take_samples(image, reference, mask, SIDE_PX)
+    if samples is None:
+        return KEEP
+    pair = to_linear(np.stack([samples.image, samples.reference]))
+    look = look_at(pair, samples)
+    on_skin = samples.weights * look.skin.prod(0)
+    if on_skin.sum() < FEWEST_PIXELS:
+        on_skin = samples.weights
+    curves, changes = _curves(samples), _changes(pair)
+    vote = _vote(changes, on_skin, curves)
+    one_face = rise(vote.spread, TWO_FACES, ONE_FACE)
+    light = curves[1:].T @ _certain(vote.shares[1:])
+    pale, belief = _pale_votes(changes - light, samples, samples.weights * look.pale.prod(0))
+    # How much brighter skin gets than the light does: by so much highlights must not.
+    brighter = _mean(changes - light, vote.votes) - belief * _mean(changes - light, pale)
+    left_alone = (1 - one_face) * np.clip(brighter.mean(), 0, 1)
+    over = np.float32(left_alone) * look.highlight[..., None]
+    wanted = (pair[1] - over[1]) * np.exp(-np.float32(light))
+    light += _local_light(_changes(pair - over) - light, vote.votes, on_skin, samples)
+    rows = np.column_stack([light, vote.votes, pale, np.ones_like(pale)])
+    ballot = Ballot(_on_grid(rows, samples.inside), float(one_face), belief)
+    fitted = SkinGain(
+        gain=np.zeros(3),
+        rest=np.zeros(3),
+        painted=pair[0],
+        over=over[0],
+        wanted=wanted,
+        skin=look.skin[0][:, None],
+        samples=samples,
+        ballot=ballot,
+    )
+    return fitted.counted()
+
+
+def _gain(own: Linear, wanted: Linear, votes: Weights) -> Gain:
+    # A ratio of sums and no mean of ratios: a painted face is softer than a true one.
+    gain = np.log((votes @ wanted + 1e-6) / (votes @ own + 1e-6))
+    return np.clip(gain, -MOST_GAIN, MOST_GAIN)
+
+
+def _changes(pair: Float32[np.ndarray, "2 n 3"]) -> Colors:
+    """Logarithm of the second picture's light over the first's."""
+    painted, true = np.log(pair + BLACK)
+    return (true - painted).astype(np.float64)
+
+
+def _curves(samples: Samples) -> Curves:
+    """Across the face, from side to side: level, slope and bow; the last two have no mean.
+
+    A slope of 1 is 1 over the mask's width.
+    """
+    columns, total = np.nonzero(samples.inside)[1], samples.weights.sum()
+    across = (columns - samples.weights @ columns / total) / np.sqrt(total)
+    bow = np.square(across)
+    return np.stack([np.ones_like(across), across, bow - samples.weights @ bow / total])
+
+
+class _Vote(NamedTuple):
+    votes: Weights
+    """How much each place counts and agrees with the curves."""
+    shares: Float[np.ndarray, "3 3"]
+    """How much of each curve the changes have, by channel."""
+    spread: float
+    """How far places lie off the curves, in the median."""
+
+
+def _vote(changes: Colors, weights: Weights, curves: Curves) -> _Vote:
+    """Curves through changes: least squares, reweighted (Cauchy), so that a majority decides."""
+    core = weights > 0.5 * weights.max()
+    inner, inner_weights, inner_curves = changes[core], weights[core], curves[:, core]
+    off = inner - median(inner)
+    for _ in range(VOTING_ROUNDS):
+        squares = np.einsum("ij,ij->i", off, off)
+        unit = VOTE_MEDIANS**2 * float(median(squares)) + 1e-8
+        counted = inner_curves * (inner_weights / (1 + squares / unit))
+        shares = np.linalg.solve(counted @ inner_curves.T + 1e-6 * np.eye(3), counted @ inner)
+        off = inner - inner_curves.T @ shares
+    off = changes - curves.T @ shares
+    votes = weights / (1 + np.einsum("ij,ij->i", off, off) / unit)
+    return _Vote(votes, shares, np.sqrt(unit) / VOTE_MEDIANS)
+
+
+def _certain(shares: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
+    """A slope and a bow less what chance makes of them, their brightness and colour apart."""
+    brightness = np.repeat(shares.mean(1, keepdims=True), 3, axis=1)
+    chance = np.array([CHANCE_SLOPE, CHANCE_BOW])
+    return _less(brightness, chance) + _less(shares - brightness, np.full(2, CHANCE_TINT))
+
+
+def _less(
+    shares: Float[np.ndarray, "2 3"], chance: Float[np.ndarray, " 2"]
+) -> Float[np.ndarray, "2 3"]:
+    size = np.sqrt(np.square(shares).mean(1))
+    kept = np.maximum(0, 1 - np.square(chance / np.maximum(size, 1e-9)))
+    return shares * kept[:, None]
+
+
+def _local_light(changes: Colors, votes: Weights, on_skin: Weights, samples: Samples) -> Colors:
+    """How the skin near each place changes beyond the gain, as far as it agrees with it."""
+    off = changes - _mean(changes, votes)
+    counted = np.column_stack([votes[:, None] * off, votes + LOCAL_DOUBT * on_skin])
+    grid = _on_grid(counted, samples.inside)
+    sigma = LOCAL_SIGMA * max(samples.inside.shape)
+    near = cv2.GaussianBlur(grid, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)[samples.inside]
+    return near[:, :3].astype(np.float64) / (near[:, 3:] + 1e-3)
+
+
+def _pale_votes(changes: Colors, samples: Samples, weights: Weights) -> tuple[Weights, float]:
+    """How much each pale place counts and agrees with the others; how far they are believed."""
+    margin = max(1, round(EDGE * max(samples.inside.shape)))
+    kernel = np.ones((2 * margin + 1,) * 2, np.uint8)
+    core = cv2.erode(samples.inside.astype(np.uint8), kernel, borderValue=0)
+    weights = weights * core[samples.inside]
+    votes, some = np.zeros_like(weights), weights > 0.1
+    if weights[some].sum() < 1:
+        return votes, 0.0
+    changes, level = changes[some], median(changes[some])
+    for _ in range(2):
+        off = (changes - level) / PALE_SPREAD
+        votes[some] = weights[some] / (1 + np.einsum("ij,ij->i", off, off))
+        level = _mean(changes, votes[some])
+    return votes, float(votes.sum() / (votes.sum() + PALE_DOUBT * samples.weights.sum()))
+
+
+def _mean(changes: Colors, votes: Weights) -> Gain:
+    return votes @ changes / max(float(votes.sum()), 1e-9)
+
+
+def _on_grid(rows: Float[np.ndarray, "n k"], inside: np.ndarray) -> Float32[np.ndarray, "gh gw k"]:
+    grid = np.zeros((*inside.shape, rows.shape[1]), np.float32)
+    grid[inside] = rows
+    return grid
