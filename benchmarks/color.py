@@ -47,6 +47,7 @@ from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.conversion.skin import to_coded, to_linear
 from faceswap_lite.conversion.smoothing import neighbour_weights
+from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
 from faceswap_lite.faces.pack import FacePack, as_uint8, build_pack
@@ -194,6 +195,8 @@ def bench_pairs(options: argparse.Namespace) -> dict[str, Any]:
                     for row in rows
                     if (row["case"], row["developed"], row["named"]) == (case, half, named)
                 ]
+                if not some:
+                    continue
                 title = f"{case}, {'named' if named else 'random'}, "
                 title += "developed on" if half else "unseen"
                 report[title] = summary([row["db"] for row in some])
@@ -273,7 +276,9 @@ CASTS = (
 
 def command(*words: str | Path) -> None:
     called = [sys.executable, "-m", "faceswap_lite", *map(str, words)]
-    subprocess.run(called, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(called, capture_output=True, text=True)
+    if done.returncode:
+        raise FaceswapError(done.stderr.strip().splitlines()[-1].removeprefix("error: "))
 
 
 def train(source: Path, target: Path, run: Path) -> None:
@@ -287,6 +292,8 @@ def train(source: Path, target: Path, run: Path) -> None:
 def actors_run(work: Path, source: str, target: str, elsewhere: bool) -> tuple[Path, Path]:
     """The run of two actors and an unseen clip of the target; made, where they are not there."""
     folder = work / f"{source}_{target}".replace(":", "")
+    if (folder / "run" / TRAINED).is_dir():
+        return folder / "run", folder / "unseen.mp4"
     folder.mkdir(parents=True, exist_ok=True)
     base, seed = load_config().render, 10 * sum(map(ord, source + target))
     for number, (side, actor) in enumerate((("source", source), ("target", target))):
@@ -396,8 +403,9 @@ COMPARED = ("none", FORMER, DEFAULT)
 
 def bench_real(options: argparse.Namespace) -> dict[str, Any]:
     """Swap against target at the cheekbones, in the finished frame; and the colour part alone."""
+    clips_of(options.media, *(f"video/{person}_*.mp4" for person in ("franck", "lsman2", "lpd9")))
     need_weights("yunet", "mesh", "mobilefacenet")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, (a, b, swap) in PEOPLE.items():
         run_folder = people_run(options, a, b)
         shown = b if swap == "source-to-target" else a
@@ -506,8 +514,8 @@ class Scene:
 
 def bench_casts(options: argparse.Namespace) -> dict[str, Any]:
     """A row for each case and matcher, steadied and not."""
-    need_weights("yunet", "mesh")
     files = clips_of(options.media, *(f"video/{name}.mp4" for name in CLIPS))
+    need_weights("yunet", "mesh")
     pack = build_pack("yunet", "mesh", "none")
     clips = [crops_of(file, pack, options.frames, options.cache) for file in files]
     rows = []

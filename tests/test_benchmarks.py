@@ -6,6 +6,7 @@ import runpy
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +25,7 @@ NOWHERE = "nowhere/at_all"
 
 # What to call each with that needs clips, sets or runs, so that the first of them is not there.
 MISSING = {
-    "color": ["--media", NOWHERE],
+    "color": ["casts", "--media", NOWHERE],
     "curation": ["speed", "--media", NOWHERE],
     "evaluate": ["speed", "--run", NOWHERE, "--clip", NOWHERE],
     "files": ["memory", "--run", NOWHERE, "--clip", NOWHERE],
@@ -116,7 +117,7 @@ def test_weights_that_cannot_be_had_are_one_line(
     monkeypatch.setattr(weights, "connect", offline)
     monkeypatch.setattr(weights, "_failures", {})
     files = media_of(importlib.import_module("color").CLIPS, tmp_path)
-    more = ["--media", files] if name == "color" else []
+    more = ["casts", "--media", files] if name == "color" else []
     with pytest.raises(SystemExit, match=r"\Aerror: weights of yunet: .+by hand.+\Z"):
         call(name, *more)
 
@@ -175,20 +176,49 @@ def test_coverage_gaps(call: Call, with_weights: Path, tmp_path: Path) -> None:
     assert "faces in 12 of 12 target frames" in said
 
 
-def test_color(
-    with_weights: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.fixture
+def color(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Calls a part of `color` with small scenes; what it keeps."""
+    module: ModuleType = importlib.import_module("color")
+    monkeypatch.setattr(module, "CLIPS", ("ada_1", "bruno_1"))
+    monkeypatch.setattr(module, "MOMENTS", (3,))
+    pair = module.Pair("bruno", "ewa", False, 0)
+    monkeypatch.setattr(module, "all_pairs", lambda: [pair])
+    monkeypatch.setattr(module, "ProcessPoolExecutor", ThreadPoolExecutor)
+
+    def called(part: str, **options: object) -> dict[str, Any]:
+        given = [f"--{name}={value}" for name, value in options.items()]
+        out = tmp_path / "out.json"
+        monkeypatch.setattr(sys, "argv", ["", part, *given, f"--out={out}"])
+        module.main()
+        return read_json(out)
+
+    return called
+
+
+def test_color_casts(
+    with_weights: Path, cast: Cast, color: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    color: ModuleType = importlib.import_module("color")
     media = media_of(("bruno_1",), tmp_path, cast.source_clip)
     shutil.copy(cast.target_clip, media / "video" / "ada_1.mp4")
-    monkeypatch.setattr(color, "CLIPS", ("ada_1", "bruno_1"))
-    given = {"--media": media, "--frames": 2, "--cache": tmp_path, "--out": tmp_path / "out.json"}
-    monkeypatch.setattr(sys, "argv", ["", *(str(part) for pair in given.items() for part in pair)])
-    color.main()
-    report = read_json(tmp_path / "out.json")
-    cast_rows = {row["matcher"]: row for row in report["truth"] if row["case"] == "cast"}
-    assert cast_rows["robust_mkl"]["delta_e"] < 0.5 * cast_rows["none"]["delta_e"]
-    assert len(report["pairs"]) == len(color.METHODS)
+    rows = color("casts", media=media, frames=2, cache=tmp_path)["rows"]
+    errors = {
+        row["matcher"]: row["delta_e"]
+        for row in rows
+        if row["case"] == "light" and not row["steady"]
+    }
+    assert errors["robust_mkl"] < 0.5 * errors["none"]
+    assert errors["skin_gain"] < errors["robust_mkl"]
+
+
+def test_color_pairs(color: Callable[..., dict[str, Any]]) -> None:
+    report = color("pairs")
+    assert {row["case"] for row in report["rows"]} == {
+        *("as it is", "lit from elsewhere", "exposed otherwise")
+    }
+    found = report["as it is, named, unseen"]
+    assert found["pairs"] == found["above every other mode"] == 1
+    assert found["mean"]["skin_gain"] > found["mean"]["gain"] > found["mean"]["none"]
 
 
 def test_kill(call: Call, cast: Cast) -> None:

@@ -1,42 +1,26 @@
 """Colour matching with the truth known: a face gets a cast, the ideal match takes it off again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from scipy.linalg import sqrtm
-from skimage.color import lab2rgb, rgb2lab
 from skimage.data import astronaut
-from skimage.exposure import match_histograms
 
 from _measures import delta_e
 from faceswap_lite.config import ColorName
-from faceswap_lite.conversion.color import (
-    COLOR_MATCHERS,
-    fit_histogram,
-    fit_mkl,
-    fit_poisson,
-    fit_reinhard,
-    fit_robust_mkl,
-    quantiles,
-    relight,
-)
+from faceswap_lite.conversion.color import COLOR_MATCHERS, fit_mkl, relight
 from faceswap_lite.conversion.color_map import (
     KEEP,
-    SAME_SHIFT,
     AffineMap,
     ColorMap,
-    Samples,
     gaussian_transport,
     steady_color_map,
-    voted_map,
 )
 
 SIZE = 128
@@ -80,40 +64,10 @@ class Cast:
         return np.clip(np.clip(picture * gain + offset, 0, 1) ** gamma, 0, 1)
 
 
-def soften(picture: np.ndarray) -> np.ndarray:
-    """What a network makes of a face: a little less detail."""
-    return cv2.GaussianBlur(picture, (0, 0), 1.2)
-
-
 def darken_chin(picture: np.ndarray) -> np.ndarray:
     """A beard, where the reference has none."""
     shade = np.clip((np.arange(SIZE) - 0.7 * SIZE) / 6, 0, 1)[:, None, None]
     return picture * (1 - 0.5 * shade)
-
-
-def benchmark(
-    name: str,
-    faces: list[np.ndarray],
-    content: Callable[[np.ndarray], np.ndarray] = lambda face: face,
-    steady: bool = False,
-) -> tuple[float, float]:
-    """Mean error in the mask (CIEDE2000), and the mean step of the mean Lab error (flicker)."""
-    fit, mask = COLOR_MATCHERS[name], oval(SIZE)
-    errors, steps = [], []
-    for seed in range(3):
-        cast, drifts = Cast(seed), []
-        ideals = [content(soften(face)) for face in faces]
-        images = [cast(ideal) for ideal in ideals]
-        maps = [fit(image, face, mask) for image, face in zip(images, faces, strict=True)]
-        if steady:
-            maps = [steady_color_map(maps, [1.0] * len(maps), k) for k in range(len(maps))]
-        for image, ideal, color_map in zip(images, ideals, maps, strict=True):
-            out = color_map.apply(image)
-            errors.append(delta_e(out, ideal, mask))
-            drift = rgb2lab(out) - rgb2lab(ideal)
-            drifts.append(np.average(drift.reshape(-1, 3), axis=0, weights=mask.ravel()))
-        steps.append(np.linalg.norm(np.diff(drifts, axis=0), axis=1).mean())
-    return float(np.mean(errors)), float(np.mean(steps))
 
 
 def statistics(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,18 +75,6 @@ def statistics(picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.nd
     colors = picture.reshape(-1, 3)
     mean = np.average(colors, axis=0, weights=mask.ravel())
     return mean, np.cov(colors.T, aweights=mask.ravel(), ddof=0)
-
-
-def photos(media_dir: Path) -> list[Path]:
-    return sorted(media_dir.glob("stills/identities/*/*.jpg"))
-
-
-def aligned_face(path: Path) -> np.ndarray | None:
-    """The picture in [0, 1], if it is one of the aligned faces of 150 px."""
-    picture = np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
-    if picture.shape != (150, 150, 3):
-        return None
-    return cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
 
 @pytest.fixture(scope="module")
@@ -146,40 +88,6 @@ def strangers() -> tuple[np.ndarray, np.ndarray]:
     small = rng.normal(0, 0.08, (2, 9, 9, 3)) + rng.uniform(0.4, 0.6, (2, 1, 1, 3))
     first, second = (cv2.resize(s, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for s in small)
     return np.clip(first, 0, 1), np.clip(second, 0, 1)
-
-
-# The bars are the project's own for real crops: error 0.7, flicker 0.05.
-
-
-def test_robust_mkl_takes_a_cast_off(faces: list[np.ndarray]) -> None:
-    error, flicker = benchmark("robust_mkl", faces)
-    untouched, _ = benchmark("none", faces)
-    assert untouched > 3
-    assert error <= 0.7
-    assert flicker <= 0.05
-
-
-def test_robust_mkl_is_not_fooled_by_a_beard(faces: list[np.ndarray]) -> None:
-    error, _ = benchmark("robust_mkl", faces, darken_chin)
-    by_all_pixels, _ = benchmark("reinhard", faces, darken_chin)
-    assert error <= 1.3
-    assert error < by_all_pixels / 2
-
-
-def test_reinhard_takes_most_of_a_cast_off(faces: list[np.ndarray]) -> None:
-    error, flicker = benchmark("reinhard", faces)
-    untouched, _ = benchmark("none", faces)
-    assert error < untouched / 3
-    assert flicker <= 0.05
-
-
-def test_casts_on_real_faces(media_dir: Path) -> None:
-    faces = [face for path in photos(media_dir) if (face := aligned_face(path)) is not None]
-    assert len(faces) >= 5
-    error, _ = benchmark("robust_mkl", faces[::3])
-    untouched, _ = benchmark("none", faces[::3])
-    assert untouched > 3
-    assert error <= 0.7
 
 
 MAGENTA = np.array([1.0, 0.0, 1.0])
@@ -199,34 +107,15 @@ def test_only_the_inside_of_the_mask_counts(
     np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("name", ["mkl", "robust_mkl", "histogram"])
 @given(gain=st.tuples(*[st.floats(0.7, 1.3)] * 3), offset=st.tuples(*[st.floats(-0.05, 0.05)] * 3))
 @settings(max_examples=20, deadline=None)
 def test_a_planted_gain_and_offset_is_undone(
-    name: str, gain: tuple[float, ...], offset: tuple[float, ...]
+    gain: tuple[float, ...], offset: tuple[float, ...]
 ) -> None:
     reference = 0.3 + 0.4 * faces_of_the_astronaut()[0]
     image = reference * gain + offset
-    out = COLOR_MATCHERS[name](image, reference, oval(SIZE)).apply(image)
+    out = fit_mkl(image, reference, oval(SIZE)).apply(image)
     np.testing.assert_allclose(out, reference, atol=SAME_COLOR)
-
-
-@pytest.mark.parametrize("name", ["mean", "reinhard"])
-def test_a_planted_gain_and_shift_in_lab_is_undone(name: str, faces: list[np.ndarray]) -> None:
-    reference = 0.3 + 0.4 * faces[0]
-    gain = np.ones(3) if name == "mean" else np.array([0.8, 1.1, 0.9])
-    image = np.clip(lab2rgb(rgb2lab(reference) * gain + np.array([4.0, 2.0, -3.0])), 0, 1)
-    out = COLOR_MATCHERS[name](image, reference, oval(SIZE)).apply(image)
-    assert delta_e(out, reference, oval(SIZE)) < 0.2
-
-
-@pytest.mark.parametrize("name", ["sliced_ot", "poisson"])
-def test_the_fields_take_a_shift_off(name: str, faces: list[np.ndarray]) -> None:
-    reference = 0.3 + 0.4 * faces[0]
-    image = reference + np.array([0.05, -0.05, 0.02])
-    out = COLOR_MATCHERS[name](image, reference, oval(SIZE)).apply(image)
-    inside = oval(SIZE) > 0.5
-    np.testing.assert_allclose(out[inside], reference[inside], atol=3 / 255)
 
 
 def test_mkl_is_scipys_square_roots() -> None:
@@ -243,71 +132,6 @@ def test_mkl_is_scipys_square_roots() -> None:
     np.testing.assert_allclose(color_map.pivot, mean, atol=1e-3)
     np.testing.assert_allclose(color_map.goal, wanted_mean, atol=1e-3)
     np.testing.assert_allclose(gaussian_transport(before, after), wanted, atol=2e-3)
-
-
-def test_histogram_is_scikit_images_without_a_mask() -> None:
-    image, reference = strangers()
-    out = fit_histogram(image, reference, np.ones((SIZE, SIZE))).apply(image)
-    wanted = match_histograms(image, reference, channel_axis=2)
-    # 64 quantiles of 96 px against every pixel's rank.
-    assert np.abs(out - wanted).mean() < 0.005
-    assert np.quantile(np.abs(out - wanted), 0.99) < 0.03
-
-
-def test_weighted_quantiles_are_those_of_repeated_values() -> None:
-    rng = np.random.default_rng(0)
-    values, repeats = rng.random(400), rng.integers(1, 5, 400)
-    repeated = np.repeat(values, repeats)
-    found = quantiles(values, repeats.astype(np.float64), 16)
-    levels = (np.arange(16) + 0.5) / 16
-    np.testing.assert_allclose(found, np.quantile(repeated, levels), atol=0.01)
-
-
-def test_sliced_ot_brings_the_whole_distribution_nearer_than_mkl(faces: list[np.ndarray]) -> None:
-    """Sliced Wasserstein distance along fixed axes, where one cheek is lit by another lamp."""
-    mask = oval(SIZE)
-    lamp = np.where(np.arange(SIZE)[None, :, None] < SIZE / 2, 1.0, 0.6)
-    image = np.clip(faces[0] * lamp, 0, 1)
-    axes = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
-
-    def distance(out: np.ndarray) -> float:
-        gaps = [
-            quantiles((picture @ axes[:, i]).ravel(), mask.ravel(), 50)
-            for picture in (out, faces[0])
-            for i in range(3)
-        ]
-        return float(np.abs(np.array(gaps[:3]) - np.array(gaps[3:])).mean())
-
-    by_ot, by_mkl = (
-        distance(COLOR_MATCHERS[name](image, faces[0], mask).apply(image))
-        for name in ("sliced_ot", "mkl")
-    )
-    assert by_ot < by_mkl
-
-
-@given(st.integers(0, 10_000), st.floats(0.0, 0.7), st.integers(0, 3))
-@example(0, 0.07, 0)
-@settings(max_examples=40, deadline=None)
-def test_poisson_takes_any_mask(seed: int, radius: float, corner: int) -> None:
-    """Small, at the border, in a corner, all of the picture: no failure, no wild colours."""
-    rng = np.random.default_rng(seed)
-    image, reference = 0.2 + 0.6 * rng.random((2, 32, 32, 3))
-    middle = [(0, 0), (31, 16), (16, 16), (16, 31)][corner]
-    y, x = np.mgrid[:32, :32]
-    mask = (np.hypot(y - middle[0], x - middle[1]) < 60 * radius).astype(np.float64)
-    out = fit_poisson(image, reference, mask).apply(image)
-    assert np.isfinite(out).all()
-    if mask.sum() < 9:
-        np.testing.assert_array_equal(out, np.float32(image))
-
-
-def test_poisson_keeps_the_gradients_and_takes_the_colours_of_the_edge() -> None:
-    mask = np.ones((64, 64))
-    ramp = np.repeat(np.linspace(-0.1, 0.1, 64)[None, :, None], 64, axis=0)
-    image = 0.4 + 0.1 * np.sin(np.mgrid[:64, :64][0] / 3)[..., None] * np.ones(3)
-    # A ramp is harmonic, so the clone is the picture plus the ramp.
-    out = fit_poisson(image, image + ramp, mask).apply(image)
-    np.testing.assert_allclose(out, image + ramp, atol=3 / 255)
 
 
 # Broad light.
@@ -357,13 +181,11 @@ def test_relight_without_strength_or_mask_changes_nothing(faces: list[np.ndarray
 def test_mkl_gives_two_strangers_the_same_mean_and_covariance() -> None:
     image, reference = strangers()
     mask = oval(SIZE)
-    # With nothing in common the robust weights step back, and it is the plain transport.
-    for fit in (fit_mkl, fit_robust_mkl):
-        out = fit(image, reference, mask).apply(image)
-        mean, covariance = statistics(out, mask)
-        wanted_mean, wanted_covariance = statistics(reference, mask)
-        np.testing.assert_allclose(mean, wanted_mean, atol=SAME_COLOR)
-        np.testing.assert_allclose(covariance, wanted_covariance, atol=2e-4)
+    out = fit_mkl(image, reference, mask).apply(image)
+    mean, covariance = statistics(out, mask)
+    wanted_mean, wanted_covariance = statistics(reference, mask)
+    np.testing.assert_allclose(mean, wanted_mean, atol=SAME_COLOR)
+    np.testing.assert_allclose(covariance, wanted_covariance, atol=2e-4)
 
 
 def test_mkl_is_the_closed_form_of_one_dimension_on_grey() -> None:
@@ -379,33 +201,6 @@ def test_the_mkl_matrix_is_symmetric_and_positive() -> None:
     matrix = fit_mkl(*strangers(), oval(SIZE)).matrix
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
     assert np.linalg.eigvalsh(matrix).min() > 0
-
-
-def test_reinhard_gives_two_strangers_the_same_lab_mean_and_spread() -> None:
-    image, reference = strangers()
-    mask = oval(SIZE)
-    out = fit_reinhard(image, reference, mask).apply(image)
-    mean, covariance = statistics(rgb2lab(out), mask)
-    wanted_mean, wanted_covariance = statistics(rgb2lab(reference), mask)
-    np.testing.assert_allclose(mean, wanted_mean, atol=0.2)
-    spread_error = np.log(np.diag(covariance) / np.diag(wanted_covariance)) / 2
-    assert np.abs(spread_error).max() < 0.03
-
-
-def test_two_people_are_matched_as_a_whole_not_where_they_happen_to_agree(media_dir: Path) -> None:
-    """Mean error in Lab over pairs of people; plain robust weights leave more than 1."""
-    first = {path.parent: path for path in reversed(photos(media_dir))}
-    people = [face for path in first.values() if (face := aligned_face(path)) is not None]
-    assert len(people) >= 2
-    mask = oval(SIZE)
-    errors = []
-    for image in people:
-        for reference in people:
-            if image is not reference:
-                out = fit_robust_mkl(image, reference, mask).apply(image)
-                gap = rgb2lab(out) - rgb2lab(reference)
-                errors.append(np.abs(np.average(gap.reshape(-1, 3), axis=0, weights=mask.ravel())))
-    assert np.mean(errors) <= 1.0
 
 
 @pytest.mark.parametrize("name", sorted(COLOR_MATCHERS))
@@ -427,13 +222,13 @@ FLAT = np.full((SIZE, SIZE, 3), [0.6, 0.4, 0.3])
 GREY = np.repeat(strangers()[0][..., :1], 3, axis=2)
 
 
-@pytest.mark.parametrize("name", sorted(set(COLOR_MATCHERS) - {"none", "poisson"}))
+@pytest.mark.parametrize("name", sorted(set(COLOR_MATCHERS) - {"none"}))
 @pytest.mark.parametrize("image", [FLAT, GREY, np.zeros_like(FLAT)], ids=["flat", "grey", "black"])
 @pytest.mark.parametrize("turned", [False, True], ids=["onto a face", "a face onto it"])
-def test_flat_and_grey_pictures_meet_in_the_mean(
+def test_flat_and_grey_pictures_are_matched_without_noise(
     name: str, image: np.ndarray, turned: bool, faces: list[np.ndarray]
 ) -> None:
-    """Covariances that cannot be inverted give the reference's mean colour and no noise."""
+    """Covariances that cannot be inverted, colours without a hue, and no light at all."""
     pair = (faces[0], image) if turned else (image, faces[0])
     mask = oval(SIZE)
     color_map: Any = COLOR_MATCHERS[name](*pair, mask)
@@ -442,8 +237,11 @@ def test_flat_and_grey_pictures_meet_in_the_mean(
     out = color_map.apply(pair[0])
     assert np.isfinite(out).all()
     mean, wanted = statistics(out, mask)[0], statistics(pair[1], mask)[0]
-    # Lab's mean is not RGB's; and a mean alone keeps a face's contrast, which black cuts off.
-    np.testing.assert_allclose(mean, wanted, atol=0.09 if name == "mean" else 0.06)
+    # A gain brings no light to black, and matches skin, not the mean of all.
+    if name == "mkl":
+        np.testing.assert_allclose(mean, wanted, atol=0.06)
+    elif pair[0].any() and pair[1].any():
+        np.testing.assert_allclose(mean, wanted, atol=0.2)
 
 
 @pytest.mark.parametrize("name", sorted(COLOR_MATCHERS))
@@ -455,7 +253,7 @@ def test_nothing_is_written_into_an_argument(name: str, faces: list[np.ndarray])
         np.testing.assert_array_equal(array, copy)
 
 
-@pytest.mark.parametrize("name", sorted(set(COLOR_MATCHERS) - {"none", "poisson"}))
+@pytest.mark.parametrize("name", sorted(set(COLOR_MATCHERS) - {"none"}))
 def test_a_small_change_of_the_frame_is_a_small_change_of_the_map(
     name: str, faces: list[np.ndarray]
 ) -> None:
@@ -473,7 +271,7 @@ def noisy_maps(rng: np.random.Generator, jitter: float) -> list[AffineMap]:
     for _ in range(30):
         pivot = np.array([0.6, 0.4, 0.3]) + rng.normal(0, jitter, 3)
         gains = 1 + (pivot - 0.4) * (jitter > 0) + rng.normal(0, 0.03, 3) * (jitter == 0)
-        maps.append(AffineMap("srgb", np.diag(gains), pivot, np.array([0.5, 0.4, 0.35])))
+        maps.append(AffineMap(np.diag(gains), pivot, np.array([0.5, 0.4, 0.35])))
     return maps
 
 
@@ -513,7 +311,7 @@ def test_steadying_passes_over_frames_without_a_face() -> None:
     with pytest.raises(ValueError, match="no colour map"):
         steady_color_map([maps[0], None], [1.0, 1.0], 1)
     # A frame whose mask was too small for a fit holds a map of another kind.
-    steady_color_map([KEEP, fit_histogram(*strangers(), oval(SIZE)), KEEP], [1, 1, 1], 1)
+    steady_color_map([KEEP, fit_mkl(*strangers(), oval(SIZE)), KEEP], [1, 1, 1], 1)
 
 
 @pytest.mark.parametrize("name", sorted(set(COLOR_MATCHERS) - {"none"}))
@@ -522,15 +320,6 @@ def test_steadying_equal_frames_changes_nothing(name: str, faces: list[np.ndarra
     steady = steady_color_map([color_map] * 3, [0.5, 1, 0.5], 1)
     before, after = (m.apply(faces[1]) for m in (color_map, steady))
     np.testing.assert_allclose(after, before, atol=1e-5)
-
-
-def test_steadying_lowers_the_flicker_of_robust_weights(faces: list[np.ndarray]) -> None:
-    """Of the mean error, on casts that jump in every frame; the error itself stays."""
-    error, flicker = benchmark("robust_mkl", faces)
-    steady_error, steady_flicker = benchmark("robust_mkl", faces, steady=True)
-    assert steady_flicker < flicker
-    assert steady_flicker <= 0.02
-    assert steady_error <= error + 0.1
 
 
 @dataclass(frozen=True)
@@ -555,20 +344,3 @@ def test_a_matcher_may_bring_its_own_kind_of_map() -> None:
 
 def test_the_registry_holds_what_the_config_names() -> None:
     assert set(COLOR_MATCHERS) == set(get_args(ColorName))
-
-
-def test_a_voted_map_counts_by_the_shifts_of_the_maps_as_fitted() -> None:
-    """The centre, too: its votes are averaged first, and its share is that of its own fit."""
-    rng = np.random.default_rng(1)
-    image = rng.uniform(0.3, 0.7, (64, 3))
-    reference = image + 0.05 + rng.normal(0, 0.02, (64, 3))
-    samples = Samples(image, reference, np.ones(64), np.ones((8, 8), bool))
-    maps = [voted_map(samples, rng.uniform(0, 1, 64) ** 4) for _ in range(2)]
-    steady = steady_color_map(maps, [1.0, 1.0], 0)
-    own = voted_map(samples, (maps[0].votes + maps[1].votes) / 2)
-    gaps = [(m.goal - m.pivot) - (own.goal - own.pivot) for m in maps]
-    shares = np.array([np.exp(-0.5 * gap @ gap / SAME_SHIFT**2) for gap in gaps])
-    assert 0.2 < shares[0] < 0.7 and shares[1] > 0.2  # else this would tell nothing
-    expected = np.tensordot(shares / shares.sum(), [own.matrix, maps[1].matrix], 1)
-    assert isinstance(steady, AffineMap)
-    np.testing.assert_allclose(steady.matrix, expected, atol=1e-12)

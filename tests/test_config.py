@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from faceswap_lite.config import Config, dump_config, load_config
+from faceswap_lite.config import GONE_COLORS, ColorName, Config, dump_config, load_config
 from faceswap_lite.errors import UsageError
+from faceswap_lite.runs.manifest import MANIFEST_FILE
 
 PRESETS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 
@@ -46,6 +48,9 @@ def test_a_rate_is_a_number_or_auto(tmp_path: Path) -> None:
         ("training.lr=-1", "training.lr:"),
         ("model.size=70", "not a multiple"),
         ("nonsense", "section.key=value"),
+        ("convert.color=robust_mkl", "convert.color: robust_mkl is no more; take skin_gain"),
+        ("convert.color=histogram", "convert.color: histogram is no more; take mkl"),
+        ("convert.color=[1]", "convert.color:"),
     ],
 )
 def test_a_typo_gets_one_line(change: str, says: str) -> None:
@@ -76,3 +81,21 @@ def test_a_colon_in_a_sentence_makes_no_mapping() -> None:
     assert config.convert.label == "Synthetic: face replaced"
     assert config.consent == "Anna: 2 May"
     assert load_config(None, ["convert.label="]).convert.label == ""
+
+
+def test_a_colour_match_that_went_is_refused_but_in_a_runs_own_config(tmp_path: Path) -> None:
+    """A run's file has every option, chosen or not."""
+    path, heard = tmp_path / "config.yaml", list[str]()
+    path.write_text("convert: {color: sliced_ot, views: 2}", encoding="utf-8")
+    with pytest.raises(UsageError, match="sliced_ot is no more; take mkl"):
+        load_config(path)
+    (tmp_path / MANIFEST_FILE).write_text("{}")
+    config = load_config(path, say=heard.append).convert
+    assert (config.color, config.views) == ("skin_gain", 2)
+    assert heard == [f"{path}: convert.color sliced_ot is no more; skin_gain stands in"]
+    assert load_config(path, ["convert.color=mkl"]).convert.color == "mkl"
+    with pytest.raises(UsageError, match="take mkl"):
+        load_config(path, ["convert.color=mean"])
+    assert set(GONE_COLORS).isdisjoint(get_args(ColorName)) and {*GONE_COLORS.values()} <= {
+        *get_args(ColorName)
+    }

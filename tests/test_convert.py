@@ -1057,7 +1057,7 @@ def cells_of(path: Path, columns: int) -> list[list[np.ndarray]]:
 
 def test_a_sheet_has_a_row_for_each_try(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
-    tries = ["color=robust_mkl", "color=none scale=1.2"]
+    tries = ["color=skin_gain", "color=none scale=1.2"]
     config = ConvertConfig(label="not on a sheet", color_steady=9)
     preview_sheet(run, cast.unseen_clip, out, config, tries, frames=3, say=silent)
     clip, as_set, same, other = cells_of(out, 3)

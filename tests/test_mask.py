@@ -15,6 +15,7 @@ from faceswap_lite.conversion.mask import (
     move_sides,
     soft_alpha,
     steady_mask,
+    without_wall,
 )
 from faceswap_lite.conversion.painted import PaintedFace, Placement
 from faceswap_lite.media.clips import Frame
@@ -240,3 +241,24 @@ def test_colours_are_carried_beyond_the_face_and_its_background_is_not() -> None
     # Where nothing is near, and with no mask at all, the picture stays.
     np.testing.assert_allclose(carried[0, 0], wall, atol=1e-6)
     np.testing.assert_array_equal(carry_outwards(face, np.zeros_like(own)), face)
+
+
+@pytest.mark.parametrize("side", [64, 192])
+def test_a_wall_inside_the_masks_edge_is_no_face(side: int) -> None:
+    """The mask reaches past the cheek; eyes as blue, hair and grey shadows stay."""
+    y, x = (np.mgrid[:side, :side] + 0.5) / side - 0.5
+    own = np.clip((0.36 - np.hypot(x, y)) * side, 0, 1)
+    wall, skin = np.array([0.1, 0.6, 0.75]), np.array([0.75, 0.55, 0.45])
+    face = np.where((x > 0.3)[..., None], wall, skin)
+    eye, hair = np.hypot(x - 0.1, y + 0.05) < 0.04, y < -0.25
+    face[eye], face[hair & (x < 0.3)] = wall, (0.12, 0.1, 0.1)
+    kept = without_wall(face, own)
+    inside = own > 0.99
+    assert kept[inside & (x > 0.3)].max() < 0.05
+    assert kept[inside & ((x < 0.25) | eye)].min() > 0.99
+    carried = carry_outwards(face, kept)
+    cheek = (x > 0.3) & (np.abs(y) < 0.1) & (own > 0)
+    assert np.abs(carried[cheek] - skin).max() < 0.1
+    np.testing.assert_array_equal(without_wall(face, np.zeros_like(own)), np.zeros_like(own))
+    # Under blue light skin is as blue as the wall.
+    np.testing.assert_allclose(without_wall(0 * face + wall, own), own, atol=1e-6)

@@ -21,11 +21,6 @@ ROOT = Path(__file__).resolve().parent.parent
 ARCHIVE = ROOT / "tests" / "data" / "c0de366" / "files.tar.xz"
 MADE_IN = Path("/tmp/made_at_c0de366")
 FRAMES, PIECE = 150, 120
-REACH = 20
-"""More frames than a steadied colour or mask looks back, whose faces are painted again."""
-
-MOST_LEVELS = 4.0
-"""Mean difference, of 255, to frames written at that commit, whose chroma lies at the centre."""
 
 
 @pytest.fixture
@@ -113,25 +108,19 @@ def test_a_run_goes_on(old: Path, call: Any, name: str) -> None:
     assert (run / "checkpoints" / "step_00000024" / "state.json").is_file()
 
 
-def test_a_half_done_conversion_goes_on(old: Path, call: Any) -> None:
+def test_a_half_done_conversion_whose_colour_match_went_starts_anew(old: Path, call: Any) -> None:
     folder = old / "conversion"
     convert = ["convert", "--run", old / "df", "--clip", folder / "scene.mp4"]
-    piece = frames_of(next(folder.glob(".swap.mp4.*.work/swap/.000000.mkv")))
-    assert len(piece) == PIECE
-    with counting_faces() as resumed:
+    pieces = list(folder.glob(".swap.mp4.*.work/swap/.000000.mkv"))
+    assert len(frames_of(pieces[0])) == PIECE
+    with counting_faces() as shown:
         said = call(*convert, "--out", folder / "swap.mp4", "--set", "convert.device=cpu")
+    assert "config.yaml: convert.color robust_mkl is no more; skin_gain stands in" in said
+    assert said.count("is no more") == 1
     assert f"{FRAMES} of {FRAMES} frames swapped" in said
+    assert sum(shown) >= FRAMES
     assert not list(folder.glob(".swap*"))
-    with counting_faces() as anew:
-        call(*convert, "--out", folder / "fresh.mp4", "--set", "convert.device=cpu")
-    # The whole piece is not painted again.
-    assert sum(anew) >= FRAMES
-    assert sum(resumed) < sum(anew) - PIECE + REACH
-    swapped, fresh = frames_of(folder / "swap.mp4"), frames_of(folder / "fresh.mp4")
-    assert swapped.shape == fresh.shape
-    np.testing.assert_array_equal(swapped[:PIECE], piece)
-    np.testing.assert_array_equal(swapped[PIECE:], fresh[PIECE:])
-    assert np.abs(swapped.astype(int) - fresh).mean(axis=(1, 2, 3)).max() < MOST_LEVELS
+    assert len(frames_of(folder / "swap.mp4")) == FRAMES
 
 
 def test_an_old_run_converts(old: Path, call: Any) -> None:

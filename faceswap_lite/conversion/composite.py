@@ -21,7 +21,7 @@ from .blend import Layer, gate_layer, lay_over, place_face
 from .color import COLOR_MATCHERS, relight
 from .color_map import ColorMap, steady_color_map
 from .detail import add_grain, match_sharpness, measure_grain
-from .mask import MASKS, MaskMaker, blend_alpha, carry_outwards, steady_mask
+from .mask import MASKS, MaskMaker, blend_alpha, carry_outwards, steady_mask, without_wall
 from .painted import PaintedFace, PaintedFrame
 from .smoothing import neighbour_weights, reach
 
@@ -203,7 +203,7 @@ def _layer(
     config: ConvertConfig,
     number: int,
 ) -> Layer | None:
-    picture = carry_outwards(color_map.apply(face.face), face.own)
+    picture = carry_outwards(color_map.apply(face.face), without_wall(face.face, face.own))
     if config.relight > 0:
         picture = relight(picture, face.true, face.inside, config.relight)
     if config.sharpen > 0:

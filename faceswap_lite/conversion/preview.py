@@ -33,7 +33,6 @@ CELL_FACES = 2.0
 DEFAULT_TRIES = (
     "color=none",
     "color=mkl",
-    "color=reinhard",
     "mask=hull",
     "mask=learned",
     "blend=multiband",

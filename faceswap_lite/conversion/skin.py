@@ -85,7 +85,7 @@ def _around(
     return np.stack(totals) / count
 
 
-def median(rows: np.ndarray) -> np.ndarray:
+def median(rows: np.ndarray) -> Any:
     """The median along the first axis; of an even number the upper one."""
     middle = len(rows) // 2
     return np.partition(rows, middle, axis=0)[middle]

@@ -60,7 +60,7 @@ CHANCE_SLOPE, CHANCE_BOW = 0.3, 1.5
 CHANCE_TINT = 0.05
 # What else the light does is looked for this near, in sides of the grid, and believed by half when
 # this share of the skin there agrees.
-LOCAL_SIGMA, LOCAL_DOUBT = 0.05, 0.3
+LOCAL_SIGMA, LOCAL_DOUBT = 0.04, 0.3
 
 # Pale places agree about their gain this closely, or show different things; they are believed by
 # half when this share of the face agrees.
@@ -105,11 +105,11 @@ class SkinGain:
         own = np.exp(aside + self.skin * np.float32(self.gain - self.rest))
         matched = (self.painted - self.over) * own + self.over * np.exp(aside)
         # Light's factors are the coded values', so a coarse grid of them keeps the fine detail.
-        factors = (to_coded(matched) + FOOT) / (np.float32(self.samples.image) + FOOT)
-        field = spread_out(factors, self.samples, EDGE_SIGMA)
-        field[self.samples.inside] = factors
-        field = stretch(field, image.shape[:2])
-        return np.clip((image.astype(np.float32) + FOOT) * field - FOOT, 0, 1)
+        more = (to_coded(matched) + FOOT) / (np.float32(self.samples.image) + FOOT) - 1
+        field = spread_out(more, self.samples, EDGE_SIGMA)
+        field[self.samples.inside] = more
+        image = image.astype(np.float32)
+        return np.clip(image + (image + FOOT) * stretch(field, image.shape[:2]), 0, 1)
 
     def steady(self, near: Sequence[tuple["SkinGain", float | int]]) -> "SkinGain":
         """The ballots averaged, and the frame's own pixels counted anew.
