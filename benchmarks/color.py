@@ -51,6 +51,7 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
 from faceswap_lite.faces.pack import FacePack, as_uint8, build_pack
+from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.truth import load_truth
 from faceswap_lite.runs.trained import load_run
@@ -184,6 +185,8 @@ def all_pairs() -> list[Pair]:
 
 
 def bench_pairs(options: argparse.Namespace) -> dict[str, Any]:
+    if options.out is not None:
+        write_image(options.out.with_suffix(".png"), pairs_sheet())
     with ProcessPoolExecutor() as pool:
         rows = [row for some in pool.map(pair_rows, all_pairs()) for row in some]
     report: dict[str, Any] = {"rows": rows}
@@ -220,9 +223,37 @@ def summary(rows: list[dict[str, float]]) -> dict[str, Any]:
 def pair_rows(pair: Pair) -> list[dict[str, Any]]:
     """A row of each case, in decibels, the mean over lights and moments."""
     cv2.setNumThreads(1)
+    found: dict[str, list[dict[str, float]]] = {}
+    for shot in shots_of(pair):
+        for case, face in shot.painted.items():
+            outs = {
+                name: np.clip(fit(face, shot.true, single(shot.inside)).apply(face), 0, 1)
+                for name, fit in METHODS.items()
+            } | yardsticks(face, shot.true, shot.truth, shot.inside)
+            found.setdefault(case, []).append(
+                {name: psnr_db(out, shot.truth, shot.inside) for name, out in outs.items()}
+            )
+    facts = {"target": pair.target, "source": pair.source, "named": pair.named}
+    return [
+        {**facts, "developed": pair.developed, "case": case, "db": means(rows)}
+        for case, rows in found.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A moment of a pair: what is there, what should be, and what was painted, by case."""
+
+    true: np.ndarray
+    truth: np.ndarray
+    inside: np.ndarray
+    painted: dict[str, np.ndarray]
+
+
+def shots_of(pair: Pair) -> Iterator[Shot]:
+    """In each light some moments."""
     rng = np.random.default_rng(pair.seed)
     target, source = find_actor(pair.target), find_actor(pair.source)
-    found: dict[str, list[dict[str, float]]] = {}
     for number, (name, light) in enumerate(LIGHTS.items()):
         states = random_performance(60, 10.0, 1000 + 97 * pair.seed + number)
         for moment in MOMENTS:
@@ -245,20 +276,35 @@ def pair_rows(pair: Pair) -> list[dict[str, Any]]:
             )
             cast = np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.08, 3))
             exposed = to_coded(single(to_linear(painted) * cast))
-            cases = {"as it is": painted, "lit from elsewhere": lit, "exposed otherwise": exposed}
-            for case, face in cases.items():
-                matched = {
-                    name: np.clip(fit(face, true, single(inside)).apply(face), 0, 1)
-                    for name, fit in METHODS.items()
-                } | yardsticks(face, true, truth, inside)
-                found.setdefault(case, []).append(
-                    {name: psnr_db(out, truth, inside) for name, out in matched.items()}
-                )
-    facts = {"target": pair.target, "source": pair.source, "named": pair.named}
-    return [
-        {**facts, "developed": pair.developed, "case": case, "db": means(rows)}
-        for case, rows in found.items()
-    ]
+            faces = {"as it is": painted, "lit from elsewhere": lit, "exposed otherwise": exposed}
+            yield Shot(true, truth, inside, faces)
+
+
+SHOWN = {
+    *(("ada", "dara"), ("dara", "chen"), ("bruno", "ada")),
+    *(("chen", "bruno"), ("ewa", "dara"), ("ewa", "chen")),
+}
+
+
+def pairs_sheet() -> np.ndarray:
+    """Six pairs below one another: target, painted, former match, default, truth; lit elsewhere."""
+    rows = []
+    for pair in all_pairs():
+        if (pair.target, pair.source) not in SHOWN:
+            continue
+        cells: list[np.ndarray] = []
+        for case in ("as it is", "lit from elsewhere"):
+            shot = list(shots_of(pair))[len(MOMENTS) // 2]
+            face, inside = shot.painted[case], single(shot.inside)
+            alpha = cv2.GaussianBlur(inside, (0, 0), 1.5)[..., None]
+            outs = []
+            for name in (FORMER, DEFAULT):
+                out = METHODS[name](face, shot.true, inside).apply(face)
+                outs.append(shot.true + alpha * (out - shot.true))
+            shown = [face, *outs] if cells else [shot.true, face, *outs, shot.truth]
+            cells += [cv2.resize(np.clip(cell, 0, 1), (128, 144)) for cell in shown]
+        rows.append(np.hstack(cells))
+    return np.round(255 * np.vstack(rows)).astype(np.uint8)
 
 
 # Trained runs: what the commands leave in --work.

@@ -1,7 +1,7 @@
 """The whole road on rendered actors: nobody's face is needed to see a swap being made."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from .evaluation.evaluate import evaluate_clips, report_table
 from .evaluation.workbench import Contender
 from .faces.extract import extract_faces
 from .faces.face_set import open_face_set
+from .media.images import write_image
 from .media.marks import SyntheticMark
 from .media.reading import open_clip
 from .media.truth import load_truth
@@ -28,6 +29,8 @@ from .training.loop import train
 SOURCE, TARGET = "dara", "bruno"
 TAKES = 24
 UNSEEN_FRAMES = 120
+# From the side, and with the mouth open.
+STILLS = (6, 66)
 
 
 def run_demo(
@@ -35,11 +38,12 @@ def run_demo(
 ) -> None:
     """Render two actors, train a swap, convert a clip that training never saw, measure it.
 
-    Leaves `swap.mp4`, `comparison.mp4` (target | swap | truth), `preview.png`, `report.html` and
-    `report.json` in `out`. Steps that are done already are not done again.
+    Leaves `swap.mp4`, `comparison.mp4` (target | swap | truth) and two moments of it as a `.png`,
+    `preview.png`, `report.html` and `report.json` in `out`. Steps that are done already are not
+    done again.
     """
     ours = (out / "run" / MANIFEST_FILE).is_file()
-    for name in ("comparison.mp4", "preview.png"):
+    for name in ("comparison.mp4", "comparison.png", "preview.png"):
         if (out / name).exists() and not ours and not overwrite:
             raise FaceswapError(
                 f"{out / name}: exists and is not this demo's; choose another --out"
@@ -79,7 +83,7 @@ def run_demo(
     convert_clip(run, clip, swap, config.convert, overwrite=anew, say=say)
     truth = load_truth(clip)
     assert truth is not None and truth.twin is not None, "render_clip wrote it a moment ago"
-    side_by_side([clip, swap, truth.twin.matched], out / "comparison.mp4")
+    side_by_side([clip, swap, truth.twin.matched], out / "comparison.mp4", STILLS)
 
     say("5/5 evaluate")
     report = evaluate_clips(
@@ -94,19 +98,22 @@ def run_demo(
     say(f"look at {out / 'comparison.mp4'} (target | swap | truth) and {out / 'report.html'}")
 
 
-def side_by_side(clips: list[Path], out: Path) -> None:
-    """Write clips of the same size and length beside one another, with the first one's timing."""
+def side_by_side(clips: list[Path], out: Path, stills: Sequence[int] = ()) -> None:
+    """Write clips of the same size and length beside one another, with the first one's timing.
+
+    The frames of `stills` go below one another into a PNG of the same name.
+    """
+    kept, mark = [], SyntheticMark(version=VERSION, run=None)
     with ExitStack() as stack:
         readers = [stack.enter_context(open_clip(clip)) for clip in clips]
         info = readers[0].info
         writer = stack.enter_context(
-            ClipWriter(
-                out,
-                like=info,
-                width=info.width * len(clips),
-                height=info.height,
-                mark=SyntheticMark(version=VERSION, run=None),
-            )
+            ClipWriter(out, like=info, width=info.width * len(clips), height=info.height, mark=mark)
         )
         for frames in zip(*readers, strict=True):
-            writer.write(np.concatenate([frame.image for frame in frames], 1), frames[0].pts)
+            image = np.concatenate([frame.image for frame in frames], 1)
+            writer.write(image, frames[0].pts)
+            if frames[0].index in stills:
+                kept.append(image)
+    if kept:
+        write_image(out.with_suffix(".png"), np.concatenate(kept), mark=mark)

@@ -33,6 +33,8 @@ DIM, BRIGHT = 0.35, 0.6
 # Nor is anything told by colour on grey pictures, or under a lamp that hides the colour of skin:
 # its red less its blue, in shares of its light.
 GREY, TINTED = 0.1, 0.3
+# Lips follow the skin's tone by less. They are told by how much more red they have to their green.
+ROSY, RED, LESS_OF_LIPS = 1.2, 1.65, 0.2
 # Skin's colour is uneven by this share of its light; only what is more is a highlight.
 UNEVEN = 0.12
 
@@ -66,7 +68,9 @@ def look_at(linear: Float32[np.ndarray, "k n 3"], samples: Samples) -> Look:
     strong = rise(neutral * mean / lit, STRONG, TOO_STRONG) * rise(red, BRIGHT, DIM)
     other = np.maximum(pale, strong) * rise(tint, GREY, TINTED)
     light_enough = rise(shade - around, -TOO_DARK, -SHADOW)
-    skin = (1 - other) * light_enough
+    redder = (linear[..., 0] + BLACK) / (linear[..., 1] + BLACK)
+    redder *= (color[..., 1] + BLACK) / (red + BLACK)
+    skin = (1 - other) * light_enough * (1 - LESS_OF_LIPS * rise(redder, ROSY, RED))
     highlight = np.maximum(neutral - UNEVEN * lit, 0) * skin
     least = np.minimum(np.minimum(linear[..., 0], linear[..., 1]), linear[..., 2])
     return Look(skin, other * light_enough, np.minimum(highlight, 0.9 * least))
