@@ -135,7 +135,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return called
 
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("convert: {color: mean, quality: 9}\n")
+    (tmp_path / "run" / "config.yaml").write_text("convert: {color: none, quality: 9}\n")
     monkeypatch.setattr(trained, "load_run", lambda *given: given)
     monkeypatch.setattr(convert, "convert_clip", stage("convert"))
     monkeypatch.setattr(preview, "preview_sheet", stage("preview"))

@@ -1073,7 +1073,7 @@ def test_a_sheet_without_tries_shows_the_usual_ones(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     preview_sheet(run, cast.unseen_clip, tmp_path / "a.png", ConvertConfig(), frames=2, say=silent)
-    assert len(cells_of(tmp_path / "a.png", 2)) == 10
+    assert len(cells_of(tmp_path / "a.png", 2)) == 9
 
 
 def test_a_sheet_shows_the_masks_of_the_conversion(

@@ -59,7 +59,7 @@ def test_converting_again_does_nothing_and_other_settings_need_overwrite(
     convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
     written = out.stat().st_mtime_ns
     assert convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent).done_before
-    other = ConvertConfig(color="reinhard")
+    other = ConvertConfig(color="mkl")
     with pytest.raises(FaceswapError, match="--overwrite"):
         convert_clip(run, cast.unseen_clip, out, other, say=silent)
     assert out.stat().st_mtime_ns == written

@@ -97,7 +97,8 @@ def median(rows: np.ndarray) -> Any:
 
 def rise(value: np.ndarray | float, low: float, high: float) -> Any:
     """0 at `low`, 1 at `high` (which may be the smaller), straight between, flat beyond."""
-    return np.clip((value - low) / (high - low), 0, 1)
+    # Sooner than np.clip, for as few values as these.
+    return np.minimum(np.maximum((value - low) / (high - low), 0), 1)
 
 
 def to_linear(coded: Float[np.ndarray, "*n 3"]) -> Linear:

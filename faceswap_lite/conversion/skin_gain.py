@@ -65,6 +65,10 @@ LOCAL_SIGMA, LOCAL_DOUBT = 0.04, 0.3
 # Pale places agree about their gain this closely, or show different things; they are believed by
 # half when this share of the face agrees.
 PALE_SPREAD, PALE_DOUBT = 0.3, 0.005
+# A skin that is lighter by one (in logarithms) is by so much more so in red, green and blue. What
+# its gain has beyond that is undertone or white balance: this share of it is taken for the latter.
+LIGHTER_SKIN = np.array([-0.2, 0.0, 0.2])
+CAST_SHARE = 0.5
 # So near to the mask's edge, in sides of the grid, what is pale is a wall.
 EDGE = 0.06
 
@@ -120,7 +124,7 @@ class SkinGain:
         grid, one_face, belief = np.zeros_like(self.ballot.grid), 0.0, 0.0
         for other, weight in near:
             share = weight / total
-            grid += np.float32(share) * other.ballot.grid
+            grid = cv2.scaleAdd(other.ballot.grid, share, grid)
             one_face += share * other.ballot.one_face
             belief += share * other.ballot.belief
         grid /= np.maximum(grid[..., 5:], 1e-6)
@@ -131,7 +135,8 @@ class SkinGain:
         skin, pale = self.ballot.grid[self.samples.inside, 3:5].T.astype(np.float64)
         own = self.painted - self.over
         gain, pale_gain = _gain(own, self.wanted, skin), _gain(own, self.wanted, pale)
-        rest = self.ballot.belief * pale_gain
+        cast = _cast(gain)
+        rest = cast + self.ballot.belief * (pale_gain - cast)
         return replace(self, gain=gain, rest=rest + self.ballot.one_face * (gain - rest))
 
 
@@ -178,6 +183,12 @@ def _gain(own: Linear, wanted: Linear, votes: Weights) -> Gain:
     # A ratio of sums and no mean of ratios: a painted face is softer than a true one.
     gain = np.log((votes @ wanted + 1e-6) / (votes @ own + 1e-6))
     return np.clip(gain, -MOST_GAIN, MOST_GAIN)
+
+
+def _cast(gain: Gain) -> Gain:
+    """What of skin's gain is likely to be the light's colour, as long as nothing pale tells."""
+    lighter = gain.mean()
+    return CAST_SHARE * (gain - lighter - lighter * LIGHTER_SKIN)
 
 
 def _changes(pair: Float32[np.ndarray, "2 n 3"]) -> Colors:
