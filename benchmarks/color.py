@@ -576,16 +576,28 @@ def bench_casts(options: argparse.Namespace) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def in_light(face: np.ndarray, gain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    jittered = gain[0] * (1 + rng.normal(0, LIGHT_JITTER, 3))
-    return to_coded(single(to_linear(face) * jittered))
+Cast = Callable[[np.ndarray], np.ndarray]
 
 
-def graded(face: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    gain, offset, gamma = values[1], values[2], values[3, 0]
-    cast = face * (gain + rng.normal(0, GAIN_JITTER, 3))
-    cast = np.clip(cast + offset + rng.normal(0, OFFSET_JITTER, 3), 0, 1)
-    return single(np.clip(cast ** (gamma + rng.normal(0, GAMMA_JITTER)), 0, 1))
+def in_light(rng: np.random.Generator) -> Cast:
+    gain = rng.uniform(1 - LIGHT_GAIN, 1 + LIGHT_GAIN, 3)
+
+    def cast(face: np.ndarray) -> np.ndarray:
+        return to_coded(single(to_linear(face) * gain * (1 + rng.normal(0, LIGHT_JITTER, 3))))
+
+    return cast
+
+
+def graded(rng: np.random.Generator) -> Cast:
+    gain, offset = rng.uniform(1 - GAIN, 1 + GAIN, 3), rng.uniform(-OFFSET, OFFSET, 3)
+    gamma = rng.uniform(1 - GAMMA, 1 + GAMMA)
+
+    def cast(face: np.ndarray) -> np.ndarray:
+        face = face * (gain + rng.normal(0, GAIN_JITTER, 3))
+        face = np.clip(face + offset + rng.normal(0, OFFSET_JITTER, 3), 0, 1)
+        return single(np.clip(face ** (gamma + rng.normal(0, GAMMA_JITTER)), 0, 1))
+
+    return cast
 
 
 def dark_lower_face(face: np.ndarray) -> np.ndarray:
@@ -603,7 +615,7 @@ def ramp(face: np.ndarray) -> np.ndarray:
 
 
 # What the painted face shows, what light alone falls on it, and the cast.
-CASES: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray], Any]] = {
+CASES: dict[str, tuple[Cast, Cast, Callable[[np.random.Generator], Cast]]] = {
     "light": (as_it_is, as_it_is, in_light),
     "light, different content": (dark_lower_face, as_it_is, in_light),
     "graded": (as_it_is, as_it_is, graded),
@@ -613,21 +625,16 @@ CASES: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray], Any
 
 
 def scene(crops: Crops, case: str, seed: int) -> Scene:
-    content, light, cast = CASES[case]
-    rng = np.random.default_rng(seed)
-    values = np.stack(
-        [
-            rng.uniform(1 - LIGHT_GAIN, 1 + LIGHT_GAIN, 3),
-            rng.uniform(1 - GAIN, 1 + GAIN, 3),
-            rng.uniform(-OFFSET, OFFSET, 3),
-            np.full(3, rng.uniform(1 - GAMMA, 1 + GAMMA)),
-        ]
-    )
+    content, light, cast_of = CASES[case]
+    cast = cast_of(np.random.default_rng(seed))
     images, references, ideals = [], [], []
     for crop in crops.faces:
-        face = to_coded(single(HEADROOM * to_linear(crop))) if cast is in_light else single(crop)
+        # A gain of light needs headroom; see LIGHT_GAIN.
+        face = single(crop)
+        if cast_of is in_light:
+            face = to_coded(single(HEADROOM * to_linear(crop)))
         ideal = content(cv2.GaussianBlur(face, (0, 0), BLUR_PX))
-        images.append(cast(light(ideal), values, rng))
+        images.append(cast(light(ideal)))
         references.append(face)
         ideals.append(ideal)
     labs = [rgb2lab(ideal[mask > 0]) for ideal, mask in zip(ideals, crops.masks, strict=True)]
