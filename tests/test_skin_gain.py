@@ -220,3 +220,12 @@ def test_what_is_skin_is_told_by_colour() -> None:
         assert abs(found[1] - is_pale) < 0.35, name
     assert planes[2][places["highlight"]].mean() == pytest.approx(0.15, abs=0.06)
     assert planes[2][places["shadow"]].max() < 0.02
+
+
+@pytest.mark.parametrize("source", ["chen", "bruno"])
+def test_brown_eyes_do_not_turn_blue_on_dark_skin(source: str) -> None:
+    scene = Scene(source, "dara")
+    out, by_statistics, eyes = scene.matched(), scene.matched(fit_mkl), scene.eyes(0.45)
+    too_blue = (out - scene.truth)[eyes]
+    assert abs(float((too_blue[:, 2] - too_blue[:, 0]).mean())) < 0.03
+    assert np.abs(too_blue).mean() < 0.6 * np.abs(by_statistics - scene.truth)[eyes].mean()
