@@ -228,4 +228,4 @@ def test_brown_eyes_do_not_turn_blue_on_dark_skin(source: str) -> None:
     out, by_statistics, eyes = scene.matched(), scene.matched(fit_mkl), scene.eyes(0.45)
     too_blue = (out - scene.truth)[eyes]
     assert abs(float((too_blue[:, 2] - too_blue[:, 0]).mean())) < 0.03
-    assert np.abs(too_blue).mean() < 0.6 * np.abs(by_statistics - scene.truth)[eyes].mean()
+    assert np.abs(too_blue).mean() < 0.75 * np.abs(by_statistics - scene.truth)[eyes].mean()
