@@ -1,140 +1,51 @@
 """How near a swap's colours come to the truth, by matcher: the package's, and those that went.
 
     python benchmarks/color.py pairs                  # without a network: 32 pairs of actors
-    python benchmarks/color.py runs --work FOLDER     # trained swaps of actors, the truth known
-    python benchmarks/color.py real --work FOLDER --media FOLDER    # swaps of people
     python benchmarks/color.py casts --media FOLDER   # one face under two lights or grades
     python benchmarks/color.py speed                  # the colour step beside the former default's
 
 pairs: a twin's face in its own skin tone is what was painted, the actor's what it replaces, and the
 twin's in the actor's tone is the truth (PSNR in the eroded face mask); three lights each, then with
 the painted face lit from elsewhere, then exposed and balanced otherwise. Half of the pairs were
-developed on, the other half is for reporting. runs: the same of four runs of quick64 (4,200 steps,
-seed 0), two of them with the source lit from one side and the target from the other. real: the
-difference to the target at the cheekbones (CIEDE2000), six ways. runs and real train what is not in
---work (8 runs of 10 minutes of one core each). casts: real faces, blurred, under a gain in linear
+developed on, the other half is for reporting. casts: real faces, blurred, under a gain in linear
 light that jitters from frame to frame; "graded": under a gain, offset and gamma of coded values.
+Trained swaps are `color_runs.py`'s.
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import cv2
 import numpy as np
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-import faceswap_lite.actors.clip as actors_clip
-from _color_modes import GONE_MODES
+from _color import DEFAULT, FORMER, METHODS, matched, means, psnr_db, single, yardsticks
 from _door import clips_of, enter, keep, line_of, need_weights, parser_of
 from faceswap_lite.actors.identity import ACTORS, find_actor
 from faceswap_lite.actors.performance import ActorState, random_performance
 from faceswap_lite.actors.render import render_actor
-from faceswap_lite.config import ConvertConfig, SwapName, load_config
-from faceswap_lite.conversion.casting import cast_clip
-from faceswap_lite.conversion.color import COLOR_MATCHERS, relight
-from faceswap_lite.conversion.color_map import ColorMap, steady_color_map
-from faceswap_lite.conversion.composite import composite_frames
-from faceswap_lite.conversion.paint import paint_frames
-from faceswap_lite.conversion.scout import build_run_packs
+from faceswap_lite.conversion.color import relight
 from faceswap_lite.conversion.skin import to_coded, to_linear
-from faceswap_lite.conversion.smoothing import neighbour_weights
-from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
 from faceswap_lite.faces.pack import FacePack, as_uint8, build_pack
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.truth import load_truth
-from faceswap_lite.runs.trained import load_run
-
-Match = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
-METHODS: dict[str, Match] = {**COLOR_MATCHERS, **GONE_MODES}
-FORMER = "robust_mkl"
-DEFAULT = ConvertConfig().color
-STEADY_FRAMES = ConvertConfig().color_steady
 
 
 def main() -> None:
     parser = parser_of(__doc__, media=True)
     parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--work", type=Path, default=Path("workspace/color"), help="for runs")
     parser.add_argument("--frames", type=int, default=60, help="casts: of each clip")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "bench_color")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     keep(options.out, PARTS[options.part](options))
-
-
-def single(values: Any) -> np.ndarray:
-    return np.asarray(values, np.float32)
-
-
-def psnr_db(a: np.ndarray, b: np.ndarray, inside: np.ndarray) -> float:
-    return float(-10 * np.log10(np.square(a - b)[inside].mean()))
-
-
-def means(rows: Iterable[dict[str, float]]) -> dict[str, float]:
-    found = list(rows)
-    return {key: float(np.mean([row[key] for row in found])) for key in found[0]}
-
-
-# Yardsticks: one gain a channel, estimated or true, over all of the face or its skin alone.
-
-
-def logarithm(coded: np.ndarray) -> np.ndarray:
-    return np.log(to_linear(coded) + 0.01)
-
-
-def plain_gain(painted: np.ndarray, true: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The robust mean of the logarithms of true / painted."""
-    changes = (logarithm(true) - logarithm(painted))[inside]
-    gain = np.median(changes, 0)
-    for _ in range(5):
-        off = np.linalg.norm(changes - gain, axis=1)
-        weights = 1 / (1 + (off / (np.median(off) + 1e-6)) ** 2)
-        gain = weights @ changes / weights.sum()
-    return gain
-
-
-def true_gain(painted: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    return np.median((logarithm(truth) - logarithm(painted))[inside], 0)
-
-
-def skin_share(painted: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Nearness to the painted skin's median colour in log light, luminance and chroma apart."""
-    values = logarithm(painted)
-    middle = np.median(values[inside], 0)
-    tone = values.mean(-1) - middle.mean()
-    chroma = values - values.mean(-1, keepdims=True) - (middle - middle.mean())
-    squares = np.where(tone < 0, (tone / 1.6) ** 2, (tone / 0.96) ** 2)
-    squares = squares + (2.5 * np.linalg.norm(chroma, axis=-1)) ** 2
-    return cv2.GaussianBlur(single(np.exp(-0.5 * squares)), (0, 0), 1.0)[..., None]
-
-
-def laid(painted: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    return to_coded(single((to_linear(painted) + 0.01) * np.exp(gain) - 0.01))
-
-
-def yardsticks(
-    painted: np.ndarray, true: np.ndarray, truth: np.ndarray, inside: np.ndarray
-) -> dict[str, np.ndarray]:
-    share = skin_share(painted, inside)
-    estimated, known = plain_gain(painted, true, inside), true_gain(painted, truth, inside)
-    return {
-        "gain": laid(painted, estimated),
-        "gain, skin only": laid(painted, estimated * share),
-        "true gain": laid(painted, known),
-        "true gain, skin only": laid(painted, known * share),
-    }
 
 
 # Without a network.
@@ -185,8 +96,9 @@ def all_pairs() -> list[Pair]:
 
 
 def bench_pairs(options: argparse.Namespace) -> dict[str, Any]:
-    if options.out is not None:
-        write_image(options.out.with_suffix(".png"), pairs_sheet())
+    shown = [pair for pair in all_pairs() if (pair.target, pair.source) in SHOWN]
+    if options.out is not None and shown:
+        write_image(options.out.with_suffix(".png"), pairs_sheet(shown))
     with ProcessPoolExecutor() as pool:
         rows = [row for some in pool.map(pair_rows, all_pairs()) for row in some]
     report: dict[str, Any] = {"rows": rows}
@@ -281,22 +193,21 @@ def shots_of(pair: Pair) -> Iterator[Shot]:
 
 
 SHOWN = {
-    *(("ada", "dara"), ("dara", "chen"), ("bruno", "ada")),
-    *(("chen", "bruno"), ("ewa", "dara"), ("ewa", "chen")),
-}
+    ("ada", "dara"), ("dara", "chen"), ("bruno", "ada"),
+    ("chen", "bruno"), ("ewa", "dara"), ("ewa", "chen"),
+}  # fmt: skip
 
 
-def pairs_sheet() -> np.ndarray:
-    """Six pairs below one another: target, painted, former match, default, truth; lit elsewhere."""
+def pairs_sheet(pairs: list[Pair]) -> np.ndarray:
+    """Pairs below one another: target, painted, former match, default, truth; lit elsewhere."""
     rows = []
-    for pair in all_pairs():
-        if (pair.target, pair.source) not in SHOWN:
-            continue
+    for pair in pairs:
         cells: list[np.ndarray] = []
+        shot = next(shots_of(pair))
+        inside = single(shot.inside)
+        alpha = cv2.GaussianBlur(inside, (0, 0), 1.5)[..., None]
         for case in ("as it is", "lit from elsewhere"):
-            shot = list(shots_of(pair))[len(MOMENTS) // 2]
-            face, inside = shot.painted[case], single(shot.inside)
-            alpha = cv2.GaussianBlur(inside, (0, 0), 1.5)[..., None]
+            face = shot.painted[case]
             outs = []
             for name in (FORMER, DEFAULT):
                 out = METHODS[name](face, shot.true, inside).apply(face)
@@ -305,220 +216,6 @@ def pairs_sheet() -> np.ndarray:
             cells += [cv2.resize(np.clip(cell, 0, 1), (128, 144)) for cell in shown]
         rows.append(np.hstack(cells))
     return np.round(255 * np.vstack(rows)).astype(np.uint8)
-
-
-# Trained runs: what the commands leave in --work.
-
-QUICK = ("training.steps=4200", "training.seed=0", "training.threads=1")
-TRAINED = "checkpoints/step_00004200"
-TAKES, TAKE_FRAMES, UNSEEN_FRAMES = 12, 40, 100
-CASTS = (
-    ("dara", "ewa", False),
-    ("random:46", "ada", False),
-    ("ewa", "bruno", True),
-    ("chen", "dara", True),
-)
-
-
-def command(*words: str | Path) -> None:
-    called = [sys.executable, "-m", "faceswap_lite", *map(str, words)]
-    done = subprocess.run(called, capture_output=True, text=True)
-    if done.returncode:
-        raise FaceswapError(done.stderr.strip().splitlines()[-1].removeprefix("error: "))
-
-
-def train(source: Path, target: Path, run: Path) -> None:
-    if not (run / TRAINED).is_dir():
-        print(f"training {run}", flush=True)
-        changes = [word for change in QUICK for word in ("--set", change)]
-        sets = ["--source", str(source), "--target", str(target), "--run", str(run)]
-        command("train", "--config", "quick64", *sets, *changes)
-
-
-def actors_run(work: Path, source: str, target: str, elsewhere: bool) -> tuple[Path, Path]:
-    """The run of two actors and an unseen clip of the target; made, where they are not there."""
-    folder = work / f"{source}_{target}".replace(":", "")
-    if (folder / "run" / TRAINED).is_dir():
-        return folder / "run", folder / "unseen.mp4"
-    folder.mkdir(parents=True, exist_ok=True)
-    base, seed = load_config().render, 10 * sum(map(ord, source + target))
-    for number, (side, actor) in enumerate((("source", source), ("target", target))):
-
-        def lit(*args: Any, side: int = 2 * number - 1) -> list[ActorState]:
-            return [
-                replace(
-                    state,
-                    light_yaw_deg=side * abs(35 + 0.3 * state.light_yaw_deg),
-                    warmth=-0.3 * side,
-                )
-                for state in random_performance(*args)
-            ]
-
-        light = lit if elsewhere else random_performance
-        with patch.object(actors_clip, "random_performance", light):
-            takes = [folder / f"{side}_{take}.mp4" for take in range(1, TAKES + 1)]
-            for take, clip in enumerate(takes):
-                part = {"actor": actor, "twin": None, "frames": TAKE_FRAMES}
-                part |= {"seed": seed + 100 * (1 + number) + take}
-                actors_clip.render_clip(base.model_copy(update=part), clip)
-            if side == "target":
-                part = {"actor": actor, "twin": source, "frames": UNSEEN_FRAMES, "seed": seed + 777}
-                actors_clip.render_clip(base.model_copy(update=part), folder / "unseen.mp4")
-        command("extract", *takes, "--out", folder / side)
-    train(folder / "source", folder / "target", folder / "run")
-    return folder / "run", folder / "unseen.mp4"
-
-
-def bench_runs(options: argparse.Namespace) -> dict[str, Any]:
-    """PSNR to the twin in the target's tone, inside both masks, as `convert` would steady them."""
-    rows: list[dict[str, Any]] = []
-    for source, target, elsewhere in CASTS:
-        run_folder, clip = actors_run(options.work, source, target, elsewhere)
-        run, config, truth = load_run(run_folder), ConvertConfig(), load_truth(clip)
-        assert truth is not None and truth.twin is not None
-        plan = cast_clip(run, clip, build_run_packs(run, config), config)
-        faces, truths, insides = [], [], []
-        with open_clip(clip) as reader, open_clip(truth.twin.matched) as twins:
-            painted = paint_frames(reader, plan, run, config)
-            for frame, twin in zip(painted, twins, strict=True):
-                for face in frame.faces[:1]:
-                    size, index = len(face.face), frame.frame.index
-                    cut = cut_crop(twin.image, face.frame_to_crop, size)
-                    mask = np.repeat(truth.face_masks[index][..., None], 3, 2)
-                    shown = cut_crop(mask, face.frame_to_crop, size)[..., 0] > 204
-                    faces.append(face)
-                    truths.append(cut.astype(np.float32) / 255)
-                    insides.append(shown & (face.inside > 0.5))
-        db: dict[str, list[dict[str, float]]] = {"all": []}
-        triples = [(face.face, face.true, face.inside) for face in faces]
-        outs = {name: matched(triples, fit)[0] for name, fit in METHODS.items()}
-        for k, (face, truth_here, inside) in enumerate(zip(faces, truths, insides, strict=True)):
-            if inside.sum() > 100:
-                shown_outs = {name: some[k] for name, some in outs.items()}
-                shown_outs |= yardsticks(face.face, face.true, truth_here, inside)
-                db["all"].append(
-                    {name: psnr_db(out, truth_here, inside) for name, out in shown_outs.items()}
-                )
-        name = f"{source} onto {target}{', lit from elsewhere' if elsewhere else ''}"
-        rows.append({"run": name, "frames": len(db["all"]), "db": means(db["all"])})
-        print(f"{name}: {line_of(rows[-1]['db'])}", flush=True)
-    mean = means(row["db"] for row in rows)
-    print(f"mean: {line_of(mean)}")
-    return {"rows": rows, "mean": mean}
-
-
-def matched(
-    triples: list[tuple[np.ndarray, np.ndarray, np.ndarray]], fit: Match, steady: bool = True
-) -> tuple[list[np.ndarray], float]:
-    """The matched faces of successive frames; and the milliseconds that one took (the median)."""
-    maps: list[ColorMap] = []
-    outs, fit_times, times = [], [], []
-    for triple in triples:
-        start = time.thread_time()
-        maps.append(fit(*triple))
-        fit_times.append(time.thread_time() - start)
-    steps = np.arange(len(maps), dtype=np.float64)
-    for frame, (painted, _, _) in enumerate(triples):
-        weights = neighbour_weights(steps - frame, STEADY_FRAMES)
-        near = np.flatnonzero(weights)
-        window: list[ColorMap | None] = [maps[i] for i in near]
-        start = time.thread_time()
-        color_map = maps[frame]
-        if steady:
-            color_map = steady_color_map(window, weights[near].tolist(), int(frame - near[0]))
-        outs.append(color_map.apply(painted))
-        times.append(time.thread_time() - start)
-    return outs, 1000 * float(np.median(fit_times) + np.median(times))
-
-
-# People.
-
-PEOPLE: dict[str, tuple[str, str, SwapName]] = {
-    "franck onto grid_s1": ("franck", "grid_s1", "source-to-target"),
-    "grid_s1 onto franck": ("franck", "grid_s1", "target-to-source"),
-    "lsman2 onto lsman3": ("lsman2", "lsman3", "source-to-target"),
-    "lsman3 onto lsman2": ("lsman2", "lsman3", "target-to-source"),
-    "lpd9 onto franck": ("lpd9", "franck", "source-to-target"),
-    "grid_s1 onto lsman3": ("grid_s1", "lsman3", "source-to-target"),
-}
-CHEEKBONES = (50, 280, 101, 330)
-EYE_CORNERS = (33, 263)
-PATCH = 0.08
-COMPARED = ("none", FORMER, DEFAULT)
-
-
-def bench_real(options: argparse.Namespace) -> dict[str, Any]:
-    """Swap against target at the cheekbones, in the finished frame; and the colour part alone."""
-    clips_of(options.media, *(f"video/{person}_*.mp4" for person in ("franck", "lsman2", "lpd9")))
-    need_weights("yunet", "mesh", "mobilefacenet")
-    rows: list[dict[str, Any]] = []
-    for name, (a, b, swap) in PEOPLE.items():
-        run_folder = people_run(options, a, b)
-        shown = b if swap == "source-to-target" else a
-        (clip,) = clips_of(options.media, f"video/{shown}_eval_1.mp4")
-        for mode in COMPARED:
-            row = {"swap": name, "color": mode} | cheekbones(run_folder, clip, swap, mode)
-            rows.append(row)
-            print(line_of(row), flush=True)
-    report: dict[str, Any] = {"rows": rows}
-    for mode in COMPARED:
-        some = [row for row in rows if row["color"] == mode]
-        report[mode] = {
-            "whole_median": float(np.median([row["whole"] for row in some])),
-            "chroma_median": float(np.median([row["chroma"] for row in some])),
-            "chroma_worst": float(np.max([row["chroma"] for row in some])),
-        }
-        print(f"{mode}: {line_of(report[mode])}")
-    return report
-
-
-def people_run(options: argparse.Namespace, a: str, b: str) -> Path:
-    sets = {name: options.work / "sets" / name for name in (a, b)}
-    run = options.work / "runs" / f"{a}_{b}"
-    if (run / TRAINED).is_dir():
-        return Path(run)
-    for name, faces in sets.items():
-        command("extract", *clips_of(options.media, f"video/{name}_train_*.mp4"), "--out", faces)
-    for name, other in ((a, b), (b, a)):
-        command("curate", sets[name], "--against", sets[other], "--apply")
-    train(sets[a], sets[b], run)
-    return Path(run)
-
-
-def cheekbones(run_folder: Path, clip: Path, swap: SwapName, mode: str) -> dict[str, float]:
-    """Medians over the patches, then over the frames: CIEDE2000; at equal lightness; L* higher."""
-    run, config = load_run(run_folder), ConvertConfig(swap=swap)
-    plan = cast_clip(run, clip, build_run_packs(run, config), config)
-    differences = []
-    # The config knows no mode that went.
-    with patch.dict(COLOR_MATCHERS, {config.color: METHODS[mode]}), open_clip(clip) as reader:
-        painted = paint_frames(reader, plan, run, config)
-        for made in composite_frames(painted, config):
-            if made.layers:
-                points = made.painted.faces[0].placement.landmarks
-                was, now = (patches(image, points) for image in (made.frame.image, made.image))
-                level = now.copy()
-                level[:, 0] = was[:, 0]
-                three = (
-                    deltaE_ciede2000(was, now),
-                    deltaE_ciede2000(was, level),
-                    (now - was)[:, 0],
-                )
-                differences.append([float(np.median(values)) for values in three])
-    whole, chroma, lighter = np.median(differences, axis=0).tolist()
-    return {"frames": len(differences), "whole": whole, "chroma": chroma, "lighter": lighter}
-
-
-def patches(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The mean Lab colours of the four patches."""
-    half = 0.5 * PATCH * np.linalg.norm(np.subtract(*points[list(EYE_CORNERS)]))
-    colors = []
-    for x, y in points[list(CHEEKBONES)]:
-        (left, right), (top, bottom) = (
-            (round(v - half), round(v + half) + 1) for v in (float(x), float(y))
-        )
-        colors.append(rgb2lab(image[top:bottom, left:right] / 255).reshape(-1, 3).mean(0))
-    return np.array(colors)
 
 
 # Casts of one face.
@@ -737,8 +434,6 @@ def bench_speed(options: argparse.Namespace) -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "pairs": bench_pairs,
-    "runs": bench_runs,
-    "real": bench_real,
     "casts": bench_casts,
     "speed": bench_speed,
 }

@@ -44,10 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What may differ, and why: patterns of "thing" or "thing:label", as they are printed.
 ALLOWED: dict[str, str] = {
     # Of commits up to 18a7302; drop it for later ones.
-    "media/shots*": "extract has convert's cut detector: tracks end at the cuts that it missed",
-    # Of commits up to 847fedc; drop them for later ones.
-    "convert/own*": "the default colour match is skin_gain",
-    "convert/*": "walls past the cheek are filled with the skin beside them",
+    "media/shots*": "extract has convert's cut detector: tracks end at the cuts that it missed"
 }
 
 # Names at the earlier commit, and what they are called at the later one.

@@ -154,7 +154,8 @@ def train(
     Example: faceswap-lite train --source workspace/anna --target workspace/ben
     --run workspace/run --minutes 60
     """
-    options = load_config(config, _changed(changes, "training", steps=steps, minutes=minutes))
+    changed = _changed(changes, "training", steps=steps, minutes=minutes)
+    options = load_config(config, changed, say=print)
     if init is not None:
         # Not through YAML, to which some folders' names are numbers or comments.
         given = options.init.model_copy(update={"run": str(init)})

@@ -293,7 +293,7 @@ class ConvertConfig(Section):
 
     color: ColorName = "skin_gain"
     color_steady: float = Field(
-        3.0, ge=0, le=50, description="frames that the colour map is averaged over (sigma); 0: off"
+        3.0, ge=0, le=50, description="frames that colours are steadied over (sigma); 0: off"
     )
     relight: float = Field(
         0.0, ge=0, le=1, description="how far the target's broad light replaces the face's; 0: off"
@@ -426,7 +426,8 @@ def load_config(
             raise UsageError(f"{path}: is not a readable config ({reason})") from error
         if not isinstance(values, dict):
             raise UsageError(f"{path}: must hold sections ({', '.join(Config.model_fields)})")
-        if path.with_name(_RUN_FILE).is_file():
+        chosen = any(change.partition("=")[0].strip() == "convert.color" for change in changes)
+        if path.with_name(_RUN_FILE).is_file() and not chosen:
             values = _without_gone(values, path, say)
     for change in changes:
         values = _with_change(values, change)
@@ -476,6 +477,7 @@ def _without_gone(
 ) -> dict[str, Any]:
     """A run's options without those that went."""
     convert = values.get("convert")
+    # A list, as no key of a mapping can be: what is no name is told of later.
     if not isinstance(convert, dict) or convert.get("color") not in [*GONE_COLORS]:
         return values
     now = ConvertConfig().color

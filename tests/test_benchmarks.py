@@ -26,6 +26,7 @@ NOWHERE = "nowhere/at_all"
 # What to call each with that needs clips, sets or runs, so that the first of them is not there.
 MISSING = {
     "color": ["casts", "--media", NOWHERE],
+    "color_runs": ["people", "--media", NOWHERE],
     "curation": ["speed", "--media", NOWHERE],
     "evaluate": ["speed", "--run", NOWHERE, "--clip", NOWHERE],
     "files": ["memory", "--run", NOWHERE, "--clip", NOWHERE],
@@ -182,7 +183,7 @@ def color(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict
     module: ModuleType = importlib.import_module("color")
     monkeypatch.setattr(module, "CLIPS", ("ada_1", "bruno_1"))
     monkeypatch.setattr(module, "MOMENTS", (3,))
-    pair = module.Pair("bruno", "ewa", False, 0)
+    pair = module.Pair("bruno", "ada", False, 0)
     monkeypatch.setattr(module, "all_pairs", lambda: [pair])
     monkeypatch.setattr(module, "ProcessPoolExecutor", ThreadPoolExecutor)
 

@@ -93,7 +93,11 @@ def test_a_colour_match_that_went_is_refused_but_in_a_runs_own_config(tmp_path: 
     config = load_config(path, say=heard.append).convert
     assert (config.color, config.views) == ("skin_gain", 2)
     assert heard == [f"{path}: convert.color sliced_ot is no more; skin_gain stands in"]
-    assert load_config(path, ["convert.color=mkl"]).convert.color == "mkl"
+    heard.clear()
+    assert load_config(path, ["convert.color=mkl"], heard.append).convert.color == "mkl"
+    assert heard == []
+    assert load_config(path, ["convert.views=3"], heard.append).convert.color == "skin_gain"
+    assert len(heard) == 1
     with pytest.raises(UsageError, match="take mkl"):
         load_config(path, ["convert.color=mean"])
     assert set(GONE_COLORS).isdisjoint(get_args(ColorName)) and {*GONE_COLORS.values()} <= {

@@ -15,7 +15,7 @@ from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.conversion.color import fit_mkl
 from faceswap_lite.conversion.color_map import steady_color_map, take_samples
-from faceswap_lite.conversion.skin import look_at, to_coded, to_linear
+from faceswap_lite.conversion.skin import skin_parts, to_coded, to_linear
 from faceswap_lite.conversion.skin_gain import SkinGain, fit_skin_gain
 
 STATE = ActorState(yaw_deg=12, mouth=0.35, light_yaw_deg=-25)
@@ -212,7 +212,7 @@ def test_what_is_skin_is_told_by_colour() -> None:
     picture = to_coded(np.asarray(linear, np.float32)).astype(np.float64)
     samples = take_samples(picture, picture, np.ones((64, 64)), 64)
     assert samples is not None
-    look = look_at(to_linear(samples.image)[None], samples)
+    look = skin_parts(to_linear(samples.image)[None], samples)
     planes = [plane.reshape(64, 64) for plane in (look.skin[0], look.pale[0], look.highlight[0])]
     for name, (_, is_skin, is_pale) in things.items():
         found = [plane[places[name]].mean() for plane in planes]

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 
 Image = Float[np.ndarray, "h w 3"]
 Mask = Float[np.ndarray, "h w"]
@@ -44,6 +44,12 @@ class Samples:
     weights: Weights
     inside: Bool[np.ndarray, "gh gw"]
     """The places of the grid that the rows are of."""
+
+    def on_grid(self, rows: Float[np.ndarray, "n k"]) -> Float32[np.ndarray, "gh gw k"]:
+        """Rows of these places on the grid, 0 outside the mask."""
+        grid = np.zeros((*self.inside.shape, rows.shape[1]), np.float32)
+        grid[self.inside] = rows
+        return grid
 
 
 def take_samples(image: Image, reference: Image, mask: Mask, side_px: int) -> Samples | None:
@@ -106,7 +112,7 @@ class ColorMap(Protocol):
     """A change of a face's colours, fitted to one frame."""
 
     def apply(self, image: Image) -> Image:
-        """The image with its colours mapped, float32 in [0, 1]."""
+        """The picture that it was fitted to with its colours mapped, float32 in [0, 1]."""
         ...
 
     def steady(self, near: Sequence[tuple[Any, float | int]]) -> "ColorMap":
@@ -181,9 +187,8 @@ def spread_out(rows: Colors, samples: Samples, sigma: float) -> Float[np.ndarray
     Beyond the mask it goes on as at its edge, and fades far away.
     Source: Knutsson and Westin 1993, "Normalized and differential convolution".
     """
-    grid = np.zeros((*samples.inside.shape, 4), np.float32)
-    grid[samples.inside, :3] = rows * samples.weights[:, None]
-    grid[samples.inside, 3] = samples.weights
+    weights = samples.weights[:, None]
+    grid = samples.on_grid(np.hstack([rows * weights, weights]))
     blurred = cv2.GaussianBlur(
         grid, (0, 0), sigma * max(grid.shape[:2]), borderType=cv2.BORDER_CONSTANT
     )

@@ -94,25 +94,31 @@ def carry_outwards(face: Float[np.ndarray, "s s 3"], own: Mask) -> Float[np.ndar
 
 
 def without_wall(face: Float[np.ndarray, "s s 3"], own: Mask) -> Float[np.ndarray, "s s"]:
-    """The face's own mask less what shows a coloured wall past its cheek, which masks often do.
+    """The face's own mask less what shows a blue or green wall past its cheek, as masks often do.
 
     Told by hue, in the painted face before its colours are matched, and near the edge only: eyes
-    may be as blue.
+    may be as blue. Whatever is as blue there goes with it, a scarf, the arm of spectacles.
     """
     own = own.astype(np.float32)
     if own.max() <= 0.5:
         return own
-    red, green, blue = cv2.split(face.astype(np.float32))
-    brightest = np.maximum(np.maximum(red, np.maximum(green, blue)), 0.02)
-    cold, light = (np.maximum(green, blue) - red) / brightest, brightest
-    cold, light = cold - np.median(cold[own > 0.5]), light / np.median(light[own > 0.5])
+    side = min(len(own), CARRIED_SIDE_PX)
+    small, inside = (
+        cv2.resize(picture.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        for picture in (face, own)
+    )
+    red, green, blue = cv2.split(small)
+    light = np.maximum(np.maximum(red, np.maximum(green, blue)), 0.02)
+    cold = (np.maximum(green, blue) - red) / light
+    cold, light = cold - np.median(cold[inside > 0.5]), light / np.median(light[inside > 0.5])
     wall: np.ndarray = np.clip((cold - WALL) / (ALL_WALL - WALL), 0, 1)
     wall *= np.clip((light - DARK) / (LIGHT - DARK), 0, 1)
     # Between wall and face their colours are mixed.
-    wall = cv2.dilate(wall, np.ones((3, 3), np.uint8), iterations=max(1, round(len(own) / 64)))
-    depth = cv2.GaussianBlur(own, (0, 0), WALL_SIGMA * len(own), borderType=cv2.BORDER_CONSTANT)
+    wall = cv2.dilate(wall, np.ones((3, 3), np.uint8))
+    depth = cv2.GaussianBlur(inside, (0, 0), WALL_SIGMA * side, borderType=cv2.BORDER_CONSTANT)
     # At a straight edge the blurred mask is 0.5, a sigma inside 0.84.
-    return own * (1 - wall * np.clip((0.95 - depth) / 0.15, 0, 1))
+    wall *= np.clip((0.95 - depth) / 0.15, 0, 1)
+    return own * (1 - cv2.resize(wall, own.shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def move_sides(

@@ -5,10 +5,11 @@ true / painted is one gain a channel, skin tone over skin tone, in linear light 
 Equal means and spreads, by contrast, stretch one face over the other's beard.
 
 Three things do not follow the gain of skin. Eyes, teeth, brows and hair keep their own colour, and
-take only what the pale ones among them show to have changed: exposure, white balance. Highlights
-have the lamp's colour, and lie on a darker skin as they lie on a lighter one. And a network brings
-along the light that its person was filmed in: faces are symmetric and light is not, so what grows
-from one side to the other is light, and is evened out.
+take what the pale ones among them show to have changed, exposure and white balance; as far as these
+tell nothing, half of the colour that skin's gain has beyond its tone. Highlights have the lamp's
+colour, and lie on a darker skin as they lie on a lighter one. And a network brings along the light
+that its person was filmed in: faces are symmetric and light is not, so what grows from one side to
+the other is light, and is evened out.
 """
 
 from collections.abc import Sequence
@@ -32,20 +33,20 @@ from .color_map import (
     stretch,
     take_samples,
 )
-from .skin import BLACK, Linear, look_at, median, rise, to_coded, to_linear
+from .skin import BLACK, Linear, median, ramp, skin_parts, to_coded, to_linear
 
 Curves = Float[np.ndarray, "3 n"]
 Gain = Float[np.ndarray, " 3"]
 """Logarithms of what linear light is multiplied by, by channel."""
 
+# Of the grid that pictures are matched on, at most.
 SIDE_PX = 80
-"""Of the grid that a picture is matched on, at most."""
-MOST_GAIN = np.log(30)
-"""The darkest of the rendered actors onto the lightest take 16."""
+# No gain is larger, as a logarithm. The darkest of the rendered actors onto the lightest take 16.
+MOST_LOG_GAIN = np.log(30)
+# Above its linear foot sRGB's coded value, plus this, is a power of light.
 FOOT = 0.055
-"""Above its linear foot sRGB's coded value, plus this, is a power of light."""
+# Beyond the mask factors go on as at its edge: a blur, in sides of the picture.
 EDGE_SIGMA = 0.03
-"""Beyond the mask factors go on as at its edge: a blur, in sides of the picture."""
 
 # A vote is down to half at this share of the median difference: what counts is where the skins
 # differ by their tones, and not by a beard, a blush, make-up.
@@ -54,35 +55,53 @@ VOTING_ROUNDS = 4
 # So unlike, in the median, are one face under two lights, and two faces in one light.
 ONE_FACE, TWO_FACES = 0.07, 0.11
 
-# Chance makes so much of a slope and of a bow of two faces' light, over the mask's width ...
+# Chance makes so much of a slope and of a bow of two faces' light, and so much of their colour.
 CHANCE_SLOPE, CHANCE_BOW = 0.3, 1.5
-# ... and so much of its colour.
 CHANCE_TINT = 0.05
 # What else the light does is looked for this near, in sides of the grid, and believed by half when
 # this share of the skin there agrees.
 LOCAL_SIGMA, LOCAL_DOUBT = 0.04, 0.3
 
-# Pale places agree about their gain this closely, or show different things; they are believed by
+# Pale places agree about their gain this closely, or show different things. They are believed by
 # half when this share of the face agrees.
 PALE_SPREAD, PALE_DOUBT = 0.3, 0.005
+# So near to the mask's edge, in sides of the grid, what is pale is a wall.
+PALE_MARGIN = 0.06
 # A skin that is lighter by one (in logarithms) is by so much more so in red, green and blue. What
 # its gain has beyond that is undertone or white balance: this share of it is taken for the latter.
 LIGHTER_SKIN = np.array([-0.2, 0.0, 0.2])
 CAST_SHARE = 0.5
-# So near to the mask's edge, in sides of the grid, what is pale is a wall.
-EDGE = 0.06
 
 
 class Ballot(NamedTuple):
-    """What a frame's places and the frame say of the gains."""
+    """What a frame has to say of the gains; the mean of several says it more steadily."""
 
     grid: Float32[np.ndarray, "gh gw 6"]
-    """By place, 0 outside the mask: what the light's logarithm gains there (3); how much it counts
-    as skin of both pictures that agrees about its gain, and as pale in both that agrees; 1."""
+    """What follows, place by place, in this order; 0 outside the mask, where the last one is 1."""
     one_face: float
     """1: the pictures differ by a gain alone, which all of the face follows; 0: two faces."""
     belief: float
-    """How far the pale ones are believed, 0 to 1."""
+    """How far the pale places are believed, 0 to 1."""
+
+    @property
+    def light(self) -> Float32[np.ndarray, "gh gw 3"]:
+        """What the light's logarithm gains there."""
+        return self.grid[..., :3]
+
+    @property
+    def skin(self) -> Float32[np.ndarray, "gh gw"]:
+        """How much the place counts for skin's gain: skin in both pictures that agrees."""
+        return self.grid[..., 3]
+
+    @property
+    def pale(self) -> Float32[np.ndarray, "gh gw"]:
+        """How much it counts for the gain of the rest: pale in both that agrees."""
+        return self.grid[..., 4]
+
+    @property
+    def seen(self) -> Float32[np.ndarray, "gh gw 1"]:
+        """Of how many frames, as a share, the place is inside the mask."""
+        return self.grid[..., 5:]
 
 
 @dataclass(frozen=True)
@@ -93,19 +112,26 @@ class SkinGain:
     """
 
     gain: Gain
+    """Of skin."""
     rest: Gain
+    """Of what is no skin."""
     painted: Linear
+    """The painted face's light."""
     over: Float32[np.ndarray, "n 1"]
-    """Of the painted light, highlights that skin's gain leaves alone."""
+    """Of that light, the highlights that skin's gain leaves alone."""
     wanted: Linear
-    """The true light without its own such highlights, under the painted face's light."""
+    """The true face's light without its own such highlights, its slope and bow taken off."""
     skin: Float32[np.ndarray, "n 1"]
+    """How much each place is skin."""
     samples: Samples
     ballot: Ballot
 
     def apply(self, image: Image) -> Float32[np.ndarray, "h w 3"]:
-        """The image with its colours changed, float32 in [0, 1]."""
-        aside = self.ballot.grid[self.samples.inside, :3] + np.float32(self.rest)
+        """The picture that it was fitted to, at any size, with its colours changed.
+
+        Float32 in [0, 1].
+        """
+        aside = self.ballot.light[self.samples.inside] + np.float32(self.rest)
         own = np.exp(aside + self.skin * np.float32(self.gain - self.rest))
         matched = (self.painted - self.over) * own + self.over * np.exp(aside)
         # Light's factors are the coded values', so a coarse grid of them keeps the fine detail.
@@ -116,7 +142,7 @@ class SkinGain:
         return np.clip(image + (image + FOOT) * stretch(field, image.shape[:2]), 0, 1)
 
     def steady(self, near: Sequence[tuple["SkinGain", float | int]]) -> "SkinGain":
-        """The ballots averaged, and the frame's own pixels counted anew.
+        """The ballots averaged, and the frame's own pixels counted by them.
 
         So nothing lags where a swap's colours do jump.
         """
@@ -127,17 +153,11 @@ class SkinGain:
             grid = cv2.scaleAdd(other.ballot.grid, share, grid)
             one_face += share * other.ballot.one_face
             belief += share * other.ballot.belief
-        grid /= np.maximum(grid[..., 5:], 1e-6)
-        return replace(self, ballot=Ballot(grid, one_face, belief)).counted()
-
-    def counted(self) -> "SkinGain":
-        """The gains as the ballot has them."""
-        skin, pale = self.ballot.grid[self.samples.inside, 3:5].T.astype(np.float64)
+        ballot = Ballot(grid, one_face, belief)
+        ballot = ballot._replace(grid=grid / np.maximum(ballot.seen, 1e-6))
         own = self.painted - self.over
-        gain, pale_gain = _gain(own, self.wanted, skin), _gain(own, self.wanted, pale)
-        cast = _cast(gain)
-        rest = cast + self.ballot.belief * (pale_gain - cast)
-        return replace(self, gain=gain, rest=rest + self.ballot.one_face * (gain - rest))
+        gain, rest = _gains(ballot, own, self.wanted, self.samples)
+        return replace(self, gain=gain, rest=rest, ballot=ballot)
 
 
 def fit_skin_gain(image: Image, reference: Image, mask: Mask) -> ColorMap:
@@ -148,41 +168,45 @@ def fit_skin_gain(image: Image, reference: Image, mask: Mask) -> ColorMap:
     samples = take_samples(image, reference, mask, SIDE_PX)
     if samples is None:
         return KEEP
+    weights = samples.weights
     pair = to_linear(np.stack([samples.image, samples.reference]))
-    look = look_at(pair, samples)
-    on_skin = samples.weights * look.skin.prod(0)
-    if on_skin.sum() < FEWEST_PIXELS:
-        on_skin = samples.weights
+    parts = skin_parts(pair, samples)
+    on_skin = weights * parts.skin.prod(0)
+    # Where hardly anything looks like skin, all is taken for it.
+    on_skin += weights * ramp(on_skin.sum(), 2 * FEWEST_PIXELS, FEWEST_PIXELS)
     curves, changes = _curves(samples), _changes(pair)
     vote = _vote(changes, on_skin, curves)
-    one_face = rise(vote.spread, TWO_FACES, ONE_FACE)
-    light = curves[1:].T @ _certain(vote.shares[1:])
-    pale, belief = _pale_votes(changes - light, samples, samples.weights * look.pale.prod(0))
+    one_face = float(ramp(vote.spread, TWO_FACES, ONE_FACE))
+    broad = curves[1:].T @ _beyond_chance(vote.shares[1:])
+    pale, belief = _pale_votes(changes - broad, samples, weights * parts.pale.prod(0))
     # How much brighter skin gets than the light does: by so much highlights must not.
-    brighter = _mean(changes - light, vote.votes) - belief * _mean(changes - light, pale)
+    brighter = _mean(changes - broad, vote.votes) - belief * _mean(changes - broad, pale)
     left_alone = (1 - one_face) * np.clip(brighter.mean(), 0, 1)
-    over = np.float32(left_alone) * look.highlight[..., None]
-    wanted = (pair[1] - over[1]) * np.exp(-np.float32(light))
-    light += _local_light(_changes(pair - over) - light, vote.votes, on_skin, samples)
+    over = np.float32(left_alone) * parts.highlight[..., None]
+    own, wanted = pair[0] - over[0], (pair[1] - over[1]) * np.exp(-np.float32(broad))
+    light = broad + _local_light(_changes(pair - over) - broad, vote.votes, on_skin, samples)
     rows = np.column_stack([light, vote.votes, pale, np.ones_like(pale)])
-    ballot = Ballot(_on_grid(rows, samples.inside), float(one_face), belief)
-    fitted = SkinGain(
-        gain=np.zeros(3),
-        rest=np.zeros(3),
-        painted=pair[0],
-        over=over[0],
-        wanted=wanted,
-        skin=look.skin[0][:, None],
-        samples=samples,
-        ballot=ballot,
+    ballot = Ballot(samples.on_grid(rows), one_face, belief)
+    gain, rest = _gains(ballot, own, wanted, samples)
+    skin = parts.skin[0][:, None]
+    return SkinGain(gain, rest, pair[0], over[0], wanted, skin, samples, ballot)
+
+
+def _gains(ballot: Ballot, own: Linear, wanted: Linear, samples: Samples) -> tuple[Gain, Gain]:
+    """The gains of skin and of the rest, as the ballot has them."""
+    gain, pale_gain = (
+        _gain(own, wanted, votes[samples.inside].astype(np.float64))
+        for votes in (ballot.skin, ballot.pale)
     )
-    return fitted.counted()
+    cast = _cast(gain)
+    rest = cast + ballot.belief * (pale_gain - cast)
+    return gain, rest + ballot.one_face * (gain - rest)
 
 
 def _gain(own: Linear, wanted: Linear, votes: Weights) -> Gain:
     # A ratio of sums and no mean of ratios: a painted face is softer than a true one.
     gain = np.log((votes @ wanted + 1e-6) / (votes @ own + 1e-6))
-    return np.clip(gain, -MOST_GAIN, MOST_GAIN)
+    return np.clip(gain, -MOST_LOG_GAIN, MOST_LOG_GAIN)
 
 
 def _cast(gain: Gain) -> Gain:
@@ -200,7 +224,7 @@ def _changes(pair: Float32[np.ndarray, "2 n 3"]) -> Colors:
 def _curves(samples: Samples) -> Curves:
     """Across the face, from side to side: level, slope and bow; the last two have no mean.
 
-    A slope of 1 is 1 over the mask's width.
+    In units of the root of the mask's area, which is about a face's width.
     """
     columns, total = np.nonzero(samples.inside)[1], samples.weights.sum()
     across = (columns - samples.weights @ columns / total) / np.sqrt(total)
@@ -228,21 +252,23 @@ def _vote(changes: Colors, weights: Weights, curves: Curves) -> _Vote:
         counted = inner_curves * (inner_weights / (1 + squares / unit))
         shares = np.linalg.solve(counted @ inner_curves.T + 1e-6 * np.eye(3), counted @ inner)
         off = inner - inner_curves.T @ shares
+    spread = np.sqrt(float(median(np.einsum("ij,ij->i", off, off))))
     off = changes - curves.T @ shares
     votes = weights / (1 + np.einsum("ij,ij->i", off, off) / unit)
-    return _Vote(votes, shares, np.sqrt(unit) / VOTE_MEDIANS)
+    return _Vote(votes, shares, spread)
 
 
-def _certain(shares: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
-    """A slope and a bow less what chance makes of them, their brightness and colour apart."""
+def _beyond_chance(shares: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
+    """What is left of a slope and a bow, less what chance makes; brightness and colour apart."""
     brightness = np.repeat(shares.mean(1, keepdims=True), 3, axis=1)
     chance = np.array([CHANCE_SLOPE, CHANCE_BOW])
-    return _less(brightness, chance) + _less(shares - brightness, np.full(2, CHANCE_TINT))
+    return _shrunk(brightness, chance) + _shrunk(shares - brightness, np.full(2, CHANCE_TINT))
 
 
-def _less(
+def _shrunk(
     shares: Float[np.ndarray, "2 3"], chance: Float[np.ndarray, " 2"]
 ) -> Float[np.ndarray, "2 3"]:
+    """Rows no larger than chance become 0, much larger ones stay (James and Stein 1961)."""
     size = np.sqrt(np.square(shares).mean(1))
     kept = np.maximum(0, 1 - np.square(chance / np.maximum(size, 1e-9)))
     return shares * kept[:, None]
@@ -251,8 +277,7 @@ def _less(
 def _local_light(changes: Colors, votes: Weights, on_skin: Weights, samples: Samples) -> Colors:
     """How the skin near each place changes beyond the gain, as far as it agrees with it."""
     off = changes - _mean(changes, votes)
-    counted = np.column_stack([votes[:, None] * off, votes + LOCAL_DOUBT * on_skin])
-    grid = _on_grid(counted, samples.inside)
+    grid = samples.on_grid(np.column_stack([votes[:, None] * off, votes + LOCAL_DOUBT * on_skin]))
     sigma = LOCAL_SIGMA * max(samples.inside.shape)
     near = cv2.GaussianBlur(grid, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)[samples.inside]
     return near[:, :3].astype(np.float64) / (near[:, 3:] + 1e-3)
@@ -260,15 +285,15 @@ def _local_light(changes: Colors, votes: Weights, on_skin: Weights, samples: Sam
 
 def _pale_votes(changes: Colors, samples: Samples, weights: Weights) -> tuple[Weights, float]:
     """How much each pale place counts and agrees with the others; how far they are believed."""
-    margin = max(1, round(EDGE * max(samples.inside.shape)))
+    margin = max(1, round(PALE_MARGIN * max(samples.inside.shape)))
     kernel = np.ones((2 * margin + 1,) * 2, np.uint8)
     core = cv2.erode(samples.inside.astype(np.uint8), kernel, borderValue=0)
     weights = weights * core[samples.inside]
-    votes, some = np.zeros_like(weights), weights > 0.1
-    if weights[some].sum() < 1:
+    votes, some = np.zeros_like(weights), weights > 0
+    if not some.any():
         return votes, 0.0
-    changes, level = changes[some], median(changes[some])
-    for _ in range(2):
+    changes, level = changes[some], _mean(changes, weights)
+    for _ in range(3):
         off = (changes - level) / PALE_SPREAD
         votes[some] = weights[some] / (1 + np.einsum("ij,ij->i", off, off))
         level = _mean(changes, votes[some])
@@ -277,9 +302,3 @@ def _pale_votes(changes: Colors, samples: Samples, weights: Weights) -> tuple[We
 
 def _mean(changes: Colors, votes: Weights) -> Gain:
     return votes @ changes / max(float(votes.sum()), 1e-9)
-
-
-def _on_grid(rows: Float[np.ndarray, "n k"], inside: np.ndarray) -> Float32[np.ndarray, "gh gw k"]:
-    grid = np.zeros((*inside.shape, rows.shape[1]), np.float32)
-    grid[inside] = rows
-    return grid
