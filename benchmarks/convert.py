@@ -17,7 +17,7 @@ from faceswap_lite.conversion.blend import BLENDERS, lay_over, place_face
 from faceswap_lite.conversion.color import COLOR_MATCHERS
 from faceswap_lite.conversion.color_map import steady_color_map
 from faceswap_lite.conversion.detail import add_grain, match_sharpness, measure_grain
-from faceswap_lite.conversion.mask import blend_alpha, carry_outwards, steady_mask
+from faceswap_lite.conversion.mask import blend_alpha, carry_outwards, steady_mask, without_wall
 from faceswap_lite.conversion.smoothing import neighbour_weights
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.mask import face_mask
@@ -73,7 +73,7 @@ def time_steps(
 
     def match() -> np.ndarray:
         color_map = COLOR_MATCHERS[config.color](painted, target, hull)
-        return carry_outwards(color_map.apply(painted), hull)
+        return carry_outwards(color_map.apply(painted), without_wall(painted, hull))
 
     def mask(**sides: float) -> np.ndarray:
         given = {"top": config.top, **sides}
