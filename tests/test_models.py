@@ -5,6 +5,7 @@ import torch
 
 from faceswap_lite.config import ModelConfig
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model, count_parameters
+from faceswap_lite.models.df import DfDecoder
 from faceswap_lite.models.layers import (
     LEAK,
     RESIDUAL_LEAK,
@@ -174,3 +175,32 @@ def test_leaks_are_the_field_s() -> None:
 def test_pixel_norm_has_unit_mean_square() -> None:
     code = pixel_norm(torch.randn(3, 500) * 7)
     assert torch.allclose(code.square().mean(1), torch.ones(3), atol=1e-4)
+
+
+@pytest.mark.parametrize("flags", ["d", "ud"])
+def test_four_output_convolutions_are_run_as_one(flags: str) -> None:
+    """The picture, and every gradient, of the four run one by one and interleaved."""
+    torch.manual_seed(0)
+    decoder = DfDecoder(16, 4, 2, flags, mask_head=False)
+    code = torch.randn(2, 16, 8, 8)
+    wanted = torch.sigmoid(_interleaved(decoder, decoder.blocks(code)))
+    painted, _ = decoder(code)
+    torch.testing.assert_close(painted, wanted, atol=1e-6, rtol=1e-5)
+    parts = [decoder.out, *decoder.out_more]
+    weights = [p for part in parts for p in part.parameters()]
+    for one, other in zip(
+        torch.autograd.grad(painted.square().sum(), weights),
+        torch.autograd.grad(wanted.square().sum(), weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def _interleaved(decoder: DfDecoder, x: torch.Tensor) -> torch.Tensor:
+    """Picture k of the four has the pixels of row k // 2 and column k % 2 of every square."""
+    pictures = [conv(x) for conv in (decoder.out, *decoder.out_more)]
+    b, c, h, w = pictures[0].shape
+    whole = torch.empty(b, c, 2 * h, 2 * w)
+    for k, picture in enumerate(pictures):
+        whole[:, :, k // 2 :: 2, k % 2 :: 2] = picture
+    return whole

@@ -96,13 +96,20 @@ class DfDecoder(nn.Module):
     ) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 1 s s"] | None]:
         """The face in [0, 1] and, with a mask head, its mask in [0, 1]."""
         x = self.blocks(code)
-        face = self.out(x)
-        if self.doubles_size:
-            # Four pictures of half the side, interleaved into one.
-            quad = torch.stack([face, *(conv(x) for conv in self.out_more)], 2)  # (b, 3, 4, h, w)
-            face = F.pixel_shuffle(quad.flatten(1, 2), 2)
+        face = F.pixel_shuffle(self._four_out(x), 2) if self.doubles_size else self.out(x)
         mask = torch.sigmoid(self.mask(code)) if self.mask is not None else None
         return torch.sigmoid(face), mask
+
+    def _four_out(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b 12 h w"]:
+        """Four pictures of half the side, their channels interleaved: one convolution for all.
+
+        The first one's kernel is a single pixel, as published; it is framed with zeros.
+        """
+        kernels = [F.pad(self.out.weight, (1, 1, 1, 1)), *(conv.weight for conv in self.out_more)]
+        biases = [self.out.bias, *(conv.bias for conv in self.out_more)]
+        return F.conv2d(
+            x, torch.stack(kernels, 1).flatten(0, 1), torch.stack(biases, 1).flatten(), padding=1
+        )
 
 
 class Df(TwoDecoders):
