@@ -167,7 +167,7 @@ def test_a_run_goes_on_when_memory_runs_out(
             raise torch.OutOfMemoryError("no")
         return real(painted, views, options)
 
-    def no_look(_average: Any, _data: Any, _size: int, _options: Any, side: str) -> dict[str, Any]:
+    def no_look(_average: Any, _data: Any, _size: int, _options: Any, side: str, *_: Any) -> Any:
         return {f"heldout_{side}": 1.0, f"heldout_{side}_psnr_db": None}
 
     monkeypatch.setattr("faceswap_lite.training.heldout.heldout_figures", no_look)

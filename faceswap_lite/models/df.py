@@ -5,6 +5,7 @@ t has one more stage down and up, with residual blocks; c exchanges the activati
 """
 
 import itertools
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -105,11 +106,11 @@ class DfDecoder(nn.Module):
 
         The first one's kernel is a single pixel, as published; it is framed with zeros.
         """
-        kernels = [F.pad(self.out.weight, (1, 1, 1, 1)), *(conv.weight for conv in self.out_more)]
-        biases = [self.out.bias, *(conv.bias for conv in self.out_more)]
-        return F.conv2d(
-            x, torch.stack(kernels, 1).flatten(0, 1), torch.stack(biases, 1).flatten(), padding=1
-        )
+        convs: list[Any] = [self.out, *self.out_more]
+        weights = [F.pad(self.out.weight, (1, 1, 1, 1)), *(conv.weight for conv in convs[1:])]
+        weight = torch.stack(weights, 1).flatten(0, 1)
+        bias = torch.stack([conv.bias for conv in convs], 1).flatten()
+        return F.conv2d(x, weight, bias, padding=1)
 
 
 class Df(TwoDecoders):

@@ -1,5 +1,7 @@
 """The held-out look: how the averaged weights do on faces that they never learned from."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +14,9 @@ from .augment import central_views
 from .batches import SideData
 from .losses import ssim_map
 from .step import side_loss
+
+Precision = Callable[[], AbstractContextManager[None]]
+"""What networks are run in: the training's own, so that a look costs no more than it must."""
 
 HELDOUT_FACES = 128
 """Held-out faces of each side that a held-out loss looks at, spread evenly over all."""
@@ -31,7 +36,12 @@ def heldout_loss(
 
 
 def heldout_figures(
-    average: SwapAutoencoder, data: SideData, size: int, options: TrainingConfig, side: Side
+    average: SwapAutoencoder,
+    data: SideData,
+    size: int,
+    options: TrainingConfig,
+    side: Side,
+    precision: Precision = nullcontext,
 ) -> dict[str, float | None]:
     """`heldout_loss`, and how well the averaged weights rebuild faces, named as in the log.
 
@@ -39,8 +49,10 @@ def heldout_figures(
     them: of held-out faces, and the PSNR of seen ones, so that the gap between the two is known.
     None: no face has a mask.
     """
-    heldout = _look(average, data.heldout, HELDOUT_FACES, data, size, options, side)
-    seen = _look(average, data.seen, SEEN_FACES, data, size, options, side)
+    heldout, seen = (
+        _look(average, faces, most, data, size, options, side, precision)
+        for faces, most in ((data.heldout, HELDOUT_FACES), (data.seen, SEEN_FACES))
+    )
     return {
         f"heldout_{side}": heldout.loss,
         f"heldout_{side}_psnr_db": heldout.psnr_db,
@@ -66,6 +78,7 @@ def _look(
     size: int,
     options: TrainingConfig,
     side: Side,
+    precision: Precision = nullcontext,
 ) -> _Look:
     """How the weights do on at most `most` of these faces, spread evenly over all."""
     device = next(average.parameters()).device
@@ -73,11 +86,13 @@ def _look(
     total, psnr_db, ssim = 0.0, [], []
     for part in chosen.split(32):
         views = central_views(faces[part].to(device), size, data.side_with_margin)
-        painted = average.paint(views.warped, side)
+        with precision():
+            face, mask = average.paint(views.warped, side)
+        # Losses are sums: half precision would round errors of a hundredth away.
+        painted = face.float(), None if mask is None else mask.float()
         terms = side_loss(painted, views, options)
         total += sum(float(term) for term in terms.values()) * len(part)
-        # Half precision would round errors of a hundredth away.
-        figures = psnr_and_ssim(painted[0].float(), views.face, views.mask)
+        figures = psnr_and_ssim(painted[0], views.face, views.mask)
         psnr_db.append(figures[0])
         ssim.append(figures[1])
     return _Look(total / len(chosen), _known_mean(psnr_db), _known_mean(ssim))
@@ -109,10 +124,14 @@ def _known_mean(parts: list[Float[Tensor, " _"]]) -> float | None:
 
 
 def heldout_losses(
-    average: Any, sides: dict[Side, SideData], size: int, options: TrainingConfig
+    average: Any,
+    sides: dict[Side, SideData],
+    size: int,
+    options: TrainingConfig,
+    precision: Precision = nullcontext,
 ) -> dict[str, Any]:
     """The figures of both sides, and the sum of their losses: what a run is judged by."""
     figures: dict[str, Any] = {}
     for side in SIDES:
-        figures |= heldout_figures(average, sides[side], size, options, side)
+        figures |= heldout_figures(average, sides[side], size, options, side, precision)
     return {"heldout": sum(figures[f"heldout_{side}"] for side in SIDES), **figures}

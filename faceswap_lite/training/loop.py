@@ -87,7 +87,7 @@ def train(
         None, "train", options.steps, initial=step, unit="step", disable=None if first else True
     )
     if log and step == 0:
-        begun = heldout_losses(learner.average, sides, size, options)
+        begun = heldout_losses(learner.average, sides, size, options, fabric.autocast)
         log.write({"step": 0, **begun}, state.seconds)
     with _stop_on_signal() as stopped, bar:
         while not (reason := agreed(fabric, why_stop(state, options))):
@@ -125,7 +125,8 @@ def train(
 
             # Judge the weights by the faces that they never learned from.
             if judge_here or stop_here:
-                losses = agreed(fabric, heldout_losses(learner.average, sides, size, options))
+                judged = heldout_losses(learner.average, sides, size, options, fabric.autocast)
+                losses = agreed(fabric, judged)
             if judge_here:
                 before, state = state, _judged(state, losses["heldout"], options)
                 if state.best != before.best:
