@@ -77,7 +77,7 @@ class Ballot(NamedTuple):
     """What a frame has to say of the gains; the mean of several says it more steadily."""
 
     grid: Float32[np.ndarray, "gh gw 6"]
-    """What follows, place by place, in this order; 0 outside the mask, where the last one is 1."""
+    """`light`, `skin`, `pale` and `seen` of every place, in this order; 0 outside the mask."""
     one_face: float
     """1: the pictures differ by a gain alone, which all of the face follows; 0: two faces."""
     belief: float
@@ -100,7 +100,7 @@ class Ballot(NamedTuple):
 
     @property
     def seen(self) -> Float32[np.ndarray, "gh gw 1"]:
-        """Of how many frames, as a share, the place is inside the mask."""
+        """1 inside the mask; of several frames, in how many of them the place is, as a share."""
         return self.grid[..., 5:]
 
 
