@@ -14,6 +14,9 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.weights import find_weights
 from faceswap_lite.outputs import write_json
 
+FROM_SCRATCH = ("init.run=none", "training.augment=hand")
+"""Of runs from fresh weights, augmented by hand: what many figures in docs/ are of."""
+
 
 def parser_of(
     doc: str | None, *, media: bool = False, folder: str | None = None

@@ -24,7 +24,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 import faceswap_lite.actors.clip as actors_clip
 from _color import DEFAULT, FORMER, METHODS, matched, means, psnr_db, yardsticks
-from _door import clips_of, enter, keep, line_of, need_weights, parser_of
+from _door import FROM_SCRATCH, clips_of, enter, keep, line_of, need_weights, parser_of
 from faceswap_lite.actors.performance import ActorState, random_performance
 from faceswap_lite.config import ConvertConfig, SwapName, load_config
 from faceswap_lite.conversion.casting import cast_clip
@@ -50,7 +50,7 @@ def main() -> None:
 
 # Trained runs: what the commands leave in --work.
 
-QUICK = ("training.steps=4200", "training.seed=0", "training.threads=1")
+QUICK = (*FROM_SCRATCH, "training.steps=4200", "training.seed=0", "training.threads=1")
 TRAINED = "checkpoints/step_00004200"
 TAKES, TAKE_FRAMES, UNSEEN_FRAMES = 12, 40, 100
 CASTS = (

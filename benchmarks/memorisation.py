@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import torch
 
-from _door import enter, keep, need, parser_of
+from _door import FROM_SCRATCH, enter, keep, need, parser_of
 from _montage import montage_sheet
 from faceswap_lite.config import load_config
 from faceswap_lite.curation.coverage import attributes_of, coverage
@@ -125,7 +125,7 @@ def plant(pair: Sequence[Person], folder: Path, minutes: float) -> Path:
         for i in np.linspace(0, len(faces) - 1, PLANTED_FACES).round().astype(int):
             shutil.copy(faces[i].path, few)
         sets.append(open_face_set(few))
-    config = load_config("quick64", [*PLANTED, f"training.minutes={minutes}"])
+    config = load_config("quick64", [*FROM_SCRATCH, *PLANTED, f"training.minutes={minutes}"])
     train(sets[0], sets[1], folder / "run", config)
     return folder / "run"
 

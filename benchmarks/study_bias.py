@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from _door import enter, parser_of
+from _door import FROM_SCRATCH, enter, parser_of
 from _measures import (
     cells,
     count_modes,
@@ -403,7 +403,7 @@ def study_config() -> Config:
     """quick64 at a size that a study of a dozen trainings can afford."""
     small = ("size=32", "encoder_dims=24", "inter_dims=64", "decoder_dims=12", "mask_dims=4")
     changes = [*(f"model.{change}" for change in small), "training.ema_decay=0.99"]
-    return load_config("quick64", changes)
+    return load_config("quick64", [*FROM_SCRATCH, *changes])
 
 
 def name_of(values: Sequence[float]) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from _door import clips_of, enter, need_weights, parser_of
+from _door import FROM_SCRATCH, clips_of, enter, need_weights, parser_of
 from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import Config, ExtractConfig, RenderConfig, load_config
 from faceswap_lite.faces.extract import extract_faces
@@ -252,7 +252,7 @@ def study_best(options: argparse.Namespace) -> dict[str, Any]:
 def study_pose(options: argparse.Namespace) -> dict[str, Any]:
     """Pose balance where nine tenths of the training faces look ahead."""
     sets = {"source": skewed_faces("source", "dara"), "target": skewed_faces("target", "bruno")}
-    config = load_config("demo")
+    config = load_config("demo", FROM_SCRATCH)
     wide = RenderConfig(actor="bruno", twin=None, frames=240, size=192, seed=901, max_yaw_deg=45)
     render_clip(wide, WORK / "pose_unseen.mp4")
     extract = config.extract
@@ -324,7 +324,7 @@ def skewed_faces(side: str, actor: str) -> FaceSet:
 
 
 def quick(**training: Any) -> Config:
-    config = load_config("quick64")
+    config = load_config("quick64", FROM_SCRATCH)
     update = {"preview_every": 10**6, "save_every": 500, "threads": 1, **training}
     return config.model_copy(update={"training": config.training.model_copy(update=update)})
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from _door import enter, parser_of
+from _door import FROM_SCRATCH, enter, parser_of
 from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import Config, load_config
 from faceswap_lite.curation.coverage import attributes_of, coverage
@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def config_of(*changes: str) -> Config:
-    return load_config("demo", (*SMALL, *changes))
+    return load_config("demo", (*FROM_SCRATCH, *SMALL, *changes))
 
 
 def stage_faces(work: Path) -> None:

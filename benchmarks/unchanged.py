@@ -119,6 +119,8 @@ TRAINING = {
     "training.seed": 3, "training.threads": 1, "training.device": "cpu", "training.batch": 4,
     "training.log_every": 1, "training.heldout_every": 5, "training.preview_every": 30,
     "training.save_every": 30, "training.warmup_steps": 5, "training.ema_decay": 0.95,
+    # By hand, as all augmentation once was.
+    "training.rotation_deg": 4,
 }  # fmt: skip
 TINY = {
     "model.size": 32, "model.encoder_dims": 8, "model.inter_dims": 16, "model.decoder_dims": 6,

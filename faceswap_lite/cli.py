@@ -155,7 +155,13 @@ def train(
     --run workspace/run --minutes 60
     """
     changed = _changed(changes, "training", steps=steps, minutes=minutes)
-    options = load_config(config, changed, say=print)
+    begun = run / "config.yaml"
+    if config is None and not overwrite and (run / "run.json").is_file() and begun.is_file():
+        # A run that goes on has its options; when to stop is this call's to say.
+        ends = ["training.steps=null", "training.minutes=null"] if steps or minutes else []
+        options = load_config(begun, [*ends, *changed], say=print)
+    else:
+        options = load_config(config, changed, say=print)
     if init is not None:
         # Not through YAML, to which some folders' names are numbers or comments.
         given = options.init.model_copy(update={"run": str(init)})
@@ -174,6 +180,37 @@ def train(
     advise(*faces, run, overwrite)
     summary = run_training(*faces, run, options, overwrite=overwrite)
     print(f"{run}: step {summary.step}, {summary.seconds / 60:.1f} minutes ({summary.reason})")
+
+
+@app.command()
+def base(
+    out: Annotated[Path, typer.Option("--out", help="The base's file: NAME.safetensors.")],
+    work: Annotated[
+        Path, typer.Option(help="Where pool and checkpoints lie; may be removed afterwards.")
+    ],
+    faces: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="A face set of one real person; once for each."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="How long it learns.")] = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Make a base: weights that any training of the same network can begin with.
+
+    It learns from rendered people by the thousand and, with --from, from the real people of face
+    sets that you have the rights to. The package has bases of quick64 and quick128; this makes
+    those of other networks. Given again after a kill, it goes on where it stopped.
+
+    Example: faceswap-lite base --config liae128 --out liae128.safetensors --work workspace/base
+    """
+    options = load_config(config, _changed(changes, "base", steps=steps))
+    from .faces.face_set import open_face_set
+    from .pretraining.pretrain import make_base
+
+    sets = [open_face_set(folder, minimum=10) for folder in faces or []]
+    make_base(out, work, options, sets, overwrite=overwrite)
 
 
 @app.command()

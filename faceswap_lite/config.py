@@ -35,6 +35,9 @@ GONE_COLORS = {
 """Values of `convert.color` that went, and which to take."""
 MaskName = Literal["hull", "learned", "product"]
 BlendName = Literal["alpha", "multiband"]
+AugmentName = Literal["auto", "hand"]
+AUGMENTED = ("rotation_deg", "zoom", "shift", "warp", "brightness", "contrast")
+"""Options of `training` that `augment: auto` chooses."""
 SideName = Literal["source", "target"]
 SpaceName = Literal["code", "pixel", "both"]
 SwapName = Literal["source-to-target", "target-to-source"]
@@ -105,11 +108,11 @@ class ModelConfig(Section):
 
     architecture: ArchitectureName = "df"
     flags: str = Field("d", pattern="^[udtc]*$", description="u, d, t, c; not for original")
-    size: int = Field(64, ge=32, le=1024, description="side of the model's faces, px")
+    size: int = Field(128, ge=32, le=1024, description="side of the model's faces, px")
     encoder_dims: int = Field(32, ge=4, le=1024, description="[e_dims] not for original")
     inter_dims: int = Field(128, ge=16, le=4096, description="[ae_dims] not for original")
-    decoder_dims: int = Field(32, ge=4, le=1024, description="[d_dims] not for original")
-    mask_dims: int = Field(12, ge=2, le=512, description="[d_mask_dims] not for original")
+    decoder_dims: int = Field(16, ge=4, le=1024, description="[d_dims] not for original")
+    mask_dims: int = Field(8, ge=2, le=512, description="[d_mask_dims] not for original")
     mask_head: bool = Field(True, description="each decoder also paints its face's mask")
 
     @model_validator(mode="after")
@@ -123,13 +126,23 @@ class ModelConfig(Section):
 
 
 class InitConfig(Section):
-    """Weights of another run to begin with. Parts: df: encoder, inter, decoder_source,
-    decoder_target; liae: encoder, inter_AB, inter_B, decoder."""
+    """Weights to begin with. Parts: df: encoder, inter, decoder_source, decoder_target; liae:
+    encoder, inter_AB, inter_B, decoder."""
 
-    run: str | None = Field(None, description="the run folder that they come from")
+    run: str = Field(
+        "base",
+        description="base: the package's own, where it fits network and crops; none: fresh "
+        "weights; else a run's folder or a base's file",
+    )
     parts: list[str] | None = Field(None, description="only these, all of them; null: what fits")
     freeze: list[str] = Field([], description="parts that do not learn at first")
     freeze_steps: int = Field(100, ge=0, description="how long they do not")
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _null_is_none(cls, value: Any) -> Any:
+        # As runs from before there were bases have stored it.
+        return "none" if value is None else value
 
 
 class TrainingConfig(Section):
@@ -190,6 +203,11 @@ class TrainingConfig(Section):
         0.1, ge=0, le=1, description="weight of the crop outside the face's mask"
     )
 
+    augment: AugmentName = Field(
+        "auto",
+        description="auto: as much as these faces need, by the gap between faces seen and held "
+        "out; hand: the next six",
+    )
     rotation_deg: float = Field(4.0, ge=0, le=45, description="drawn from -x to x")
     zoom: float = Field(0.03, ge=0, lt=0.5, description="factor from 1-x to 1+x")
     shift: float = Field(0.02, ge=0, lt=0.5, description="from -x to x, in crop sides")
@@ -233,6 +251,14 @@ class TrainingConfig(Section):
     compile: bool = Field(False, description="torch.compile: slow to begin, then faster on GPUs")
     threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _values_are_by_hand(cls, values: Any) -> Any:
+        # Whoever gives one of them wants it; so did runs from before there was a choice.
+        if isinstance(values, dict) and not values.keys().isdisjoint(AUGMENTED):
+            return {"augment": "hand", **values}
+        return values
+
     @field_validator("lr", mode="before")
     @classmethod
     def _rate_or_auto(cls, value: Any) -> Any:
@@ -267,6 +293,16 @@ class TrainingConfig(Section):
         if self.optimizer == "schedulefree" and self.schedule != "constant":
             raise ValueError("optimizer schedulefree goes with schedule constant alone")
         return self
+
+
+class BaseConfig(Section):
+    """A base of rendered people: how many, and how long it learns from them."""
+
+    steps: int = Field(12_000, ge=1, description="in all; the rate falls to 0 at the end")
+    crops: int = Field(40_960, ge=64, description="in the pool; each is 5 bytes a pixel")
+    renew_every: int = Field(
+        5, ge=0, description="steps between new groups of 32 crops for the oldest; 0: never"
+    )
 
 
 class ConvertConfig(Section):
@@ -400,6 +436,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     init: InitConfig = InitConfig()
     training: TrainingConfig = TrainingConfig()
+    base: BaseConfig = BaseConfig()
     convert: ConvertConfig = ConvertConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     render: RenderConfig = RenderConfig()

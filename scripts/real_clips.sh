@@ -23,7 +23,7 @@ if [ ${#clips[@]} -ne 1 ]; then
 fi
 clip="${clips[0]}"
 out="${OUT:-workspace/real}"
-config="${CONFIG:-quick64}"
+config="${CONFIG:-quick128}"
 run=("$BIN/faceswap-lite")
 "${run[@]}" extract "$source_clips" --out "$out/source_faces" --config "$config"
 "${run[@]}" extract "$target_clips" --out "$out/target_faces" --config "$config"

@@ -13,9 +13,10 @@ from faceswap_lite.config import Config, InitConfig
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
+from faceswap_lite.models.autoencoder import SwapAutoencoder
 from faceswap_lite.runs.checkpoints import checkpoint_folder
 from faceswap_lite.runs.trained import load_run
-from faceswap_lite.training.initial import import_weights
+from faceswap_lite.training.initial import Imported, import_weights
 from faceswap_lite.training.loop import train
 
 
@@ -30,9 +31,15 @@ def with_model(config: Config, **changes: Any) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update=changes)})
 
 
+def begin(config: Config, seed: int = 5, **init: Any) -> tuple[SwapAutoencoder, Imported]:
+    network = build_model(config.model, seed)
+    named = config.model_copy(update={"init": InitConfig.model_validate(init)})
+    return network, import_weights(network, named, "full")
+
+
 def test_all_parts_that_fit_are_imported_and_reported(cast: Cast, base: Path) -> None:
-    network = build_model(cast.config.model, seed=5)
-    reports = import_weights(network, InitConfig(run=str(base)))
+    network, imported = begin(cast.config, run=str(base))
+    reports = imported.reports
     assert [r.name for r in reports] == ["encoder", "inter", "decoder_source", "decoder_target"]
     assert all(r.loaded == r.tensors > 0 and not r.why for r in reports)
     assert "encoder: imported, 8 of 8 tensors" in reports[0].line()
@@ -43,7 +50,7 @@ def test_all_parts_that_fit_are_imported_and_reported(cast: Cast, base: Path) ->
 def test_only_the_parts_asked_for(cast: Cast, base: Path) -> None:
     network = build_model(cast.config.model, seed=5)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    import_weights(network, InitConfig(run=str(base), parts=["encoder", "decoder_source"]))
+    network, _ = begin(cast.config, run=str(base), parts=["encoder", "decoder_source"])
     changed = {
         name.split(".")[0]
         for name, value in network.state_dict().items()
@@ -54,7 +61,7 @@ def test_only_the_parts_asked_for(cast: Cast, base: Path) -> None:
 
 def test_another_architecture_gives_the_parts_that_fit(cast: Cast, base: Path) -> None:
     liae = with_model(cast.config, architecture="liae")
-    reports = import_weights(build_model(liae.model), InitConfig(run=str(base)))
+    reports = begin(liae, run=str(base))[1].reports
     assert {r.name: bool(r.loaded) for r in reports} == {
         "encoder": True,
         "inter_AB": False,
@@ -63,28 +70,24 @@ def test_another_architecture_gives_the_parts_that_fit(cast: Cast, base: Path) -
     }
     assert "no such part" in reports[1].why
     wider = with_model(cast.config, decoder_dims=8)
-    by_name = {
-        r.name: r for r in import_weights(build_model(wider.model), InitConfig(run=str(base)))
-    }
+    by_name = {r.name: r for r in begin(wider, run=str(base))[1].reports}
     assert by_name["encoder"].loaded and not by_name["decoder_source"].loaded
     assert " there and " in by_name["decoder_source"].why
     unmasked = with_model(cast.config, mask_head=False)
-    reports = import_weights(build_model(unmasked.model), InitConfig(run=str(base)))
+    reports = begin(unmasked, run=str(base))[1].reports
     assert all(r.loaded == r.tensors for r in reports)
 
 
 def test_nothing_that_fits_is_an_error(cast: Cast, base: Path) -> None:
     other = with_model(cast.config, encoder_dims=12, inter_dims=24, decoder_dims=8)
     with pytest.raises(FaceswapError, match="nothing of"):
-        import_weights(build_model(other.model), InitConfig(run=str(base)))
+        begin(other, run=str(base))
     with pytest.raises(FaceswapError, match="cannot come from"):
-        import_weights(build_model(other.model), InitConfig(run=str(base), parts=["inter"]))
+        begin(other, run=str(base), parts=["inter"])
     with pytest.raises(FaceswapError, match="known: encoder, inter"):
-        import_weights(
-            build_model(cast.config.model), InitConfig(run=str(base), parts=["decoder_src"])
-        )
+        begin(cast.config, run=str(base), parts=["decoder_src"])
     with pytest.raises(FaceswapError, match="is not a run folder"):
-        import_weights(build_model(other.model), InitConfig(run=str(base / "nowhere")))
+        begin(other, run=str(base / "nowhere"))
 
 
 def test_a_run_begins_with_them_freezes_thaws_and_knows_its_lineage(

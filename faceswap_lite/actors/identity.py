@@ -278,6 +278,9 @@ _IRISES: tuple[Rgb, ...] = (
     (0.32, 0.47, 0.62),
     (0.40, 0.43, 0.45),
 )
+FIRST_OF_CROWD = 100_000
+"""Random people from here on are those that bases learn from: nothing is judged on them."""
+
 # Fields that a random person draws around 0.
 _SHAPES = (
     *("face_width", "face_length", "jaw_width", "chin_length", "chin_forward"),
@@ -329,6 +332,11 @@ def find_actor(name: str) -> ActorIdentity:
         return ACTORS[name]
     kind, colon, seed = name.partition(":")
     if kind == "random" and colon and seed.isdecimal():
+        if int(seed) >= FIRST_OF_CROWD:
+            raise UsageError(
+                f"actor {name}: seeds from {FIRST_OF_CROWD} on are the people that bases learn "
+                "from; choose a smaller one"
+            )
         return random_actor(int(seed))
     near = difflib.get_close_matches(name, ACTORS, n=1)
     hint = f"did you mean {near[0]}? " if near else ""

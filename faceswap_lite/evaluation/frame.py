@@ -3,8 +3,9 @@
 Each function gives some of a frame's columns, and none where the frame does not allow them.
 """
 
+import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from ..conversion.blend import Layer
 from ..conversion.composite import composite
@@ -13,6 +14,7 @@ from ..faces.align import align, cut_crop
 from ..faces.detect import Detection
 from ..faces.pack import DEFAULT_MIN_SCORE, as_uint8
 from ..faces.reading import READ_PX, Reader
+from ..geometry import compose, invert_similarity, transform_points
 from ..metrics.landmarks import eye_distance, five_points, landmark_nme, read_points
 from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
@@ -35,10 +37,29 @@ def rebuilding(scene: Scene) -> Row:
         "psnr_db": psnr_db(face.rebuilt, true, face.hull),
         "ssim": ssim(face.rebuilt, true, face.hull),
         "ms_ssim": ms_ssim(face.rebuilt, true, face.hull),
+        "frame_psnr_db": frame_psnr_db(face, scene.moment.target),
     }
     if lpips is not None:
         row["lpips"] = lpips(face.rebuilt, true)
     return row
+
+
+def frame_psnr_db(face: PaintedFace, frame: UInt8[np.ndarray, "h w 3"]) -> float:
+    """The rebuilt face, warped to where it was cut from, against the frame, inside the hull."""
+    side = len(face.rebuilt)
+    corners = np.array([[0.0, 0.0], [side, 0.0], [side, side], [0.0, side]]) - 0.5
+    corners = transform_points(corners, invert_similarity(face.frame_to_crop))
+    size = (frame.shape[1], frame.shape[0])
+    left, top = np.clip(np.floor(corners.min(0)), 0, size).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(corners.max(0)) + 1, 0, size).astype(int).tolist()
+    if right <= left or bottom <= top:
+        return float("nan")
+    to_crop = compose(np.array([[1.0, 0.0, left], [0.0, 1.0, top]]), face.frame_to_crop)
+    shape, inverse = (right - left, bottom - top), cv2.WARP_INVERSE_MAP
+    back = cv2.warpAffine(face.rebuilt, to_crop, shape, flags=cv2.INTER_CUBIC | inverse)
+    hull = cv2.warpAffine(face.hull, to_crop, shape, flags=cv2.INTER_LINEAR | inverse)
+    part = frame[top:bottom, left:right].astype(np.float32) / 255
+    return psnr_db(np.clip(back, 0, 1), part, hull)
 
 
 def likeness(scene: Scene) -> Row:

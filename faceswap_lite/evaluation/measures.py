@@ -55,6 +55,11 @@ METRICS: dict[str, Metric] = {
         "the target's face through its own decoder, inside the mask, at the model's size",
         mean("psnr_db"), (rebuilding,), needs=("unseen clip",),
     ),
+    "heldout_frame_psnr_db": Metric(
+        "Rebuilt, unseen, in the frame", "dB", "higher", "reconstruction",
+        "the same, warped to where it was cut from and compared there: models of any size alike",
+        mean("frame_psnr_db"), (rebuilding,), needs=("unseen clip",),
+    ),
     "heldout_ssim": Metric(
         "SSIM, unseen", "", "higher", "reconstruction", "at most 1", mean("ssim"), (rebuilding,),
         needs=("unseen clip",),

@@ -1,7 +1,7 @@
 """What every model of face swapping can do, and its plainest form: a decoder for each identity."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,14 @@ class SwapAutoencoder(nn.Module, ABC):
     Faces are float RGB in [0, 1], (b, 3, size, size). A code is what passes the narrowest place of
     the network: a row of numbers, which can be compared, mixed and moved.
     """
+
+    twin_parts: ClassVar[tuple[str, str]]
+    """The part that is the source's alone, and the one of the same shape that is the target's."""
+
+    def share_sides(self) -> None:
+        """Make one path of two: what is learned from then on is learned for both sides."""
+        kept, copied = self.twin_parts
+        setattr(self, copied, getattr(self, kept))
 
     @abstractmethod
     def encode(self, faces: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n"]:
@@ -42,6 +50,8 @@ class SwapAutoencoder(nn.Module, ABC):
 
 class TwoDecoders(SwapAutoencoder):
     """One encoder and inter for both identities, a decoder for each."""
+
+    twin_parts = ("decoder_source", "decoder_target")
 
     def __init__(self, encoder: nn.Module, inter: nn.Module, decoders: dict[Side, nn.Module]):
         super().__init__()

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from ..config import Config, InitConfig
+from ..config import Config
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet
 from ..figures import Curve, write_line_figure
@@ -23,12 +23,12 @@ from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from ..outputs import claim, found_job, job_id, write_json
 from ..runs.hardware import pick_device, pick_precision
 from ..runs.manifest import RunManifest
-from ..runs.trained import weights_fingerprint
 from .batches import SideData, draw_batch
-from .initial import import_weights
+from .initial import find_start, import_weights
 from .loading import load_sides
 from .resume import CURVE_FILE, SWEEP_FILE, describe_run
 from .step import build_learner, train_step
+from .strength import augmented, first_strength
 
 SMOOTHING = 0.9
 """Weight of the past in the smoothed loss."""
@@ -102,6 +102,7 @@ def range_test(
         devices=1,
         precision=pick_precision(options.precision, device),  # type: ignore[arg-type]
     )
+    options = augmented(options, first_strength(min(len(side.seen) for side in sides.values())))
     start = options.model_copy(update={"lr": rates[0], "compile": False})
     learner = build_learner(fabric, copy.deepcopy(network), start)
     losses, parts = list[float](), options.accumulate
@@ -143,7 +144,7 @@ def find_lr(
     """
     options, size = config.training, config.model.size
     manifest = describe_run(source, target, with_auto_rate(config))
-    job, found = sweep_job(manifest, config.init), found_job(run / SWEEP_FILE)
+    job, found = sweep_job(manifest, config), found_job(run / SWEEP_FILE)
     if claim(run / SWEEP_FILE, job, found.get("job"), finished=True, overwrite=overwrite) == "done":
         say(f"{run / SWEEP_FILE}: already done")
         return float(found["rate"])
@@ -151,8 +152,8 @@ def find_lr(
         torch.set_num_threads(options.threads)
     sides = load_sides({"source": source, "target": target}, manifest, size, options)
     network = build_model(config.model, options.seed)
-    for report in import_weights(network, config.init):
-        say(report.line())
+    for line in import_weights(network, config, manifest.coverage).lines:
+        say(line)
     sweep = range_test(network, sides, config, say)
     write_sweep(run, sweep, job)
     return sweep.rate
@@ -169,7 +170,7 @@ def rate_of_new_run(
 
     Raises: FaceswapError when no rate lowered the loss.
     """
-    job, found = sweep_job(manifest, config.init), found_job(run / SWEEP_FILE)
+    job, found = sweep_job(manifest, config), found_job(run / SWEEP_FILE)
     if found.get("job") == job:
         return float(found["rate"])
     sweep = range_test(network, sides, config)
@@ -183,10 +184,11 @@ def with_auto_rate(config: Config) -> Config:
     return config.model_copy(update={"training": training})
 
 
-def sweep_job(manifest: RunManifest, init: InitConfig) -> str:
+def sweep_job(manifest: RunManifest, config: Config) -> str:
     """The name of the test of a run with `lr: auto`: its settings, faces and first weights."""
     faces = [manifest.source.fingerprint, manifest.target.fingerprint]
-    base = None if init.run is None else weights_fingerprint(Path(init.run))
+    start = find_start(config, manifest.coverage)
+    base = None if start is None else start.fingerprint
     return job_id(run=manifest.job, faces=faces, base=base)
 
 

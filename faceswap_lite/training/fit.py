@@ -194,7 +194,7 @@ def _from_scratch(old: TrainedRun, fitted: Config) -> Config:
     judged = ("steps", "minutes", "heldout_by", "heldout_share", "heldout_gap", "heldout_every")
     same = {name: getattr(fitted.training, name) for name in judged}
     training = old.config.training.model_copy(update={**same, "patience": None})
-    return fitted.model_copy(update={"init": InitConfig(), "training": training})
+    return fitted.model_copy(update={"init": InitConfig(run="none"), "training": training})
 
 
 def _draw(report: FitReport) -> None:

@@ -1,4 +1,4 @@
-"""Weights of another run to begin with: which parts, what fitted, where they came from."""
+"""Weights to begin with, of a base or a run: which parts, what fitted, where they came from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,10 +6,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..config import InitConfig
+from ..config import Config, InitConfig, ModelConfig
 from ..errors import FaceswapError
+from ..models.architectures import build_model
 from ..models.autoencoder import SwapAutoencoder
-from ..runs.trained import TrainedRun, load_run
+from ..runs.bases import SUFFIX, Base, read_base, shipped_bases
+from ..runs.trained import load_run
+
+OURS, FRESH = "base", "none"
+"""Of `init.run`, what is no path: the package's own base, and no weights at all."""
 
 
 @dataclass(frozen=True)
@@ -28,38 +33,92 @@ class PartReport:
         return f"  {self.name}: {what}, {self.loaded} of {self.tensors} tensors{rest}"
 
 
-def import_weights(network: SwapAutoencoder, config: InitConfig) -> list[PartReport]:
-    """Give parts of a fresh network the averaged weights of `config.run`'s best checkpoint.
+@dataclass(frozen=True)
+class Start:
+    """Weights to begin with, and where they came from."""
 
-    A part is imported when all its tensors that the other run has are of the same shape. What it
-    has beyond them (a mask head, say) stays fresh.
-    Raises: FaceswapError when nothing matched, or a part that `config.parts` names did not.
+    name: str
+    weights: dict[str, Tensor]
+    """By the names that a network of their own kind has for them."""
+    fingerprint: str
+    """16 hex digits of their sha256."""
+    lineage: list[dict[str, Any]]
+    """What they themselves came from, oldest first."""
+    origin: dict[str, Any]
+    """What to write into a lineage of them: run, step, fingerprint."""
+    is_base: bool = False
+
+
+def find_start(config: Config, coverage: str) -> Start | None:
+    """What `init.run` names; None: fresh weights.
+
+    `base` is the package's own that fits network and crops, or else none.
+    Raises: FaceswapError for a run that cannot be loaded, or a base's file that does not fit.
     """
-    if config.run is None:
-        return []
-    base = load_run(Path(config.run))
-    there = base.model.state_dict()
+    name = config.init.run
+    if name == FRESH:
+        return None
+    if name == OURS:
+        fitting = [b for b in shipped_bases() if not b.why_not(config.model, coverage)]
+        return _of_base(fitting[0], config.model) if fitting else None
+    path = Path(name)
+    if path.suffix == SUFFIX:
+        base = read_base(path)
+        if why := base.why_not(config.model, coverage):
+            raise FaceswapError(f"init.run: {path} does not fit: {why}")
+        return _of_base(base, config.model)
+    run = load_run(path)
+    origin = {"run": str(run.path.resolve()), "step": run.step, "fingerprint": run.fingerprint}
+    lineage = run.manifest.lineage
+    return Start(str(name), run.model.state_dict(), run.fingerprint, lineage, origin)
+
+
+def _of_base(base: Base, model: ModelConfig) -> Start:
+    fingerprint = base.fingerprint()
+    origin = {"run": f"base {base.name}", "step": base.step, "fingerprint": fingerprint}
+    weights = base.weights(build_model(model))
+    return Start(base.name, weights, fingerprint, [], origin, is_base=True)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a run begins with."""
+
+    reports: list[PartReport]
+    lineage: list[dict[str, Any]]
+    """The runs that the weights came from, oldest first: run, step, fingerprint, parts."""
+    lines: list[str]
+    """For a person to read."""
+
+
+def import_weights(network: SwapAutoencoder, config: Config, coverage: str) -> Imported:
+    """Give parts of a fresh network the weights that `init.run` names: of a run, the averaged
+    ones of its best checkpoint.
+
+    A part is imported when all its tensors that the other network has are of the same shape. What
+    it has beyond them (a mask head, say) stays fresh. A base comes whole or not at all.
+    Raises: FaceswapError when nothing matched, or a part that `init.parts` names did not.
+    """
+    init, start = config.init, find_start(config, coverage)
+    if start is None:
+        none = "" if init.run == FRESH else " (the package has no base of this network and crop)"
+        return Imported([], [], [f"begins with fresh weights{none}"])
     reports = []
-    for name in config.parts or [name for name, _ in _parts(network)]:
-        report, weights = _match(name, network, there)
-        if not weights and config.parts:
-            raise FaceswapError(f"init.parts: {name} cannot come from {config.run}: {report.why}")
+    for name in init.parts or [name for name, _ in _parts(network)]:
+        report, weights = _match(name, network, start.weights)
+        if not weights and init.parts:
+            raise FaceswapError(f"init.parts: {name} cannot come from {init.run}: {report.why}")
         if weights:
             network.get_submodule(name).load_state_dict(weights, strict=False)
         reports.append(report)
     if not any(report.loaded for report in reports):
         reasons = "; ".join(f"{report.name}: {report.why}" for report in reports)
-        raise FaceswapError(f"init: nothing of {config.run} fits this model ({reasons})")
-    return reports
-
-
-def lineage_of(config: InitConfig, reports: list[PartReport]) -> list[dict[str, Any]]:
-    """The runs that the weights came from, oldest first: run, step, fingerprint, parts."""
-    if config.run is None:
-        return []
-    base = load_run(Path(config.run))
+        raise FaceswapError(f"init: nothing of {init.run} fits this model ({reasons})")
     parts = [report.name for report in reports if report.loaded]
-    return [*base.manifest.lineage, {**_name(base), "parts": parts}]
+    lines = [f"begins with {'the base ' if start.is_base else ''}{start.name}"]
+    if not start.is_base or init.parts:
+        lines += [report.line() for report in reports]
+    return Imported(reports, [*start.lineage, {**start.origin, "parts": parts}], lines)
 
 
 def frozen_parts(network: SwapAutoencoder, config: InitConfig) -> list[nn.Module]:
@@ -100,7 +159,3 @@ def _match(
     if not shared:
         return PartReport(name, 0, len(here), "no tensor has the same name"), {}
     return PartReport(name, len(shared), len(here), why), shared
-
-
-def _name(base: TrainedRun) -> dict[str, Any]:
-    return {"run": str(base.path.resolve()), "step": base.step, "fingerprint": base.fingerprint}

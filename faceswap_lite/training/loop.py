@@ -22,7 +22,7 @@ from ..runs.log import RunLog
 from .batches import SideData, draw_batch, draw_step
 from .heldout import heldout_losses
 from .preview import preview_sheet
-from .resume import take_up, why_stop
+from .resume import as_begun, take_up, why_stop
 from .schedules import SCHEDULES, next_plateau
 from .setup import ReadyRun, set_up
 from .step import (
@@ -33,6 +33,7 @@ from .step import (
     take_average,
     train_step,
 )
+from .strength import augmented, next_strength
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def train(
 
     # What is this run, and where does it stand?
     sets: dict[Side, FaceSet] = {"source": source, "target": target}
+    if not overwrite:
+        config = as_begun(run, config)
     taken = take_up(run, sets, config, overwrite=overwrite, say=say) if first else None
     taken = agreed(fabric, taken)
     assert taken is not None, "the first process has told the others"
@@ -92,7 +95,8 @@ def train(
     with _stop_on_signal() as stopped, bar:
         while not (reason := agreed(fabric, why_stop(state, options))):
             # Draw this step's views of both sides.
-            views = draw_batch(sides, size, options, step, fabric.device, ready.share)
+            drawn_by = augmented(options, state.strength)
+            views = draw_batch(sides, size, drawn_by, step, fabric.device, ready.share)
 
             # Learn from them at this step's rate.
             scheduled = SCHEDULES[options.schedule](step, options)
@@ -134,8 +138,13 @@ def train(
                 _tell_of_drop(before.plateau, state.plateau, step, bar, say)
                 stop_here = stop_here or agreed(fabric, bool(why_stop(state, options)))
                 save_here = save_here or stop_here
+                if options.augment == "auto":
+                    few = min(len(side.heldout) for side in sides.values())
+                    state = replace(state, strength=next_strength(state.strength, losses, few))
             if log and judge_here:
                 record = {"step": step, **losses}
+                if options.augment == "auto":
+                    record["augment"] = state.strength
                 if options.schedule == "plateau":
                     record |= {f"plateau_{n}": v for n, v in asdict(state.plateau).items()}
                 log.write(record, state.seconds)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..config import Config, InitConfig, ModelConfig, TrainingConfig, load_config
+from ..config import AUGMENTED, Config, InitConfig, ModelConfig, TrainingConfig, load_config
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
@@ -24,7 +24,7 @@ from ..runs.manifest import (
     read_manifest,
 )
 from ..runs.split import FaceGroup, read_roles, share_out
-from ..runs.trained import weights_fingerprint
+from .initial import FRESH, OURS, find_start
 
 # A resumed run may change these. Most say when to stop, look and save, not what is learned; the
 # last two are how a person steers a run under way: by ending the warp, and by adding faces.
@@ -38,6 +38,23 @@ FREE_ON_RESUME = (
 SCHEDULE_GOES_BY = {"cosine": {"steps"}, "one_cycle": {"steps"}, "plateau": {"heldout_every"}}
 
 CURVE_FILE, SWEEP_FILE = "find_lr.png", "find_lr.json"
+
+
+def as_begun(run: Path, config: Config) -> Config:
+    """The config for a run that has begun: what it began with, and how it augments, are the run's
+    own unless the caller says otherwise. Runs older than today's defaults go on as they are.
+    """
+    if not (run / CONFIG_FILE).is_file():
+        return config
+    before = load_config(run / CONFIG_FILE)
+    for section, key in (("init", "run"), ("training", "augment")):
+        given, had = getattr(config, section), getattr(before, section)
+        if key not in given.model_fields_set:
+            # All values of augmentation go together.
+            names = AUGMENTED if key == "augment" else (key,)
+            update = {name: getattr(had, name) for name in (key, *names)}
+            config = config.model_copy(update={section: given.model_copy(update=update)})
+    return config
 
 
 def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifest:
@@ -106,21 +123,23 @@ def _consent_of(base: RunManifest | None, sides: dict[str, IdentityFacts]) -> st
 
 def _is_same_base(config: Config, before: Config, found: RunManifest) -> bool:
     """Whether a run began with these weights, wherever they lie now; they may be gone by now."""
-    if config.init.run == before.init.run or config.init.run is None or not found.lineage:
+    if config.init.run == before.init.run or FRESH in (config.init.run, before.init.run):
         return config.init.run == before.init.run
-    return weights_fingerprint(Path(config.init.run)) == found.lineage[-1]["fingerprint"]
+    start = find_start(config, found.coverage) if found.lineage else None
+    return start is not None and start.fingerprint == found.lineage[-1]["fingerprint"]
 
 
 def _fixed_options(options: TrainingConfig) -> set[str]:
     """Training options that a resumed run may not change."""
-    return set(TrainingConfig.model_fields) - (
-        set(FREE_ON_RESUME) - SCHEDULE_GOES_BY.get(options.schedule, set())
-    )
+    goes_by = SCHEDULE_GOES_BY.get(options.schedule, set())
+    if options.augment == "auto":
+        goes_by = goes_by | {"heldout_every"}
+    return set(TrainingConfig.model_fields) - (set(FREE_ON_RESUME) - goes_by)
 
 
 def _base_manifest(config: Config) -> RunManifest | None:
     """The manifest of the run that `config.init` names; a resumed run no longer needs it."""
-    if config.init.run is None or not (Path(config.init.run) / MANIFEST_FILE).is_file():
+    if config.init.run in (OURS, FRESH) or not (Path(config.init.run) / MANIFEST_FILE).is_file():
         return None
     return read_manifest(Path(config.init.run))
 

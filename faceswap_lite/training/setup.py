@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -26,10 +27,11 @@ from ..runs.hardware import agreed
 from ..runs.manifest import RunManifest, write_run
 from .batches import SideData, side_batch
 from .find_lr import rate_of_new_run
-from .initial import frozen_parts, import_weights, lineage_of
+from .initial import frozen_parts, import_weights
 from .loading import load_sides
 from .resume import CURVE_FILE, TakenUp
 from .step import Learner, build_learner
+from .strength import first_strength
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,10 @@ def set_up(
     # Weights: fresh, or another run's. Those of this run follow when the optimiser is there.
     network = build_model(config.model, options.seed)
     if begins:
-        imported = import_weights(network, config.init)
-        for report in imported:
-            say(report.line())
-        manifest = manifest.model_copy(update={"lineage": lineage_of(config.init, imported)})
+        imported = import_weights(network, config, manifest.coverage)
+        for line in imported.lines:
+            say(line)
+        manifest = manifest.model_copy(update={"lineage": imported.lineage})
     frozen = frozen_parts(network, config.init)
     if first:
         write_run(run, manifest, config)
@@ -94,7 +96,7 @@ def set_up(
     sides = {name: _place(side, fabric.device) for name, side in sides.items()}
 
     # Where this run stood.
-    state, best = RunState(), None
+    state, best = RunState(strength=first_strength(_fewest(sides, "seen"))), None
     if taken.start is not None:
         stored = checkpoint_facts(run, taken.start)
         state = as_state(stored)
@@ -106,6 +108,10 @@ def set_up(
     ready = ReadyRun(learner, sides, options, manifest, state, best, share)
     _say_what_begins(ready, config, say)
     return ready
+
+
+def _fewest(sides: dict[Side, SideData], what: Literal["seen", "heldout"]) -> int:
+    return min(len(getattr(side, what)) for side in sides.values())
 
 
 def _say_what_begins(ready: ReadyRun, config: Config, say: Callable[[str], None]) -> None:
