@@ -35,6 +35,7 @@ from faceswap_lite.faces.face_set import open_face_set
 REV = "c0de366"
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = (("franck", "grid_s1"), ("lpd9", "lsman2"), ("lpd9", "lsman3"), ("lsman2", "lsman3"))
+PEOPLE = tuple(dict.fromkeys(person for pair in PAIRS for person in pair))
 FIGURES = (
     "heldout_psnr_db", "heldout_frame_psnr_db", "identity_margin_positive", "identity_to_source",
     "yaw_correlation", "mouth_correlation", "mouth_spread_ratio", "eyes_correlation",
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--pairs", nargs="+", help="only these, as SOURCE-TARGET")
     parser.add_argument("--at-once", type=int, default=2, help="runs at a time")
     options = parser.parse_args()
+    clips_of(options.media, *(f"video/{person}_eval_1.mp4" for person in PEOPLE))
     options.work = options.work.resolve()
     options.media = options.media.resolve()
     need_weights("yunet", "mesh", "mobilefacenet")

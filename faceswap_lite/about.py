@@ -11,6 +11,8 @@ from .media.credentials import read_credentials
 from .media.marks import as_words
 from .media.reading import open_clip
 from .media.sidecar import check_output, read_synthetic_mark
+from .runs.bases import SUFFIX as BASE_SUFFIX
+from .runs.bases import Base, read_base
 from .runs.checkpoints import as_state, checkpoint_facts, newest_good
 from .runs.manifest import CONFIG_FILE, MANIFEST_FILE, read_manifest
 from .training.cost import TrainingCost, training_cost
@@ -25,6 +27,8 @@ def describe(path: Path) -> str:
         raise FaceswapError(f"{path}: no such file or folder")
     if (path / MANIFEST_FILE).is_file():
         return _describe_run(path)
+    if path.suffix == BASE_SUFFIX:
+        return _describe_base(read_base(path))
     if path.is_dir():
         try:
             return describe_face_set(path)
@@ -107,6 +111,23 @@ def _describe_run(path: Path) -> str:
     if (path / "report.json").is_file():
         lines.append(f"report    {path / 'report.json'}")
     return "\n".join(lines + [f"warning   {problem}" for problem in problems])
+
+
+def _describe_base(base: Base) -> str:
+    model, recipe = base.model, base.recipe
+    flags = f"-{model.flags}" if model.flags else ""
+    real = recipe.get("faces") or []
+    lines = [
+        f"base      {base.file}, sha256 {base.fingerprint()}...",
+        f"network   {model.architecture}{flags}, {model.size} px, dims {model.encoder_dims}, "
+        f"{model.inter_dims}, {model.decoder_dims}, {model.mask_dims}",
+        f"crops     {', '.join(base.coverages)}",
+        f"made of   {recipe['people']} rendered people (seeds {recipe['seeds'][0]} to "
+        f"{recipe['seeds'][1]}), {recipe['crops']} crops"
+        + (f"; {len(real)} real ones, {sum(real)} crops" if real else "; no real one"),
+        f"steps     {base.step}, {recipe['minutes']} minutes, by {recipe['tool']}",
+    ]
+    return "\n".join(lines)
 
 
 def _describe_clip(path: Path) -> str:

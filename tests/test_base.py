@@ -11,6 +11,7 @@ from conftest import Cast, silent
 from test_train import with_training
 from torch import nn
 
+from faceswap_lite.about import describe
 from faceswap_lite.actors.identity import ADA, FIRST_OF_CROWD, find_actor, random_actor
 from faceswap_lite.config import Config, InitConfig, ModelConfig, dump_config, load_config
 from faceswap_lite.errors import FaceswapError, UsageError
@@ -333,6 +334,15 @@ def test_a_base_of_real_faces(cast: Cast, tmp_path: Path) -> None:
     out = tmp_path / "own.safetensors"
     make_base(out, tmp_path / "work", base_config(cast), sets, say=silent)
     assert read_base(out).recipe["faces"] == [len(one.faces) for one in sets]
+
+
+def test_info_tells_of_a_base(tiny: Path, tmp_path: Path) -> None:
+    text = describe(tiny)
+    assert read_base(tiny).fingerprint() in text and "no real one" in text
+    assert "seeds 100000 to" in text and "df-d, 32 px, dims 8, 16, 6, 4" in text
+    (tmp_path / "no.safetensors").write_bytes(b"nothing")
+    with pytest.raises(FaceswapError, match="is no base"):
+        describe(tmp_path / "no.safetensors")
 
 
 # Beginning with one.

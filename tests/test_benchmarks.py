@@ -33,6 +33,7 @@ MISSING = {
     "kill": ["--source", NOWHERE, "--target", NOWHERE],
     "latent": [NOWHERE],
     "memorisation": ["--sets", NOWHERE, NOWHERE, "--clips", NOWHERE, NOWHERE],
+    "starts": ["frame", "--media", NOWHERE],
     "study_training": ["fit", "--media", NOWHERE],
     "swap": ["seam", "--run", NOWHERE, "--clip", NOWHERE],
     "trust": ["--run", NOWHERE, "--clip", NOWHERE],

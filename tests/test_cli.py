@@ -22,7 +22,8 @@ from faceswap_lite.runs import trained
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
-    "demo", "extract", "train", "convert", "check", "evaluate", "latent", "render", "info",
+    "demo", "extract", "train", "base", "fit", "convert", "check", "evaluate", "latent", "render",
+    "info",
 )  # fmt: skip
 
 
@@ -248,6 +249,33 @@ def test_too_few_faces_and_the_same_set_twice(
     code, _, err = call(capsys, monkeypatch, *words, "--source", cast.target)
     assert code == 1 and "two people" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_given_again_has_its_own_options(
+    cast: Cast, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = ["--config", "demo", *(word for change in TINY for word in ("--set", change))]
+    run = tmp_path / "run"
+    words = ["train", "--source", str(cast.source), "--target", str(cast.target)]
+    words += ["--run", str(run)]
+    assert call(capsys, monkeypatch, *words, *tiny, "--steps", "2")[0] == 0
+    before = load_config(run / "config.yaml")
+    code, out, _ = call(capsys, monkeypatch, *words, "--steps", "4")
+    assert code == 0 and "step 4" in out and "resuming at step 2" in out
+    after = load_config(run / "config.yaml")
+    # What ends it is this call's alone.
+    assert after.training == before.training.model_copy(update={"steps": 4, "minutes": None})
+    assert after.model == before.model
+    assert "already done" in call(capsys, monkeypatch, *words)[1]
+    code, _, err = call(capsys, monkeypatch, *words, "--set", "training.lr=0.5")
+    assert code == 1 and "training.lr" in err
+    # Anew, it is whatever is asked for.
+    code, _, err = call(
+        capsys, monkeypatch, *words, "--overwrite", "--steps", "1",
+        *(word for change in TINY[1:] for word in ("--set", change)), "--set", "model.size=64",
+    )  # fmt: skip
+    assert code == 0, err
+    assert load_config(run / "config.yaml").model.size == 64
 
 
 def test_find_lr_names_a_rate_and_info_tells_the_cost(

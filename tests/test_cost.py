@@ -20,7 +20,7 @@ PARTS = {
 @pytest.mark.parametrize("architecture", PARTS)
 def test_parts_add_up(architecture: str) -> None:
     flags = "" if architecture == "original" else "ud"
-    settings = {"architecture": architecture, "flags": flags}
+    settings = {"architecture": architecture, "flags": flags, "size": 64}
     model = build_model(ModelConfig.model_validate(settings))
     parts = count_by_part(model)
     assert list(parts) == PARTS[architecture]

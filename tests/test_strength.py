@@ -14,6 +14,7 @@ from faceswap_lite.training.loop import train
 from faceswap_lite.training.strength import (
     ENOUGH_HELDOUT,
     FEW_FACES,
+    FIRST,
     GAP_DB,
     LEAST,
     MANY_FACES,
@@ -25,10 +26,10 @@ from faceswap_lite.training.strength import (
 
 
 def test_few_faces_begin_with_the_most() -> None:
-    assert first_strength(FEW_FACES) == first_strength(3) == 1
+    assert first_strength(FEW_FACES) == first_strength(3) == FIRST
     assert first_strength(MANY_FACES) == first_strength(10 * MANY_FACES) == 0
-    between = [first_strength(n) for n in (60, 110, 300, 700)]
-    assert 1 > between[0] > between[1] > between[2] > between[3] > 0
+    between = [first_strength(n) for n in (60, 110, 200)]
+    assert FIRST > between[0] > between[1] > between[2] > 0
 
 
 def losses(seen: float | None, heldout: float | None) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ Which groups are in it is a function of the step alone, whoever renders them and
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -127,10 +128,19 @@ def _in_order(
 
 def _begin(with_mesh: bool) -> None:
     global _mesh
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # One core each: there are as many of these as cores.
     os.environ["OMP_NUM_THREADS"] = "1"
     cv2.setNumThreads(1)
     _mesh = build_mesh() if with_mesh else None
+
+
+def _end_with_parent() -> None:
+    # A killed parent tells nobody; its workers would wait for ever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _render(group: int, size: int) -> Rows:
