@@ -1,7 +1,7 @@
 """The package's bases, made again: `faceswap_lite/bases/quick64.safetensors` and `quick128`.
 
-    python benchmarks/bases.py make --work FOLDER --to FOLDER
-    python benchmarks/bases.py make --work FOLDER --to FOLDER quick128
+    python benchmarks/bases.py --work FOLDER --to FOLDER
+    python benchmarks/bases.py --work FOLDER --to FOLDER quick128
 
 Each is made by `faceswap-lite base` with its preset; given again after a kill, it goes on where it
 stopped. Renders 40,960 crops first and a group of 32 every few steps from then on.
@@ -20,7 +20,6 @@ PRESETS = ("quick64", "quick128")
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("part", choices=("make",))
     parser.add_argument("presets", nargs="*", help=f"({' '.join(PRESETS)})")
     parser.add_argument("--work", type=Path, default=Path("workspace/bases"))
     parser.add_argument("--to", type=Path, default=Path("workspace/bases"), help="for the files")

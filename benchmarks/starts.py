@@ -31,6 +31,8 @@ from typing import Any
 from _door import clips_of, enter, keep, line_of, need_weights, parser_of
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.figures import Curve, write_line_figure
+from faceswap_lite.runs.log import read_history
 
 REV = "c0de366"
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,13 +100,13 @@ def some(options: argparse.Namespace, person: str, name: str, places: Callable[[
     out: Path = options.work / "sets" / f"{person}_{name}"
     if not out.is_dir():
         whole = open_face_set(faces(options, person, "1"))
-        partial = out.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        unfinished = out.with_suffix(".partial")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
         in_order = sorted(whole.faces, key=lambda face: face.record.frame_index)
         for face in [in_order[place] for place in places(len(in_order))]:
-            shutil.copy2(face.path, partial / face.path.name)
-        partial.rename(out)
+            shutil.copy2(face.path, unfinished / face.path.name)
+        unfinished.rename(out)
     return out
 
 
@@ -182,9 +184,30 @@ def bench_pairs(options: argparse.Namespace) -> dict[str, Any]:
     for moment, ways in table.items():
         for way, figures in ways.items():
             print(f"{moment:14} {way:20} {line_of(figures)}")
-        means = {name: median(figures[name] for figures in ways.values()) for name in FIGURES}
-        print(f"{moment:14} {'median':20} {line_of(means)}\n")
+        medians = {name: median(figures[name] for figures in ways.values()) for name in FIGURES}
+        print(f"{moment:14} {'median':20} {line_of(medians)}\n")
+    if options.out:
+        draw(options, pairs[0], options.out.with_suffix(".png"))
     return table
+
+
+def draw(options: argparse.Namespace, pair: tuple[str, str], out: Path) -> None:
+    """How well held-out faces are rebuilt, by the seconds of training."""
+    curves = {}
+    for kind in MOMENTS:
+        history = read_history(options.work / "runs" / f"{kind}_{'_'.join(pair)}")
+        decibels = (history.heldout_source_psnr_db + history.heldout_target_psnr_db) / 2
+        later = history.seconds > 0
+        name = f"quick64 of {REV}" if kind == "before" else f"{kind}, from the base"
+        curves[name] = Curve(history.seconds[later].tolist(), decibels[later].tolist())
+    write_line_figure(
+        out,
+        curves,
+        title=f"{pair[0]} and {pair[1]}: held-out faces rebuilt, one thread",
+        x_label="seconds of training",
+        y_label="PSNR, dB",
+        log_x=True,
+    )
 
 
 MOMENTS = {"before": (8.0,), "quick64": (0.2, 2 / 3, 8.0), "quick128": (20.0,)}

@@ -129,7 +129,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so much time in all.")] = None,
     init: Annotated[
-        Path | None, typer.Option("--init", help="A run whose weights this one begins with.")
+        Path | None, typer.Option("--init", help="A run, or a base's file, to begin with.")
     ] = None,
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Name a learning rate and draw its curve; train not.")
@@ -140,14 +140,16 @@ def train(
 ) -> None:
     """Train, or go on training, a run. Ctrl-C saves; the same command resumes.
 
-    --find-lr tries rising rates on fresh weights for some steps, names one, and writes
+    A run begins with the package's base of rendered people, where it fits network and crops; with
+    --init with the weights of another run, part by part, as far as they fit; with
+    --set init.run=none with fresh ones.
+
+    --find-lr tries rising rates on those first weights for some steps, names one, and writes
     RUN/find_lr.png; --set training.lr=auto does so at the start of a run, and trains with it.
 
-    --init begins with the weights of another run, part by part, as far as they fit.
-
-    On resume these may change: steps, minutes, patience, keep, log_every, save_every,
-    preview_every, heldout_every, accumulate, warp_until, late_ramp, device, precision, compile,
-    threads.
+    A run given again without --config has its own options. These may change: steps, minutes,
+    patience, keep, log_every, save_every, preview_every, accumulate, warp_until, late_ramp, device,
+    precision, compile, threads; with training.augment=hand also heldout_every.
 
     On several GPUs: torchrun --nproc-per-node 4 -m faceswap_lite train ...
 
@@ -158,13 +160,17 @@ def train(
     begun = run / "config.yaml"
     if config is None and not overwrite and (run / "run.json").is_file() and begun.is_file():
         # A run that goes on has its options; when to stop is this call's to say.
-        ends = ["training.steps=null", "training.minutes=null"] if steps or minutes else []
+        ends = ["training.minutes=null"] if steps or minutes else []
+        if minutes and load_config(begun).training.schedule not in ("cosine", "one_cycle"):
+            ends.append("training.steps=null")
         options = load_config(begun, [*ends, *changed], say=print)
     else:
         options = load_config(config, changed, say=print)
     if init is not None:
-        # Not through YAML, to which some folders' names are numbers or comments.
-        given = options.init.model_copy(update={"run": str(init)})
+        # Not through YAML, to which some folders' names are numbers or comments; and a folder
+        # called base is a folder.
+        path = str(init.resolve()) if init.is_dir() and str(init) in ("base", "none") else str(init)
+        given = options.init.model_copy(update={"run": path})
         options = options.model_copy(update={"init": given})
     from .faces.face_set import open_face_set
     from .training.advice import advise
@@ -540,12 +546,12 @@ def render(
 @app.command()
 def info(
     path: Annotated[
-        Path | None, typer.Argument(help="A face set, a run, a clip or a picture.")
+        Path | None, typer.Argument(help="A face set, a run, a base, a clip or a picture.")
     ] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
 ) -> None:
-    """Tell what a face set, a run, a clip or a picture is, and whether it is marked synthetic.
+    """Tell what a face set, a run, a base, a clip or a picture is; whether it is marked synthetic.
 
     With --config: what that config costs to train: parameters, memory, steps/s on this machine.
 

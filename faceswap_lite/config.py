@@ -468,6 +468,10 @@ def load_config(
             values = _without_gone(values, path, say)
     for change in changes:
         values = _with_change(values, change)
+    named = {change.partition("=")[0].strip() for change in changes}
+    if "training.augment" not in named and any(f"training.{name}" in named for name in AUGMENTED):
+        # A run's own file holds all options: what is asked for now decides.
+        values = _with_change(values, "training.augment=hand")
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -1,6 +1,7 @@
 """The base: its people, how it is made, and how a run begins with it."""
 
-import json
+import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from faceswap_lite.about import describe
 from faceswap_lite.actors.identity import ADA, FIRST_OF_CROWD, find_actor, random_actor
-from faceswap_lite.config import Config, InitConfig, ModelConfig, dump_config, load_config
+from faceswap_lite.config import Config, InitConfig, ModelConfig, load_config
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
@@ -30,9 +31,8 @@ from faceswap_lite.pretraining.crowd import (
 from faceswap_lite.pretraining.person import PersonPainter
 from faceswap_lite.pretraining.pool import GROUP, Pool, sample
 from faceswap_lite.pretraining.pretrain import draw, make_base
-from faceswap_lite.runs import bases
 from faceswap_lite.runs.bases import Base, read_base, shipped_bases, write_base
-from faceswap_lite.runs.checkpoints import list_checkpoints, newest_good
+from faceswap_lite.runs.checkpoints import checkpoint_folder, list_checkpoints, newest_good
 from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.training import initial
 from faceswap_lite.training.initial import import_weights
@@ -99,8 +99,6 @@ def test_moments_reach_as_far_as_real_faces_do() -> None:
 
 
 def test_traits_say_all_that_a_face_shows() -> None:
-    from dataclasses import replace
-
     own = traits_of(ADA)
     for change in ({"nose_width": 1.0}, {"skin": (0.1, 0.1, 0.1)}, {"hair_style": "bald"}):
         assert not np.array_equal(own, traits_of(replace(ADA, **change)))
@@ -122,14 +120,14 @@ def test_a_folded_person_is_painted_without_being_told(architecture: Any) -> Non
         decoder_dims=4, mask_dims=4,
     )  # fmt: skip
     network = build_model(config)
-    network.share_sides()
+    network.tie_sides()
     painter = PersonPainter(network, 6)
     last = painter.features[-1]
     assert isinstance(last, nn.Linear)
     nn.init.normal_(last.weight, std=0.02)
     faces, people = torch.rand(2, 3, 64, 64), painter.of_traits(torch.randn(1, 6)).expand(2, -1)
     with torch.no_grad():
-        (told, told_mask), _ = painter(faces, people)
+        told, told_mask = painter(faces, people)
         untold, _ = network.paint(faces, "source")
         painter.fold(people[0])
         folded, folded_mask = network.paint(faces, "source")
@@ -147,7 +145,8 @@ def test_a_folded_person_is_painted_without_being_told(architecture: Any) -> Non
 def rows_of(number: int, *_: Any) -> Rows:
     """A group that says which one it is."""
     pixels = np.full((MOMENTS, PEOPLE, 5, 38, 38), number, np.uint8)
-    return Rows(pixels, np.full((MOMENTS, PEOPLE, 3), number, np.float32))
+    traits = len(crowd.traits_scale()[0])
+    return Rows(pixels, np.full((MOMENTS, PEOPLE, traits), number, np.float32))
 
 
 class Here:
@@ -179,18 +178,67 @@ def held(pool: Pool) -> list[int]:
 
 def test_a_pool_fills_in_order_and_renews_the_oldest(quick_pool: None, tmp_path: Path) -> None:
     pool = Pool(tmp_path, 5, 32, with_mesh=False)
-    pool.fill(2)
+    pool.wind(5, 2)
     assert held(pool) == [0, 1, 2, 3, 4]
-    with pool.renewal(5) as renew:
+    with pool.renewal() as renew:
         renew()
         renew()
     assert held(pool) == [5, 6, 2, 3, 4]
-    with pool.renewal(7) as renew:
+    with pool.renewal() as renew:
         renew()
     assert held(pool) == [5, 6, 7, 3, 4]
     # Opened again it is as it was; of another size it is made anew.
     assert held(Pool(tmp_path, 5, 32, with_mesh=False)) == [5, 6, 7, 3, 4]
     assert held(Pool(tmp_path, 4, 32, with_mesh=False)) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("renewals", [0, 3, 13])
+def test_a_pool_can_be_what_it_was(quick_pool: None, tmp_path: Path, renewals: int) -> None:
+    pool, known = Pool(tmp_path, 5, 32, with_mesh=False), []
+    pool.wind(5, 2)
+    with pool.renewal() as renew:
+        for _ in range(renewals):
+            known.append(held(pool))
+            renew()
+    known.append(held(pool))
+    for made in (renewals, renewals // 2, 0):
+        again = Pool(tmp_path, 5, 32, with_mesh=False)
+        again.wind(5 + made, 1)
+        assert held(again) == known[made]
+        with again.renewal() as renew:
+            for later in known[made + 1 :]:
+                renew()
+                assert held(again) == later
+        again.wind(5 + made, 1)
+
+
+@pytest.mark.parametrize("damage", ["cut", "facts", "empty", "gone"])
+def test_a_damaged_pool_is_made_anew(quick_pool: None, tmp_path: Path, damage: str) -> None:
+    Pool(tmp_path, 5, 32, with_mesh=False).wind(5, 1)
+    file, facts = tmp_path / "pool.npy", tmp_path / "pool.json"
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "facts":
+        facts.write_text('{"job": "x"}')
+    elif damage == "empty":
+        file.write_bytes(b"")
+    else:
+        file.unlink()
+    again = Pool(tmp_path, 5, 32, with_mesh=False)
+    assert held(again) == [0, 0, 0, 0, 0]
+    again.wind(7, 1)
+    assert held(again) == [5, 6, 2, 3, 4]
+
+
+def test_a_full_disk_is_one_line(
+    quick_pool: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(FaceswapError, match=r"no room for the pool \(No space"):
+        Pool(tmp_path, 5, 32, with_mesh=False)
 
 
 def test_a_pool_goes_on_filling_where_it_was_left(
@@ -209,18 +257,18 @@ def test_a_pool_goes_on_filling_where_it_was_left(
 
     monkeypatch.setattr("faceswap_lite.pretraining.pool.ProcessPoolExecutor", Breaking)
     with pytest.raises(KeyboardInterrupt):
-        pool.fill(1)
+        pool.wind(40, 1)
     breaks_at.clear()
     rendered.clear()
     again = Pool(tmp_path, 40, 32, with_mesh=False)
-    again.fill(1)
+    again.wind(40, 1)
     assert rendered == list(range(32, 40))
     assert held(again) == list(range(40))
 
 
 def test_batches_come_in_twos_of_one_moment(quick_pool: None, tmp_path: Path) -> None:
     pool = Pool(tmp_path, 5, 32, with_mesh=False)
-    pool.fill(1)
+    pool.wind(5, 1)
     for place in range(len(pool.traits)):
         pool.traits[place] = np.arange(PEOPLE)[:, None]
     pixels, traits = sample(pool, np.random.default_rng(0), 6)
@@ -233,7 +281,7 @@ def test_half_of_the_moments_are_painted_as_the_other_person(
     monkeypatch: pytest.MonkeyPatch, quick_pool: None, tmp_path: Path
 ) -> None:
     pool = Pool(tmp_path, 5, 32, with_mesh=False)
-    monkeypatch.setattr(pretrain, "traits_scale", lambda: (np.zeros(3, "f4"), np.ones(3, "f4")))
+    monkeypatch.setattr(pretrain, "traits_scale", lambda: (np.zeros(50, "f4"), np.ones(50, "f4")))
     options = Config().training.model_copy(update={"batch": 8})
     batch = draw(pool, [], options, 7)
     places = torch.arange(16)
@@ -282,7 +330,7 @@ def test_a_base_says_how_it_was_made(cast: Cast, tiny: Path) -> None:
     assert tiny.stat().st_size < 2 * whole
     # A fresh start is not what it is.
     network = build_model(cast.config.model, cast.config.training.seed)
-    weights = base.weights(network)
+    weights = base.weights()
     assert network.state_dict().keys() == weights.keys()
     fresh = network.state_dict()["encoder.blocks.0.conv.weight"]
     assert not torch.allclose(weights["encoder.blocks.0.conv.weight"], fresh, atol=1e-3)
@@ -308,7 +356,7 @@ def test_a_base_is_made_once(cast: Cast, tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_base_goes_on_after_a_kill(
-    cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cast: Cast, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, work, config = tmp_path / "b.safetensors", tmp_path / "work", base_config(cast)
     steps: list[int] = []
@@ -327,13 +375,63 @@ def test_a_base_goes_on_after_a_kill(
     make_base(out, work, config, say=said.append)
     assert steps == [0, 1, 2, 3, 4, 5, 4, 5] and "going on from step 4" in said
     assert read_base(out).step == 6 and list_checkpoints(work) == [6]
+    # Killed or not, it is the same base: the pool is a function of the step.
+    ours, theirs = read_base(out).weights(), read_base(tiny).weights()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_damaged_checkpoint_is_no_reason_to_begin_anew(cast: Cast, tmp_path: Path) -> None:
+    work, out = tmp_path / "work", tmp_path / "b.safetensors"
+    make_base(out, work, base_config(cast), say=silent)
+    out.unlink()
+    (checkpoint_folder(work, 6) / "ema.safetensors").write_bytes(b"")
+    with pytest.raises(FaceswapError, match="no checkpoint is good"):
+        make_base(out, work, base_config(cast), say=silent)
+    said: list[str] = []
+    make_base(out, work, base_config(cast), overwrite=True, say=said.append)
+    assert read_base(out).step == 6 and not any("going on" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [("training.lr=auto", "name a rate"), ("training.optimizer=schedulefree", "schedulefree")],
+)
+def test_what_a_base_cannot_learn_by(cast: Cast, tmp_path: Path, change: str, told: str) -> None:
+    config = load_config(None, [*TINY_BASE, change])
+    with pytest.raises(FaceswapError, match=told):
+        make_base(tmp_path / "b.safetensors", tmp_path / "work", config, say=silent)
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_base_is_made_by_one_process(
+    cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(FaceswapError, match="without torchrun"):
+        make_base(tmp_path / "b.safetensors", tmp_path / "work", base_config(cast), say=silent)
 
 
 def test_a_base_of_real_faces(cast: Cast, tmp_path: Path) -> None:
     sets = [open_face_set(cast.source), open_face_set(cast.target)]
     out = tmp_path / "own.safetensors"
     make_base(out, tmp_path / "work", base_config(cast), sets, say=silent)
-    assert read_base(out).recipe["faces"] == [len(one.faces) for one in sets]
+    recipe = read_base(out).recipe
+    assert all(0 < seen < len(one.faces) for seen, one in zip(recipe["faces"], sets, strict=True))
+    # A run that begins with it holds out what it has not seen, and says what clips it knows.
+    config = with_training(cast.config, steps=1, heldout_share=0.3)
+    config = config.model_copy(update={"init": InitConfig(run=str(out))})
+    train(sets[0], sets[1], tmp_path / "run", config, say=silent)
+    manifest = read_manifest(tmp_path / "run")
+    fresh = with_training(cast.config, steps=1)
+    train(sets[0], sets[1], tmp_path / "fresh", fresh, say=silent)
+    for side in SIDES:
+        of_fresh = read_manifest(tmp_path / "fresh").of(side)
+        assert manifest.of(side).groups == of_fresh.groups
+        assert set(of_fresh.clips) < set(manifest.of(side).clips)
+    head = [replace(sets[0], coverage="head")]
+    with pytest.raises(FaceswapError, match="its coverage is head"):
+        make_base(tmp_path / "c.safetensors", tmp_path / "w2", base_config(cast), head, say=silent)
+    assert not (tmp_path / "w2").exists()
 
 
 def test_info_tells_of_a_base(tiny: Path, tmp_path: Path) -> None:
@@ -373,10 +471,10 @@ def test_a_run_begins_with_the_package_s_base(cast: Cast, shipped: Base) -> None
     network, imported = begun(cast.config)
     state = network.state_dict()
     assert imported.lines == ["begins with the base tiny"]
-    assert all(torch.equal(state[name], w) for name, w in shipped.weights(network).items())
+    assert all(torch.equal(state[name], w) for name, w in shipped.weights().items())
     one, other = (
         {k.split(".", 1)[1]: v for k, v in state.items() if k.startswith(part)}
-        for part in network.twin_parts
+        for part in network.tied_parts
     )
     assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
     (origin,) = imported.lineage
@@ -415,9 +513,9 @@ def test_a_liae_s_base_comes_back_whole(tmp_path: Path) -> None:
     config = ModelConfig(architecture="liae", size=32, encoder_dims=4, inter_dims=16,
                          decoder_dims=4, mask_dims=4)  # fmt: skip
     network = build_model(config, 3)
-    network.share_sides()
+    network.tie_sides()
     write_base(tmp_path / "l.safetensors", network, config, {}, 1, ("full",))
-    weights = read_base(tmp_path / "l.safetensors").weights(build_model(config))
+    weights = read_base(tmp_path / "l.safetensors").weights()
     fresh = build_model(config)
     fresh.load_state_dict(weights)
     faces = torch.rand(2, 3, 32, 32)
@@ -462,13 +560,12 @@ def test_a_run_from_before_there_were_bases_goes_on_from_its_own_weights(
 
 
 def test_the_package_s_own_bases() -> None:
+    assert {base.name for base in shipped_bases()} == {"quick64", "quick128"}
     for base in shipped_bases():
         preset = load_config(base.name)
         assert base.model == preset.model, base.name
         assert base.file.stat().st_size <= 12 * 2**20
         assert base.why_not(preset.model, "face") == base.why_not(preset.model, "whole") == ""
-        weights = base.weights(build_model(preset.model))
+        weights = base.weights()
         build_model(preset.model).load_state_dict(weights)
-        assert json.dumps(base.recipe)
         assert base.recipe["seeds"][0] >= FIRST_OF_CROWD
-    assert bases.shipped_bases() is shipped_bases() and dump_config(Config())

@@ -6,7 +6,7 @@ import pytest
 from conftest import Cast, silent
 from test_train import checkpoint_tensors, log_lines, with_training
 
-from faceswap_lite.config import AUGMENTED, Config, TrainingConfig, load_config
+from faceswap_lite.config import AUGMENTED, Config, TrainingConfig, dump_config, load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.runs.checkpoints import as_state, checkpoint_facts
@@ -51,7 +51,7 @@ def test_the_strength_follows_the_gap() -> None:
     assert next_strength(0.5, losses(None, None), 100) == 0.5
 
 
-def test_values_by_hand_stay() -> None:
+def test_values_by_hand_stay(tmp_path: Path) -> None:
     auto = TrainingConfig()
     assert auto.augment == "auto"
     assert augmented(auto, 0.0).model_dump(include={*AUGMENTED}) == LEAST
@@ -59,6 +59,11 @@ def test_values_by_hand_stay() -> None:
     assert LEAST["warp"] < augmented(auto, 0.5).warp < MOST["warp"]
     by_hand = load_config(None, ["training.warp=0.03"]).training
     assert by_hand.augment == "hand" and augmented(by_hand, 0.0) == by_hand
+    # On a config that was written out, too.
+    (tmp_path / "all.yaml").write_text(dump_config(Config()))
+    again = load_config(tmp_path / "all.yaml", ["training.warp=0.03"]).training
+    assert again.augment == "hand" and again.warp == 0.03
+    assert load_config(tmp_path / "all.yaml").training.augment == "auto"
     chosen = load_config(None, ["training.warp=0.03", "training.augment=auto"]).training
     assert chosen.augment == "auto"
     # What a run has stored names its values: those of before there was a choice, too.

@@ -56,7 +56,10 @@ def frame_psnr_db(face: PaintedFace, frame: UInt8[np.ndarray, "h w 3"]) -> float
         return float("nan")
     to_crop = compose(np.array([[1.0, 0.0, left], [0.0, 1.0, top]]), face.frame_to_crop)
     shape, inverse = (right - left, bottom - top), cv2.WARP_INVERSE_MAP
-    back = cv2.warpAffine(face.rebuilt, to_crop, shape, flags=cv2.INTER_CUBIC | inverse)
+    back = cv2.warpAffine(
+        face.rebuilt, to_crop, shape,
+        flags=cv2.INTER_CUBIC | inverse, borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
     hull = cv2.warpAffine(face.hull, to_crop, shape, flags=cv2.INTER_LINEAR | inverse)
     part = frame[top:bottom, left:right].astype(np.float32) / 255
     return psnr_db(np.clip(back, 0, 1), part, hull)

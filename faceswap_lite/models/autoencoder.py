@@ -21,12 +21,12 @@ class SwapAutoencoder(nn.Module, ABC):
     the network: a row of numbers, which can be compared, mixed and moved.
     """
 
-    twin_parts: ClassVar[tuple[str, str]]
+    tied_parts: ClassVar[tuple[str, str]]
     """The part that is the source's alone, and the one of the same shape that is the target's."""
 
-    def share_sides(self) -> None:
-        """Make one path of two: what is learned from then on is learned for both sides."""
-        kept, copied = self.twin_parts
+    def tie_sides(self) -> None:
+        """Tie the two sides' weights: what is learned from then on is learned for both."""
+        kept, copied = self.tied_parts
         setattr(self, copied, getattr(self, kept))
 
     @abstractmethod
@@ -51,7 +51,7 @@ class SwapAutoencoder(nn.Module, ABC):
 class TwoDecoders(SwapAutoencoder):
     """One encoder and inter for both identities, a decoder for each."""
 
-    twin_parts = ("decoder_source", "decoder_target")
+    tied_parts = ("decoder_source", "decoder_target")
 
     def __init__(self, encoder: nn.Module, inter: nn.Module, decoders: dict[Side, nn.Module]):
         super().__init__()

@@ -17,7 +17,7 @@ class Liae(SwapAutoencoder):
     """Tells the identities apart by what stands in the first half of the decoder's code."""
 
     # Both decode what stands beside them: with one of them, both sides are the same.
-    twin_parts = ("inter_AB", "inter_B")
+    tied_parts = ("inter_AB", "inter_B")
 
     def __init__(self, encoder: DfEncoder, inter_ab: DfInter, inter_b: DfInter, decoder: DfDecoder):
         super().__init__()

@@ -1,6 +1,6 @@
 """A decoder that is told whom to paint, so that the code need not say it.
 
-Who somebody is scales and shifts every feature of the decoder (Perez et al. 2018, "FiLM", eq. 1).
+Who somebody is scales and shifts every feature of the decoder (Perez et al. 2018, "FiLM", eq. 2).
 Scales and shifts of one person can be folded into the convolutions: what is left is a plain
 decoder.
 """
@@ -21,7 +21,7 @@ _OUT_CHANNELS = 3
 class PersonPainter(nn.Module):
     """A network whose two sides are one, and that paints whom it is told to.
 
-    `network`: both sides share their paths (`share_sides`). `people`: how many numbers tell a
+    `network`: both sides share their paths (`tie_sides`). `people`: how many numbers tell a
     rendered person; `sets`: how many real people there are beside them, each a row to be learned.
     """
 
@@ -39,18 +39,15 @@ class PersonPainter(nn.Module):
         for weights in (last.weight, last.bias, self.of_set.weight):
             nn.init.zeros_(weights)
 
-    def forward(
-        self, faces: Float[Tensor, "b 3 s s"], people: Float[Tensor, "b h"]
-    ) -> tuple[Painted, Float[Tensor, "b n"]]:
-        """Faces painted as other people, and the codes of the faces."""
-        code = self.network.encode(faces)
+    def forward(self, faces: Float[Tensor, "b 3 s s"], people: Float[Tensor, "b h"]) -> Painted:
+        """Faces painted as other people."""
         told = self._told(people)
         hooks = [
             conv.register_forward_hook(_modulation(scale, shift))
             for conv, (scale, shift) in zip(_painting(self.network), told, strict=True)
         ]
         try:
-            return self.network.decode(code, "source"), code
+            return self.network.paint(faces, "source")
         finally:
             for hook in hooks:
                 hook.remove()

@@ -6,6 +6,7 @@ and paints that one: so what it puts into the code is what they have in common.
 
 import copy
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -16,16 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
 from ..actors.identity import FIRST_OF_CROWD
-from ..config import Config, TrainingConfig
+from ..config import AUGMENTED, Config, TrainingConfig
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet
+from ..faces.given_masks import masks_fingerprint
 from ..faces.weights import find_weights
 from ..models.architectures import build_model
-from ..outputs import TOOL, job_id, read_json, write_json
+from ..outputs import TOOL, found_job, job_id, write_json
 from ..runs.bases import SUFFIX, read_base, write_base
 from ..runs.checkpoints import (
     RunState,
@@ -39,11 +42,13 @@ from ..runs.checkpoints import (
 )
 from ..runs.hardware import build_fabric
 from ..runs.log import LOG_FILE, RunLog
+from ..runs.manifest import set_fingerprint
+from ..runs.split import FaceGroup, read_roles, share_out
 from ..training.augment import Geometry, Views, draw_geometry, make_views
 from ..training.loading import load_pixels
 from ..training.optimizers import build_optimizer, ema_decay, update_ema
 from ..training.schedules import cosine
-from ..training.step import side_loss
+from ..training.step import refuse_nonfinite_weights, side_loss
 from ..training.strength import augmented
 from .crowd import COVERAGE_SHARES, MARGIN, PEOPLE, traits_scale
 from .person import PersonPainter
@@ -54,8 +59,13 @@ JOB_FILE = "base.json"
 STRENGTH = 0.5
 """Of the augmentation, where that is `auto`: people are many, but each stays the same."""
 
-# When to look and save, and where: not what is learned.
-_NOT_LEARNED = {"minutes", "keep", "log_every", "save_every", "device", "threads", "precision"}
+_LEARNED_BY = {
+    "batch", "seed", "optimizer", "lr", "warmup_steps", "beta1", "beta2", "weight_decay",
+    "clip_norm", "ema_decay", "dssim_weight", "mse_weight", "l1_weight", "gradient_weight",
+    "frequency_weight", "mask_weight", "features_weight", "background_weight", "flip", *AUGMENTED,
+    "heldout_by", "heldout_share", "heldout_gap",
+}  # fmt: skip
+"""Options of `training` that make a base what it is; the others play no part, or only save."""
 
 
 @dataclass(frozen=True)
@@ -87,108 +97,148 @@ def make_base(
     """
     if out.suffix != SUFFIX:
         raise FaceswapError(f"{out}: a base's name must end in {SUFFIX}")
-    options = config.training.model_copy(update={"steps": config.base.steps})
-    options = augmented(options, STRENGTH)
+    options = _options_of(config)
+    seen = [_seen_of(one, config.training) for one in faces]
     told: dict[str, Any] = {
         "model": config.model.model_dump(),
         "base": config.base.model_dump(),
-        "training": options.model_dump(exclude=_NOT_LEARNED),
-        "faces": [[face.path.name for face in one.faces] for one in faces],
+        "training": options.model_dump(include=_LEARNED_BY),
+        "faces": [[set_fingerprint(one), masks_fingerprint(one)] for one in faces],
     }
     job = job_id(**told)
-    _claim(work, job, overwrite)
     if out.exists() and not overwrite:
         if read_base(out).recipe.get("job") != job:
             raise FaceswapError(f"{out}: exists and is another base; pass --overwrite")
         say(f"{out}: already done")
         return
+    _claim(work, job, overwrite)
     if options.threads:
         torch.set_num_threads(options.threads)
-
-    # People to learn from.
+    own = [
+        _pixels_of(one, groups, config.model.size) for one, groups in zip(faces, seen, strict=True)
+    ]
+    fabric = build_fabric(options.device, options.precision)
     with_mesh = _has_mesh(say)
     pool = Pool(work, config.base.crops // GROUP, config.model.size, with_mesh)
-    pool.fill(os.cpu_count() or 1)
-    own = [_pixels_of(face_set, config.model.size) for face_set in faces]
+    average, seconds = _pretrained(fabric, work, config, options, pool, own, say)
 
-    # What learns.
-    fabric = build_fabric(options.device, options.precision)
-    network = build_model(config.model, options.seed)
-    network.share_sides()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        painter = PersonPainter(network, pool.traits.shape[-1], len(own))
+    # The average of everybody is whom it paints when it is not told.
+    average.fold(average.of_traits(torch.zeros(1, pool.traits.shape[-1]))[0])
+    steps, groups = config.base.steps, _made(pool, config, config.base.steps)
+    recipe = {
+        **told,
+        "job": job,
+        "tool": TOOL,
+        "people": PEOPLE * groups,
+        "seeds": [FIRST_OF_CROWD, FIRST_OF_CROWD + PEOPLE * groups - 1],
+        "crops": GROUP * groups,
+        "mesh": with_mesh,
+        "minutes": round(seconds / 60, 1),
+        "faces": [len(pixels) for pixels in own],
+        # A run that begins with it must not take what it has seen for unseen.
+        "groups": [group.model_dump() for groups in seen for group in groups],
+    }
+    write_base(out, average.network, config.model, recipe, steps, tuple(COVERAGE_SHARES))
+    say(f"{out}: {PEOPLE * groups} people, {steps} steps; train --init {out}")
+
+
+def _options_of(config: Config) -> TrainingConfig:
+    """How the base learns. Raises: FaceswapError for what cannot be done here."""
+    options = config.training.model_copy(update={"steps": config.base.steps})
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise FaceswapError("base: is made by one process; call it without torchrun")
+    if options.lr == "auto":
+        raise FaceswapError("base: training.lr is auto; name a rate, as 1e-3")
+    if options.optimizer == "schedulefree":
+        raise FaceswapError("base: its rate falls to 0, which schedulefree does not go with")
+    return augmented(options, STRENGTH)
+
+
+def _pretrained(
+    fabric: Fabric,
+    work: Path,
+    config: Config,
+    options: TrainingConfig,
+    pool: Pool,
+    own: Sequence[UInt8[Tensor, "n 5 m m"]],
+    say: Callable[[str], None],
+) -> tuple[PersonPainter, float]:
+    """The averaged weights after all steps, on the CPU, and the seconds that they took."""
+    steps, every, size = config.base.steps, config.base.renew_every, config.model.size
+    painter = _fresh_painter(config, pool.traits.shape[-1], len(own))
     average = copy.deepcopy(painter).requires_grad_(False)
     optimizer = build_optimizer(painter, options)
     model: Any
-    model, optimizer_ = fabric.setup(painter, optimizer)
+    model, wrapped = fabric.setup(painter, optimizer)
     fabric.to_device(average)
     state = RunState()
-    start, _ = newest_good(work)
+    start, problems = newest_good(work)
+    if problems and start is None:
+        raise FaceswapError(f"{work}: no checkpoint is good ({problems[0]}); or pass --overwrite")
+    for problem in problems:
+        say(f"warning: {problem}; going on from step {start}")
+    remove_after(work, start)
     if start is not None:
         stored = checkpoint_facts(work, start)
         state = as_state(stored)
-        # Of what is there twice under two names, a checkpoint has one.
-        painter.load_state_dict(load_weights(work, start, "model"), strict=False)
-        average.load_state_dict(load_weights(work, start, "ema"), strict=False)
+        for part, name in ((painter, "model"), (average, "ema")):
+            # Of what is there twice under two names, a checkpoint has one.
+            part.load_state_dict(load_weights(work, start, name), strict=False)
         restore_optimizer(optimizer, load_weights(work, start, "optimizer"), stored["optimizer"])
         say(f"going on from step {start}")
+    pool.wind(_made(pool, config, state.step), options.threads or os.cpu_count() or 1)
 
-    # The loop.
-    log, began = RunLog(work, state.step), time.monotonic() - state.seconds
-    bar = tqdm(desc="pretrain", total=config.base.steps, initial=state.step, disable=None)
-    every = config.base.renew_every
-    losses: list[float] = []
-    renewal = pool.renewal(pool.groups + state.step // every) if every else nullcontext(_nothing)
-    with renewal as renew, bar:
-        for step in range(state.step, config.base.steps):
+    log, began, losses = RunLog(work, state.step), time.monotonic() - state.seconds, list[float]()
+    bar = tqdm(desc="pretrain", total=steps, initial=state.step, unit="step", disable=None)
+    with pool.renewal() if every else nullcontext(_nothing) as renew, bar:
+        for step in range(state.step, steps):
             batch = draw(pool, own, options, step)
             batch = Batch(**{name: value.to(fabric.device) for name, value in vars(batch).items()})
-            for group in optimizer_.param_groups:
-                group["lr"] = options.base_rate * cosine(step, options)
-            loss = _loss(model, painter, batch, config.model.size, options, step)
-            optimizer_.zero_grad(set_to_none=True)
+            rate = options.base_rate * cosine(step, options)
+            for group in wrapped.param_groups:
+                group["lr"] = rate
+            loss = _loss(model, painter, batch, size, options, step)
+            wrapped.zero_grad(set_to_none=True)
             fabric.backward(loss)
-            fabric.clip_gradients(model, optimizer_, max_norm=options.clip_norm)
-            optimizer_.step()
+            if options.clip_norm:
+                fabric.clip_gradients(
+                    model, wrapped, max_norm=options.clip_norm, error_if_nonfinite=False
+                )
+            wrapped.step()
             update_ema(average, painter, ema_decay(step, options.ema_decay))
             losses.append(loss.item())
             if every and step % every == every - 1:
                 renew()
             bar.update()
-            if (step + 1) % options.log_every == 0:
+            done, seconds = step + 1, time.monotonic() - began
+            save_here = done % options.save_every == 0 or done == steps
+            if done % options.log_every == 0:
                 mean, losses = float(np.mean(losses)), []
-                if not np.isfinite(mean):
-                    raise FaceswapError(f"step {step + 1}: the loss is no number any more")
-                log.write({"step": step + 1, "loss": mean}, time.monotonic() - began)
+                log.write({"step": done, "loss": mean, "lr": rate}, seconds)
                 bar.set_postfix(loss=f"{mean:.3f}")
-                if bar.disable and (step + 1) % options.save_every == 0:
-                    say(f"step {step + 1}  {time.monotonic() - began:.0f} s  loss {mean:.3f}")
-            if (step + 1) % options.save_every == 0 or step + 1 == config.base.steps:
-                state = RunState(step + 1, time.monotonic() - began)
-                weights = {"model": painter.state_dict(), "ema": average.state_dict()}
-                weights = {name: _once(part) for name, part in weights.items()}
+                if bar.disable and save_here:
+                    say(f"step {done}  {seconds:.0f} s  loss {mean:.3f}")
+            if save_here:
+                refuse_nonfinite_weights(painter, done)
+                state = RunState(done, seconds)
+                weights = {"model": _once(painter), "ema": _once(average)}
                 save_checkpoint(work, state, weights, optimizer, [], keep=1)
     log.close()
+    return average.to("cpu"), state.seconds
 
-    # The average of everybody is whom it paints when it is not told.
-    average.to("cpu").fold(average.of_traits(torch.zeros(1, pool.traits.shape[-1]))[0])
-    renewed = config.base.steps // every if every else 0
-    people = PEOPLE * (pool.groups + renewed)
-    recipe = {
-        **told,
-        "job": job,
-        "tool": TOOL,
-        "people": people,
-        "seeds": [FIRST_OF_CROWD, FIRST_OF_CROWD + people - 1],
-        "crops": GROUP * (pool.groups + renewed),
-        "mesh": with_mesh,
-        "minutes": round(state.seconds / 60, 1),
-        "faces": [len(one.faces) for one in faces],
-    }
-    coverages = tuple(COVERAGE_SHARES)
-    write_base(out, average.network, config.model, recipe, config.base.steps, coverages)
-    say(f"{out}: {people} people, {config.base.steps} steps; train --init {out}")
+
+def _made(pool: Pool, config: Config, step: int) -> int:
+    """How many groups have been made by a step."""
+    every = config.base.renew_every
+    return pool.groups + (step // every if every else 0)
+
+
+def _fresh_painter(config: Config, traits: int, sets: int) -> PersonPainter:
+    network = build_model(config.model, config.training.seed)
+    network.tie_sides()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        return PersonPainter(network, traits, sets)
 
 
 def draw(
@@ -235,7 +285,7 @@ def _loss(
         people = torch.where(
             batch.sets[:, None] >= 0, painter.of_set(batch.sets.clamp(min=0)), people
         )
-    (face, mask), _ = model(views.warped, people[batch.painted])
+    face, mask = model(views.warped, people[batch.painted])
     shown = Views(
         warped=views.warped,
         face=views.face[batch.painted],
@@ -255,8 +305,22 @@ def _in_twos(geometry: Geometry) -> Geometry:
     return Geometry(**pairs)
 
 
-def _pixels_of(faces: FaceSet, size: int) -> UInt8[Tensor, "n 5 m m"]:
-    """A set's faces, with the margin of the pool's."""
+def _seen_of(faces: FaceSet, options: TrainingConfig) -> list[FaceGroup]:
+    """The roles of a set's faces, as a run would share them out: what a run holds out of these
+    clips, their base has not seen either. Raises: FaceswapError for crops of other coverage.
+    """
+    if faces.coverage not in COVERAGE_SHARES:
+        raise FaceswapError(
+            f"{faces.path}: its coverage is {faces.coverage}; a base knows "
+            f"{', '.join(COVERAGE_SHARES)}"
+        )
+    return share_out([], faces.places(), options, step=0)
+
+
+def _pixels_of(faces: FaceSet, groups: Sequence[FaceGroup], size: int) -> UInt8[Tensor, "n 5 m m"]:
+    """A set's seen faces, with the margin of the pool's."""
+    roles = read_roles(groups)
+    seen = [place for place, at in enumerate(faces.places()) if roles[at][0] == "seen"]
     pixels, with_margin = load_pixels(faces, size)
     side = round(size * (1 + 2 * MARGIN))
     if pixels.shape[-1] < side:
@@ -265,7 +329,7 @@ def _pixels_of(faces: FaceSet, size: int) -> UInt8[Tensor, "n 5 m m"]:
             f"{MARGIN}; extract again with extract.margin={MARGIN} or more"
         )
     edge = (pixels.shape[-1] - side) // 2
-    return pixels[..., edge : edge + side, edge : edge + side].contiguous()
+    return pixels[seen][..., edge : edge + side, edge : edge + side].contiguous()
 
 
 def _has_mesh(say: Callable[[str], None]) -> bool:
@@ -283,23 +347,24 @@ def _claim(work: Path, job: str, overwrite: bool) -> None:
     if work.exists() and any(work.iterdir()):
         if not file.is_file():
             raise FaceswapError(f"{work}: is not empty, and no base's; choose another --work")
-        if read_json(file).get("job") != job:
-            if not overwrite:
-                raise FaceswapError(
-                    f"{work}: holds a base of other settings; choose another --work, or pass "
-                    "--overwrite, which starts anew (the pool stays where it can)"
-                )
+        if found_job(file).get("job") != job and not overwrite:
+            raise FaceswapError(
+                f"{work}: holds a base of other settings; choose another --work, or pass "
+                "--overwrite, which starts anew (crops of the same size stay)"
+            )
+        if overwrite:
             remove_after(work, None)
+            shutil.rmtree(work / "tensorboard", ignore_errors=True)
             (work / LOG_FILE).unlink(missing_ok=True)
     write_json(file, {"job": job})
 
 
-def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the second name of what is there twice."""
+def _once(painter: PersonPainter) -> dict[str, Tensor]:
+    """Its weights, without the second name of what is there twice."""
     first: dict[int, str] = {}
     return {
         name: tensor
-        for name, tensor in state.items()
+        for name, tensor in painter.state_dict().items()
         if first.setdefault(tensor.data_ptr(), name) == name
     }
 

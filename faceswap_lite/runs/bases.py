@@ -33,6 +33,8 @@ class Base:
     coverages: tuple[str, ...]
     """Of the crops that it was trained on."""
     step: int
+    tied_parts: tuple[str, str]
+    """The part that is stored, and the one that is its copy."""
     recipe: dict[str, Any]
     """How it was made: people, crops, seeds, steps, augmentation."""
 
@@ -54,13 +56,13 @@ class Base:
             return f"its faces are cut as {', '.join(self.coverages)}, not {coverage}"
         return ""
 
-    def weights(self, network: SwapAutoencoder) -> dict[str, Tensor]:
-        """All weights of such a network. Raises: FaceswapError when they cannot be read."""
+    def weights(self) -> dict[str, Tensor]:
+        """All weights of its network. Raises: FaceswapError when they cannot be read."""
         try:
             stored = load_file(self.file)
         except (OSError, SafetensorError) as error:
             raise FaceswapError(f"{self.file}: cannot be read ({error})") from error
-        kept, copied = network.twin_parts
+        kept, copied = self.tied_parts
         whole = {name: tensor.float() for name, tensor in stored.items()}
         for name, tensor in list(whole.items()):
             if name.startswith(f"{kept}."):
@@ -73,16 +75,20 @@ def write_base(
     coverages: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Store a network whose sides are one: each weight once, in half precision."""
-    _, copied = network.twin_parts
+    _, copied = network.tied_parts
     tensors = {
         name: tensor.detach().to("cpu", torch.float16).contiguous()
         for name, tensor in network.state_dict().items()
         if not name.startswith(f"{copied}.")
     }
     facts = {"schema": 1, "model": model.model_dump(), "coverages": coverages, "step": step}
+    facts |= {"tied_parts": network.tied_parts}
     told = json.dumps({**facts, "recipe": recipe}, sort_keys=True)
     with whole_file(file) as partial:
-        save_file(tensors, partial, {_FACTS: told})
+        try:
+            save_file(tensors, partial, {_FACTS: told})
+        except SafetensorError as error:
+            raise FaceswapError(f"{file}: cannot be written ({error})") from error
 
 
 def read_base(file: Path) -> Base:
@@ -91,7 +97,9 @@ def read_base(file: Path) -> Base:
         with safe_open(file, "pt") as stored:
             facts = json.loads((stored.metadata() or {})[_FACTS])
             model = ModelConfig.model_validate(facts["model"])
-            return Base(file, model, tuple(facts["coverages"]), facts["step"], facts["recipe"])
+            kept, copied = facts["tied_parts"]
+            coverages, recipe = tuple(facts["coverages"]), facts["recipe"]
+            return Base(file, model, coverages, facts["step"], (kept, copied), recipe)
     except OSError as error:
         raise FaceswapError(f"{file}: cannot be read ({error})") from error
     except (SafetensorError, KeyError, TypeError, ValueError, ValidationError) as error:

@@ -24,7 +24,7 @@ from ..outputs import claim, found_job, job_id, write_json
 from ..runs.hardware import pick_device, pick_precision
 from ..runs.manifest import RunManifest
 from .batches import SideData, draw_batch
-from .initial import find_start, import_weights
+from .initial import import_weights, start_fingerprint
 from .loading import load_sides
 from .resume import CURVE_FILE, SWEEP_FILE, describe_run
 from .step import build_learner, train_step
@@ -187,8 +187,7 @@ def with_auto_rate(config: Config) -> Config:
 def sweep_job(manifest: RunManifest, config: Config) -> str:
     """The name of the test of a run with `lr: auto`: its settings, faces and first weights."""
     faces = [manifest.source.fingerprint, manifest.target.fingerprint]
-    start = find_start(config, manifest.coverage)
-    base = None if start is None else start.fingerprint
+    base = start_fingerprint(config, manifest.coverage)
     return job_id(run=manifest.job, faces=faces, base=base)
 
 

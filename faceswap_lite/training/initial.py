@@ -6,12 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..config import Config, InitConfig, ModelConfig
+from ..config import Config, InitConfig
 from ..errors import FaceswapError
-from ..models.architectures import build_model
 from ..models.autoencoder import SwapAutoencoder
 from ..runs.bases import SUFFIX, Base, read_base, shipped_bases
-from ..runs.trained import load_run
+from ..runs.trained import load_run, weights_fingerprint
 
 OURS, FRESH = "base", "none"
 """Of `init.run`, what is no path: the package's own base, and no weights at all."""
@@ -40,13 +39,20 @@ class Start:
     name: str
     weights: dict[str, Tensor]
     """By the names that a network of their own kind has for them."""
-    fingerprint: str
-    """16 hex digits of their sha256."""
     lineage: list[dict[str, Any]]
     """What they themselves came from, oldest first."""
     origin: dict[str, Any]
     """What to write into a lineage of them: run, step, fingerprint."""
     is_base: bool = False
+
+
+def start_fingerprint(config: Config, coverage: str) -> str | None:
+    """16 hex digits of the weights that `init.run` names, read no further; None: fresh ones."""
+    name = config.init.run
+    if name not in (OURS, FRESH) and Path(name).suffix != SUFFIX:
+        return weights_fingerprint(Path(name))
+    base = _find_base(config, coverage)
+    return base.fingerprint() if base else None
 
 
 def find_start(config: Config, coverage: str) -> Start | None:
@@ -56,28 +62,28 @@ def find_start(config: Config, coverage: str) -> Start | None:
     Raises: FaceswapError for a run that cannot be loaded, or a base's file that does not fit.
     """
     name = config.init.run
-    if name == FRESH:
+    if name not in (OURS, FRESH) and Path(name).suffix != SUFFIX:
+        run = load_run(Path(name))
+        origin = {"run": str(run.path.resolve()), "step": run.step, "fingerprint": run.fingerprint}
+        return Start(name, run.model.state_dict(), run.manifest.lineage, origin)
+    base = _find_base(config, coverage)
+    if base is None:
         return None
-    if name == OURS:
-        fitting = [b for b in shipped_bases() if not b.why_not(config.model, coverage)]
-        return _of_base(fitting[0], config.model) if fitting else None
-    path = Path(name)
-    if path.suffix == SUFFIX:
-        base = read_base(path)
-        if why := base.why_not(config.model, coverage):
-            raise FaceswapError(f"init.run: {path} does not fit: {why}")
-        return _of_base(base, config.model)
-    run = load_run(path)
-    origin = {"run": str(run.path.resolve()), "step": run.step, "fingerprint": run.fingerprint}
-    lineage = run.manifest.lineage
-    return Start(str(name), run.model.state_dict(), run.fingerprint, lineage, origin)
+    origin = {"run": f"base {base.name}", "step": base.step, "fingerprint": base.fingerprint()}
+    return Start(base.name, base.weights(), [], origin, is_base=True)
 
 
-def _of_base(base: Base, model: ModelConfig) -> Start:
-    fingerprint = base.fingerprint()
-    origin = {"run": f"base {base.name}", "step": base.step, "fingerprint": fingerprint}
-    weights = base.weights(build_model(model))
-    return Start(base.name, weights, fingerprint, [], origin, is_base=True)
+def _find_base(config: Config, coverage: str) -> Base | None:
+    """The base that `init.run` names; None: none is wanted, or the package has none that fits."""
+    if config.init.run == FRESH:
+        return None
+    if config.init.run == OURS:
+        fitting = (b for b in shipped_bases() if not b.why_not(config.model, coverage))
+        return next(fitting, None)
+    base = read_base(Path(config.init.run))
+    if why := base.why_not(config.model, coverage):
+        raise FaceswapError(f"init.run: {base.file} does not fit: {why}")
+    return base
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def train(
     # What is this run, and where does it stand?
     sets: dict[Side, FaceSet] = {"source": source, "target": target}
     if not overwrite:
-        config = as_begun(run, config)
+        config = agreed(fabric, as_begun(run, config) if first else config)
     taken = take_up(run, sets, config, overwrite=overwrite, say=say) if first else None
     taken = agreed(fabric, taken)
     assert taken is not None, "the first process has told the others"

@@ -12,6 +12,7 @@ from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
 from ..models.autoencoder import Side
 from ..outputs import job_id, write_json
+from ..runs.bases import SUFFIX, read_base
 from ..runs.checkpoints import RunState, as_state, checkpoint_facts, newest_good, remove_after
 from ..runs.manifest import (
     CONFIG_FILE,
@@ -24,7 +25,7 @@ from ..runs.manifest import (
     read_manifest,
 )
 from ..runs.split import FaceGroup, read_roles, share_out
-from .initial import FRESH, OURS, find_start
+from .initial import FRESH, OURS, start_fingerprint
 
 # A resumed run may change these. Most say when to stop, look and save, not what is learned; the
 # last two are how a person steers a run under way: by ending the warp, and by adding faces.
@@ -42,9 +43,9 @@ CURVE_FILE, SWEEP_FILE = "find_lr.png", "find_lr.json"
 
 def as_begun(run: Path, config: Config) -> Config:
     """The config for a run that has begun: what it began with, and how it augments, are the run's
-    own unless the caller says otherwise. Runs older than today's defaults go on as they are.
+    own unless the caller says otherwise. So runs from before these had other defaults go on.
     """
-    if not (run / CONFIG_FILE).is_file():
+    if not ((run / MANIFEST_FILE).is_file() and (run / CONFIG_FILE).is_file()):
         return config
     before = load_config(run / CONFIG_FILE)
     for section, key in (("init", "run"), ("training", "augment")):
@@ -79,12 +80,14 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
                 f"{source.path} and {target.path}: five points of {', '.join(sorted(names))} "
                 "do not go together; extract again with one extract.detector"
             )
-    base = _base_manifest(config)
+    base, learned = _base_manifest(config), _groups_of_base(config)
     sides = {}
     for name, faces in (("source", source), ("target", target)):
-        groups = share_out(_known_groups(base, faces), faces.places(), config.training, step=0)
+        known = _known_groups(learned, faces)
+        groups = share_out(known, faces.places(), config.training, step=0)
         own = describe_identity(faces)
-        clips = sorted({*own.clips, *(getattr(base, name).clips if base else [])})
+        before = getattr(base, name).clips if base else {group.clip for group in learned}
+        clips = sorted({*own.clips, *before})
         told = {"groups": groups, "clips": clips, "weights": _weights_of(faces)}
         sides[name] = own.model_copy(update=told)
     return RunManifest(
@@ -125,8 +128,9 @@ def _is_same_base(config: Config, before: Config, found: RunManifest) -> bool:
     """Whether a run began with these weights, wherever they lie now; they may be gone by now."""
     if config.init.run == before.init.run or FRESH in (config.init.run, before.init.run):
         return config.init.run == before.init.run
-    start = find_start(config, found.coverage) if found.lineage else None
-    return start is not None and start.fingerprint == found.lineage[-1]["fingerprint"]
+    if not found.lineage:
+        return False
+    return start_fingerprint(config, found.coverage) == found.lineage[-1]["fingerprint"]
 
 
 def _fixed_options(options: TrainingConfig) -> set[str]:
@@ -144,12 +148,20 @@ def _base_manifest(config: Config) -> RunManifest | None:
     return read_manifest(Path(config.init.run))
 
 
-def _known_groups(base: RunManifest | None, faces: FaceSet) -> list[FaceGroup]:
-    """The roles that these faces' clips had in the base: its weights know what it has seen."""
-    if base is None:
+def _groups_of_base(config: Config) -> list[FaceGroup]:
+    """The roles of all real faces that the first weights come from, of a run or a base's file."""
+    if base := _base_manifest(config):
+        return [*base.source.groups, *base.target.groups]
+    path = Path(config.init.run)
+    if path.suffix != SUFFIX or not path.is_file():
         return []
+    return [FaceGroup.model_validate(group) for group in read_base(path).recipe.get("groups", [])]
+
+
+def _known_groups(learned: list[FaceGroup], faces: FaceSet) -> list[FaceGroup]:
+    """Those of these faces' clips: the weights know what they have seen."""
     clips = {face.record.clip_fingerprint for face in faces.faces}
-    return [group for group in (*base.source.groups, *base.target.groups) if group.clip in clips]
+    return [group for group in learned if group.clip in clips]
 
 
 def why_stop(state: RunState, options: TrainingConfig) -> str:

@@ -2,7 +2,7 @@
 
 Augmentation is paid for: it makes every step harder, and takes five times as long to the same
 picture where faces are many. Where they are few, the network would know them by heart without it.
-After Karras et al. 2020, "Training generative adversarial networks with limited data", section 3.1:
+After Karras et al. 2020, "Training generative adversarial networks with limited data", section 3:
 the strength follows a measure of over-fitting, here the gap between faces seen and held out.
 """
 
