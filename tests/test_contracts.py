@@ -139,7 +139,8 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_architecture(name: str) -> None:
     flags = "" if name == "original" else "ud"
-    settings = config.ModelConfig.model_validate({"architecture": name, "flags": flags})
+    given = {"architecture": name, "flags": flags, "size": 64}
+    settings = config.ModelConfig.model_validate(given)
     model = build_model(settings).eval()
     faces = torch.rand(2, 3, settings.size, settings.size)
     with torch.no_grad():

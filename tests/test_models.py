@@ -33,7 +33,7 @@ def tiny(name: str, flags: str = "ud", mask_head: bool = True) -> ModelConfig:
 
 
 def test_original_has_the_published_number_of_parameters() -> None:
-    config = ModelConfig(architecture="original", mask_head=False)
+    config = ModelConfig(architecture="original", size=64, mask_head=False)
     assert count_parameters(build_model(config)) == 82_062_470
 
 

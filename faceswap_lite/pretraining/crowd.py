@@ -1,7 +1,7 @@
 """Rendered people by the thousand: several of them in one moment, cut to what training takes.
 
-A row is one moment (pose, expression, light, lens) acted by several people. They differ in nothing
-else, so each of them is the true swap of every other.
+A row is one moment (pose, expression, light, camera) acted by several people. They differ in
+nothing else, so each of them is the true swap of every other.
 """
 
 from collections.abc import Callable
@@ -106,7 +106,7 @@ def random_moment(rng: np.random.Generator) -> ActorState:
 
 
 @dataclass(frozen=True)
-class Lens:
+class Camera:
     """What lies between a face and its crop: exposure, white balance, blur, compression."""
 
     curves: UInt8[np.ndarray, "1 256 3"]
@@ -121,19 +121,20 @@ class Lens:
         if self.blur_sigma_px:
             crop = np.asarray(cv2.GaussianBlur(crop, (0, 0), self.blur_sigma_px), np.uint8)
         if self.jpeg_quality:
+            # Red and blue stand where OpenCV has them the other way round; there and back again.
             quality = [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality]
             stored = cv2.imencode(".jpg", crop, quality)[1]
             crop = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8)
         return crop
 
 
-def random_lens(rng: np.random.Generator, size: int) -> Lens:
+def random_camera(rng: np.random.Generator, size: int) -> Camera:
     """A camera; `size` is the side of the model's faces, px."""
     gains = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.05, 3))
     black, gamma = rng.uniform(0, 14), np.exp(rng.normal(0, 0.12))
     levels = np.clip((np.arange(256)[:, None] / 255) ** gamma * gains, 0, 1)
     blurred, compressed = rng.random() < 0.3, rng.random() < 0.5
-    return Lens(
+    return Camera(
         curves=np.round(black + (255 - black) * levels).astype(np.uint8)[None],
         blur_sigma_px=float(rng.uniform(0.4, 1.3) * size / 128) if blurred else 0.0,
         jpeg_quality=int(rng.integers(35, 96)) if compressed else 0,
@@ -157,7 +158,7 @@ def render_group(
     pixels = np.empty((MOMENTS, PEOPLE, 5, side, side), np.uint8)
     habits = rng.normal(0, _FIVE_BIAS, (PEOPLE, 5, 2))
     for row in pixels:
-        moment, lens = random_moment(rng), random_lens(rng, size)
+        moment, camera = random_moment(rng), random_camera(rng, size)
         coverage = rng.choice([*COVERAGE_SHARES], p=[*COVERAGE_SHARES.values()])
         shown = COVERAGES[coverage] * (1 + 2 * MARGIN)
         by_five, background = rng.random() < FIVE_SHARE, int(rng.integers(2**31))
@@ -170,7 +171,7 @@ def render_group(
             else:
                 points = mesh(frame.image, _found(frame)).points
             to_crop = align(points, pack, shown, side)
-            out[:3] = lens(cut_crop(frame.image, to_crop, side)).transpose(2, 0, 1)
+            out[:3] = camera(cut_crop(frame.image, to_crop, side)).transpose(2, 0, 1)
             for plane, draw in ((3, face_mask), (4, features_mask)):
                 out[plane] = np.round(255 * draw(points, pack, to_crop, side))
     traits = np.stack([traits_of(person) for person in people])

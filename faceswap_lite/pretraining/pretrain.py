@@ -137,6 +137,7 @@ def make_base(
         "faces": [len(pixels) for pixels in own],
         # A run that begins with it must not take what it has seen for unseen.
         "groups": [group.model_dump() for groups in seen for group in groups],
+        "consent": config.consent.strip(),
     }
     write_base(out, average.network, config.model, recipe, steps, tuple(COVERAGE_SHARES))
     say(f"{out}: {PEOPLE * groups} people, {steps} steps; train --init {out}")
