@@ -168,7 +168,7 @@ class TrainingConfig(Section):
     find_lr_high: float = Field(0.1, gt=0, description="range test: the last rate")
     schedule: ScheduleName = "constant"
     warmup_steps: int = Field(
-        100, ge=0, description="linear rise of the rate; one_cycle has its own"
+        20, ge=0, description="linear rise of the rate; one_cycle has its own"
     )
     step_every: int = Field(1000, ge=1, description="schedule step: steps between drops")
     step_factor: float = Field(0.5, gt=0, le=1, description="schedule step: a drop's factor")
@@ -298,10 +298,10 @@ class TrainingConfig(Section):
 class BaseConfig(Section):
     """A base of rendered people: how many, and how long it learns from them."""
 
-    steps: int = Field(12_000, ge=1, description="in all; the rate falls to 0 at the end")
+    steps: int = Field(6_000, ge=1, description="in all; the rate falls to 0 at the end")
     crops: int = Field(40_960, ge=64, description="in the pool; each is 5 bytes a pixel")
     renew_every: int = Field(
-        5, ge=0, description="steps between new groups of 32 crops for the oldest; 0: never"
+        6, ge=0, description="steps between new groups of 32 crops for the oldest; 0: never"
     )
 
 

@@ -103,3 +103,9 @@ def test_a_colour_match_that_went_is_refused_but_in_a_runs_own_config(tmp_path: 
     assert set(GONE_COLORS).isdisjoint(get_args(ColorName)) and {*GONE_COLORS.values()} <= {
         *get_args(ColorName)
     }
+
+
+def test_the_default_is_quick128() -> None:
+    preset, default = load_config("quick128"), Config()
+    for section in ("model", "init", "training", "base"):
+        assert getattr(preset, section) == getattr(default, section), section

@@ -59,6 +59,9 @@ JOB_FILE = "base.json"
 STRENGTH = 0.5
 """Of the augmentation, where that is `auto`: people are many, but each stays the same."""
 
+_WARM_UP = 100
+"""Steps in which the rate rises: weights are fresh, whatever runs that begin with the base need."""
+
 _LEARNED_BY = {
     "batch", "seed", "optimizer", "lr", "warmup_steps", "beta1", "beta2", "weight_decay",
     "clip_norm", "ema_decay", "dssim_weight", "mse_weight", "l1_weight", "gradient_weight",
@@ -145,7 +148,8 @@ def make_base(
 
 def _options_of(config: Config) -> TrainingConfig:
     """How the base learns. Raises: FaceswapError for what cannot be done here."""
-    options = config.training.model_copy(update={"steps": config.base.steps})
+    length = {"steps": config.base.steps, "warmup_steps": _WARM_UP}
+    options = config.training.model_copy(update=length)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise FaceswapError("base: is made by one process; call it without torchrun")
     if options.lr == "auto":
