@@ -195,7 +195,10 @@ def draw(options: argparse.Namespace, pair: tuple[str, str], out: Path) -> None:
     """How well held-out faces are rebuilt, by the seconds of training."""
     curves = {}
     for kind in MOMENTS:
-        history = read_history(options.work / "runs" / f"{kind}_{'_'.join(pair)}")
+        run = options.work / "runs" / f"{kind}_{'_'.join(pair)}"
+        history = read_history(run)
+        if not len(history):
+            continue
         decibels = (history.heldout_source_psnr_db + history.heldout_target_psnr_db) / 2
         later = history.seconds > 0
         name = f"quick64 of {REV}" if kind == "before" else f"{kind}, from the base"
