@@ -127,6 +127,8 @@ def _describe_base(base: Base) -> str:
         + (f"; {len(real)} real ones, {sum(real)} crops" if real else "; no real one"),
         f"steps     {base.step}, {recipe['minutes']} minutes, by {recipe['tool']}",
     ]
+    if real:
+        lines.append(_consent_line(recipe.get("consent", "")))
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """How much augmentation these faces need: `training.augment: auto`.
 
-Augmentation is paid for: it makes every step harder, and takes five times as long to the same
-picture where faces are many. Where they are few, the network would know them by heart without it.
+Augmentation is paid for: it makes every step harder. Where faces are few, though, the network would
+know them by heart without it.
 After Karras et al. 2020, "Training generative adversarial networks with limited data", section 3:
 the strength follows a measure of over-fitting, here the gap between faces seen and held out.
 """
@@ -32,7 +32,7 @@ MANY_FACES, FEW_FACES = 300, 40
 """Of the smaller side: from here up a run begins with the least, from here down with FIRST."""
 
 FIRST = 0.35
-"""The strength that few faces begin with. More made every picture worse on 60 faces, too."""
+"""The strength that few faces begin with: about half of what was the default."""
 
 ENOUGH_HELDOUT = 20
 """Held-out faces of each side whose gap to the seen ones can be trusted."""
