@@ -79,8 +79,8 @@ def train(
     ready = set_up(fabric, sets, run, config, taken, say)
     learner, sides, options, size = ready.learner, ready.sides, ready.options, config.model.size
 
-    # The loop. A step depends on (seed, step) and the weights alone, so that a resumed run repeats
-    # an uninterrupted one bit for bit on the same machine.
+    # The loop. A step depends on (seed, step), the weights and the run's state alone, all of them
+    # saved, so that a resumed run repeats an uninterrupted one bit for bit on the same machine.
     log = RunLog(run, ready.state.step) if first else None
     state, best_weights = ready.state, ready.best
     began, step = time.monotonic() - state.seconds, state.step
