@@ -135,6 +135,11 @@ class InitConfig(Section):
         "weights; else a run's folder or a base's file",
     )
     parts: list[str] | None = Field(None, description="only these, all of them; null: what fits")
+    code_rate: float = Field(
+        0.2, gt=0, le=1,
+        description="of the learning rate, for what makes codes (df: encoder and inter; liae: "
+        "encoder), in a run that begins with a base",
+    )  # fmt: skip
     freeze: list[str] = Field([], description="parts that do not learn at first")
     freeze_steps: int = Field(100, ge=0, description="how long they do not")
 

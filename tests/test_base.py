@@ -32,7 +32,13 @@ from faceswap_lite.pretraining.person import PersonPainter
 from faceswap_lite.pretraining.pool import GROUP, Pool, sample
 from faceswap_lite.pretraining.pretrain import draw, make_base
 from faceswap_lite.runs.bases import Base, read_base, shipped_bases, write_base
-from faceswap_lite.runs.checkpoints import checkpoint_folder, list_checkpoints, newest_good
+from faceswap_lite.runs.checkpoints import (
+    checkpoint_facts,
+    checkpoint_folder,
+    list_checkpoints,
+    load_weights,
+    newest_good,
+)
 from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.training import initial
 from faceswap_lite.training.initial import import_weights
@@ -538,6 +544,32 @@ def test_a_run_records_its_base_and_resumes_without_it(
     monkeypatch.setattr(initial, "shipped_bases", lambda: ())
     train(source, target, tmp_path / "run", with_training(cast.config, steps=4), say=said.append)
     assert read_manifest(tmp_path / "run").lineage[0]["fingerprint"] == shipped.fingerprint()
+
+
+def test_what_makes_codes_learns_slowly_in_a_run_that_begins_with_a_base(
+    cast: Cast, shipped: Base, tmp_path: Path
+) -> None:
+    source, target = open_face_set(cast.source), open_face_set(cast.target)
+
+    def trained(name: str, steps: int, **init: Any) -> tuple[Path, list[float]]:
+        config = with_training(cast.config, steps=steps, augment="hand")
+        config = config.model_copy(update={"init": InitConfig.model_validate(init)})
+        train(source, target, tmp_path / name, config, say=silent)
+        facts = checkpoint_facts(tmp_path / name, steps)["optimizer"]["param_groups"]
+        return tmp_path / name, [group.get("share", 1.0) for group in facts]
+
+    run, shares = trained("run", 4)
+    assert shares == [0.2, 0.2, 1.0]
+    # Stopped between and resumed, it ends with the same bits.
+    trained("halves", 2)
+    halves, _ = trained("halves", 4)
+    whole, again = (load_weights(path, 4, "model") for path in (run, halves))
+    assert all(torch.equal(again[name], w) for name, w in whole.items())
+    # At the full rate, or from fresh weights, all learn alike.
+    assert trained("full", 2, code_rate=1.0)[1] == [1.0]
+    assert trained("fresh", 2, run="none")[1] == [1.0]
+    # A fit goes on from people: its parts are no base's any more.
+    assert trained("fit", 2, run=str(run))[1] == [1.0]
 
 
 def test_a_run_from_before_there_were_bases_goes_on_from_its_own_weights(

@@ -13,6 +13,7 @@ from faceswap_lite.training.optimizers import (
     average_of,
     build_optimizer,
     keeps_average,
+    set_rate,
 )
 
 
@@ -76,3 +77,22 @@ def test_the_average_of_schedule_free_training_is_its_own_eval() -> None:
     for mine, theirs, trained in zip(ours, net.parameters(), before, strict=True):
         torch.testing.assert_close(mine, theirs.detach())
         assert not torch.equal(mine, trained)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_part_learns_at_its_share_of_the_rate(name: str) -> None:
+    def moved(shares: dict[str, float], rate: float) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1))
+        before = [p.detach().clone() for p in net.parameters()]
+        config = TrainingConfig.model_validate({"optimizer": name, "lr": 0.02})
+        optimizer = build_optimizer(net, config, shares)
+        set_rate(optimizer, rate)
+        net(torch.randn(64, 4)).square().mean().backward()
+        optimizer.step()
+        return [p.detach() - b for p, b in zip(net.parameters(), before, strict=True)]
+
+    shared, whole, slow = moved({"0": 0.25}, 0.02), moved({}, 0.02), moved({}, 0.005)
+    for got, wanted in zip(shared, [*slow[:2], *whole[2:]], strict=True):
+        torch.testing.assert_close(got, wanted)
+    assert all(step.abs().max() > 0 for step in shared)

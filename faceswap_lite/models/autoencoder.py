@@ -24,6 +24,9 @@ class SwapAutoencoder(nn.Module, ABC):
     tied_parts: ClassVar[tuple[str, str]]
     """The part that is the source's alone, and the one of the same shape that is the target's."""
 
+    code_parts: ClassVar[tuple[str, ...]]
+    """The parts that make codes, for both identities alike."""
+
     def tie_sides(self) -> None:
         """Tie the two sides' weights: what is learned from then on is learned for both."""
         kept, copied = self.tied_parts
@@ -52,6 +55,7 @@ class TwoDecoders(SwapAutoencoder):
     """One encoder and inter for both identities, a decoder for each."""
 
     tied_parts = ("decoder_source", "decoder_target")
+    code_parts = ("encoder", "inter")
 
     def __init__(self, encoder: nn.Module, inter: nn.Module, decoders: dict[Side, nn.Module]):
         super().__init__()

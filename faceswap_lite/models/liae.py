@@ -18,6 +18,7 @@ class Liae(SwapAutoencoder):
 
     # Both decode what stands beside them: with one of them, both sides are the same.
     tied_parts = ("inter_AB", "inter_B")
+    code_parts = ("encoder",)
 
     def __init__(self, encoder: DfEncoder, inter_ab: DfInter, inter_b: DfInter, decoder: DfDecoder):
         super().__init__()

@@ -6,7 +6,7 @@ rises exponentially here, from far too low until the loss breaks out.
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ..outputs import claim, found_job, job_id, write_json
 from ..runs.hardware import pick_device, pick_precision
 from ..runs.manifest import RunManifest
 from .batches import SideData, draw_batch
-from .initial import import_weights, start_fingerprint
+from .initial import import_weights, rate_shares, start_fingerprint
 from .loading import load_sides
 from .resume import CURVE_FILE, SWEEP_FILE, describe_run
 from .step import build_learner, train_step
@@ -85,6 +85,7 @@ def range_test(
     network: SwapAutoencoder,
     sides: dict[Side, SideData],
     config: Config,
+    shares: Mapping[str, float] | None = None,
     say: Callable[[str], None] = print,
 ) -> Sweep:
     """The sweep from `network`'s weights on the first steps' views. It works on a copy.
@@ -104,7 +105,7 @@ def range_test(
     )
     options = augmented(options, first_strength(min(len(side.seen) for side in sides.values())))
     start = options.model_copy(update={"lr": rates[0], "compile": False})
-    learner = build_learner(fabric, copy.deepcopy(network), start)
+    learner = build_learner(fabric, copy.deepcopy(network), start, shares=shares)
     losses, parts = list[float](), options.accumulate
     for step, rate in enumerate(tqdm(rates, desc="range test", unit="step", disable=None)):
         views = draw_batch(sides, size, options, step, fabric.device)
@@ -152,9 +153,11 @@ def find_lr(
         torch.set_num_threads(options.threads)
     sides = load_sides({"source": source, "target": target}, manifest, size, options)
     network = build_model(config.model, options.seed)
-    for line in import_weights(network, config, manifest.coverage).lines:
+    imported = import_weights(network, config, manifest.coverage)
+    for line in imported.lines:
         say(line)
-    sweep = range_test(network, sides, config, say)
+    shares = rate_shares(network, config.init, imported.lineage)
+    sweep = range_test(network, sides, config, shares, say)
     write_sweep(run, sweep, job)
     return sweep.rate
 
@@ -173,7 +176,8 @@ def rate_of_new_run(
     job, found = sweep_job(manifest, config), found_job(run / SWEEP_FILE)
     if found.get("job") == job:
         return float(found["rate"])
-    sweep = range_test(network, sides, config)
+    shares = rate_shares(network, config.init, manifest.lineage)
+    sweep = range_test(network, sides, config, shares)
     write_sweep(run, sweep, job)
     return sweep.rate
 

@@ -16,6 +16,10 @@ OURS, FRESH = "base", "none"
 """Of `init.run`, what is no path: the package's own base, and no weights at all."""
 
 
+_BASE = "base "
+"""What the name of a base begins with in a lineage. A run's is a whole path."""
+
+
 @dataclass(frozen=True)
 class PartReport:
     """What became of one part of the network. `why` is empty when all of it was imported."""
@@ -69,7 +73,7 @@ def find_start(config: Config, coverage: str) -> Start | None:
     base = _find_base(config, coverage)
     if base is None:
         return None
-    origin = {"run": f"base {base.name}", "step": base.step, "fingerprint": base.fingerprint()}
+    origin = {"run": f"{_BASE}{base.name}", "step": base.step, "fingerprint": base.fingerprint()}
     return Start(base.name, base.weights(), [], origin, is_base=True)
 
 
@@ -125,6 +129,22 @@ def import_weights(network: SwapAutoencoder, config: Config, coverage: str) -> I
     if not start.is_base or init.parts:
         lines += [report.line() for report in reports]
     return Imported(reports, [*start.lineage, {**start.origin, "parts": parts}], lines)
+
+
+def rate_shares(
+    network: SwapAutoencoder, config: InitConfig, lineage: list[dict[str, Any]]
+) -> dict[str, float]:
+    """The parts of a run with this lineage that learn at a share of the rate.
+
+    A base's codes say how a face looks about, not whose it is. At the full rate two sets of faces
+    teach the encoder to tell whose it is: then each decoder knows its own person's codes alone.
+    Source: Howard and Ruder 2018, "Universal language model fine-tuning", section 3.2
+    (discriminative rates).
+    """
+    if not lineage or not lineage[-1]["run"].startswith(_BASE) or config.code_rate == 1:
+        return {}
+    came = [part for part in network.code_parts if part in lineage[-1]["parts"]]
+    return dict.fromkeys(came, config.code_rate)
 
 
 def frozen_parts(network: SwapAutoencoder, config: InitConfig) -> list[nn.Module]:

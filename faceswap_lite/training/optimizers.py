@@ -4,7 +4,7 @@ Schedule-free training has two sets of weights: those that gradients are taken a
 and their running average, which is what it has learned. `average_of` gives the latter.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import schedulefree
@@ -18,6 +18,10 @@ ADABELIEF_EPS = 1e-12
 """The authors' for pictures; it is added inside and outside of the root."""
 
 
+Params = Iterable[Tensor] | Iterable[dict[str, Any]]
+"""Parameters, or groups of them."""
+
+
 class AdaBelief(Optimizer):
     """Adam that divides by the spread of the gradient around its own prediction.
 
@@ -26,11 +30,7 @@ class AdaBelief(Optimizer):
     """
 
     def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float,
-        betas: tuple[float, float],
-        eps: float = ADABELIEF_EPS,
+        self, params: Params, lr: float, betas: tuple[float, float], eps: float = ADABELIEF_EPS
     ):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
@@ -66,9 +66,26 @@ class AdaBelief(Optimizer):
                 p.addcdiv_(mean, scale, value=-group["lr"] / (1 - beta1**count))
 
 
-def build_optimizer(network: nn.Module, options: TrainingConfig) -> Optimizer:
-    """The config's optimiser over all parameters of the network."""
-    return OPTIMIZERS[options.optimizer](network.parameters(), options)
+def build_optimizer(
+    network: nn.Module, options: TrainingConfig, shares: Mapping[str, float] | None = None
+) -> Optimizer:
+    """The config's optimiser over all parameters of the network.
+
+    `shares`: parts that learn at a share of the rate; `set_rate` knows them.
+    """
+    slow = {name: list(network.get_submodule(name).parameters()) for name in shares or {}}
+    if not slow or not shares:
+        return OPTIMIZERS[options.optimizer](network.parameters(), options)
+    theirs = {id(p) for some in slow.values() for p in some}
+    rest = [p for p in network.parameters() if id(p) not in theirs]
+    groups = [{"params": some, "share": shares[name]} for name, some in slow.items()]
+    return OPTIMIZERS[options.optimizer]([*groups, {"params": rest, "share": 1.0}], options)
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """The rate of the next step, of which some parts take a share."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("share", 1.0)
 
 
 def keeps_average(optimizer: Optimizer) -> bool:
@@ -90,23 +107,23 @@ def average_of(optimizer: Optimizer, network: nn.Module) -> list[Tensor]:
     ]
 
 
-def _adam(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
+def _adam(params: Params, options: TrainingConfig) -> Optimizer:
     betas = (options.beta1, options.beta2)
     return torch.optim.Adam(params, lr=options.base_rate, betas=betas, fused=True)
 
 
-def _adamw(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
+def _adamw(params: Params, options: TrainingConfig) -> Optimizer:
     betas, decay = (options.beta1, options.beta2), options.weight_decay
     return torch.optim.AdamW(
         params, lr=options.base_rate, betas=betas, weight_decay=decay, fused=True
     )
 
 
-def _adabelief(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
+def _adabelief(params: Params, options: TrainingConfig) -> Optimizer:
     return AdaBelief(params, lr=options.base_rate, betas=(options.beta1, options.beta2))
 
 
-def _schedulefree(params: Iterable[Tensor], options: TrainingConfig) -> Optimizer:
+def _schedulefree(params: Params, options: TrainingConfig) -> Optimizer:
     optimizer = schedulefree.AdamWScheduleFree(
         params,
         lr=options.base_rate,
@@ -117,7 +134,7 @@ def _schedulefree(params: Iterable[Tensor], options: TrainingConfig) -> Optimize
     return optimizer
 
 
-OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], TrainingConfig], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[Params, TrainingConfig], Optimizer]] = {
     "adam": _adam,
     "adamw": _adamw,
     "adabelief": _adabelief,

@@ -27,7 +27,7 @@ from ..runs.hardware import agreed
 from ..runs.manifest import RunManifest, write_run
 from .batches import SideData, side_batch
 from .find_lr import rate_of_new_run
-from .initial import frozen_parts, import_weights
+from .initial import frozen_parts, import_weights, rate_shares
 from .loading import load_sides
 from .resume import CURVE_FILE, TakenUp
 from .step import Learner, build_learner
@@ -92,7 +92,8 @@ def set_up(
                 write_run(run, manifest, config)
         say(f"rate {manifest.lr:.1e}, named by a range test ({run / CURVE_FILE})")
         options = options.model_copy(update={"lr": manifest.lr})
-    learner = build_learner(fabric, network, options, frozen, config.init.freeze_steps)
+    shares = rate_shares(network, config.init, manifest.lineage)
+    learner = build_learner(fabric, network, options, frozen, config.init.freeze_steps, shares)
     sides = {name: _place(side, fabric.device) for name, side in sides.items()}
 
     # Where this run stood.

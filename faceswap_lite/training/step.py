@@ -1,7 +1,7 @@
 """One training step: the gradient of a batch, clipped; the weights moved, their average after."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from ..errors import FaceswapError
 from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from .augment import Views
 from .losses import reconstruction_loss
-from .optimizers import average_of, build_optimizer, ema_decay, keeps_average, update_ema
+from .optimizers import average_of, build_optimizer, ema_decay, keeps_average, set_rate, update_ema
 
 Terms = dict[Side, dict[str, Tensor]]
 """The weighted terms of both sides' losses; their sum is what training lowers."""
@@ -44,16 +44,18 @@ def build_learner(
     options: TrainingConfig,
     frozen: Sequence[nn.Module] = (),
     freeze_steps: int = 0,
+    shares: Mapping[str, float] | None = None,
 ) -> Learner:
     """The network on Fabric's device with its optimiser and the average of its weights.
 
-    `options.lr` is a number here: whoever wants "auto" has named a rate before.
+    `shares`: parts that learn at a share of the rate. `options.lr` is a number here: whoever wants
+    "auto" has named a rate before.
     """
     if fabric.device.type == "cuda":
         # Tensor cores want channels last; on CPUs it measured slower.
         network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).requires_grad_(False)
-    optimizer = build_optimizer(network, options)
+    optimizer = build_optimizer(network, options, shares)
     compiled: Any = torch.compile(network) if options.compile else network
     wrapped = fabric.setup(compiled, optimizer)
     fabric.to_device(average)
@@ -75,8 +77,7 @@ def train_step(
     that is too small for them takes more, and `say` tells.
     """
     model, optimizer = learner.wrapped
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(optimizer, rate)
 
     # Forward and backward.
     gradient = partial(accumulate_gradient, learner.fabric, model, optimizer, views, options)
