@@ -136,7 +136,7 @@ class InitConfig(Section):
     )
     parts: list[str] | None = Field(None, description="only these, all of them; null: what fits")
     code_rate: float = Field(
-        0.2, gt=0, le=1,
+        0.1, gt=0, le=1,
         description="of the learning rate, for what makes codes (df: encoder and inter; liae: "
         "encoder), in a run that begins with a base",
     )  # fmt: skip

@@ -559,7 +559,7 @@ def test_what_makes_codes_learns_slowly_in_a_run_that_begins_with_a_base(
         return tmp_path / name, [group.get("share", 1.0) for group in facts]
 
     run, shares = trained("run", 4)
-    assert shares == [0.2, 0.2, 1.0]
+    assert shares == [0.1, 0.1, 1.0]
     # Stopped between and resumed, it ends with the same bits.
     trained("halves", 2)
     halves, _ = trained("halves", 4)
