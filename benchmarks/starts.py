@@ -4,12 +4,14 @@
     python benchmarks/starts.py few --work FOLDER --media FOLDER
     python benchmarks/starts.py frame --work FOLDER --media FOLDER
     python benchmarks/starts.py augment --work FOLDER --media FOLDER
+    python benchmarks/starts.py rates --work FOLDER --media FOLDER
 
 pairs: eight directions between two and three people (a run serves both): quick64 as it was at REV
 (c0de366) for 8 minutes; quick64 from the base after 12 s, 40 s and 8 minutes; quick128 after 20.
 few: 60 faces of one take a side, quick128, 4 minutes, beside all faces for as long.
 frame: quick64 against quick128, 10 minutes on two cores, in the frame's own pixels, three seeds.
 augment: quick64 on 60, 300 and all faces, 2 minutes, augmentation from none to much and `auto`.
+rates: quick128 on the same, 4 minutes, encoder and inter at the whole rate and at less.
 
 Time is a run's own, from its first step to its last, on one thread but for `frame`; two runs at a
 time. What is in --work is not done again.
@@ -40,8 +42,8 @@ PAIRS = (("franck", "grid_s1"), ("lpd9", "lsman2"), ("lpd9", "lsman3"), ("lsman2
 PEOPLE = tuple(dict.fromkeys(person for pair in PAIRS for person in pair))
 FIGURES = (
     "heldout_psnr_db", "heldout_frame_psnr_db", "identity_margin_positive", "identity_to_source",
-    "yaw_correlation", "mouth_correlation", "mouth_spread_ratio", "eyes_correlation",
-    "sharpness_ratio",
+    "yaw_correlation", "yaw_spread_ratio", "mouth_correlation", "mouth_spread_ratio",
+    "eyes_correlation", "sharpness_ratio",
 )  # fmt: skip
 EVERY = 2
 
@@ -265,8 +267,23 @@ AUGMENTATIONS = {
 }  # fmt: skip
 
 
+RATES = {rate: [f"init.code_rate={rate}"] for rate in ("1", "0.3", "0.1", "0.03")}
+
+
 def bench_augment(options: argparse.Namespace) -> dict[str, Any]:
     """Augmentation by the size of the set."""
+    return by_size(options, "augment", "quick64", 2.0, AUGMENTATIONS)
+
+
+def bench_rates(options: argparse.Namespace) -> dict[str, Any]:
+    """The rate of what makes codes, by the size of the set."""
+    return by_size(options, "rates", "quick128", 4.0, RATES)
+
+
+def by_size(
+    options: argparse.Namespace, part: str, preset: str, minutes: float, kinds: dict[str, list[str]]
+) -> dict[str, Any]:
+    """Every kind of training on 60, 300 and all faces, three seeds; the median of each."""
     pair = PAIRS[0]
     sizes = {
         "60": lambda person: some(options, person, "spread", lambda n: range(0, n, 6)[:60]),
@@ -276,15 +293,16 @@ def bench_augment(options: argparse.Namespace) -> dict[str, Any]:
     sets = {size: (of(pair[0]), of(pair[1])) for size, of in sizes.items()}
 
     def go(size: str, kind: str, seed: int) -> dict[str, Any]:
-        run = options.work / "augment" / f"{size}_{kind}_{seed}"
-        kept = trained(run, sets[size], "quick64", 2.0, seed, *AUGMENTATIONS[kind])
-        return both_ways(options, kept, pair)
+        run = options.work / part / f"{size}_{kind}_{seed}"
+        return both_ways(
+            options, trained(run, sets[size], preset, minutes, seed, *kinds[kind]), pair
+        )
 
-    cases = [(s, k, seed) for s in sizes for k in AUGMENTATIONS for seed in range(3)]
+    cases = [(s, k, seed) for s in sizes for k in kinds for seed in range(3)]
     results = together(options, [partial(go, *case) for case in cases])
     found = {" ".join(map(str, c)): ways for c, ways in zip(cases, results, strict=True)}
     for size in sizes:
-        for kind in AUGMENTATIONS:
+        for kind in kinds:
             rows = [f for seed in range(3) for f in found[f"{size} {kind} {seed}"].values()]
             print(f"{size:4} {kind:5} {line_of({n: median(r[n] for r in rows) for n in FIGURES})}")
     return found
@@ -292,6 +310,7 @@ def bench_augment(options: argparse.Namespace) -> dict[str, Any]:
 
 PARTS = {
     "pairs": bench_pairs, "few": bench_few, "frame": bench_frame, "augment": bench_augment,
+    "rates": bench_rates,
 }  # fmt: skip
 
 

@@ -25,6 +25,9 @@ from .metric import Row, Scene
 _FLOW_PX = 16
 # Each side of a mask's edge, in face sides: what the eye takes in at once.
 _SEAM = 0.03
+# iBUG-68: the lips; each eye. And the room around their points, in eye distances.
+_BOXED = {"mouth": ((48, 68),), "eyes": ((36, 42), (42, 48))}
+_BOX_ROOM = 0.15
 
 
 def rebuilding(scene: Scene) -> Row:
@@ -202,6 +205,8 @@ def against_truth(scene: Scene) -> Row:
         "unswapped_psnr_db": psnr_db(frame.image, twin, inside),
         "truth_matched_psnr_db": psnr_db(moment.shown, matched, inside),
     }
+    for name, box in expression_boxes(truth.landmarks[frame.index], inside.shape).items():
+        row[f"truth_{name}_psnr_db"] = psnr_db(moment.shown, matched, box)
     if face is None:
         return row
     crops = _to_read(scene.run, face, moment.shown, matched)
@@ -213,3 +218,19 @@ def against_truth(scene: Scene) -> Row:
     if tools.lpips is not None:
         row["truth_lpips"] = tools.lpips(*crops)
     return row
+
+
+def expression_boxes(
+    landmarks: Float[np.ndarray, "68 2"], shape: tuple[int, ...]
+) -> dict[str, Float[np.ndarray, "h w"]]:
+    """Masks of upright boxes around the mouth and both eyes, by an actor's true points."""
+    room = _BOX_ROOM * eye_distance(five_points(landmarks, "ibug68"))
+    boxes = {}
+    for name, parts in _BOXED.items():
+        boxes[name] = np.zeros(shape[:2], np.float32)
+        for start, stop in parts:
+            points = landmarks[start:stop]
+            left, top = np.maximum(np.round(points.min(0) - room), 0).astype(int)
+            right, bottom = np.maximum(np.round(points.max(0) + room) + 1, 0).astype(int)
+            boxes[name][top:bottom, left:right] = 1
+    return boxes

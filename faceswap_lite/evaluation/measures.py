@@ -192,6 +192,30 @@ METRICS: dict[str, Metric] = {
         "Mouth follows the true swap's", "", "higher", "truth", "at most 1",
         follows("mouth", "truth_mouth"), (reading, against_truth), needs=("twin", "mesh"),
     ),
+    "truth_mouth_error": Metric(
+        "Mouth error to the true swap", "eye distances", "lower", "truth",
+        "of the lips' gap, both read by one instrument", error("mouth", "truth_mouth"),
+        (reading, against_truth), needs=("twin", "mesh"),
+    ),
+    "truth_mouth_psnr_db": Metric(
+        "To the true swap around the mouth", "dB", "higher", "truth",
+        "the finished frame in a box around the lips, colours matched",
+        mean("truth_mouth_psnr_db"), (against_truth,), needs=("twin",),
+    ),
+    "truth_eyes_correlation": Metric(
+        "Eyes follow the true swap's", "", "higher", "truth", "at most 1",
+        follows("eyes", "truth_eyes"), (reading, against_truth), needs=("twin", "mesh"),
+    ),
+    "truth_eyes_error": Metric(
+        "Eyes' error to the true swap", "eye widths", "lower", "truth",
+        "of the lids' gap, both read by one instrument", error("eyes", "truth_eyes"),
+        (reading, against_truth), needs=("twin", "mesh"),
+    ),
+    "truth_eyes_psnr_db": Metric(
+        "To the true swap around the eyes", "dB", "higher", "truth",
+        "the finished frame in boxes around the eyes, colours matched",
+        mean("truth_eyes_psnr_db"), (against_truth,), needs=("twin",),
+    ),
     "truth_landmark_nme": Metric(
         "Landmark error to the true swap", "eye distances", "lower", "truth",
         "the same person's face: 0 is possible here", mean("truth_nme"), (against_truth,),
