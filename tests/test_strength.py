@@ -100,6 +100,6 @@ def test_a_run_keeps_its_strength_and_resumes_bit_for_bit(cast: Cast, tmp_path: 
         train(source, target, whole, other, say=silent)
 
 
-def test_the_default_is_auto_and_the_preset_of_the_demo_by_hand() -> None:
-    assert Config().training.augment == "auto"
-    assert load_config("demo").training.augment == "hand"
+@pytest.mark.parametrize("preset", ["quick128", "quick64", "demo"])
+def test_presets_that_begin_with_a_base_take_what_is_needed(preset: str) -> None:
+    assert Config().training.augment == load_config(preset).training.augment == "auto"
