@@ -209,9 +209,7 @@ class TrainingConfig(Section):
     )
 
     augment: AugmentName = Field(
-        "auto",
-        description="auto: as much as these faces need, by the gap between faces seen and held "
-        "out; hand: the next six",
+        "auto", description="auto: as much as so many faces need; hand: the next six"
     )
     rotation_deg: float = Field(4.0, ge=0, le=45, description="drawn from -x to x")
     zoom: float = Field(0.03, ge=0, lt=0.5, description="factor from 1-x to 1+x")

@@ -48,8 +48,6 @@ class RunState:
     seconds: float = 0.0
     plateau: PlateauState = field(default_factory=PlateauState)
     best: Best | None = None
-    strength: float = 0.0
-    """Of the augmentation, where that is `auto`."""
 
 
 def checkpoint_folder(run: Path, step: int) -> Path:
@@ -149,8 +147,6 @@ def as_state(facts: dict[str, Any]) -> RunState:
         seconds=facts["seconds"],
         plateau=PlateauState(**facts["plateau"]),
         best=None if best is None else Best(**best),
-        # Older checkpoints have none, and their runs augment by hand.
-        strength=facts.get("strength", 0.0),
     )
 
 

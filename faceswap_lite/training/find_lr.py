@@ -28,7 +28,7 @@ from .initial import import_weights, rate_shares, start_fingerprint
 from .loading import load_sides
 from .resume import CURVE_FILE, SWEEP_FILE, describe_run
 from .step import build_learner, train_step
-from .strength import augmented, first_strength
+from .strength import augmented, strength_for
 
 SMOOTHING = 0.9
 """Weight of the past in the smoothed loss."""
@@ -103,7 +103,7 @@ def range_test(
         devices=1,
         precision=pick_precision(options.precision, device),  # type: ignore[arg-type]
     )
-    options = augmented(options, first_strength(min(len(side.seen) for side in sides.values())))
+    options = augmented(options, strength_for(min(len(side.seen) for side in sides.values())))
     start = options.model_copy(update={"lr": rates[0], "compile": False})
     learner = build_learner(fabric, copy.deepcopy(network), start, shares=shares)
     losses, parts = list[float](), options.accumulate

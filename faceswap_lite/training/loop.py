@@ -33,7 +33,6 @@ from .step import (
     take_average,
     train_step,
 )
-from .strength import augmented, next_strength
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,7 @@ def train(
     with _stop_on_signal() as stopped, bar:
         while not (reason := agreed(fabric, why_stop(state, options))):
             # Draw this step's views of both sides.
-            drawn_by = augmented(options, state.strength)
-            views = draw_batch(sides, size, drawn_by, step, fabric.device, ready.share)
+            views = draw_batch(sides, size, options, step, fabric.device, ready.share)
 
             # Learn from them at this step's rate.
             scheduled = SCHEDULES[options.schedule](step, options)
@@ -138,13 +136,8 @@ def train(
                 _tell_of_drop(before.plateau, state.plateau, step, bar, say)
                 stop_here = stop_here or agreed(fabric, bool(why_stop(state, options)))
                 save_here = save_here or stop_here
-                if options.augment == "auto":
-                    few = min(len(side.heldout) for side in sides.values())
-                    state = replace(state, strength=next_strength(state.strength, losses, few))
             if log and judge_here:
                 record = {"step": step, **losses}
-                if options.augment == "auto":
-                    record["augment"] = state.strength
                 if options.schedule == "plateau":
                     record |= {f"plateau_{n}": v for n, v in asdict(state.plateau).items()}
                 log.write(record, state.seconds)

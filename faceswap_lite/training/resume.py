@@ -136,8 +136,6 @@ def _is_same_base(config: Config, before: Config, found: RunManifest) -> bool:
 def _fixed_options(options: TrainingConfig) -> set[str]:
     """Training options that a resumed run may not change."""
     goes_by = SCHEDULE_GOES_BY.get(options.schedule, set())
-    if options.augment == "auto":
-        goes_by = goes_by | {"heldout_every"}
     return set(TrainingConfig.model_fields) - (set(FREE_ON_RESUME) - goes_by)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -31,7 +30,7 @@ from .initial import frozen_parts, import_weights, rate_shares
 from .loading import load_sides
 from .resume import CURVE_FILE, TakenUp
 from .step import Learner, build_learner
-from .strength import first_strength
+from .strength import augmented, strength_for
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,8 @@ def set_up(
     options, size, manifest = config.training, config.model.size, taken.manifest
     first, begins = fabric.is_global_zero, taken.start is None
     sides = load_sides(sets, manifest, size, options)
+    fewest = min(len(side.seen) for side in sides.values())
+    options = augmented(options, strength_for(fewest))
     for name, faces in sets.items():
         if line := masks_line(faces):
             say(f"{name}: {line}")
@@ -97,7 +98,7 @@ def set_up(
     sides = {name: _place(side, fabric.device) for name, side in sides.items()}
 
     # Where this run stood.
-    state, best = RunState(strength=first_strength(_fewest(sides, "seen"))), None
+    state, best = RunState(), None
     if taken.start is not None:
         stored = checkpoint_facts(run, taken.start)
         state = as_state(stored)
@@ -109,10 +110,6 @@ def set_up(
     ready = ReadyRun(learner, sides, options, manifest, state, best, share)
     _say_what_begins(ready, config, say)
     return ready
-
-
-def _fewest(sides: dict[Side, SideData], what: Literal["seen", "heldout"]) -> int:
-    return min(len(getattr(side, what)) for side in sides.values())
 
 
 def _say_what_begins(ready: ReadyRun, config: Config, say: Callable[[str], None]) -> None:

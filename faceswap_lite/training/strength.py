@@ -1,13 +1,12 @@
 """How much augmentation these faces need: `training.augment: auto`.
 
-Augmentation is paid for: it makes every step harder. Where faces are few, though, the network would
-know them by heart without it.
-After Karras et al. 2020, "Training generative adversarial networks with limited data", section 3:
-the strength follows a measure of over-fitting, here the gap between faces seen and held out.
+Augmentation is paid for: it makes every step harder. Many faces are variety enough for a network
+that begins with a base. More of it as held-out faces fall behind seen ones (as Karras et al. 2020,
+"Training generative adversarial networks with limited data", do for GANs) was tried and harmed:
+docs/training.md.
 """
 
 import math
-from typing import Any
 
 from ..config import AUGMENTED, TrainingConfig
 
@@ -29,42 +28,16 @@ MOST = {
 }
 
 MANY_FACES, FEW_FACES = 300, 40
-"""Of the smaller side: from here up a run begins with the least, from here down with FIRST."""
+"""Of the smaller side: from here up the least is enough, from here down they get FEW_STRENGTH."""
 
-FIRST = 0.35
-"""The strength that few faces begin with: about half of what was the default."""
-
-ENOUGH_HELDOUT = 20
-"""Held-out faces of each side whose gap to the seen ones can be trusted."""
-
-GAP_DB = 3.0
-"""A gap that is not yet over-fitting: held-out faces are other moments than the seen ones."""
-
-STEP = 0.05
-"""How far the strength moves after a look at the held-out faces."""
+FEW_STRENGTH = 0.35
+"""What few faces get: about half of what was the default."""
 
 
-def first_strength(faces: int) -> float:
-    """The strength that a run with so many seen faces on its smaller side begins with, 0 to 1."""
+def strength_for(faces: int) -> float:
+    """The strength, 0 to 1, for so many seen faces on a run's smaller side."""
     share = math.log(MANY_FACES / max(faces, 1)) / math.log(MANY_FACES / FEW_FACES)
-    return FIRST * min(1.0, max(0.0, share))
-
-
-def next_strength(strength: float, losses: dict[str, Any], heldout: int) -> float:
-    """The strength after a look: more where seen faces are rebuilt much better than held-out ones.
-
-    `losses`: what `heldout_losses` gave; `heldout`: held-out faces of the smaller side.
-    """
-    gaps = [
-        losses[f"seen_{side}_psnr_db"] - losses[f"heldout_{side}_psnr_db"]
-        for side in ("source", "target")
-        if losses[f"seen_{side}_psnr_db"] is not None
-        and losses[f"heldout_{side}_psnr_db"] is not None
-    ]
-    if heldout < ENOUGH_HELDOUT or not gaps:
-        return strength
-    moved = strength + math.copysign(STEP, sum(gaps) / len(gaps) - GAP_DB)
-    return min(1.0, max(0.0, moved))
+    return FEW_STRENGTH * min(1.0, max(0.0, share))
 
 
 def augmented(options: TrainingConfig, strength: float) -> TrainingConfig:
