@@ -209,7 +209,7 @@ class TrainingConfig(Section):
     )
 
     augment: AugmentName = Field(
-        "auto", description="auto: as much as so many faces need; hand: the next six"
+        "auto", description="auto: by the number of faces; hand: the next six"
     )
     rotation_deg: float = Field(4.0, ge=0, le=45, description="drawn from -x to x")
     zoom: float = Field(0.03, ge=0, lt=0.5, description="factor from 1-x to 1+x")

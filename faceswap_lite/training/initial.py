@@ -136,9 +136,8 @@ def rate_shares(
 ) -> dict[str, float]:
     """The parts of a run with this lineage that learn at a share of the rate.
 
-    A base's codes say how a face looks about, not whose it is. At the full rate two sets of faces
-    teach the encoder to tell whose it is: then each decoder knows its own person's codes alone.
-    Source: Howard and Ruder 2018, "Universal language model fine-tuning", section 3.2
+    What makes a base's codes moves slowly: the swap then follows the target better, above all
+    where faces are few (docs/training.md). Source: Howard and Ruder 2018, "Universal language model fine-tuning", section 3.2
     (discriminative rates).
     """
     if not lineage or not lineage[-1]["run"].startswith(_BASE) or config.code_rate == 1:
