@@ -143,6 +143,14 @@ class InitConfig(Section):
     freeze: list[str] = Field([], description="parts that do not learn at first")
     freeze_steps: int = Field(100, ge=0, description="how long they do not")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _stored_runs_keep_their_rate(cls, values: Any) -> Any:
+        # A run stores all options; one without this was made when all parts learned alike.
+        if isinstance(values, dict) and values.keys() >= {"run", "parts", "freeze", "freeze_steps"}:
+            return {"code_rate": 1.0, **values}
+        return values
+
     @field_validator("run", mode="before")
     @classmethod
     def _null_is_none(cls, value: Any) -> Any:

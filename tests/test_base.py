@@ -568,6 +568,11 @@ def test_what_makes_codes_learns_slowly_in_a_run_that_begins_with_a_base(
     # At the full rate, or from fresh weights, all learn alike.
     assert trained("full", 2, code_rate=1.0)[1] == [1.0]
     assert trained("fresh", 2, run="none")[1] == [1.0]
+    # A run stored before there was a choice goes on as it began.
+    stored = tmp_path / "full" / "config.yaml"
+    stored.write_text(stored.read_text().replace("  code_rate: 1.0\n", ""))
+    assert "code_rate" not in stored.read_text()
+    assert trained("full", 4)[1] == [1.0]
     # A fit goes on from people: its parts are no base's any more.
     assert trained("fit", 2, run=str(run))[1] == [1.0]
 

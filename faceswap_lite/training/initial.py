@@ -137,7 +137,8 @@ def rate_shares(
     """The parts of a run with this lineage that learn at a share of the rate.
 
     What makes a base's codes moves slowly: the swap then follows the target better, above all
-    where faces are few (docs/training.md). Source: Howard and Ruder 2018, "Universal language model fine-tuning", section 3.2
+    where faces are few (docs/training.md).
+    Source: Howard and Ruder 2018, "Universal language model fine-tuning", section 3.2
     (discriminative rates).
     """
     if not lineage or not lineage[-1]["run"].startswith(_BASE) or config.code_rate == 1:

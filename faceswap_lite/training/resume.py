@@ -42,13 +42,13 @@ CURVE_FILE, SWEEP_FILE = "find_lr.png", "find_lr.json"
 
 
 def as_begun(run: Path, config: Config) -> Config:
-    """The config for a run that has begun: what it began with, and how it augments, are the run's
+    """The config for a run that has begun: what it began with, how fast, and how it augments, are the run's
     own unless the caller says otherwise. So runs from before these had other defaults go on.
     """
     if not ((run / MANIFEST_FILE).is_file() and (run / CONFIG_FILE).is_file()):
         return config
     before = load_config(run / CONFIG_FILE)
-    for section, key in (("init", "run"), ("training", "augment")):
+    for section, key in (("init", "run"), ("init", "code_rate"), ("training", "augment")):
         given, had = getattr(config, section), getattr(before, section)
         if key not in given.model_fields_set:
             # All values of augmentation go together.

@@ -1,8 +1,8 @@
 """How much augmentation these faces need: `training.augment: auto`.
 
-Augmentation is paid for: it makes every step harder. More of it as held-out faces fall behind seen ones (as Karras et al. 2020,
-"Training generative adversarial networks with limited data", do for GANs) was tried and harmed:
-docs/training.md.
+Augmentation is paid for: it makes every step harder. More of it as held-out faces fall behind seen
+ones (as Karras et al. 2020, "Training generative adversarial networks with limited data", do for
+GANs) was tried and harmed: docs/training.md.
 """
 
 import math
