@@ -42,8 +42,9 @@ CURVE_FILE, SWEEP_FILE = "find_lr.png", "find_lr.json"
 
 
 def as_begun(run: Path, config: Config) -> Config:
-    """The config for a run that has begun: what it began with, how fast, and how it augments, are the run's
-    own unless the caller says otherwise. So runs from before these had other defaults go on.
+    """The config for a run that has begun: what it began with, how fast that learns, and how it
+    augments are its own unless the caller says otherwise. So runs from before these had other
+    defaults go on.
     """
     if not ((run / MANIFEST_FILE).is_file() and (run / CONFIG_FILE).is_file()):
         return config
