@@ -30,6 +30,7 @@ from .casting import CastPlan, plan_cast, whom
 from .composite import composite_frames, steadying_reach
 from .job import UNSEEN_SETTINGS, ConvertJob, Tally, config_for, given_masks
 from .mask import MASKS
+from .mouth import ClipMouth, choose_mouth
 from .paint import block_of, paint_frames
 from .scout import Scouting, build_run_packs, scout_clip
 from .writers import OUTPUTS, Tracks, check_outputs, labelled, output_writer
@@ -72,6 +73,7 @@ class _Task:
     settings: dict[str, Any]
     like: Path | None
     masks: GivenMasks | None
+    mouth: ClipMouth | None
     job: ConvertJob
 
 
@@ -97,7 +99,7 @@ def convert_clip(
     Raises: FaceswapError when the clip cannot be read or `out` is another job's.
     """
     outputs = {"swap": out, **(tracks or Tracks()).named()}
-    task = _task(run, clip, outputs, config, like)
+    task = _task(run, clip, outputs, config, like, say)
     before = task.job.begin(overwrite)
     if before is not None:
         if consent and before.get("consent") != consent:
@@ -140,12 +142,16 @@ def convert_clip(
 
 
 def _task(
-    run: TrainedRun, clip: Path, outputs: dict[str, Path], config: ConvertConfig, like: Path | None
-) -> _Task:
+    run: TrainedRun, clip: Path, outputs: dict[str, Path], config: ConvertConfig,
+    like: Path | None, say: Callable[[str], None],
+) -> _Task:  # fmt: skip
     """The job by its content: where clip, run, photo and masks lie, and their names, make none."""
     clip_sha256 = clip_fingerprint(clip)
     masks = given_masks(config, run, clip_sha256)
-    settings = config.model_dump(exclude=UNSEEN_SETTINGS | {"masks"})
+    mouth = choose_mouth(run, config, say)
+    settings = config.model_dump(exclude=UNSEEN_SETTINGS | {"masks", "mouth"})
+    if mouth is not None:
+        settings["mouth"] = {"of": "target", "gain": mouth.gain}
     job = job_id(
         clip=clip_sha256,
         run=run.fingerprint,
@@ -162,6 +168,7 @@ def _task(
         settings,
         like,
         masks,
+        mouth,
         ConvertJob(job, outputs, clip, beside),
     )
 
@@ -241,7 +248,7 @@ def _write(
             for frame in frames
             if frame.index >= max(config.start, block_of(needed, frame.image, config))
         )
-        painted = paint_frames(again, plan, task.run, config)
+        painted = paint_frames(again, plan, task.run, config, mouth=task.mouth)
         total = len(scouting.sightings)
         bar = tqdm(total=total, initial=done, desc="convert", unit="frame", disable=None)
         with bar:

@@ -22,6 +22,7 @@ from ..runs.trained import TrainedRun
 from .casting import CastPlan, cast_clip
 from .composite import composite_frames
 from .job import config_for, given_masks
+from .mouth import choose_mouth
 from .paint import paint_frames
 from .scout import build_run_packs
 
@@ -105,7 +106,8 @@ def preview_sheet(
     rows = [_Row("clip", [_cell(f.image, windows[f.index]) for f in shown])]
     for title, options in settings.items():
         own = plan if options.swap == still.swap else plan_of(options)
-        made = list(composite_frames(paint_frames(shown, own, run, options), options, masks))
+        painted = paint_frames(shown, own, run, options, mouth=choose_mouth(run, options, say))
+        made = list(composite_frames(painted, options, masks))
         for frame in made:
             if frame.failed is not None:
                 say(f"warning: {title}: {frame.failed}")
