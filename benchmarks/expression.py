@@ -1,4 +1,4 @@
-"""How well mouths and eyes follow: swaps with the source's own mouth, and with the clip's in it.
+"""How well mouths and eyes follow: as they are painted, as the clip's, and as `auto` chooses.
 
     python benchmarks/expression.py people --work FOLDER --media FOLDER
     python benchmarks/expression.py actors --work FOLDER
@@ -21,7 +21,8 @@ from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import load_config
 from starts import PAIRS, command, faces, together, trained
 
-MOUTHS = ("source", "target", "auto")
+KINDS = ("source", "target", "auto")
+"""Of convert.mouth and convert.eyes."""
 FOLLOW = (
     "mouth_correlation", "mouth_spread_ratio", "eyes_correlation", "eyes_spread_ratio",
     "yaw_correlation", "yaw_spread_ratio", "identity_to_source", "identity_margin_positive",
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("workspace/starts"))
     parser.add_argument("--minutes", type=float, default=20.0, help="of training, a run")
     parser.add_argument("--at-once", type=int, default=2, help="runs at a time")
-    parser.add_argument("--mouths", nargs="+", choices=MOUTHS, default=MOUTHS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     options = parser.parse_args()
     options.work = options.work.resolve()
     need_weights("yunet", "mesh", "mobilefacenet")
@@ -51,17 +52,18 @@ def main() -> None:
 def judged(
     options: argparse.Namespace, run: Path, clip: Path, names: tuple[str, ...], swap: str
 ) -> dict[str, dict[str, Any]]:
-    """The figures of a run on a clip, by whose mouth is shown."""
+    """The figures of a run on a clip, by whose mouth and eyes are shown."""
     found = {}
-    for mouth in options.mouths:
-        out = run / f"expression_{swap}_{mouth}.json"
+    for kind in options.kinds:
+        out = run / f"expression_{swap}_{kind}.json"
         if not out.exists():
             words = ["--run", run, "--clip", clip, "--out", out, "--set", "evaluate.memory=false"]
-            words += ["--set", f"convert.swap={swap}", "--set", f"convert.mouth={mouth}"]
+            words += ["--set", f"convert.swap={swap}"]
+            words += ["--set", f"convert.mouth={kind}", "--set", f"convert.eyes={kind}"]
             judge = [] if names is TRUE else ["--set", "evaluate.judge=dlib"]
             command("evaluate", *words, *judge)
         metrics = json.loads(out.read_text())["results"][0]["metrics"]
-        found[mouth] = {name: metrics[name]["value"] for name in names}
+        found[kind] = {name: metrics[name]["value"] for name in names}
     return found
 
 
@@ -117,12 +119,12 @@ def _rendered(folder: Path, source: str, target: str) -> dict[str, list[Path]]:
 def _told(
     options: argparse.Namespace, parts: list[dict[str, Any]], names: tuple[str, ...]
 ) -> dict[str, Any]:
-    found = {way: mouths for part in parts for way, mouths in part.items()}
-    for mouth in options.mouths:
-        rows = {way: figures[mouth] for way, figures in found.items()}
+    found = {way: kinds for part in parts for way, kinds in part.items()}
+    for kind in options.kinds:
+        rows = {way: figures[kind] for way, figures in found.items()}
         middle = {name: median(_known(row[name] for row in rows.values())) for name in names}
         for way, row in {**rows, "median": middle}.items():
-            print(f"{mouth:7} {way:22} {line_of(row)}")
+            print(f"{kind:7} {way:22} {line_of(row)}")
     return found
 
 

@@ -34,7 +34,7 @@ GONE_COLORS = {
 }
 """Values of `convert.color` that went, and which to take."""
 MaskName = Literal["hull", "learned", "product"]
-MouthName = Literal["source", "target", "auto"]
+WhoseName = Literal["source", "target", "auto"]
 BlendName = Literal["alpha", "multiband"]
 AugmentName = Literal["auto", "hand"]
 AUGMENTED = ("rotation_deg", "zoom", "shift", "warp", "brightness", "contrast")
@@ -338,11 +338,12 @@ class ConvertConfig(Section):
 
     views: int = Field(1, ge=1, le=64, description="shifted inputs averaged; costs that much more")
     scale: float = Field(1.0, ge=0.5, le=2, description="size of the painted face, 1: as it is")
-    mouth: MouthName = Field(
+    mouth: WhoseName = Field(
         "auto",
-        description="whose teeth and tongue, and whose lips' opening: the painted face's, the "
-        "clip's, or the clip's where painted mouths do not follow",
+        description="whose opening of the lips, with teeth and tongue: as painted, the clip's, or "
+        "the clip's where painted mouths do not follow it",
     )
+    eyes: WhoseName = Field("auto", description="whose opening of the lids, likewise")
 
     color: ColorName = "skin_gain"
     color_steady: float = Field(

@@ -28,9 +28,9 @@ from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
 from .casting import CastPlan, plan_cast, whom
 from .composite import composite_frames, steadying_reach
+from .expression import ClipExpression, choose_expression
 from .job import UNSEEN_SETTINGS, ConvertJob, Tally, config_for, given_masks
 from .mask import MASKS
-from .mouth import ClipMouth, choose_mouth
 from .paint import block_of, paint_frames
 from .scout import Scouting, build_run_packs, scout_clip
 from .writers import OUTPUTS, Tracks, check_outputs, labelled, output_writer
@@ -73,7 +73,7 @@ class _Task:
     settings: dict[str, Any]
     like: Path | None
     masks: GivenMasks | None
-    mouth: ClipMouth | None
+    expression: ClipExpression | None
     job: ConvertJob
 
 
@@ -148,10 +148,10 @@ def _task(
     """The job by its content: where clip, run, photo and masks lie, and their names, make none."""
     clip_sha256 = clip_fingerprint(clip)
     masks = given_masks(config, run, clip_sha256)
-    mouth = choose_mouth(run, config, say)
-    settings = config.model_dump(exclude=UNSEEN_SETTINGS | {"masks", "mouth"})
-    if mouth is not None:
-        settings["mouth"] = {"of": "target", "gain": mouth.gain}
+    expression = choose_expression(run, config, say)
+    settings = config.model_dump(exclude=UNSEEN_SETTINGS | {"masks", "mouth", "eyes"})
+    if expression is not None:
+        settings["expression"] = expression.facts()
     job = job_id(
         clip=clip_sha256,
         run=run.fingerprint,
@@ -168,7 +168,7 @@ def _task(
         settings,
         like,
         masks,
-        mouth,
+        expression,
         ConvertJob(job, outputs, clip, beside),
     )
 
@@ -248,7 +248,7 @@ def _write(
             for frame in frames
             if frame.index >= max(config.start, block_of(needed, frame.image, config))
         )
-        painted = paint_frames(again, plan, task.run, config, mouth=task.mouth)
+        painted = paint_frames(again, plan, task.run, config, expression=task.expression)
         total = len(scouting.sightings)
         bar = tqdm(total=total, initial=done, desc="convert", unit="frame", disable=None)
         with bar:

@@ -22,7 +22,7 @@ from ..metrics.landmarks import LandmarksPack
 from ..models.crops import View, answers, as_pictures, as_pixels, pick_views
 from ..runs.trained import TrainedRun
 from .casting import CastPlan
-from .mouth import ClipMouth
+from .expression import ClipExpression
 from .painted import PaintedFace, PaintedFrame, Placement
 
 BLOCK_BYTES = 128 << 20
@@ -35,18 +35,18 @@ def paint_frames(
     run: TrainedRun,
     config: ConvertConfig,
     *,
-    mouth: ClipMouth | None = None,
+    expression: ClipExpression | None = None,
     rebuild: bool = False,
 ) -> Iterator[PaintedFrame]:
     """Each frame with its painted faces, in order. A face that cannot be painted fails its frame.
 
-    `mouth` gives them the clip's (`choose_mouth`); None: they keep their own. `rebuild` also runs
-    the decoder of the person in the clip (`PaintedFace.rebuilt`; else zero).
+    `expression` moves mouths and eyes as the clip's (`choose_expression`); None: they stay.
+    `rebuild` also runs the decoder of the person in the clip (`PaintedFace.rebuilt`; else zero).
     """
     flips = run.config.training.flip > 0
     views = pick_views(config.views, run.config.model.size, flips)
     for _, block in groupby(frames, lambda frame: block_of(frame.index, frame.image, config)):
-        yield from _paint_block(list(block), plan, run, views, config, mouth, rebuild)
+        yield from _paint_block(list(block), plan, run, views, config, expression, rebuild)
 
 
 def block_of(index: int, image: np.ndarray, config: ConvertConfig) -> int:
@@ -61,7 +61,7 @@ def _paint_block(
     run: TrainedRun,
     views: list[View],
     config: ConvertConfig,
-    mouth: ClipMouth | None,
+    expression: ClipExpression | None,
     rebuild: bool,
 ) -> Iterator[PaintedFrame]:
     cuts = [_cut_faces(frame, plan.placements.get(frame.index, []), run) for frame in frames]
@@ -80,7 +80,9 @@ def _paint_block(
             continue
         pairs = zip(some, paintings, strict=True)
         faces = [PaintedFace(**vars(cut), **painting._asdict()) for cut, painting in pairs]
-        yield PaintedFrame(frame, faces if mouth is None else list(map(mouth.given_to, faces)))
+        yield PaintedFrame(
+            frame, faces if expression is None else list(map(expression.given_to, faces))
+        )
 
 
 @dataclass(frozen=True)

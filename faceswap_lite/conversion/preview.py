@@ -21,8 +21,8 @@ from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
 from .casting import CastPlan, cast_clip
 from .composite import composite_frames
+from .expression import choose_expression
 from .job import config_for, given_masks
-from .mouth import choose_mouth
 from .paint import paint_frames
 from .scout import build_run_packs
 
@@ -106,7 +106,9 @@ def preview_sheet(
     rows = [_Row("clip", [_cell(f.image, windows[f.index]) for f in shown])]
     for title, options in settings.items():
         own = plan if options.swap == still.swap else plan_of(options)
-        painted = paint_frames(shown, own, run, options, mouth=choose_mouth(run, options, say))
+        painted = paint_frames(
+            shown, own, run, options, expression=choose_expression(run, options, say)
+        )
         made = list(composite_frames(painted, options, masks))
         for frame in made:
             if frame.failed is not None:

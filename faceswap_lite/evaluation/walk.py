@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..config import ConvertConfig
 from ..conversion.casting import CastPlan
 from ..conversion.composite import composite_frames
-from ..conversion.mouth import ClipMouth
+from ..conversion.expression import ClipExpression
 from ..conversion.paint import paint_frames
 from ..errors import FaceswapError
 from ..faces.finding import one_opencv_thread
@@ -51,7 +51,7 @@ def walk_clip(
     *,
     every: int = 1,
     converted: Path | None = None,
-    mouth: ClipMouth | None = None,
+    expression: ClipExpression | None = None,
     masks: GivenMasks | None = None,
     truth: ClipTruth | None = None,
 ) -> Walked:
@@ -88,7 +88,7 @@ def walk_clip(
     before: Moment | None = None
     with one_opencv_thread(), ThreadPoolExecutor(len(instruments)) as pool:
         for moment in _moments(
-            run, clip, plan, convert, every, converted, mouth, masks, truth, problems
+            run, clip, plan, convert, every, converted, expression, masks, truth, problems
         ):
             going.append((moment, pool.submit(measure, moment, before)))
             before = moment
@@ -108,7 +108,7 @@ def _moments(
     convert: ConvertConfig,
     every: int,
     converted: Path | None,
-    mouth: ClipMouth | None,
+    expression: ClipExpression | None,
     masks: GivenMasks | None,
     truth: ClipTruth | None,
     problems: list[str],
@@ -118,7 +118,7 @@ def _moments(
     others = [_every(_frames_of(path), every, path) for path in (converted, *twins)]
     with open_clip(clip) as reader:
         frames = (frame for frame in reader if frame.index % every == 0)
-        painted = paint_frames(frames, plan, run, convert, mouth=mouth, rebuild=True)
+        painted = paint_frames(frames, plan, run, convert, expression=expression, rebuild=True)
         walk = composite_frames(painted, convert, masks)
         total, number = reader.info.frame_count, 0
         total = None if total is None else -(-total // every)

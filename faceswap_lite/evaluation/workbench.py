@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from ..config import ConvertConfig, EvaluateConfig
 from ..conversion.casting import cast_clip
+from ..conversion.expression import choose_expression
 from ..conversion.job import config_for, given_masks
-from ..conversion.mouth import choose_mouth
 from ..conversion.scout import build_run_packs
 from ..errors import FaceswapError
 from ..faces.face_set import open_face_set
@@ -143,7 +143,7 @@ def measure_clip(
         ],
         every=config.every,
         converted=converted,
-        mouth=choose_mouth(run, convert, say),
+        expression=choose_expression(run, convert, say),
         masks=given_masks(convert, run, fingerprint),
         truth=truth,
     )

@@ -1,4 +1,4 @@
-"""The clip's mouth in a painted face: lips moved, what is between them, and when it is done."""
+"""Painted mouths and eyes moved as the clip's: lips, what is between them, lids, and when."""
 
 import json
 from dataclasses import replace
@@ -12,12 +12,19 @@ from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion import mouth as mouth_module
+from faceswap_lite.conversion import expression as expression_module
 from faceswap_lite.conversion.convert import convert_clip
-from faceswap_lite.conversion.mouth import FOLDER, ClipMouth, Follows, choose_mouth, measure
+from faceswap_lite.conversion.expression import (
+    FOLDER,
+    ClipExpression,
+    Follows,
+    choose_expression,
+    follows_well,
+    measure,
+)
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align, cut_crop
-from faceswap_lite.faces.mouth import lip_gaps, with_mouth
+from faceswap_lite.faces.openings import lid_gaps, lip_gaps, with_lids, with_mouth
 from faceswap_lite.faces.reading import Reader
 from faceswap_lite.media.sidecar import sidecar_path
 from faceswap_lite.metrics.landmarks import MESH_LEFT_EYE, MESH_RIGHT_EYE, mouth_opening
@@ -32,6 +39,7 @@ LINES = (
     (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308),
     (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291),
 )
+LIDS = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133))
 ARCH = np.array([0, 0.5, 0.8, 0.9, 1, 1, 1, 0.9, 0.8, 0.5, 0])
 
 
@@ -120,12 +128,47 @@ def test_a_mouth_at_the_border_is_no_error(shift: tuple[int, int]) -> None:
     assert np.isfinite(made).all()
 
 
+def eye_of(gap: float) -> tuple[np.ndarray, np.ndarray]:
+    """A drawn picture-left eye, 40 px wide, whose lids lie `gap` pixels apart, and its points."""
+    points = np.full((468, 2), SIZE / 2)
+    x = np.linspace(-20, 20, 9)
+    arch = np.array([0, 0.6, 0.9, 1, 1, 1, 0.9, 0.6, 0])
+    upper, lower = (line for line in LIDS)
+    points[list(upper)] = np.stack([44 + x, 60 - gap / 2 * arch], 1)
+    points[list(lower)] = np.stack([44 + x, 60 + gap / 2 * arch], 1)
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    half = gap / 2 * np.interp(columns - 44, x, arch)
+    picture = np.broadcast_to(np.array(SKIN), (SIZE, SIZE, 3)).copy()
+    picture[np.abs(rows - 60) < half] = TEETH
+    picture[(np.abs(rows - 60) < half) & (np.abs(columns - 44) < 3)] = 0
+    return picture, points
+
+
+def test_lids_slide_over_a_still_eye() -> None:
+    eye, points = eye_of(12)
+    gaps = lid_gaps(points)
+    assert gaps[0][4] == pytest.approx(12 / 40)
+    assert np.abs(with_lids(eye, points, gaps) - eye).mean() < 0.003
+    half = with_lids(eye, points, gaps / 2)
+    shown = [np.sum(np.abs(picture - SKIN).max(2) > 0.2) for picture in (eye, half)]
+    assert shown[1] == pytest.approx(shown[0] / 2, rel=0.15)
+    # The pupil is hidden from above, not squeezed.
+    np.testing.assert_allclose(half[62, 44], 0, atol=0.05)
+    np.testing.assert_allclose(half[56, 44], SKIN, atol=0.08)
+    shut = with_lids(eye, points, gaps * 0)
+    assert np.sum(np.abs(shut - SKIN).max(2) > 0.2) < 0.1 * shown[0]
+    wide = with_lids(eye, points, gaps * 1.5)
+    assert np.sum(np.abs(wide - SKIN).max(2) > 0.2) == pytest.approx(1.5 * shown[0], rel=0.15)
+
+
 def test_how_well_is_well_enough() -> None:
-    good = Follows(correlation=0.9, spread=1.0, gain=1.0)
-    assert good.well
-    assert not replace(good, correlation=0.7).well
-    assert not replace(good, spread=0.4).well
-    assert not replace(good, spread=1.6).well
+    good = Follows(correlation=0.95, spread=1.0, gain=1.0)
+    assert follows_well("mouth", good)
+    assert follows_well("eyes", good)
+    assert not follows_well("mouth", replace(good, correlation=0.7))
+    assert not follows_well("eyes", replace(good, correlation=0.85))
+    assert not follows_well("mouth", replace(good, spread=0.4))
+    assert not follows_well("eyes", replace(good, spread=1.6))
 
 
 def as_mesh(run: TrainedRun) -> TrainedRun:
@@ -136,9 +179,9 @@ def as_mesh(run: TrainedRun) -> TrainedRun:
 def test_five_points_fetch_no_weights_unasked(
     run: TrainedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mouth_module, "Reader", None)  # would raise when called
-    assert choose_mouth(run, ConvertConfig()) is None
-    assert choose_mouth(as_mesh(run), ConvertConfig(mouth="source")) is None
+    monkeypatch.setattr(expression_module, "Reader", None)  # would raise when called
+    assert choose_expression(run, ConvertConfig()) is None
+    assert choose_expression(as_mesh(run), ConvertConfig(mouth="source", eyes="source")) is None
 
 
 def test_the_clip_s_mouth_without_the_mesh_is_an_error(
@@ -146,8 +189,8 @@ def test_the_clip_s_mouth_without_the_mesh_is_an_error(
 ) -> None:
     monkeypatch.setenv("FACESWAP_LITE_WEIGHTS", str(tmp_path))
     with pytest.raises(FaceswapError, match="mesh"):
-        choose_mouth(run, ConvertConfig(mouth="target"))
-    assert choose_mouth(as_mesh(run), ConvertConfig()) is None
+        choose_expression(run, ConvertConfig(mouth="target"))
+    assert choose_expression(as_mesh(run), ConvertConfig()) is None
 
 
 @pytest.fixture
@@ -163,43 +206,45 @@ def test_what_was_measured_is_kept_and_read_again(
     asked: list[tuple[object, ...]] = []
     said: list[str] = []
 
-    def measured(*given: object) -> Follows:
+    def measured(*given: object) -> dict[str, Follows]:
         asked.append(given[1:3])
-        return Follows(correlation=0.3, spread=0.2, gain=0.9)
+        lags = Follows(correlation=0.3, spread=0.2, gain=0.9)
+        return {"mouth": lags, "eyes": Follows(correlation=0.98, spread=1.0, gain=1.1)}
 
-    monkeypatch.setattr(mouth_module, "measure", measured)
-    chosen = choose_mouth(own, ConvertConfig(), said.append)
+    monkeypatch.setattr(expression_module, "measure", measured)
+    chosen = choose_expression(own, ConvertConfig(), said.append)
     assert chosen is not None
-    assert chosen.gain == 0.9
-    assert "0.30" in said[0]
-    given = choose_mouth(own, ConvertConfig(mouth="target"), said.append)
-    assert given is not None
-    assert given.gain == 0.9
+    assert chosen.facts() == {"mouth": 0.9}, "eyes follow"
+    assert "mouth follow by 0.30" in said[0]
+    both = choose_expression(own, ConvertConfig(mouth="target", eyes="target"), said.append)
+    assert both is not None
+    assert both.facts() == {"mouth": 0.9, "eyes": 1.1}
     assert len(said) == 1, "what was asked for is not explained"
-    choose_mouth(own, ConvertConfig(swap="target-to-source"), silent)
+    choose_expression(own, ConvertConfig(swap="target-to-source"), silent)
     assert asked == [("source", "target"), ("target", "source")]
     # A file that cannot be used is measured anew.
     (path,) = (own.path / FOLDER).glob("*_source.json")
-    for broken in ("[", "[]", '{"correlation": 1}', '{"correlation": "x", "spread": 1, "gain": 1}'):
+    half = '{"mouth": {"correlation": 1}}'
+    for broken in ("[", "[]", half, half.replace("1}", '"x", "spread": 1, "gain": 1}')):
         path.write_text(broken)
-        choose_mouth(own, ConvertConfig(), silent)
-        assert json.loads(path.read_text())["gain"] == 0.9
+        choose_expression(own, ConvertConfig(), silent)
+        assert json.loads(path.read_text())["mouth"]["gain"] == 0.9
     assert len(asked) == 6
 
 
 def test_without_face_sets_painted_mouths_stay(
     own: TrainedRun, with_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*given: object) -> Follows:
+    def gone(*given: object) -> dict[str, Follows]:
         raise FaceswapError("no such face set")
 
     said: list[str] = []
-    monkeypatch.setattr(mouth_module, "measure", gone)
-    assert choose_mouth(own, ConvertConfig(), said.append) is None
+    monkeypatch.setattr(expression_module, "measure", gone)
+    assert choose_expression(own, ConvertConfig(), said.append) is None
     assert "no such face set" in said[0]
-    asked = choose_mouth(own, ConvertConfig(mouth="target"), silent)
+    asked = choose_expression(own, ConvertConfig(mouth="target"), silent)
     assert asked is not None
-    assert asked.gain == 1.0
+    assert asked.facts() == {"mouth": 1.0}
     assert not (own.path / FOLDER).exists()
 
 
@@ -210,7 +255,7 @@ def crop_of(actor: str, opened: float, size: int) -> np.ndarray:
 
 
 def test_given_lips_read_as_wide_open_as_the_clip_s(with_weights: Path) -> None:
-    mouth = ClipMouth(Reader("full"))
+    mouth = ClipExpression(Reader("full"), mouth=1.0)
     painted = crop_of("dara", 0.0, SIZE)
     gaps = []
     for opened in (0.0, 0.5, 1.0):
@@ -226,10 +271,11 @@ def test_given_lips_read_as_wide_open_as_the_clip_s(with_weights: Path) -> None:
 
 
 def test_a_run_s_mouths_are_measured_on_its_faces(run: TrainedRun, with_weights: Path) -> None:
-    found = measure(run, "source", "target", Reader(run.manifest.coverage))
-    assert -1 <= found.correlation <= 1
-    assert found.spread > 0
-    assert 0.6 <= found.gain <= 1.5
+    for name, found in measure(run, "source", "target", Reader(run.manifest.coverage)).items():
+        assert name in ("mouth", "eyes")
+        assert -1 <= found.correlation <= 1
+        assert found.spread > 0
+        assert 0.6 <= found.gain <= 1.6
     with pytest.raises(FaceswapError, match="face set"):
         facts = run.manifest.target.model_copy(update={"path": "gone"})
         lost = run.manifest.model_copy(update={"target": facts})
@@ -241,12 +287,12 @@ def test_a_conversion_shows_it_and_says_so(
 ) -> None:
     jobs = {}
     for whose in ("source", "target", "auto"):
-        config = cast.config.convert.model_copy(update={"mouth": whose})
+        config = cast.config.convert.model_copy(update={"mouth": whose, "eyes": whose})
         out = tmp_path / f"{whose}.mkv"
         convert_clip(run, cast.unseen_clip, out, config, say=silent)
         jobs[whose] = read_json(sidecar_path(out))
     # Of five points, auto is the painted face's; a job that shows it is the one of before.
     assert jobs["auto"]["job"] == jobs["source"]["job"] != jobs["target"]["job"]
-    assert "mouth" not in jobs["source"]["settings"]
-    assert jobs["target"]["settings"]["mouth"]["of"] == "target"
+    assert not {"mouth", "eyes", "expression"} & set(jobs["source"]["settings"])
+    assert set(jobs["target"]["settings"]["expression"]) == {"mouth", "eyes"}
     assert (tmp_path / "source.mkv").read_bytes() != (tmp_path / "target.mkv").read_bytes()
