@@ -2,23 +2,45 @@
 
     python benchmarks/expression.py people --work FOLDER --media FOLDER
     python benchmarks/expression.py actors --work FOLDER
+    python benchmarks/expression.py steady --run RUN --clip CLIP
 
 people: eight directions between two and three people, on clips never seen; runs and face sets are
 those of `starts.py pairs`, if --work is the same. actors: four pairs, against the true swap.
-What is not in --work is made: runs of quick128, --minutes each on one thread.
+What is not in --work is made: runs of quick128, --minutes each on one thread. steady: how much the
+colour of a swap's mouth steps from frame to frame, over the clip's; what moving mouths and eyes
+costs; and with --sheet a picture of 24 mouths at three times their size.
 """
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from _door import clips_of, enter, keep, line_of, need_weights, parser_of
+import cv2
+import numpy as np
+from skimage.color import rgb2lab
+
+from _door import clips_of, enter, keep, line_of, need, need_weights, parser_of
+from _measures import mean_step
 from faceswap_lite.actors.clip import render_clip
-from faceswap_lite.config import load_config
+from faceswap_lite.config import ConvertConfig, load_config
+from faceswap_lite.conversion.casting import cast_clip
+from faceswap_lite.conversion.composite import composite_frames
+from faceswap_lite.conversion.expression import ClipExpression, choose_expression
+from faceswap_lite.conversion.paint import paint_frames
+from faceswap_lite.conversion.painted import PaintedFace
+from faceswap_lite.conversion.scout import build_run_packs
+from faceswap_lite.faces.mask import MESH_LIPS
+from faceswap_lite.faces.openings import lip_gaps
+from faceswap_lite.media.images import write_image
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.metrics.landmarks import eye_distance, five_points
+from faceswap_lite.runs.trained import load_run
 from starts import PAIRS, command, faces, together, trained
 
 KINDS = ("source", "target", "auto")
@@ -33,6 +55,8 @@ TRUE = (
     "truth_eyes_psnr_db", "truth_matched_psnr_db", "truth_landmark_nme",
 )  # fmt: skip
 CASTS = (("dara", "bruno"), ("ewa", "chen"), ("random:46", "ada"), ("bruno", "random:7"))
+SHUT = 0.02
+"""Eye distances between the lips, below which they count as shut."""
 TAKES, TAKE_FRAMES, UNSEEN_FRAMES = 10, 40, 120
 
 
@@ -43,7 +67,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="of training, a run")
     parser.add_argument("--at-once", type=int, default=2, help="runs at a time")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--run", type=Path, help="for steady")
+    parser.add_argument("--clip", type=Path, help="for steady")
+    parser.add_argument("--swap", default="source-to-target", help="for steady")
+    parser.add_argument("--sheet", type=Path, help="for steady: a PNG of clip and swap")
     options = parser.parse_args()
+    if options.part == "steady" and not (options.run and options.clip):
+        parser.error("steady wants --run and --clip")
     options.work = options.work.resolve()
     need_weights("yunet", "mesh", "mobilefacenet")
     keep(options.out, PARTS[options.part](options))
@@ -132,7 +162,85 @@ def _known(values: Iterator[float | None]) -> list[float]:
     return [value for value in values if value is not None] or [float("nan")]
 
 
-PARTS = {"people": bench_people, "actors": bench_actors}
+def bench_steady(options: argparse.Namespace) -> dict[str, Any]:
+    """Colour steps of the mouth's box, seconds a face, and a sheet of mouths."""
+    need(options.run, options.clip)
+    run = load_run(options.run)
+    found: dict[str, Any] = {}
+    shown: dict[str, list[np.ndarray]] = {}
+    for kind in KINDS[:2]:
+        config = ConvertConfig(mouth=kind, eyes=kind, swap=options.swap)
+        plan = cast_clip(run, options.clip, build_run_packs(run, config), config)
+        expression = choose_expression(run, config)
+        labs: dict[str, list[np.ndarray]] = {"clip": [], "swap": []}
+        gaps: list[float] = []
+        boxes, mouths = [], []
+        timed: Any = None if expression is None else _Timed(expression)
+        with open_clip(options.clip) as reader:
+            painted = paint_frames(reader, plan, run, config, expression=timed)
+            for made in composite_frames(painted, config):
+                faces = made.painted.faces
+                points = faces[0].placement.landmarks if faces else np.full((468, 2), np.nan)
+                gaps.append(float(lip_gaps(points).max()))
+                boxes.append(_mouth_box(points, made.image.shape) if faces else None)
+                for name, image in (("clip", made.frame.image), ("swap", made.image)):
+                    part = None if boxes[-1] is None else image[boxes[-1]]
+                    mean = np.full(3, np.nan) if part is None else rgb2lab(part).mean((0, 1))
+                    labs[name].append(mean)
+                mouths.append((made.frame.image, made.image))
+        opened = np.array(gaps)
+        # Where lips part or meet, the clip's own colour jumps, and so may the swap's.
+        parts = np.abs(np.diff(opened > SHUT, prepend=False)).astype(bool)
+        steps = {
+            name: mean_step(_without(np.array(values), parts)) for name, values in labs.items()
+        }
+        found[f"{kind}: step over the clip's"] = steps["swap"] / steps["clip"]
+        if timed is not None:
+            found[f"{kind}: seconds a face"] = timed.seconds / max(1, np.isfinite(opened).sum())
+        wide = np.argsort(np.nan_to_num(opened))[::-1][:: max(1, len(opened) // 24)][:24]
+        pairs = [(mouths[i], boxes[i]) for i in wide if boxes[i] is not None]
+        shown["clip"] = [pair[0][box] for pair, box in pairs]
+        shown[kind] = [pair[1][box] for pair, box in pairs]
+    print(line_of(found))
+    if options.sheet:
+        rows = [[cv2.resize(part, (192, 120)) for part in parts] for parts in shown.values()]
+        halves = [
+            np.concatenate([np.concatenate(row[h : h + 12], 1) for row in rows]) for h in (0, 12)
+        ]
+        write_image(options.sheet, np.concatenate(halves))
+    return found
+
+
+@dataclass
+class _Timed:
+    """Moves faces as `moves` does, and counts the seconds that it costs."""
+
+    moves: ClipExpression
+    seconds: float = 0.0
+
+    def given_to(self, face: PaintedFace) -> PaintedFace:
+        started = time.thread_time()
+        given = self.moves.given_to(face)
+        self.seconds += time.thread_time() - started
+        return given
+
+
+def _mouth_box(points: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Around the lips, half an eye distance to each side."""
+    room = 0.25 * eye_distance(five_points(points, "mesh"))
+    lips = points[list(MESH_LIPS)]
+    low = np.clip((lips.min(0) - room).astype(int), 0, None)
+    high = np.minimum((lips.max(0) + room).astype(int) + 1, shape[1::-1])
+    return slice(low[1], max(low[1] + 1, high[1])), slice(low[0], max(low[0] + 1, high[0]))
+
+
+def _without(values: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    kept = values.copy()
+    kept[parts] = np.nan
+    return kept
+
+
+PARTS = {"people": bench_people, "actors": bench_actors, "steady": bench_steady}
 
 
 if __name__ == "__main__":

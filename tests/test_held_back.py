@@ -72,6 +72,14 @@ def test_without_the_source_s_faces_the_decoders_are_compared() -> None:
     assert "not even the target's own decoder" in found[0].sentence
 
 
+def test_what_can_be_moved_as_the_clip_s_is_named_unless_it_was() -> None:
+    given = bias(0.95), bias(0.3), None, showing(MOUTH), None
+    (said,) = held_back(*given)
+    assert "--set convert.mouth=target" in said.sentence
+    (said,) = held_back(*given, moved=("mouth",))
+    assert "--set" not in said.sentence
+
+
 def test_seldom_looks_to_the_side_of_the_longer_tail() -> None:
     clip = np.array([0.0] * 70 + [0.3] * 30)
     assert seldom_share(np.array([0.0, 0.1, 0.3, 0.5]), clip) == pytest.approx(0.5)

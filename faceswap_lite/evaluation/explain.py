@@ -1,6 +1,6 @@
 """Why a result is as good as it is: what the run knows, what the clip asks, and the verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,13 +110,14 @@ def explain(
     readers: Sequence[Reader],
     truth: Float[np.ndarray, "frames 68 2"] | None,
     *,
+    moved: Collection[str],
     memory: bool,
     seed: int,
 ) -> Explanation:
     """What holds the result on one clip back.
 
-    `readers`: one a worker. `truth`: a rendered actor's landmarks by frame. `memory`: look for
-    training faces that outputs repeat.
+    `readers`: one a worker. `truth`: a rendered actor's landmarks by frame. `moved`: what of the
+    painted faces was moved as the clip's. `memory`: look for training faces that outputs repeat.
     """
     rng = np.random.default_rng(seed)
     run = background.run
@@ -144,9 +145,8 @@ def explain(
         frames = series.index[faces.rows].tolist()
         rows = montage(remembered, faces.rebuilt, faces.crops, frames)
     rebuilt, swapped = _biases(faces, readers)
-    held = held_back(
-        rebuilt, swapped, seen.get(background.painted), shown, covers.get(background.painted)
-    )
+    painted = background.painted
+    held = held_back(rebuilt, swapped, seen.get(painted), shown, covers.get(painted), moved)
     found = verdict(evidence_of(background, _mean(as_db(errors)), covers, scores)).to_json()
     report = {
         "verdict": {**found, "evidence": [*found["evidence"], *(one.sentence for one in held)]},
@@ -157,7 +157,7 @@ def explain(
             "swapped": {name: bias.to_json() for name, bias in swapped.items()},
         },
         "held_back": [one.to_json() for one in held],
-        "coverage": covers[background.painted].to_json() if background.painted in covers else None,
+        "coverage": covers[painted].to_json() if painted in covers else None,
         "missing": background.troubles,
     }
     return Explanation(report, rows, columns)

@@ -1,6 +1,6 @@
 """Which movements a swap holds back, and why: what a spread below the target's comes from."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,8 +31,12 @@ class _Words(NamedTuple):
 WATCHED: dict[str, _Words] = {
     "yaw_deg": _Words("The head turns", "turn as far"),
     "mouth": _Words("The mouth opens", "open the mouth as wide"),
+    "eyes": _Words("The eyes open and close", "open the eyes as wide"),
 }
 """By the names of readings and of curation's attributes: what a person sees first."""
+
+REMEDIED = ("mouth", "eyes")
+"""What `convert` can move as the clip's, by an option of that name."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,14 @@ def held_back(
     source: Attributes | None,
     clip: Attributes,
     covered: Coverage | None,
+    moved: Collection[str] = (),
 ) -> list[HeldBack]:
     """The movements whose spread in the swap is outside WITHIN, each with its likeliest reason.
 
     In this order: the clip goes beyond the source's range; the source shows it, but seldom; not
     even the target's own decoder follows; else the code does not carry it across. `source`: what
-    its seen faces show; `covered`: the clip's faces by the source's.
+    its seen faces show; `covered`: the clip's faces by the source's; `moved`: what was moved as the
+    clip's, for which there is no remedy left to name.
     """
     found = []
     for name, words in WATCHED.items():
@@ -68,12 +74,13 @@ def held_back(
         if swap is None or WITHIN[0] <= swap <= WITHIN[1]:
             continue
         if swap > WITHIN[1]:
-            said = f"{words.moves} {swap:.2f} times as much as the target's: the swap exaggerates."
-            found.append(HeldBack(name, swap, own, said))
-            continue
-        reason = _reason(name, words, own, source, clip, covered)
-        said = f"{words.moves} {100 * swap:.0f} % as much as the target's: {reason}."
-        found.append(HeldBack(name, swap, own, said))
+            said = f"{words.moves} {swap:.2f} times as much as the target's: the swap exaggerates"
+        else:
+            reason = _reason(name, words, own, source, clip, covered)
+            said = f"{words.moves} {100 * swap:.0f} % as much as the target's: {reason}"
+        if name in REMEDIED and name not in moved:
+            said += f"; --set convert.{name}=target moves the painted ones as the clip's"
+        found.append(HeldBack(name, swap, own, f"{said}."))
     return found
 
 

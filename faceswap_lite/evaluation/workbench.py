@@ -131,6 +131,7 @@ def measure_clip(
     # A folder of crops may stand beside the clip that it was cut from, and bear its name.
     truth = load_truth(clip) if clip.is_file() else None
     judges = bench.judges if truth is None else []
+    expression = choose_expression(run, convert, say)
     walked = walk_clip(
         run,
         clip,
@@ -143,7 +144,7 @@ def measure_clip(
         ],
         every=config.every,
         converted=converted,
-        expression=choose_expression(run, convert, say),
+        expression=expression,
         masks=given_masks(convert, run, fingerprint),
         truth=truth,
     )
@@ -158,6 +159,7 @@ def measure_clip(
         walked.series,
         bench.readers,
         truth.landmarks if truth is not None else None,
+        moved=() if expression is None else expression.facts(),
         memory=config.memory,
         seed=config.seed,
     )

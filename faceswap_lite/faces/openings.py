@@ -39,6 +39,8 @@ _BESIDE = 0.2
 # Light and skin differ by so much at most; beyond, a shadow or a beard was taken for skin.
 _MOST_LIGHT = 2.0
 _EDGE_PX = 1.0
+# Half the width of the dark line between shut lips, in eye distances.
+_LINE = 0.06
 
 Picture = Float[np.ndarray, "s s 3"]
 Points = Float[np.ndarray, "468 2"]
@@ -65,10 +67,14 @@ def with_mouth(
     lips, given = _lips(points), _lips(other_points)
     window = lips.window(len(face))
     along, down = lips.coordinates(window)
-    after = lips.moved(gain * given.gaps, _UPPER_LIP).heights(along)
-    made = face.astype(np.float32)
-    made[window] = _sampled(face, lips, along, _piecewise(down, after, lips.heights(along)))
+    before, after = lips.heights(along), lips.moved(gain * given.gaps, _UPPER_LIP).heights(along)
     top, bottom = after[2], after[3]
+    # The dark line where shut lips meet is no part of them once they open.
+    line = np.clip((bottom - top - (before[3] - before[2])) / 2, 0, _LINE * lips.unit)
+    before = np.stack([*before[:2], before[2] - line, before[3] + line, *before[4:]])
+    before = np.maximum.accumulate(before, axis=0)
+    made = face.astype(np.float32)
+    made[window] = _sampled(face, lips, along, _piecewise(down, after, before))
     inside = 0.5 + np.minimum(down - top, bottom - down) / _EDGE_PX
     # Shut lips show nothing; where they part, little at first.
     alpha = (np.clip(inside, 0, 1) * np.clip((bottom - top) / _EDGE_PX, 0, 1))[..., None]
