@@ -72,8 +72,10 @@ def main() -> None:
     parser.add_argument("--swap", default="source-to-target", help="for steady")
     parser.add_argument("--sheet", type=Path, help="for steady: a PNG of clip and swap")
     options = parser.parse_args()
-    if options.part == "steady" and not (options.run and options.clip):
-        parser.error("steady wants --run and --clip")
+    if options.part == "steady":
+        if not (options.run and options.clip):
+            parser.error("steady wants --run and --clip")
+        need(options.run, options.clip)
     options.work = options.work.resolve()
     need_weights("yunet", "mesh", "mobilefacenet")
     keep(options.out, PARTS[options.part](options))
@@ -164,7 +166,6 @@ def _known(values: Iterator[float | None]) -> list[float]:
 
 def bench_steady(options: argparse.Namespace) -> dict[str, Any]:
     """Colour steps of the mouth's box, seconds a face, and a sheet of mouths."""
-    need(options.run, options.clip)
     run = load_run(options.run)
     found: dict[str, Any] = {}
     shown: dict[str, list[np.ndarray]] = {}

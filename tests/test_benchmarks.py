@@ -29,6 +29,7 @@ MISSING = {
     "color_runs": ["people", "--media", NOWHERE],
     "curation": ["speed", "--media", NOWHERE],
     "evaluate": ["speed", "--run", NOWHERE, "--clip", NOWHERE],
+    "expression": ["steady", "--run", NOWHERE, "--clip", NOWHERE],
     "files": ["memory", "--run", NOWHERE, "--clip", NOWHERE],
     "kill": ["--source", NOWHERE, "--target", NOWHERE],
     "latent": [NOWHERE],

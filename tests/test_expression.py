@@ -267,7 +267,7 @@ def test_given_lips_read_as_wide_open_as_the_clip_s(with_weights: Path) -> None:
         gaps.append([mouth_opening(points, "mesh") for points in (there, made)])
     clip, given = np.array(gaps, float).T
     assert np.ptp(clip) > 0.1
-    assert given == pytest.approx(clip, abs=0.04)
+    assert given == pytest.approx(clip, abs=0.06)
 
 
 def test_a_run_s_mouths_are_measured_on_its_faces(run: TrainedRun, with_weights: Path) -> None:
