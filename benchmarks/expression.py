@@ -8,7 +8,8 @@ people: eight directions between two and three people, on clips never seen; runs
 those of `starts.py pairs`, if --work is the same. actors: four pairs, against the true swap.
 What is not in --work is made: runs of quick128, --minutes each on one thread. steady: how much the
 colour of a swap's mouth steps from frame to frame, over the clip's; what moving mouths and eyes
-costs; and with --sheet a picture of 24 mouths at three times their size.
+costs; how near painted crops come to the clip's (of use where one person is swapped onto himself);
+and with --sheet a picture of 24 mouths at three times their size.
 """
 
 import argparse
@@ -40,6 +41,7 @@ from faceswap_lite.faces.openings import lip_gaps
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import eye_distance, five_points
+from faceswap_lite.metrics.pictures import psnr_db
 from faceswap_lite.runs.trained import load_run
 from starts import PAIRS, command, faces, together, trained
 
@@ -169,18 +171,20 @@ def bench_steady(options: argparse.Namespace) -> dict[str, Any]:
     run = load_run(options.run)
     found: dict[str, Any] = {}
     shown: dict[str, list[np.ndarray]] = {}
-    for kind in KINDS[:2]:
+    for kind in KINDS:
         config = ConvertConfig(mouth=kind, eyes=kind, swap=options.swap)
         plan = cast_clip(run, options.clip, build_run_packs(run, config), config)
         expression = choose_expression(run, config)
         labs: dict[str, list[np.ndarray]] = {"clip": [], "swap": []}
         gaps: list[float] = []
+        decibels: list[float] = []
         boxes, mouths = [], []
         timed: Any = None if expression is None else _Timed(expression)
         with open_clip(options.clip) as reader:
             painted = paint_frames(reader, plan, run, config, expression=timed)
             for made in composite_frames(painted, config):
                 faces = made.painted.faces
+                decibels += [psnr_db(face.face, face.true, face.hull) for face in faces[:1]]
                 points = faces[0].placement.landmarks if faces else np.full((468, 2), np.nan)
                 gaps.append(float(lip_gaps(points).max()))
                 boxes.append(_mouth_box(points, made.image.shape) if faces else None)
@@ -196,6 +200,7 @@ def bench_steady(options: argparse.Namespace) -> dict[str, Any]:
             name: mean_step(_without(np.array(values), parts)) for name, values in labs.items()
         }
         found[f"{kind}: step over the clip's"] = steps["swap"] / steps["clip"]
+        found[f"{kind}: PSNR to the clip, dB"] = float(np.mean(decibels))
         if timed is not None:
             found[f"{kind}: seconds a face"] = timed.seconds / max(1, np.isfinite(opened).sum())
         wide = np.argsort(np.nan_to_num(opened))[::-1][:: max(1, len(opened) // 24)][:24]
