@@ -30,7 +30,7 @@ FOLDER = "expression"
 
 MEASURED_FACES = 128
 FEWEST_FACES = 20
-LEAST_CORRELATION = {"mouth": 0.8, "eyes": 0.9}
+LEAST_CORRELATION = 0.9
 SPREADS = (0.7, 1.3)
 """Between them, and from that correlation on, what is painted follows well enough."""
 GAINS = (0.6, 1.6)
@@ -118,7 +118,7 @@ def choose_expression(
         found = follows.get(name)
         if whose == "target":
             gains[name] = 1.0 if found is None else found.gain
-        elif whose == "auto" and auto and found is not None and not follows_well(name, found):
+        elif whose == "auto" and auto and found is not None and not follows_well(found):
             gains[name] = found.gain
             say(
                 f"painted {name} follow by {found.correlation:.2f}, {found.spread:.2f} times as "
@@ -127,10 +127,9 @@ def choose_expression(
     return ClipExpression(reader, **gains) if gains else None
 
 
-def follows_well(name: str, found: Follows) -> bool:
+def follows_well(found: Follows) -> bool:
     """Whether a painted mouth, or painted eyes, need no mending."""
-    enough = found.correlation >= LEAST_CORRELATION[name]
-    return enough and SPREADS[0] <= found.spread <= SPREADS[1]
+    return found.correlation >= LEAST_CORRELATION and SPREADS[0] <= found.spread <= SPREADS[1]
 
 
 def _kept(run: TrainedRun, config: ConvertConfig, reader: Reader) -> dict[str, Follows]:
