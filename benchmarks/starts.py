@@ -137,6 +137,8 @@ def judged(options: argparse.Namespace, run: Path, person: str, swap: str) -> di
         (clip,) = clips_of(options.media, f"video/{person}_eval_1.mp4")
         words = ["--run", run, "--clip", clip, "--out", out, "--set", f"evaluate.every={EVERY}"]
         words += ["--set", f"convert.swap={swap}", "--set", "evaluate.judge=dlib"]
+        # What training is worth shows in what is painted.
+        words += ["--set", "convert.mouth=source", "--set", "convert.eyes=source"]
         command("evaluate", *words, "--set", "evaluate.memory=false")
     found = json.loads(out.read_text())["results"][0]["metrics"]
     return {name: found[name]["value"] for name in FIGURES}
