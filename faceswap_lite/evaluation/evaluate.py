@@ -17,7 +17,17 @@ from ..media.clips import clip_fingerprint
 from ..media.reading import open_clip
 from ..media.truth import load_truth
 from ..metrics.perceptual import lpips_files
-from ..outputs import TOOL, claim, found_job, job_id, plain, refuse_inputs, write_json
+from ..outputs import (
+    TOOL,
+    beside,
+    claim,
+    found_job,
+    job_id,
+    one_writer,
+    plain,
+    refuse_inputs,
+    write_json,
+)
 from ..runs.manifest import set_fingerprint
 from .explain import Background
 from .measures import METRICS
@@ -28,6 +38,7 @@ from .workbench import Contender, Measured, measure_clip, set_up
 SCHEMA = 2
 
 
+@one_writer(lambda out, **_: beside(out, ".html"))
 def evaluate_clips(
     contenders: Sequence[Contender],
     clips: Sequence[Path],

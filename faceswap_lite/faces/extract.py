@@ -12,7 +12,7 @@ from ..config import ExtractConfig
 from ..errors import FaceswapError
 from ..media.clips import clip_fingerprint
 from ..media.truth import load_true_landmarks
-from ..outputs import claim, file_sha256, job_id, write_json
+from ..outputs import claim, file_sha256, job_id, one_writer, write_json
 from .candidates import Source
 from .embed import embedding_distance
 from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, Tally, read_progress
@@ -60,6 +60,7 @@ class ExtractSummary:
         return lines + self.problems
 
 
+@one_writer(lambda out, **_: [out])
 def extract_faces(
     clips: Sequence[Path],
     out: Path,

@@ -19,7 +19,7 @@ from ..media.marks import SyntheticMark
 from ..media.sheets import CELL_PX, QUIET, Sheet, font_of_px
 from ..metrics.pictures import as_bytes
 from ..models.crops import encode
-from ..outputs import VERSION, claim, file_sha256, found_job, job_id, write_json
+from ..outputs import VERSION, beside, claim, file_sha256, found_job, job_id, write_json
 from ..runs.trained import TrainedRun
 
 Say = Callable[[str], None]
@@ -98,6 +98,11 @@ class SheetJob:
         write_image(self.files[0], face_sheet(title, rows), mark=mark)
         self.say(f"written to {self.files[0]} and {self.files[1]}")
         return numbers
+
+
+def sheet_files(out: Path, **_: Any) -> list[Path]:
+    """All that may be written when the sheet goes to `out`."""
+    return beside(out, ".json", ".safetensors")
 
 
 def sheet_job(run: TrainedRun, out: Path, say: Say, *others: str, **facts: Any) -> SheetJob:

@@ -9,7 +9,7 @@ from ..errors import FaceswapError
 from ..faces.extract import extract_faces
 from ..faces.face_set import FaceSet, open_face_set
 from ..figures import Curve, write_line_figure
-from ..outputs import write_json
+from ..outputs import one_writer, write_json
 from ..runs.known import open_known_set
 from ..runs.log import LOG_FILE, read_history
 from ..runs.trained import TrainedRun, load_run
@@ -82,6 +82,7 @@ class FitReport:
         ]
 
 
+@one_writer(lambda run, **_: [run])
 def fit_run(
     base: Path,
     target: Path,
