@@ -46,7 +46,8 @@ def short_name(name: str, longest: int = 100) -> str:
 
 def beside(out: Path, *suffixes: str) -> list[Path]:
     """An output and what lies beside it under the same name with other suffixes."""
-    return [out, *(out.with_suffix(suffix) for suffix in suffixes if out.name)]
+    others = (short_name(out.stem, 255 - len(suffix)) + suffix for suffix in suffixes)
+    return [out, *(out.with_name(name) for name in others if out.name)]
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def check_clip(
     """
     inputs = (clip, run.path / "run.json", run.path / "config.yaml")
     refuse_inputs(out, *inputs)
-    sheet = out.with_suffix(".png")
+    _, sheet = beside(out, ".png")
     refuse_inputs(sheet, *inputs)
     if out == sheet:
         raise FaceswapError(f"{out}: is where the sheet goes; name a .json")

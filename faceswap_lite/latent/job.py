@@ -112,7 +112,7 @@ def sheet_job(run: TrainedRun, out: Path, say: Say, *others: str, **facts: Any) 
     """
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out}: the sheet is a .png")
-    files = [out, *(out.with_suffix(suffix) for suffix in (".json", *others))]
+    files = beside(out, ".json", *others)
     return SheetJob(run, job_id(run=run.fingerprint, **facts), files, say)
 
 
