@@ -90,9 +90,10 @@ def _sets_and_runs(path: Path) -> list[str]:
 def _describe_run(path: Path) -> str:
     manifest = read_manifest(path)
     step, problems = newest_good(path)
+    none = "none that is whole" if problems else "no checkpoint yet"
     lines = [
         f"run       {path}",
-        f"step      {step if step is not None else 'no checkpoint yet'}",
+        f"step      {step if step is not None else none}",
         f"source    {manifest.source.path} ({manifest.source.faces} faces)",
         f"target    {manifest.target.path} ({manifest.target.faces} faces)",
         f"faces by  {manifest.detector}, {manifest.landmarks_pack} landmarks, "

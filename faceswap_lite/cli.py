@@ -13,6 +13,7 @@ import typer
 
 from .config import Config, SideName, SpaceName, load_config
 from .errors import FaceswapError, UsageError
+from .outputs import beside, short_name
 
 app = typer.Typer(
     name="faceswap-lite",
@@ -369,7 +370,7 @@ def check(
     from .runs.trained import load_run
 
     trained = load_run(run, options.convert.weights)
-    path = out or run / f"check_{clip.stem}.json"
+    path = out or run / f"check_{short_name(clip.stem, 240)}.json"
     check_clip(trained, clip, path, options.convert, overwrite=overwrite)
 
 
@@ -417,7 +418,7 @@ def evaluate(
         contenders, clips, path, options[0].evaluate, converted=converted or [], overwrite=overwrite
     )
     print(report_table(report))
-    print(f"written to {path}; look at {path.with_suffix('.html')}")
+    print(f"written to {path}; look at {beside(path, '.html')[1]}")
 
 
 latent = typer.Typer(

@@ -20,7 +20,7 @@ from .media.marks import SyntheticMark
 from .media.reading import open_clip
 from .media.truth import load_truth
 from .media.writing import ClipWriter
-from .outputs import VERSION, found_job
+from .outputs import VERSION, found_job, one_writer
 from .runs.manifest import MANIFEST_FILE
 from .runs.trained import load_run
 from .training.advice import advise
@@ -33,6 +33,7 @@ UNSEEN_FRAMES = 120
 STILLS = (6, 66)
 
 
+@one_writer(lambda out, **_: [out])
 def run_demo(
     out: Path, config: Config, *, overwrite: bool = False, say: Callable[[str], None] = print
 ) -> None:

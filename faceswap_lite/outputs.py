@@ -1,18 +1,26 @@
 """Outputs appear whole or not at all, and remember which job made them."""
 
 import hashlib
+import inspect
 import json
 import math
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, SupportsFloat
+from typing import Any, Literal, ParamSpec, SupportsFloat, TypeVar
+
+from filelock import FileLock, Timeout
 
 from .errors import FaceswapError
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 try:
     VERSION = version("faceswap_lite")
@@ -20,6 +28,26 @@ except PackageNotFoundError:
     VERSION = "0+not.installed"
 TOOL = f"faceswap_lite {VERSION}"
 """What outputs say that they were made by."""
+
+LOCK_SUFFIXES = (".lock", ".writer")
+"""Of the hidden files beside an output that is being written: who holds it, and their words."""
+
+
+def short_name(name: str, longest: int = 100) -> str:
+    """The name, or, if it has more than `longest` bytes, its beginning and a hash of it.
+
+    For names made from others: a file system takes 255 bytes, and a clip may need them all.
+    """
+    told = os.fsencode(name)
+    if len(told) <= longest:
+        return name
+    return f"{name[:20]}_{hashlib.sha256(told).hexdigest()[:16]}"
+
+
+def beside(out: Path, *suffixes: str) -> list[Path]:
+    """An output and what lies beside it under the same name with other suffixes."""
+    others = (short_name(out.stem, 255 - len(suffix)) + suffix for suffix in suffixes)
+    return [out, *(out.with_name(name) for name in others if out.name)]
 
 
 @contextmanager
@@ -29,7 +57,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     The partial file keeps the suffix (encoders choose their format by it), is flushed to the disk
     before the rename, and is removed when the block fails.
     """
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    name = f".{short_name(path.stem)}.{uuid.uuid4().hex[:8]}.partial{path.suffix[:20]}"
+    partial = path.with_name(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -51,7 +80,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise FaceswapError(f"{path}: exists already")
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = path.with_name(f".{short_name(path.name)}.{uuid.uuid4().hex[:8]}.partial")
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -64,6 +93,85 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise FaceswapError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def one_writer(
+    of: Callable[..., Iterable[Path]],
+) -> Callable[[Callable[_Given, _Result]], Callable[_Given, _Result]]:
+    """Decorates a stage: `written_by_one` of its outputs. `of`: from its arguments, by name."""
+
+    def decorate(stage: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+        signature = inspect.signature(stage)
+
+        @wraps(stage)
+        def locked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+            given = signature.bind(*args, **kwargs)
+            given.apply_defaults()
+            say = given.arguments.get("say", print)
+            with written_by_one(of(**given.arguments), say):
+                return stage(*args, **kwargs)
+
+        return locked
+
+    return decorate
+
+
+@contextmanager
+def written_by_one(outputs: Iterable[Path], say: Callable[[str], None] = print) -> Iterator[None]:
+    """While the block runs, no other process may enter one with any of these outputs.
+
+    A dead process holds nothing. The same process may enter again; those of one `torchrun` count as
+    one. The hidden files beside the outputs (`LOCK_SUFFIXES`) are gone at the end.
+    Raises: FaceswapError when another process is inside, which it names.
+    """
+    # In one order: of two calls with the same outputs, one gets the first and then all.
+    named = {output.resolve(): output for output in outputs}
+    with ExitStack() as stack:
+        # The first process of several is the one that writes.
+        for place in sorted(named) if os.environ.get("RANK", "0") == "0" else ():
+            stack.enter_context(_held(place, named[place], say))
+        yield
+
+
+@contextmanager
+def _held(place: Path, output: Path, say: Callable[[str], None]) -> Iterator[None]:
+    hidden = f".{short_name(place.name)}"
+    file, note = (place.parent / f"{hidden}{suffix}" for suffix in LOCK_SUFFIXES)
+    missing = [folder for folder in place.parents if not folder.exists()]
+    # One for the whole process, so that a stage may call another on its own output.
+    lock = FileLock(file, is_singleton=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Not at once: whoever is just leaving takes the file along.
+        lock.acquire(timeout=0.2)
+        if lock.lock_counter == 1:
+            with suppress(OSError):
+                note.write_text(f"pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+    except Timeout:
+        who = ""
+        with suppress(OSError):
+            who = f" ({note.read_text()})"
+        raise FaceswapError(
+            f"{output}: is being written by another process{who}; wait for its end, or choose "
+            "another name"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        # Where nothing can be written at all, the stage says so itself.
+        if os.access(place if place.exists() else place.parent, os.W_OK):
+            reason = getattr(error, "strerror", None) or error
+            say(f"note: {output}: cannot be locked ({reason}); let no other command write it now")
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            # While it is held: nobody else can hold what goes.
+            for path in (note, file):
+                with suppress(OSError):
+                    path.unlink()
+        lock.release()
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def refuse_inputs(out: Path, *inputs: Path | None) -> None:

@@ -40,7 +40,7 @@ from faceswap_lite.media.credentials import CREDENTIALS_VARIABLE, read_credentia
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.label import draw_label
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import check_output, read_synthetic_mark
+from faceswap_lite.media.sidecar import check_output, read_synthetic_mark, sidecar_path
 from faceswap_lite.media.truth import load_truth
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.pictures import psnr_db
@@ -354,6 +354,24 @@ def test_a_line_of_the_tally_that_is_half_written_is_made_again(
         file.write("[6, ")
     summary = convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
     assert (summary.frames, summary.swapped) == (FRAMES, FRAMES)
+
+
+def test_names_may_be_of_any_length(
+    cast: Cast, run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_pieces: None
+) -> None:
+    clip = Path(shutil.copy(cast.unseen_clip, tmp_path / f"{'c' * 251}.mp4"))
+    folder = tmp_path / "out"
+    swap, beside = folder / f"{'s' * 251}.mp4", folder / f"{'b' * 251}.mp4"
+    tracks, config = Tracks(compare=beside), ConvertConfig()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_after(patch, 8)
+        convert_clip(run, clip, swap, config, tracks=tracks, say=silent)
+    assert len(list(folder.glob(".*.work"))) == 1
+    summary = convert_clip(run, clip, swap, config, tracks=tracks, say=silent)
+    assert (summary.frames, summary.done_before) == (FRAMES, False)
+    assert len(list(folder.iterdir())) == 3 and sidecar_path(swap).is_file()
+    assert convert_clip(run, clip, swap, config, tracks=tracks, say=silent).done_before
+    assert check_output(swap).state == check_output(beside).state == "unaltered"
 
 
 SLOWLY = """

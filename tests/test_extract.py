@@ -145,6 +145,21 @@ def test_weak_faces_need_a_sure_track(tmp_path: Path, toy: list[str]) -> None:
     assert abs(crop[0, 0] - 31.5) < 1
 
 
+def test_a_clip_s_name_may_be_of_any_length(tmp_path: Path, toy: list[str]) -> None:
+    clips = [
+        paint_clip(tmp_path / ("a" * 255), story()),
+        paint_clip(tmp_path / ("ä" * 127), story()[1:]),
+    ]
+    out = tmp_path / ("set" * 85)
+    summary = extract_faces(clips, out, CONFIG)
+    assert summary.clips == 2 and len(open_face_set(out).faces) == summary.kept > 0
+    assert open_face_set(out).problems == []
+    assert extract_faces(clips, out, CONFIG).already_done
+    # Short ones stay as they were.
+    extract_faces([clips[0].rename(tmp_path / ("b" * 200))], tmp_path / "short", CONFIG)
+    assert all(p.name.startswith("b" * 200) for p in (tmp_path / "short").glob("*.png"))
+
+
 def test_a_cut_parts_tracks(tmp_path: Path, toy: list[str]) -> None:
     clip = tmp_path / "clip"
     paint_clip(clip, [[Painted(50, 0.95)]] * 3)

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Cast
+from conftest import Cast, silent
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from faceswap_lite.cli import app
 from faceswap_lite.config import Config, dump_config, load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
@@ -261,9 +263,39 @@ def test_a_damaged_checkpoint_is_passed_over(cast: Cast, tmp_path: Path) -> None
     step, problems = newest_good(run)
     assert step == 3
     assert "damaged" in problems[0]
-    assert load_run(run).step == 3
+    # Its averaged weights are whole; with those broken too, an earlier one's are taken.
+    said: list[str] = []
+    assert load_run(run, "last", say=said.append).step == 6
+    assert len(said) == 1 and str(weights) in said[0] and "step_00000006/ema" in said[0]
+    (weights.parent / "ema.safetensors").unlink()
+    assert load_run(run, "last", say=silent).step == 3
     assert run_steps(cast, run, steps=6).step == 6
     assert newest_good(run) == (6, [])
+    aside = run / "checkpoints" / "step_00000006.damaged"
+    assert (aside / "model.safetensors").is_file()
+
+
+def test_with_a_broken_optimizer_a_run_still_converts_and_others_begin_with_it(
+    cast: Cast, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run_steps(cast, run, steps=2)
+    broken = checkpoint_folder(run, 2) / "optimizer.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-7])
+    command = ["convert", "--run", str(run), "--clip", str(cast.unseen_clip)]
+    out = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "swap.mp4")])
+    assert out.exit_code == 0 and (tmp_path / "swap.mp4").is_file()
+    assert f"warning: {broken}: is damaged; going on with step_00000002/ema" in out.output
+    with pytest.raises(FaceswapError, match="its weights are whole: --init"):
+        run_steps(cast, run, steps=4)
+    (broken.parent / "state.json").write_text("[]")
+    with pytest.raises(FaceswapError, match=r"state.json: is damaged.*--overwrite starts anew"):
+        run_steps(cast, run, steps=4)
+    with pytest.raises(FaceswapError, match="no checkpoint is good"):
+        load_run(run)
+    source, target = open_face_set(cast.source), open_face_set(cast.target)
+    config = with_training(cast.config, steps=2)
+    assert train(source, target, run, config, overwrite=True, say=silent).step == 2
 
 
 def test_weights_of_another_architecture_are_refused(cast: Cast, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..media.marks import SyntheticMark
 from ..media.truth import truth_path, twin_paths
 from ..media.writing import ClipWriter
-from ..outputs import VERSION, claim, job_id, whole_file
+from ..outputs import VERSION, beside, claim, job_id, one_writer, whole_file
 from .identity import ActorIdentity, find_actor
 from .performance import ActorState, random_performance
 from .render import RenderedActor, render_actor
@@ -45,6 +45,7 @@ class RenderSummary:
     already_done: bool
 
 
+@one_writer(lambda out, **_: beside(out, ".truth.npz"))
 def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> RenderSummary:
     """Render `out` and, beside it, its truth and its two twins, if any; done already: say so.
 

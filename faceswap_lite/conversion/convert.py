@@ -23,7 +23,7 @@ from ..media.copying import Span
 from ..media.marks import SyntheticMark
 from ..media.reading import give_frames_back, open_clip
 from ..media.sidecar import sidecar_path, write_sidecar
-from ..outputs import TOOL, VERSION, job_id, write_json
+from ..outputs import TOOL, VERSION, job_id, one_writer, write_json
 from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
 from .casting import CastPlan, plan_cast, whom
@@ -77,6 +77,7 @@ class _Task:
     job: ConvertJob
 
 
+@one_writer(lambda out, tracks, **_: [out, *(tracks or Tracks()).named().values()])
 def convert_clip(
     run: TrainedRun,
     clip: Path,

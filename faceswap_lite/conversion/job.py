@@ -19,7 +19,7 @@ from ..faces.given_masks import GivenMasks, given_masks_for
 from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint, is_sequence, list_images
 from ..media.reading import TIMES_NAME
 from ..media.sidecar import output_name, sidecar_path
-from ..outputs import claim, found_job, write_text
+from ..outputs import claim, found_job, short_name, write_text
 from ..runs.known import open_known_set
 from ..runs.trained import TrainedRun
 
@@ -52,7 +52,7 @@ class ConvertJob:
     @property
     def work(self) -> Path:
         """Where pieces lie until the outputs are whole."""
-        return self.swap.with_name(f".{self.swap.name}.{self.id}.work")
+        return self.swap.with_name(f".{short_name(self.swap.name)}.{self.id}.work")
 
     @property
     def before(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class ConvertJob:
         shutil.rmtree(gone, ignore_errors=True)
         with suppress(OSError):
             self.work.rename(gone)
-        name = re.escape(self.swap.name)
+        name = re.escape(short_name(self.swap.name))
         ours = re.compile(
             rf"\.{name}\.([0-9a-f]{{16}}(\.gone)?\.work|[0-9a-f]{{8}}\.partial\.json)"
         )

@@ -16,7 +16,7 @@ from ..media.clips import IMAGE_SUFFIXES, Frame, clip_fingerprint
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
 from ..media.reading import open_clip
-from ..outputs import VERSION, claim, refuse_inputs
+from ..outputs import VERSION, claim, one_writer, refuse_inputs
 from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
 from .casting import CastPlan, cast_clip
@@ -54,6 +54,7 @@ class _Row:
     cells: list[UInt8[np.ndarray, "c c 3"]]
 
 
+@one_writer(lambda out, **_: [out])
 def preview_sheet(
     run: TrainedRun,
     clip: Path,

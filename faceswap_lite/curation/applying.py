@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 from ..errors import FaceswapError
 from ..faces.face_set import REJECTED_FOLDER, face_key, stored_faces
 from ..faces.records import read_record
-from ..outputs import write_json, write_text
+from ..outputs import short_name, write_json, write_text
 from .decisions import (
     DECISIONS_FILE,
     SCHEMA,
@@ -205,7 +205,7 @@ def _planned(
     file, number = source.name, 1
     while (place := faces / REJECTED_FOLDER / folder / file) in promised or os.path.lexists(place):
         number += 1
-        file = f"{stem} ({number}){suffix}"
+        file = f"{short_name(stem, 240)} ({number}){suffix}"
     promised.add(place)
     return _Move(key=key, name=name, folder=folder, file=file, stamp=_stamp(source), settled=False)
 

@@ -11,7 +11,7 @@ from ..config import CurateConfig
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, StoredFace, face_key, open_face_set, stored_faces
 from ..faces.records import read_record
-from ..outputs import write_json
+from ..outputs import one_writer, write_json
 from .applying import apply_decisions, rejected_faces, returned_faces, undo_moves, write_decisions
 from .choose import choose_best
 from .coverage import Coverage, attributes_of, coverage, coverage_lines
@@ -73,6 +73,7 @@ class CurateSummary:
         return lines
 
 
+@one_writer(lambda path, apply, **_: [report_folder(path), *([path] if apply else [])])
 def curate_faces(
     path: Path,
     config: CurateConfig,
@@ -123,6 +124,7 @@ def curate_faces(
     return CurateSummary(path, decisions, notes, moved, len(rejected_faces(path)), covered)
 
 
+@one_writer(lambda path, **_: [report_folder(path), path])
 def undo_curation(path: Path) -> str:
     """Bring back what `curate_faces` moved; what happened, for a person to read."""
     undone = undo_moves(path)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
-from ..outputs import read_json
+from ..outputs import read_json, short_name
 
 DECISIONS_FILE = "decisions.json"
 RARE = 2.0
@@ -65,7 +65,7 @@ def report_folder(faces: Path) -> Path:
     """Where what is found out about a face set is kept: the folder beside it."""
     # "." and ".." have no name of their own.
     named = faces.resolve() if faces.name in ("", "..") else faces
-    return named.with_name(f"{named.name}_curation")
+    return named.with_name(f"{short_name(named.name, 240)}_curation")
 
 
 def read_decisions(faces: Path) -> list[Decision]:

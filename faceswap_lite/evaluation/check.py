@@ -27,7 +27,18 @@ from ..media.sheets import CELL_PX, INK, QUIET, Sheet
 from ..media.truth import load_true_landmarks
 from ..metrics.pictures import as_bytes
 from ..models.autoencoder import Side
-from ..outputs import TOOL, VERSION, claim, found_job, job_id, listed, refuse_inputs, write_json
+from ..outputs import (
+    TOOL,
+    VERSION,
+    beside,
+    claim,
+    found_job,
+    job_id,
+    listed,
+    one_writer,
+    refuse_inputs,
+    write_json,
+)
 from ..runs.hardware import pick_device
 from ..runs.known import known_faces, spread_evenly
 from ..runs.trained import TrainedRun
@@ -70,6 +81,7 @@ class _Looked:
     problems: list[str]
 
 
+@one_writer(lambda out, **_: beside(out, ".png"))
 def check_clip(
     run: TrainedRun,
     clip: Path,
@@ -87,7 +99,7 @@ def check_clip(
     """
     inputs = (clip, run.path / "run.json", run.path / "config.yaml")
     refuse_inputs(out, *inputs)
-    sheet = out.with_suffix(".png")
+    _, sheet = beside(out, ".png")
     refuse_inputs(sheet, *inputs)
     if out == sheet:
         raise FaceswapError(f"{out}: is where the sheet goes; name a .json")

@@ -15,9 +15,20 @@ from ..errors import FaceswapError, UsageError
 from ..faces.face_set import open_face_set
 from ..media.clips import clip_fingerprint
 from ..media.reading import open_clip
+from ..media.sidecar import sidecar_path
 from ..media.truth import load_truth
 from ..metrics.perceptual import lpips_files
-from ..outputs import TOOL, claim, found_job, job_id, plain, refuse_inputs, write_json
+from ..outputs import (
+    TOOL,
+    beside,
+    claim,
+    found_job,
+    job_id,
+    one_writer,
+    plain,
+    refuse_inputs,
+    write_json,
+)
 from ..runs.manifest import set_fingerprint
 from .explain import Background
 from .measures import METRICS
@@ -28,6 +39,7 @@ from .workbench import Contender, Measured, measure_clip, set_up
 SCHEMA = 2
 
 
+@one_writer(lambda out, **_: beside(out, ".html"))
 def evaluate_clips(
     contenders: Sequence[Contender],
     clips: Sequence[Path],
@@ -48,7 +60,7 @@ def evaluate_clips(
     other frames than its clip.
     """
     prints = _refuse(contenders, clips, out, converted)
-    page = out.with_suffix(".html")
+    _, page = beside(out, ".html")
     settings = {
         "evaluate": config.model_dump(),
         "convert": [c.convert.model_dump(exclude=UNSEEN_SETTINGS) for c in contenders],
@@ -100,7 +112,7 @@ def _refuse(
     """Refuse what cannot be, by the names alone; the clips' fingerprints."""
     runs_own = [c.run.path / name for c in contenders for name in ("run.json", "config.yaml")]
     refuse_inputs(out, *clips, *converted, *runs_own)
-    page = out.with_suffix(".html")
+    _, page = beside(out, ".html")
     if page == out:
         raise FaceswapError(f"{out}: is where the page goes; name a .json")
     refuse_inputs(page, *clips, *converted, *runs_own)
@@ -164,7 +176,7 @@ def _check_clips(clips: Sequence[Path], prints: Sequence[str], converted: Sequen
             infos.append(reader.info)
     conversions = zip(clips, prints, infos, converted, infos[len(clips) :], strict=False)
     for clip, fingerprint, info, swap, of_swap in conversions:
-        made_of = found_job(swap.with_name(swap.name + ".json"))
+        made_of = found_job(sidecar_path(swap))
         if made_of.get("clip_sha256", fingerprint) != fingerprint:
             other = made_of.get("clip", "another clip")
             raise FaceswapError(f"{swap}: is a conversion of {other}, not of {clip}")

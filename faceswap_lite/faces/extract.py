@@ -12,7 +12,7 @@ from ..config import ExtractConfig
 from ..errors import FaceswapError
 from ..media.clips import clip_fingerprint
 from ..media.truth import load_true_landmarks
-from ..outputs import claim, file_sha256, job_id, write_json
+from ..outputs import claim, file_sha256, job_id, one_writer, short_name, write_json
 from .candidates import Source
 from .embed import embedding_distance
 from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, Tally, read_progress
@@ -60,6 +60,7 @@ class ExtractSummary:
         return lines + self.problems
 
 
+@one_writer(lambda out, **_: [out])
 def extract_faces(
     clips: Sequence[Path],
     out: Path,
@@ -130,7 +131,8 @@ def _sources(clips: Sequence[Path]) -> tuple[list[Source], list[str]]:
     stems = Counter(path.stem.casefold() for path in prints.values())
     sources = []
     for fingerprint, path in prints.items():
-        stem = path.stem.lstrip(".") or "clip"
+        # Room for what makes it the name of a crop.
+        stem = short_name(path.stem.lstrip(".") or "clip", 215)
         alone = stems[path.stem.casefold()] == 1
         prefix = stem if alone else f"{stem}_{fingerprint[:8]}"
         sources.append(Source(path, fingerprint, prefix, load_true_landmarks(path)))

@@ -15,12 +15,22 @@ from ..metrics.landmarks import five_points
 from ..metrics.pictures import as_bytes
 from ..models.autoencoder import Side
 from ..models.crops import decode
-from ..outputs import refuse_inputs
+from ..outputs import one_writer, refuse_inputs
 from ..runs.known import KnownFaces, known_faces, spread_evenly
 from ..runs.trained import TrainedRun
 from .counterfactual import explained_shares, identity_accuracy, identity_logit, one_deviation
 from .directions import chosen_penalty, ridge
-from .job import GivenFace, Row, Say, file_hash, json_number, read_face, sheet_job, shown_value
+from .job import (
+    GivenFace,
+    Row,
+    Say,
+    file_hash,
+    json_number,
+    read_face,
+    sheet_files,
+    sheet_job,
+    shown_value,
+)
 from .study import MOST_READ, SWEEP_STEPS, SWEPT_FACES, Studied, straight_direction, study
 
 IDENTITY = "identity"
@@ -51,6 +61,7 @@ class _Tried:
     """Change of the answer per standard deviation, with its sign."""
 
 
+@one_writer(sheet_files)
 def counterfactual(
     run: TrainedRun,
     face: Path,

@@ -12,11 +12,21 @@ from safetensors.numpy import save_file
 from ..errors import FaceswapError, UsageError
 from ..faces.reading import ATTRIBUTES, Reader
 from ..models.autoencoder import SIDES, Side
-from ..outputs import file_sha256, refuse_inputs, whole_file
+from ..outputs import file_sha256, one_writer, refuse_inputs, whole_file
 from ..runs.known import known_faces
 from ..runs.trained import TrainedRun
 from .directions import Direction, cross_validated_r2, pattern, sweep_codes
-from .job import Row, Say, SheetJob, file_hash, json_number, read_face, sheet_job, shown_value
+from .job import (
+    Row,
+    Say,
+    SheetJob,
+    file_hash,
+    json_number,
+    read_face,
+    sheet_files,
+    sheet_job,
+    shown_value,
+)
 from .study import (
     MOST_READ,
     SWEEP_STEPS,
@@ -33,6 +43,7 @@ from .study import (
 DIRECTION_KEY = "faceswap_lite_direction"
 
 
+@one_writer(sheet_files)
 def find_direction(
     run: TrainedRun,
     attribute: str,
@@ -172,6 +183,7 @@ def _check_direction(direction: Direction, facts: dict[str, Any]) -> None:
         raise ValueError(f"run {facts['run']} is no fingerprint")
 
 
+@one_writer(sheet_files)
 def sweep_direction(
     run: TrainedRun,
     direction: Path,

@@ -13,9 +13,9 @@ from ..faces.reading import ATTRIBUTES, Reader
 from ..metrics.pictures import sharpness_ratio
 from ..models.autoencoder import Side
 from ..models.crops import decode
-from ..outputs import refuse_inputs
+from ..outputs import one_writer, refuse_inputs
 from ..runs.trained import TrainedRun
-from .job import Row, Say, file_hash, json_number, read_face, sheet_job
+from .job import Row, Say, file_hash, json_number, read_face, sheet_files, sheet_job
 
 
 def lerp(
@@ -57,6 +57,7 @@ def path_errors(
     return np.linalg.norm(points - wanted, axis=2).mean(1) / eye_distance
 
 
+@one_writer(sheet_files)
 def interpolate_faces(
     run: TrainedRun,
     a: Path,

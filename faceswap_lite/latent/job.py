@@ -19,7 +19,7 @@ from ..media.marks import SyntheticMark
 from ..media.sheets import CELL_PX, QUIET, Sheet, font_of_px
 from ..metrics.pictures import as_bytes
 from ..models.crops import encode
-from ..outputs import VERSION, claim, file_sha256, found_job, job_id, write_json
+from ..outputs import VERSION, beside, claim, file_sha256, found_job, job_id, write_json
 from ..runs.trained import TrainedRun
 
 Say = Callable[[str], None]
@@ -100,6 +100,11 @@ class SheetJob:
         return numbers
 
 
+def sheet_files(out: Path, **_: Any) -> list[Path]:
+    """All that may be written when the sheet goes to `out`."""
+    return beside(out, ".json", ".safetensors")
+
+
 def sheet_job(run: TrainedRun, out: Path, say: Say, *others: str, **facts: Any) -> SheetJob:
     """The job of these facts, with its sheet at `out`; `others`: suffixes beside .png and .json.
 
@@ -107,7 +112,7 @@ def sheet_job(run: TrainedRun, out: Path, say: Say, *others: str, **facts: Any) 
     """
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out}: the sheet is a .png")
-    files = [out, *(out.with_suffix(suffix) for suffix in (".json", *others))]
+    files = beside(out, ".json", *others)
     return SheetJob(run, job_id(run=run.fingerprint, **facts), files, say)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import av
 from PIL import Image
 
-from ..outputs import found_job, write_json
+from ..outputs import found_job, short_name, write_json
 from .clips import IMAGE_SUFFIXES, clip_fingerprint, ffmpeg_url, list_images
 from .marks import IPTC, MOST_WORDS, SyntheticMark, as_words
 
@@ -41,7 +41,7 @@ class Verdict:
 
 def sidecar_path(out: Path) -> Path:
     """Where an output's sidecar lies: beside it, its whole name and `.json`."""
-    return out.with_name(out.name + ".json")
+    return out.with_name(short_name(out.name, 250) + ".json")
 
 
 def output_name(facts: dict[str, Any], sidecar: Path, path: Path) -> str | None:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..errors import FaceswapError
+from ..outputs import short_name
 
 _Read = TypeVar("_Read")
 
@@ -42,15 +43,13 @@ class ClipTruth:
 
 def truth_path(clip: Path) -> Path:
     """Where the truth of `clip` lies."""
-    return clip.with_name(f"{clip.stem}.truth.npz")
+    return clip.parent / f"{short_name(clip.stem, 230)}.truth.npz"
 
 
 def twin_paths(clip: Path) -> tuple[Path, Path]:
     """Where the twins of `clip` lie: raw, matched."""
-    raw, matched = (
-        clip.with_name(f"{clip.stem}.twin_{kind}{clip.suffix}") for kind in ("raw", "matched")
-    )
-    return raw, matched
+    stem = clip.parent / f"{short_name(clip.stem, 230)}.twin"
+    return Path(f"{stem}_raw{clip.suffix}"), Path(f"{stem}_matched{clip.suffix}")
 
 
 def load_truth(clip: Path) -> ClipTruth | None:

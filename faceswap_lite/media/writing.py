@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 
 from ..config import CodecName
 from ..errors import FaceswapError
-from ..outputs import _sync, job_id, whole_file, whole_folder, write_json
+from ..outputs import _sync, job_id, short_name, whole_file, whole_folder, write_json
 from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags
 from .copying import Span, check_source
 from .encoding import CODECS, Picture, PieceEncoder, check_container, choose_encoding
@@ -199,7 +199,7 @@ class ClipWriter:
             # Removed unless it holds what a later writer can use.
             self._stack.callback(_remove_if_empty, self._work)
             return self._work
-        name = f".{self.path.stem}.{uuid.uuid4().hex[:8]}.pieces"
+        name = f".{short_name(self.path.stem)}.{uuid.uuid4().hex[:8]}.pieces"
         folder = self.path.with_name(name)
         folder.mkdir(parents=True)
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -28,7 +28,7 @@ from ..faces.face_set import FaceSet
 from ..faces.given_masks import masks_fingerprint
 from ..faces.weights import find_weights
 from ..models.architectures import build_model
-from ..outputs import TOOL, found_job, job_id, write_json
+from ..outputs import LOCK_SUFFIXES, TOOL, found_job, job_id, one_writer, write_json
 from ..runs.bases import SUFFIX, read_base, write_base
 from ..runs.checkpoints import (
     RunState,
@@ -36,9 +36,9 @@ from ..runs.checkpoints import (
     checkpoint_facts,
     load_weights,
     newest_good,
-    remove_after,
     restore_optimizer,
     save_checkpoint,
+    set_aside_newer,
 )
 from ..runs.hardware import build_fabric
 from ..runs.log import LOG_FILE, RunLog
@@ -84,6 +84,7 @@ class Batch:
     """Whom each face is to be painted as: a place in the batch."""
 
 
+@one_writer(lambda out, work, **_: [out, work])
 def make_base(
     out: Path,
     work: Path,
@@ -179,10 +180,13 @@ def _pretrained(
     state = RunState()
     start, problems = newest_good(work)
     if problems and start is None:
-        raise FaceswapError(f"{work}: no checkpoint is good ({problems[0]}); or pass --overwrite")
+        raise FaceswapError(
+            f"{work}: no checkpoint is good ({problems[0]}); --overwrite starts anew"
+        )
     for problem in problems:
         say(f"warning: {problem}; going on from step {start}")
-    remove_after(work, start)
+    for line in set_aside_newer(work, start):
+        say(f"note: {line}")
     if start is not None:
         stored = checkpoint_facts(work, start)
         state = as_state(stored)
@@ -349,7 +353,8 @@ def _has_mesh(say: Callable[[str], None]) -> bool:
 def _claim(work: Path, job: str, overwrite: bool) -> None:
     """Make the folder this job's. Raises: FaceswapError when it is another's."""
     file = work / JOB_FILE
-    if work.exists() and any(work.iterdir()):
+    # `out` may lie there, and then its lock does.
+    if work.exists() and any(p.suffix not in LOCK_SUFFIXES for p in work.iterdir()):
         if not file.is_file():
             raise FaceswapError(f"{work}: is not empty, and no base's; choose another --work")
         if found_job(file).get("job") != job and not overwrite:
@@ -358,8 +363,8 @@ def _claim(work: Path, job: str, overwrite: bool) -> None:
                 "--overwrite, which starts anew (crops of the same size stay)"
             )
         if overwrite:
-            remove_after(work, None)
-            shutil.rmtree(work / "tensorboard", ignore_errors=True)
+            for name in ("checkpoints", "tensorboard"):
+                shutil.rmtree(work / name, ignore_errors=True)
             (work / LOG_FILE).unlink(missing_ok=True)
     write_json(file, {"job": job})
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..config import WeightsName
 from ..errors import FaceswapError
 from ..outputs import file_sha256, read_json, whole_folder
 
@@ -71,9 +72,6 @@ def save_checkpoint(
     optimizer_tensors, optimizer_facts = flatten_optimizer(optimizer.state_dict())
     tensors = {**weights, "optimizer": optimizer_tensors}
     folder = checkpoint_folder(run, state.step)
-    if folder.exists():
-        # The loop never saves a step twice: this one was found damaged.
-        shutil.rmtree(folder)
     with whole_folder(folder) as partial:
         hashes = {}
         for name, group in tensors.items():
@@ -95,13 +93,21 @@ def save_checkpoint(
     return folder
 
 
-def remove_after(run: Path, step: int | None) -> None:
-    """Remove checkpoints newer than `step` (None: all), and what a kill left of unfinished ones."""
-    for newer in list_checkpoints(run):
-        if step is None or newer > step:
-            shutil.rmtree(checkpoint_folder(run, newer))
+def set_aside_newer(run: Path, step: int | None) -> list[str]:
+    """Rename checkpoints newer than `step`, which were found damaged: `step_00000100.damaged`.
+
+    A line on each. What a kill left of unfinished ones is removed.
+    """
+    lines = []
+    for newer in [found for found in list_checkpoints(run) if step is None or found > step]:
+        folder = checkpoint_folder(run, newer)
+        names = (f"{folder.name}.damaged{number}" for number in ("", *range(2, 1000)))
+        aside = next(place for name in names if not (place := folder.with_name(name)).exists())
+        folder.rename(aside)
+        lines.append(f"{folder} is set aside as {aside.name}")
     for partial in (run / "checkpoints").glob(".step_*.partial"):
         shutil.rmtree(partial)
+    return lines
 
 
 def list_checkpoints(run: Path) -> list[int]:
@@ -110,27 +116,24 @@ def list_checkpoints(run: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def read_state(run: Path, step: int) -> dict[str, Any]:
-    """A checkpoint's facts, its files' hashes verified.
-
-    Raises: FaceswapError naming the file that is missing or damaged.
-    """
+def find_damage(run: Path, step: int) -> dict[str, str]:
+    """What is wrong with the files of a checkpoint, by their names; empty: it is whole."""
     folder = checkpoint_folder(run, step)
-    facts = read_json(folder / "state.json")
-    if not isinstance(facts, dict) or not facts.keys() >= {
-        "step",
-        "seconds",
-        "plateau",
-        "best",
-        "sha256",
-    }:
-        raise FaceswapError(f"{folder / 'state.json'}: is damaged; remove this checkpoint's folder")
-    for name, digest in facts["sha256"].items():
-        if not (folder / name).is_file():
-            raise FaceswapError(f"{folder / name}: is missing; remove this checkpoint's folder")
-        if file_sha256(folder / name) != digest:
-            raise FaceswapError(f"{folder / name}: is damaged; remove this checkpoint's folder")
-    return facts
+    try:
+        facts = read_json(folder / "state.json")
+        as_state(facts)
+        hashes = dict[str, str](facts["sha256"])
+    except (FaceswapError, KeyError, TypeError, ValueError):
+        return {"state.json": "is damaged" if (folder / "state.json").exists() else "is missing"}
+    damage = {}
+    for name, digest in hashes.items():
+        try:
+            if file_sha256(folder / name) != digest:
+                damage[name] = "is damaged"
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            damage[name] = "is missing" if missing else f"cannot be read ({error.strerror})"
+    return damage
 
 
 def checkpoint_facts(run: Path, step: int) -> dict[str, Any]:
@@ -150,17 +153,29 @@ def as_state(facts: dict[str, Any]) -> RunState:
     )
 
 
-def newest_good(run: Path) -> tuple[int | None, list[str]]:
-    """The newest checkpoint's step that verifies, and a line on each newer one that does not."""
+def newest_good(run: Path, weights: WeightsName | None = None) -> tuple[int | None, list[str]]:
+    """The newest checkpoint's step that is whole, and a line on each damaged file met before.
+
+    With `weights`, those files count that hold them, and the others need not be whole.
+    """
     problems = []
     for step in reversed(list_checkpoints(run)):
-        try:
-            read_state(run, step)
-        except FaceswapError as error:
-            problems.append(str(error))
-        else:
+        damage, folder = find_damage(run, step), checkpoint_folder(run, step)
+        problems += [f"{folder / name}: {what}" for name, what in damage.items()]
+        if not damage or (
+            weights is not None
+            and "state.json" not in damage
+            and averaged_weights(run, step, weights)[1].name not in damage
+        ):
             return step, problems
     return None, problems
+
+
+def averaged_weights(run: Path, step: int, weights: WeightsName) -> tuple[int, Path]:
+    """The step that a checkpoint's best averaged weights are of, or its last ones; their file."""
+    best = as_state(checkpoint_facts(run, step)).best
+    name, of_step = ("ema", step) if weights == "last" or best is None else ("best", best.step)
+    return of_step, checkpoint_folder(run, step) / f"{name}.safetensors"
 
 
 def load_weights(run: Path, step: int, name: str) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """A trained run, loaded for use."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ..errors import FaceswapError
 from ..models.architectures import build_model
 from ..models.autoencoder import SwapAutoencoder
 from ..outputs import file_sha256
-from .checkpoints import as_state, checkpoint_facts, checkpoint_folder, load_into, newest_good
+from .checkpoints import averaged_weights, load_into, newest_good
 from .manifest import CONFIG_FILE, RunManifest, read_manifest
 
 
@@ -28,15 +29,19 @@ class TrainedRun:
     """16 hex digits of the loaded weights' sha256."""
 
 
-def load_run(run: Path, weights: WeightsName = "best") -> TrainedRun:
-    """The newest good checkpoint of a run, with averaged weights.
+def load_run(
+    run: Path, weights: WeightsName = "best", say: Callable[[str], None] = print
+) -> TrainedRun:
+    """The averaged weights of a run's newest checkpoint that holds them whole.
 
     Best: those of the lowest held-out loss so far; the last ones as long as there is none.
-    Raises: FaceswapError when the folder is no run, holds no good checkpoint, or its weights do
+    Raises: FaceswapError when the folder is no run, holds no such checkpoint, or its weights do
     not fit its config.
     """
     manifest, config = read_manifest(run), load_config(run / CONFIG_FILE)
-    step, file = _weights_file(run, weights)
+    step, file, problems = _find_weights(run, weights)
+    for problem in problems:
+        say(f"warning: {problem}; going on with {file.parent.name}/{file.name}")
     model = build_model(config.model)
     load_into(model, load_file(file), file)
     return TrainedRun(run, model.eval(), config, manifest, step, file_sha256(file)[:16])
@@ -44,15 +49,20 @@ def load_run(run: Path, weights: WeightsName = "best") -> TrainedRun:
 
 def weights_fingerprint(run: Path) -> str:
     """The fingerprint of a run's best weights. Raises: FaceswapError when it has none."""
-    return file_sha256(_weights_file(run, "best")[1])[:16]
+    return file_sha256(_find_weights(run, "best")[1])[:16]
 
 
-def _weights_file(run: Path, weights: WeightsName) -> tuple[int, Path]:
-    """Where averaged weights lie, and the step that they are of."""
-    step, problems = newest_good(run)
-    if step is None:
-        reason = problems[0] if problems else "it has no checkpoint yet; train it first"
-        raise FaceswapError(f"{run}: {reason}")
-    best = as_state(checkpoint_facts(run, step)).best
-    name, of_step = ("ema", step) if weights == "last" or best is None else ("best", best.step)
-    return of_step, checkpoint_folder(run, step) / f"{name}.safetensors"
+def _find_weights(run: Path, weights: WeightsName) -> tuple[int, Path, list[str]]:
+    """The step that averaged weights are of, where they lie, and what was met that is damaged.
+
+    The last ones stand in where the best are nowhere whole.
+    """
+    kinds: dict[WeightsName, None] = {weights: None, "last": None}
+    for kind in kinds:
+        step, problems = newest_good(run, kind)
+        if step is not None:
+            return *averaged_weights(run, step, kind), problems
+    reason = "it has no checkpoint yet; train it first"
+    if problems:
+        reason = f"no checkpoint is good ({problems[0]}); train --overwrite starts anew"
+    raise FaceswapError(f"{run}: {reason}")

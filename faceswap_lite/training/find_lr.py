@@ -20,7 +20,7 @@ from ..faces.face_set import FaceSet
 from ..figures import Curve, write_line_figure
 from ..models.architectures import build_model
 from ..models.autoencoder import SIDES, Side, SwapAutoencoder
-from ..outputs import claim, found_job, job_id, write_json
+from ..outputs import claim, found_job, job_id, one_writer, write_json
 from ..runs.hardware import pick_device, pick_precision
 from ..runs.manifest import RunManifest
 from .batches import SideData, draw_batch
@@ -128,6 +128,7 @@ def range_test(
     return Sweep(rates, losses, smoothed, named)
 
 
+@one_writer(lambda run, **_: [run])
 def find_lr(
     source: FaceSet,
     target: FaceSet,

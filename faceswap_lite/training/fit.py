@@ -9,7 +9,7 @@ from ..errors import FaceswapError
 from ..faces.extract import extract_faces
 from ..faces.face_set import FaceSet, open_face_set
 from ..figures import Curve, write_line_figure
-from ..outputs import write_json
+from ..outputs import one_writer, short_name, write_json
 from ..runs.known import open_known_set
 from ..runs.log import LOG_FILE, read_history
 from ..runs.trained import TrainedRun, load_run
@@ -82,6 +82,7 @@ class FitReport:
         ]
 
 
+@one_writer(lambda run, **_: [run])
 def fit_run(
     base: Path,
     target: Path,
@@ -109,7 +110,7 @@ def fit_run(
     comparison = None
     if compare_scratch:
         say("from scratch, as the base was trained, to compare with")
-        beside = run.with_name(f"{run.name}_scratch")
+        beside = run.with_name(f"{short_name(run.name, 240)}_scratch")
         train(source, faces, beside, _from_scratch(old, fitted), overwrite=overwrite, say=say)
         comparison = compare(curve, read_curve(beside))
     report = FitReport(run, base, curve, curve.source[-1] / curve.source[0], comparison)
@@ -169,7 +170,7 @@ def _target_faces(
         "embedder": manifest.target.embedder or "none",
         "coverage": manifest.coverage,
     }
-    out = run.with_name(f"{run.name}_target")
+    out = run.with_name(f"{short_name(run.name, 240)}_target")
     extract_faces([target], out, config.model_copy(update=same), overwrite=overwrite)
     return open_face_set(out, minimum=10)
 

@@ -16,6 +16,7 @@ from ..config import Config, TrainingConfig
 from ..faces.face_set import FaceSet
 from ..media.images import write_image
 from ..models.autoencoder import SIDES, Side
+from ..outputs import one_writer
 from ..runs.checkpoints import Best, PlateauState, RunState, save_checkpoint
 from ..runs.hardware import agreed, build_fabric, memory_used
 from ..runs.log import RunLog
@@ -44,6 +45,7 @@ class TrainSummary:
     reason: str
 
 
+@one_writer(lambda run, **_: [run])
 def train(
     source: FaceSet,
     target: FaceSet,

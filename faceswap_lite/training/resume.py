@@ -13,7 +13,7 @@ from ..faces.face_set import FaceSet, face_key
 from ..models.autoencoder import Side
 from ..outputs import job_id, write_json
 from ..runs.bases import SUFFIX, read_base
-from ..runs.checkpoints import RunState, as_state, checkpoint_facts, newest_good, remove_after
+from ..runs.checkpoints import RunState, as_state, checkpoint_facts, newest_good, set_aside_newer
 from ..runs.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -203,8 +203,10 @@ def take_up(
     manifest = describe_run(sets["source"], sets["target"], config)
     found = read_manifest(run) if (run / MANIFEST_FILE).is_file() else None
     start, problems = newest_good(run)
+    if overwrite:
+        problems = []
     if problems and start is None:
-        raise FaceswapError(f"{run}: no checkpoint is good ({problems[0]}); or pass --overwrite")
+        raise FaceswapError(f"{run}: no checkpoint is good ({problems[0]}); {_way_out(run)}")
     for problem in problems:
         say(f"warning: {problem}; going on from step {start}")
     state = RunState() if start is None else as_state(checkpoint_facts(run, start))
@@ -236,11 +238,19 @@ def take_up(
         if action == "resume":
             manifest = carry_on(found, manifest, sets, config.training, start or 0, say)
             manifest = manifest.model_copy(update={"consent": consent})
-            remove_after(run, start)
+            for line in set_aside_newer(run, start):
+                say(f"note: {line}")
         elif consent != found.consent:
             manifest = found.model_copy(update={"consent": consent})
             write_json(run / MANIFEST_FILE, manifest.model_dump())
     return TakenUp(action, start, manifest, state)
+
+
+def _way_out(run: Path) -> str:
+    """What to do about a run that cannot go on."""
+    if newest_good(run, "last")[0] is None:
+        return "--overwrite starts anew"
+    return f"its weights are whole: --init {run} --run ANOTHER begins with them"
 
 
 def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: Config) -> list[str]:
