@@ -416,6 +416,10 @@ class ConvertConfig(Section):
         """Who is in the clip."""
         return "target" if self.swap == "source-to-target" else "source"
 
+    def wants(self, frame: int) -> bool:
+        """Whether a frame lies from `start` to `end`."""
+        return self.start <= frame and (self.end is None or frame < self.end)
+
 
 class EvaluateConfig(Section):
     """Measures on a clip that training never saw."""

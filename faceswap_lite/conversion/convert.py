@@ -4,10 +4,10 @@ Two walks through the clip: the first finds the faces of every frame, so that tr
 smoothing know what comes; the second paints, in pieces that survive being killed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..errors import FaceswapError
 from ..faces.embed import Person
 from ..faces.given_masks import GivenMasks
 from ..faces.pack import FacePack
-from ..media.clips import ClipInfo, clip_fingerprint
+from ..media.clips import ClipInfo, Frame, clip_fingerprint
 from ..media.copying import Span
 from ..media.marks import SyntheticMark
 from ..media.reading import give_frames_back, open_clip
@@ -116,12 +116,13 @@ def convert_clip(
 
     # The first walk: where is whose face?
     scouting, plan = _find_faces(task, packs, wanted, say)
+    shown = plan.within(task.config)
     # What is not synthetic must not say that it is.
     mark = None
-    if plan.placements:
+    if shown.placements:
         mark = SyntheticMark(version=VERSION, run=run.fingerprint, job=task.job.id)
     else:
-        say(f"warning: {clip}: {_nobody(len(scouting.sightings))}")
+        say(f"warning: {clip}: {_nobody(len(scouting.wanted(task.config)))}")
 
     # The second: paint and write what is still to be written.
     if config.views > 1:
@@ -135,7 +136,7 @@ def convert_clip(
     for line in [*scouting.problems, *notes, *list(tally.failed.values())[:3]]:
         say(f"warning: {clip.name}: {line}")
 
-    facts = _facts(task, plan, mark, tally, consent)
+    facts = _facts(task, shown.bridged, mark, tally, consent)
     write_sidecar(out, facts)
     task.job.clean_up()
     return _summary(out, facts)
@@ -188,7 +189,7 @@ def _check_early(task: _Task) -> None:
 def _find_faces(
     task: _Task, packs: list[FacePack], wanted: Person | None, say: Callable[[str], None]
 ) -> tuple[Scouting, CastPlan]:
-    """What the wanted frames show, and who is painted where in them."""
+    """What the wanted frames and those around them show, and who is painted where in them."""
     give_frames_back()
     run, config, job = task.run, task.config, task.job
     job.work.mkdir(parents=True, exist_ok=True)
@@ -203,7 +204,7 @@ def _find_faces(
             journal=job.work / "faces.jsonl",
             say=say,
         )
-        if not scouting.sightings:
+        if not scouting.wanted(config):
             raise FaceswapError(
                 f"{task.clip}: ends before frame {config.start}, where --frames begins"
             )
@@ -240,22 +241,17 @@ def _write(
         for writer in writers.values():
             writer.keep(done)
         first = config.start + done
-        # Colours and masks of the frames before are needed again, from where a block begins.
-        needed = max(config.start, first - steadying_reach(config))
-        frames = takewhile(lambda f: config.end is None or f.index < config.end, reader)
-        again = (
-            frame
-            for frame in frames
-            if frame.index >= max(config.start, block_of(needed, frame.image, config))
-        )
-        painted = paint_frames(again, plan, task.run, config, expression=task.expression)
-        total = len(scouting.sightings)
+        frames = _with_neighbours(reader, first, config)
+        painted = paint_frames(frames, plan, task.run, config, expression=task.expression)
+        total = len(scouting.wanted(config))
         bar = tqdm(total=total, initial=done, desc="convert", unit="frame", disable=None)
         with bar:
             for composite in composite_frames(painted, config, task.masks):
                 frame = composite.frame
                 if frame.index < first:
                     continue
+                if not config.wants(frame.index):
+                    break
                 tally.add(frame.index, len(composite.layers), composite.failed)
                 swap = labelled(composite, config.label)
                 for name, writer in writers.items():
@@ -264,17 +260,33 @@ def _write(
     return [f"{writer.path.name}: {note}" for writer in writers.values() for note in writer.notes]
 
 
+def _with_neighbours(
+    frames: Iterable[Frame], first: int, config: ConvertConfig
+) -> Iterator[Frame]:
+    """The wanted frames from `first` on, and in whole blocks those that they are steadied over."""
+    span = steadying_reach(config)
+
+    def is_before(frame: Frame) -> bool:
+        return frame.index < block_of(max(0, first - span), frame.image, config)
+
+    def is_near(frame: Frame) -> bool:
+        block = block_of(frame.index, frame.image, config)
+        return config.end is None or block < config.end + span
+
+    return takewhile(is_near, dropwhile(is_before, frames))
+
+
 def _span(info: ClipInfo, scouting: Scouting, config: ConvertConfig) -> Span | None:
     """The time that the wanted frames fill, when they are not all."""
     if config.start == 0 and config.end is None:
         return None
-    start = scouting.sightings[0].pts * info.time_base
-    end = None if scouting.end_pts is None else scouting.end_pts * info.time_base
-    return start, end
+    end_pts = scouting.end_pts(config)
+    start = scouting.wanted(config)[0].pts * info.time_base
+    return start, None if end_pts is None else end_pts * info.time_base
 
 
 def _facts(
-    task: _Task, plan: CastPlan, mark: SyntheticMark | None, tally: Tally, consent: str
+    task: _Task, bridged: int, mark: SyntheticMark | None, tally: Tally, consent: str
 ) -> dict[str, Any]:
     """What the sidecar says."""
     run, outputs = task.run, task.job.outputs
@@ -294,7 +306,7 @@ def _facts(
         "tracks_sha256": {
             name: clip_fingerprint(path) for name, path in outputs.items() if name != "swap"
         },
-        "bridged": plan.bridged,
+        "bridged": bridged,
         **tally.counts(),
     }
 
