@@ -606,9 +606,7 @@ def test_one_frame_may_be_a_picture(
 ) -> None:
     config = ConvertConfig(start=5, end=6)
     convert_clip(run, cast.unseen_clip, tmp_path / "a.png", config, say=silent)
-    np.testing.assert_array_equal(
-        read_image(tmp_path / "a.png"), frames_of(plain / "swap.mkv")[5]
-    )
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), frames_of(plain / "swap.mkv")[5])
 
 
 # Whose faces.

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.embed import Person
+from ..faces.face_set import refuse_crops
 from ..faces.finding import wanted_person
 from ..faces.pack import FacePack
 from ..faces.tracks import SAME_FACE, Track, find_cuts, join_tracks
@@ -60,8 +61,10 @@ def cast_clip(
 ) -> CastPlan:
     """The plan of a whole clip, or of its frames from `config.start` to `config.end`.
 
-    `like`: a photo of the person to swap. Raises: as `scout_clip`, `whom` and `plan_cast`.
+    `like`: a photo of the person to swap. Raises: as `scout_clip`, `whom` and `plan_cast`;
+    FaceswapError when the clip is a face set.
     """
+    refuse_crops(clip)
     wanted = whom(run, packs[0], config, like)
     scouting = scout_clip(
         clip, clip_fingerprint(clip), run, packs, config, reuse=like is None, say=say

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.embed import Person
+from ..faces.face_set import refuse_crops
 from ..faces.given_masks import GivenMasks
 from ..faces.pack import FacePack
 from ..media.clips import ClipInfo, Frame, clip_fingerprint
@@ -96,8 +97,9 @@ def convert_clip(
     from. `like`: a photo of the person to swap, instead of the run's target; `consent`: who agreed,
     if not as the run says. The same call goes on where a killed one stopped.
 
-    Raises: FaceswapError when the clip cannot be read or `out` is another job's.
+    Raises: FaceswapError when the clip cannot be read, is a face set, or `out` is another job's.
     """
+    refuse_crops(clip)
     outputs = {"swap": out, **(tracks or Tracks()).named()}
     task = _task(run, clip, outputs, config, like, say)
     before = task.job.begin(overwrite)
@@ -129,7 +131,6 @@ def convert_clip(
         say(f"{config.views} views: painting takes {config.views} times as long as with one")
     if overwrite:
         task.job.restart()
-    task.job.make_room()
     tally = Tally(task.job.work / "frames.jsonl")
     tally.read()
     notes = _write(task, scouting, plan, mark, tally) if task.job.missing() else []
@@ -148,9 +149,10 @@ def _task(
 ) -> _Task:  # fmt: skip
     """The job by its content: where clip, run, photo and masks lie, and their names, make none."""
     clip_sha256 = clip_fingerprint(clip)
-    masks = given_masks(config, run, clip_sha256)
+    masks = given_masks(config, run, clip, clip_sha256)
     expression = choose_expression(run, config, say)
-    settings = config.model_dump(exclude=UNSEEN_SETTINGS | {"masks", "mouth", "eyes"})
+    unsaid = {"start_number"} if config.start_number is None else set()
+    settings = config.model_dump(exclude=UNSEEN_SETTINGS | {"masks", "mouth", "eyes"} | unsaid)
     if expression is not None:
         settings["expression"] = expression.facts()
     job = job_id(
@@ -229,7 +231,7 @@ def _write(
 ) -> list[str]:
     """Paint and write what earlier calls have not; notes of the writers."""
     config, job = task.config, task.job
-    with open_clip(task.clip) as reader, ExitStack() as stack:
+    with open_clip(task.clip, config.start_number) as reader, ExitStack() as stack:
         span = _span(reader.info, scouting, config)
         writers = {
             name: stack.enter_context(
@@ -255,14 +257,12 @@ def _write(
                 tally.add(frame.index, len(composite.layers), composite.failed)
                 swap = labelled(composite, config.label)
                 for name, writer in writers.items():
-                    writer.write(OUTPUTS[name].draw(composite, swap), frame.pts)
+                    writer.write(OUTPUTS[name].draw(composite, swap), frame.pts, frame.number)
                 bar.update()
     return [f"{writer.path.name}: {note}" for writer in writers.values() for note in writer.notes]
 
 
-def _with_neighbours(
-    frames: Iterable[Frame], first: int, config: ConvertConfig
-) -> Iterator[Frame]:
+def _with_neighbours(frames: Iterable[Frame], first: int, config: ConvertConfig) -> Iterator[Frame]:
     """The wanted frames from `first` on, and in whole blocks those that they are steadied over."""
     span = steadying_reach(config)
 

@@ -21,14 +21,7 @@ from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.detect import Detection
 from ..faces.finding import build_packs, find_in_frames, one_opencv_thread
-from ..faces.journal import (
-    JournalEnd,
-    Sighting,
-    append_lines,
-    as_kept,
-    read_journal,
-    sighting_line,
-)
+from ..faces.journal import JournalEnd, Sighting, append_lines, as_kept, read_journal, sighting_line
 from ..faces.pack import FacePack, FoundFace
 from ..media.clips import Frame
 from ..media.reading import open_clip
