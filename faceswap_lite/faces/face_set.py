@@ -141,8 +141,9 @@ def open_face_set(path: Path, minimum: int = 1) -> FaceSet:
     if len(faces) < max(minimum, 1):
         count = f"only {len(faces)}" if faces else "no"
         wanted = f", at least {minimum} are needed" if minimum > 1 else ""
+        mend = "; extract more photos or clips of this person along with them" if faces else ""
         seen = f" ({problems[0]})" if problems and not faces else ""
-        raise FaceswapError(f"{path}: holds {count} faces{wanted}{seen}")
+        raise FaceswapError(f"{path}: holds {count} faces{wanted}{seen}{mend}")
     _refuse_mixture(path, "landmarks", (face.record.landmarks_pack for face in faces))
     _refuse_mixture(path, "coverage", (face.record.coverage for face in faces))
     embedders = Counter(face.record.embedder for face in faces)
