@@ -67,9 +67,16 @@ def extract(
     """
     options = load_config(config, changes or [])
     from .faces.extract import extract_faces
-    from .media.clips import find_clips
+    from .media.clips import find_clips, passed_over
 
-    extract_faces(find_clips(clips), out, options.extract, like=like, overwrite=overwrite)
+    found = find_clips(clips)
+    for folder in map(Path, clips):
+        # Of a sequence, its reader says so.
+        if folder.is_dir() and folder not in found:
+            taken = {clip.name for clip in found if clip.parent == folder}
+            if line := passed_over(folder, taken):
+                print(f"{folder}: {line}")
+    extract_faces(found, out, options.extract, like=like, overwrite=overwrite)
 
 
 @app.command()
@@ -269,6 +276,9 @@ def convert(
     frames: Annotated[
         str | None, typer.Option(help="Only frames START:END, from 0, the last left out.")
     ] = None,
+    start_number: Annotated[
+        int | None, typer.Option(min=0, help="Number of the first frame's pictures and masks.")
+    ] = None,
     views: Annotated[int | None, typer.Option(help="Average so many views: steadier.")] = None,
     label: Annotated[
         bool, typer.Option("--label", help="Burn in a visible line; convert.label is its text.")
@@ -321,6 +331,7 @@ def convert(
         swap=swap,
         views=views,
         c2pa=c2pa or None,
+        start_number=start_number,
         **_range(frames),
     )
     whole = _options_of_run(run, config, changed)

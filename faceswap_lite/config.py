@@ -331,6 +331,12 @@ class ConvertConfig(Section):
     all_faces: bool = Field(False, description="swap every face, whoever it is")
     start: int = Field(0, ge=0, description="the first frame that is written")
     end: int | None = Field(None, ge=1, description="the frame before which it ends; null: all")
+    start_number: int | None = Field(
+        None,
+        ge=0,
+        description="what pictures and masks of the clip's first frame are called by; null: a "
+        "sequence's own number, else 1",
+    )
     smooth: float = Field(
         2.5, ge=0, le=20, description="frames that landmarks are smoothed over (sigma); 0: off"
     )
@@ -415,6 +421,10 @@ class ConvertConfig(Section):
     def shown_side(self) -> SideName:
         """Who is in the clip."""
         return "target" if self.swap == "source-to-target" else "source"
+
+    def wants(self, frame: int) -> bool:
+        """Whether a frame lies from `start` to `end`."""
+        return self.start <= frame and (self.end is None or frame < self.end)
 
 
 class EvaluateConfig(Section):

@@ -27,7 +27,7 @@ from faceswap_lite.faces.extraction import Extraction
 from faceswap_lite.faces.face_set import HIDDEN_FOLDER, open_face_set
 from faceswap_lite.faces.journal import Append
 from faceswap_lite.faces.landmarks import Five
-from faceswap_lite.faces.pack import FacePack
+from faceswap_lite.faces.pack import DETECTORS, FacePack
 from faceswap_lite.media.images import write_image
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 
@@ -104,6 +104,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return FacePack("toy", "five", name, ToyDetector(), Five(), vectors, ["a toy pack"])  # type: ignore[arg-type]
 
     monkeypatch.setattr(finding_module, "build_pack", build)
+    monkeypatch.setitem(DETECTORS, "toy", lambda *_: ToyDetector())
     return asked
 
 
@@ -371,6 +372,24 @@ def test_no_face_leaves_no_set(tmp_path: Path, toy: list[str]) -> None:
     with pytest.raises(FaceswapError, match=r"no face found in 3 frames; 1 never sure"):
         extract_faces([clip], out, CONFIG)
     assert not out.exists()
+
+
+def test_few_faces_are_explained(tmp_path: Path, toy: list[str]) -> None:
+    weak = [[Painted(9, 0.7)], [Painted(9, 0.8)], []]
+    clip, out = paint_clip(tmp_path / "clip", [*weak, []]), tmp_path / "set"
+    again = r"4 frames without a face, looked at again: nothing like a face in 2; only faces that "
+    with pytest.raises(FaceswapError, match=rf"{again}are too weak \(.*=0.9, .*0\.80\) in 2"):
+        extract_faces([clip], out, CONFIG)
+    with pytest.raises(FaceswapError, match=rf"{again}are too small \(.*=60, .* 50 px\) in 2"):
+        extract_faces([clip], out, settings(min_face_px=60))
+    # One frame of five gave a face; and where most do, nobody asks.
+    some = paint_clip(tmp_path / "some", [*weak, [], [Painted(9, 0.95)]])
+    summary = extract_faces([some], tmp_path / "few", settings(weak_score=0.85))
+    assert summary.kept == 1
+    assert [line for line in summary.lines() if line.startswith("4 frames without a face, looked")]
+    many = paint_clip(tmp_path / "many", [[Painted(9, 0.95)]] * 3 + [[]])
+    summary = extract_faces([many], tmp_path / "most", CONFIG)
+    assert summary.kept == 3 and summary.problems == []
 
 
 def test_unreadable_clips(tmp_path: Path, toy: list[str]) -> None:

@@ -296,7 +296,7 @@ def test_what_cannot_be_used_together_is_refused(tmp_path: Path) -> None:
 
 def test_too_few_faces_and_no_set(tmp_path: Path) -> None:
     make_set(tmp_path / "few", 3)
-    with pytest.raises(FaceswapError, match=r"only 3 faces, at least 10 are needed"):
+    with pytest.raises(FaceswapError, match=r"only 3 faces, at least 10 are needed; extract more"):
         open_face_set(tmp_path / "few", minimum=10)
     with pytest.raises(FaceswapError, match="no such face set"):
         open_face_set(tmp_path / "nowhere")

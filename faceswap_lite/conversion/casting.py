@@ -14,6 +14,7 @@ from jaxtyping import Float
 from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.embed import Person
+from ..faces.face_set import refuse_crops
 from ..faces.finding import wanted_person
 from ..faces.pack import FacePack
 from ..faces.tracks import SAME_FACE, Track, find_cuts, join_tracks
@@ -43,6 +44,11 @@ class CastPlan:
         """Frames where only gaps were filled."""
         return sum(all(p.found is None for p in some) for some in self.placements.values())
 
+    def within(self, config: ConvertConfig) -> "CastPlan":
+        """The part of it from `config.start` to `config.end`."""
+        placements = {f: some for f, some in self.placements.items() if config.wants(f)}
+        return CastPlan(placements, [cut for cut in self.cuts if config.wants(cut)])
+
 
 def cast_clip(
     run: TrainedRun,
@@ -55,14 +61,17 @@ def cast_clip(
 ) -> CastPlan:
     """The plan of a whole clip, or of its frames from `config.start` to `config.end`.
 
-    `like`: a photo of the person to swap. Raises: as `scout_clip`, `whom` and `plan_cast`.
+    `like`: a photo of the person to swap. Raises: as `scout_clip`, `whom` and `plan_cast`;
+    FaceswapError when the clip is a face set.
     """
+    refuse_crops(clip)
     wanted = whom(run, packs[0], config, like)
     scouting = scout_clip(
         clip, clip_fingerprint(clip), run, packs, config, reuse=like is None, say=say
     )
     sure_score = run.config.extract.sure_score
-    return plan_cast(scouting, run.manifest.landmarks_pack, wanted, config, sure_score)
+    plan = plan_cast(scouting, run.manifest.landmarks_pack, wanted, config, sure_score)
+    return plan.within(config)
 
 
 def plan_cast(
@@ -72,7 +81,7 @@ def plan_cast(
     config: ConvertConfig,
     sure_score: float,
 ) -> CastPlan:
-    """Which face of each frame is painted, and where its landmarks are.
+    """Which face of each sighted frame is painted, and where its landmarks are.
 
     `wanted` None: nobody can be told apart; then only lone faces are taken.
     Raises: FaceswapError when several faces cannot be told apart.

@@ -165,7 +165,11 @@ def _layers(
     steps = np.array([neighbour.frame - frame.index for neighbour in neighbours], np.float64)
     for_color = neighbour_weights(steps, config.color_steady).tolist()
     for_mask = neighbour_weights(steps, config.mask_steady).tolist()
-    given = None if masks is None else masks.frame_mask(frame.index, frame.image.shape[:2])
+    given = (
+        None
+        if masks is None
+        else masks.frame_mask(frame.index, frame.image.shape[:2], frame.number)
+    )
     layers = []
     for number, face in enumerate(painted.faces):
         stretch = face.placement.stretch

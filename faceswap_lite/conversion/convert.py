@@ -4,10 +4,10 @@ Two walks through the clip: the first finds the faces of every frame, so that tr
 smoothing know what comes; the second paints, in pieces that survive being killed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from tqdm import tqdm
 from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.embed import Person
+from ..faces.face_set import refuse_crops
 from ..faces.given_masks import GivenMasks
 from ..faces.pack import FacePack
-from ..media.clips import ClipInfo, clip_fingerprint
+from ..media.clips import ClipInfo, Frame, clip_fingerprint
 from ..media.copying import Span
 from ..media.marks import SyntheticMark
 from ..media.reading import give_frames_back, open_clip
@@ -97,8 +98,9 @@ def convert_clip(
     from. `like`: a photo of the person to swap, instead of the run's target; `consent`: who agreed,
     if not as the run says. The same call goes on where a killed one stopped.
 
-    Raises: FaceswapError when the clip cannot be read or `out` is another job's.
+    Raises: FaceswapError when the clip cannot be read, is a face set, or `out` is another job's.
     """
+    refuse_crops(clip)
     outputs = {"swap": out, **(tracks or Tracks()).named()}
     task = _task(run, clip, outputs, config, like, say)
     before = task.job.begin(overwrite)
@@ -117,26 +119,26 @@ def convert_clip(
 
     # The first walk: where is whose face?
     scouting, plan = _find_faces(task, packs, wanted, say)
+    shown = plan.within(task.config)
     # What is not synthetic must not say that it is.
     mark = None
-    if plan.placements:
+    if shown.placements:
         mark = SyntheticMark(version=VERSION, run=run.fingerprint, job=task.job.id)
     else:
-        say(f"warning: {clip}: {_nobody(len(scouting.sightings))}")
+        say(f"warning: {clip}: {_nobody(len(scouting.wanted(task.config)))}")
 
     # The second: paint and write what is still to be written.
     if config.views > 1:
         say(f"{config.views} views: painting takes {config.views} times as long as with one")
     if overwrite:
         task.job.restart()
-    task.job.make_room()
     tally = Tally(task.job.work / "frames.jsonl")
     tally.read()
     notes = _write(task, scouting, plan, mark, tally) if task.job.missing() else []
     for line in [*scouting.problems, *notes, *list(tally.failed.values())[:3]]:
         say(f"warning: {clip.name}: {line}")
 
-    facts = _facts(task, plan, mark, tally, consent)
+    facts = _facts(task, shown.bridged, mark, tally, consent)
     write_sidecar(out, facts)
     task.job.clean_up()
     return _summary(out, facts)
@@ -148,9 +150,10 @@ def _task(
 ) -> _Task:  # fmt: skip
     """The job by its content: where clip, run, photo and masks lie, and their names, make none."""
     clip_sha256 = clip_fingerprint(clip)
-    masks = given_masks(config, run, clip_sha256)
+    masks = given_masks(config, run, clip, clip_sha256)
     expression = choose_expression(run, config, say)
-    settings = config.model_dump(exclude=UNSEEN_SETTINGS | {"masks", "mouth", "eyes"})
+    unsaid = {"start_number"} if config.start_number is None else set()
+    settings = config.model_dump(exclude=UNSEEN_SETTINGS | {"masks", "mouth", "eyes"} | unsaid)
     if expression is not None:
         settings["expression"] = expression.facts()
     job = job_id(
@@ -189,7 +192,7 @@ def _check_early(task: _Task) -> None:
 def _find_faces(
     task: _Task, packs: list[FacePack], wanted: Person | None, say: Callable[[str], None]
 ) -> tuple[Scouting, CastPlan]:
-    """What the wanted frames show, and who is painted where in them."""
+    """What the wanted frames and those around them show, and who is painted where in them."""
     give_frames_back()
     run, config, job = task.run, task.config, task.job
     job.work.mkdir(parents=True, exist_ok=True)
@@ -204,7 +207,7 @@ def _find_faces(
             journal=job.work / "faces.jsonl",
             say=say,
         )
-        if not scouting.sightings:
+        if not scouting.wanted(config):
             raise FaceswapError(
                 f"{task.clip}: ends before frame {config.start}, where --frames begins"
             )
@@ -229,7 +232,7 @@ def _write(
 ) -> list[str]:
     """Paint and write what earlier calls have not; notes of the writers."""
     config, job = task.config, task.job
-    with open_clip(task.clip) as reader, ExitStack() as stack:
+    with open_clip(task.clip, config.start_number) as reader, ExitStack() as stack:
         span = _span(reader.info, scouting, config)
         writers = {
             name: stack.enter_context(
@@ -241,41 +244,50 @@ def _write(
         for writer in writers.values():
             writer.keep(done)
         first = config.start + done
-        # Colours and masks of the frames before are needed again, from where a block begins.
-        needed = max(config.start, first - steadying_reach(config))
-        frames = takewhile(lambda f: config.end is None or f.index < config.end, reader)
-        again = (
-            frame
-            for frame in frames
-            if frame.index >= max(config.start, block_of(needed, frame.image, config))
-        )
-        painted = paint_frames(again, plan, task.run, config, expression=task.expression)
-        total = len(scouting.sightings)
+        frames = _with_neighbours(reader, first, config)
+        painted = paint_frames(frames, plan, task.run, config, expression=task.expression)
+        total = len(scouting.wanted(config))
         bar = tqdm(total=total, initial=done, desc="convert", unit="frame", disable=None)
         with bar:
             for composite in composite_frames(painted, config, task.masks):
                 frame = composite.frame
                 if frame.index < first:
                     continue
+                if not config.wants(frame.index):
+                    break
                 tally.add(frame.index, len(composite.layers), composite.failed)
                 swap = labelled(composite, config.label)
                 for name, writer in writers.items():
-                    writer.write(OUTPUTS[name].draw(composite, swap), frame.pts)
+                    writer.write(OUTPUTS[name].draw(composite, swap), frame.pts, frame.number)
                 bar.update()
     return [f"{writer.path.name}: {note}" for writer in writers.values() for note in writer.notes]
+
+
+def _with_neighbours(frames: Iterable[Frame], first: int, config: ConvertConfig) -> Iterator[Frame]:
+    """The wanted frames from `first` on, and in whole blocks those that they are steadied over."""
+    span = steadying_reach(config)
+
+    def is_before(frame: Frame) -> bool:
+        return frame.index < block_of(max(0, first - span), frame.image, config)
+
+    def is_near(frame: Frame) -> bool:
+        block = block_of(frame.index, frame.image, config)
+        return config.end is None or block < config.end + span
+
+    return takewhile(is_near, dropwhile(is_before, frames))
 
 
 def _span(info: ClipInfo, scouting: Scouting, config: ConvertConfig) -> Span | None:
     """The time that the wanted frames fill, when they are not all."""
     if config.start == 0 and config.end is None:
         return None
-    start = scouting.sightings[0].pts * info.time_base
-    end = None if scouting.end_pts is None else scouting.end_pts * info.time_base
-    return start, end
+    end_pts = scouting.end_pts(config)
+    start = scouting.wanted(config)[0].pts * info.time_base
+    return start, None if end_pts is None else end_pts * info.time_base
 
 
 def _facts(
-    task: _Task, plan: CastPlan, mark: SyntheticMark | None, tally: Tally, consent: str
+    task: _Task, bridged: int, mark: SyntheticMark | None, tally: Tally, consent: str
 ) -> dict[str, Any]:
     """What the sidecar says."""
     run, outputs = task.run, task.job.outputs
@@ -295,7 +307,7 @@ def _facts(
         "tracks_sha256": {
             name: clip_fingerprint(path) for name, path in outputs.items() if name != "swap"
         },
-        "bridged": plan.bridged,
+        "bridged": bridged,
         **tally.counts(),
     }
 

@@ -17,9 +17,10 @@ from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.given_masks import GivenMasks, given_masks_for
 from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint, is_sequence, list_images
-from ..media.reading import TIMES_NAME
+from ..media.reading import TIMES_NAME, open_clip
 from ..media.sidecar import output_name, sidecar_path
-from ..outputs import claim, found_job, short_name, write_text
+from ..media.writing import PICTURES, check_fillable
+from ..outputs import claim, found_job, read_json, short_name, write_text
 from ..runs.known import open_known_set
 from ..runs.trained import TrainedRun
 
@@ -74,10 +75,10 @@ class ConvertJob:
         for name, path in self.outputs.items():
             named = before.get("job") if self._is_told(before, name, path) else None
             made_by = self.id if name in finished else named
-            if path.is_dir() and not any(path.iterdir()):
-                continue  # an empty folder is anybody's
+            if name not in finished and self._may_fill(name, path):
+                continue
             claim(path, self.id, made_by, finished=True, overwrite=overwrite)
-            if path.is_dir() and name not in finished:
+            if path.is_dir() and (overwrite or name not in finished):
                 _check_folder(path, ours=made_by is not None)
         same = before.get("job") == self.id and not overwrite
         told = all(isinstance(before.get(count), int) for count in ("frames", "swapped"))
@@ -106,16 +107,10 @@ class ConvertJob:
     def restart(self) -> None:
         """Forget outputs that are to be replaced; `begin` has said that they may be."""
         sidecar_path(self.swap).unlink(missing_ok=True)
-        # A file gives way when the new one is whole; a folder cannot.
+        # A file gives way when the new one is whole; a folder cannot: it is filled anew.
         for path in self.missing().values():
             if path.is_dir():
                 _remove_pictures(path)
-
-    def make_room(self) -> None:
-        """Remove empty folders that stand where an output will."""
-        for path in self.missing().values():
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
 
     def clean_up(self) -> None:
         """Remove the work folder, and those that killed conversions to this name left."""
@@ -133,6 +128,15 @@ class ConvertJob:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+    def _may_fill(self, name: str, path: Path) -> bool:
+        """Whether pictures go into a folder that is there: an empty one, or one half filled."""
+        if path.suffix or not path.is_dir():
+            return False
+        with suppress(FaceswapError):
+            check_fillable(path, self.work / name / PICTURES)
+            return True
+        return False
 
     def _is_told(self, before: dict[str, Any], name: str, path: Path) -> bool:
         """Whether the sidecar of an earlier conversion says that it wrote this output here."""
@@ -169,7 +173,8 @@ class ConvertJob:
 
 
 def _check_folder(path: Path, *, ours: bool) -> None:
-    strangers = [p.name for p in path.iterdir() if not _is_our_picture(p)]
+    own = _own_names(path)
+    strangers = sorted(p.name for p in path.iterdir() if p.name not in own)
     if not ours or strangers:
         what = f"holds {strangers[0]}, which" if strangers else "is a folder that"
         raise FaceswapError(
@@ -178,15 +183,17 @@ def _check_folder(path: Path, *, ours: bool) -> None:
 
 
 def _remove_pictures(path: Path) -> None:
-    for picture in [p for p in path.iterdir() if _is_our_picture(p)]:
-        picture.unlink()
-    path.rmdir()
+    # The times, which name them, come last.
+    for name in _own_names(path):
+        (path / name).unlink(missing_ok=True)
 
 
-def _is_our_picture(path: Path) -> bool:
-    return path.is_file() and (
-        _OUR_PICTURE.fullmatch(path.name) is not None or path.name == TIMES_NAME
-    )
+def _own_names(folder: Path) -> list[str]:
+    """The files that the writer of a folder of pictures left in it, as it says itself."""
+    with suppress(FaceswapError, KeyError, TypeError):
+        pictures = read_json(folder / TIMES_NAME)["pts"]
+        return [*(name for name in pictures if _OUR_PICTURE.fullmatch(name)), TIMES_NAME]
+    return []
 
 
 @dataclass
@@ -240,11 +247,20 @@ def config_for(clip: Path, config: ConvertConfig) -> ConvertConfig:
     return config.model_copy(update=alone)
 
 
-def given_masks(config: ConvertConfig, run: TrainedRun, fingerprint: str) -> GivenMasks | None:
-    """The masks that `config.masks` holds for a clip, of its frames or of its face set's crops."""
+def given_masks(
+    config: ConvertConfig, run: TrainedRun, clip: Path, fingerprint: str
+) -> GivenMasks | None:
+    """The masks that `config.masks` holds for a clip, of its frames or of its face set's crops.
+
+    Raises: FaceswapError when there are none, or none is of a frame of the clip.
+    """
     if config.masks is None:
         return None
     faces = None
     with suppress(FaceswapError):
         faces = open_known_set(run, config.shown_side)
-    return given_masks_for(Path(config.masks), faces, fingerprint)
+    with open_clip(clip, config.start_number) as reader:
+        info = reader.info
+    masks = given_masks_for(Path(config.masks), faces, fingerprint, info.first_number)
+    masks.check_numbers(clip, info)
+    return masks

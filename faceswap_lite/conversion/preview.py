@@ -44,7 +44,8 @@ DEFAULT_TRIES = (
 # What is one for the whole sheet, or cannot be seen in a still.
 UNSHOWN = (
     "face", "all_faces", "smooth", "bridge", "color_steady", "mask_steady", "label", "masks",
-    "weights", "start", "end", "codec", "quality", "c2pa", "c2pa_certificate", "c2pa_key",
+    "weights", "start", "end", "start_number", "codec", "quality", "c2pa", "c2pa_certificate",
+    "c2pa_key",
 )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def preview_sheet(
             if getattr(settings[words], name) != getattr(still, name):
                 raise UsageError(f"--try {words}: a sheet does not show {name}; give it by --set")
     run.model.to(pick_device(config.device))
-    masks = given_masks(config, run, clip_fingerprint(clip))
+    masks = given_masks(config, run, clip, clip_fingerprint(clip))
 
     def plan_of(options: ConvertConfig) -> CastPlan:
         packs = build_run_packs(run, options)
@@ -103,7 +104,7 @@ def preview_sheet(
     picked = [there[i] for i in np.linspace(0, len(there) - 1, frames).round().astype(int)]
     picked = list(dict.fromkeys(picked))
     windows = {index: _window(plan.placements[index][0].landmarks) for index in picked}
-    shown = _frames(clip, set(picked))
+    shown = _frames(clip, set(picked), config.start_number)
     rows = [_Row("clip", [_cell(f.image, windows[f.index]) for f in shown])]
     for title, options in settings.items():
         own = plan if options.swap == still.swap else plan_of(options)
@@ -119,9 +120,9 @@ def preview_sheet(
     write_image(out, _draw(rows, picked), mark=mark)
 
 
-def _frames(clip: Path, indices: set[int]) -> list[Frame]:
+def _frames(clip: Path, indices: set[int], start_number: int | None) -> list[Frame]:
     shown = []
-    with open_clip(clip) as reader:
+    with open_clip(clip, start_number) as reader:
         for frame in reader:
             if frame.index in indices:
                 shown.append(frame)

@@ -6,10 +6,11 @@ face lies in the target's face set already are not searched again.
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +21,42 @@ from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.detect import Detection
 from ..faces.finding import build_packs, find_in_frames, one_opencv_thread
-from ..faces.journal import (
-    Journal,
-    JournalEnd,
-    Sighting,
-    append_lines,
-    as_kept,
-    read_journal,
-    sighting_line,
-)
+from ..faces.journal import JournalEnd, Sighting, append_lines, as_kept, read_journal, sighting_line
 from ..faces.pack import FacePack, FoundFace
 from ..media.clips import Frame
 from ..media.reading import open_clip
 from ..outputs import job_id, whole_file
 from ..runs.known import open_known_set
 from ..runs.trained import TrainedRun
+from .smoothing import reach
 
 FACES_FOLDER = "faces"
 """In a run's folder: what was found in the clips that it converted."""
+TRACK_FRAMES = 200
+"""So much of a track, before and after the wanted frames, tells whose face it is."""
 
 
 @dataclass(frozen=True)
 class Scouting:
-    """A clip's sightings in order.
+    """A clip's sightings in order: of the wanted frames, and of those that say something of them.
 
-    `frame_ticks` is a usual frame's length in the clip's time base; `end_pts` when the frame after
-    the last sighting is shown, None at the clip's end; `problems` what was wrong with the clip.
+    `frame_ticks` is a usual frame's length in the clip's time base; `problems` what was wrong with
+    the clip.
     """
 
     sightings: list[Sighting]
     frame_ticks: float = 1.0
-    end_pts: int | None = None
     problems: list[str] = field(default_factory=list)
+
+    def wanted(self, config: ConvertConfig) -> list[Sighting]:
+        """Those from `config.start` to `config.end`."""
+        return [s for s in self.sightings if config.wants(s.frame)]
+
+    def end_pts(self, config: ConvertConfig) -> int | None:
+        """When the frame after the last wanted one is shown; None at the clip's end."""
+        if config.end is None:
+            return None
+        return next((s.pts for s in self.sightings if s.frame >= config.end), None)
 
 
 def build_run_packs(
@@ -79,7 +84,10 @@ def scout_clip(
     journal: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Scouting:
-    """What the frames from `config.start` to `config.end` of the clip show.
+    """What the frames from `config.start` to `config.end` of the clip show, and those around them.
+
+    What is painted in a frame hangs on its neighbours: a part of a clip is looked at with as much
+    before and after it as tells the same of it as the whole.
 
     `reuse`: faces of the run's face set that come from this clip are taken from there, if the set
     is of the person who is swapped. With a `journal`, a call goes on where a killed one stopped. A
@@ -93,18 +101,27 @@ def scout_clip(
     done = read_journal(kept, head)
     if done is not None and done.end is not None:
         say(f"{clip.name}: faces as found before ({kept})")
-        return _cut(done, config)
+        return Scouting(done.sightings, done.end.frame_ticks, done.end.problems)
     if known:
         where = open_known_set(run, config.shown_side).path
         say(f"{clip.name}: the faces of {len(known)} frames are taken from {where}")
     with tempfile.TemporaryDirectory() as folder:
         path = journal or Path(folder) / "faces.jsonl"
-        found = _walk(clip, packs, config, run, known, path, head)
-        if config.start == 0 and config.end is None:
+        first, end = _looked_at(config)
+        part = {} if (first, end) == (0, None) else {"frames": [first, end]}
+        sightings, told = _walk(clip, packs, first, end, run, known, path, {**head, **part})
+        if not part:
             # A run's folder that may not be written to only costs the next call its search.
             with suppress(FaceswapError), whole_file(kept) as partial:
                 partial.write_bytes(path.read_bytes())
-    return _cut(found, config)
+    return Scouting(sightings, told.frame_ticks, told.problems)
+
+
+def _looked_at(config: ConvertConfig) -> tuple[int, int | None]:
+    """The first frame that says something of the wanted ones, and the one after the last."""
+    steadied = reach(max(config.color_steady, config.mask_steady)) + config.batch
+    around = TRACK_FRAMES + steadied + reach(config.smooth) + config.bridge
+    return max(0, config.start - around), None if config.end is None else config.end + around
 
 
 def _faces_of_set(
@@ -148,33 +165,22 @@ def _scouting_id(
     )
 
 
-def _cut(found: Journal, config: ConvertConfig) -> Scouting:
-    """The wanted frames' part, of sightings that may be of the whole clip."""
-    assert found.end is not None
-    wanted = [
-        s
-        for s in found.sightings
-        if s.frame >= config.start and (config.end is None or s.frame < config.end)
-    ]
-    after = [s.pts for s in found.sightings if wanted and s.frame > wanted[-1].frame][:1]
-    end_pts = after[0] if after else found.end.end_pts
-    return Scouting(wanted, found.end.frame_ticks, end_pts, found.end.problems)
-
-
 def _walk(
     clip: Path,
     packs: list[FacePack],
-    config: ConvertConfig,
+    first: int,
+    end: int | None,
     run: TrainedRun,
     known: dict[int, list[FoundFace]],
     path: Path,
     head: dict[str, Any],
-) -> Journal:
+) -> tuple[list[Sighting], JournalEnd]:
+    """The sightings of the frames from `first` to `end`."""
     before = read_journal(path, head, repair=True)
-    if before is not None and before.end is not None:
-        return before
     sightings = [] if before is None else before.sightings
-    last = sightings[-1].frame if sightings else config.start - 1
+    if before is not None and before.end is not None:
+        return sightings, before.end
+    last = sightings[-1].frame if sightings else first - 1
     # With an embedder, likeness tells true faces from false ones: weak detections may stay.
     min_score = run.config.extract.weak_score if packs[0].embedder is not None else None
 
@@ -184,33 +190,20 @@ def _walk(
             faces = pack.find(frame.image, min_score=min_score)
         return [as_kept(face) for face in faces]
 
-    end_pts: list[int] = []
     with (
         open_clip(clip) as reader,
         append_lines(path, head if before is None else None) as append,
         one_opencv_thread(),
     ):
         info = reader.info
-        frames = _until(reader, config.end, end_pts)
+        frames = takewhile(lambda frame: end is None or frame.index < end, reader)
         with tqdm(total=info.frame_count, desc="find faces", unit="frame", disable=None) as bar:
             for found in find_in_frames(frames, packs, look, last):
                 bar.update()
                 if found.finds is not None:
                     sightings.append(Sighting(found.frame, found.pts, found.change, found.finds))
                     append(sighting_line(sightings[-1]))
-        end = JournalEnd(
-            float(1 / (Fraction(info.rate or 25) * info.time_base)),
-            end_pts[0] if end_pts else None,
-            list(reader.problems),
-        )
-        append({"end": end})
-    return Journal(sightings, end)
-
-
-def _until(frames: Iterable[Frame], end: int | None, end_pts: list[int]) -> Iterator[Frame]:
-    """The frames before number `end`, whose time is handed out."""
-    for frame in frames:
-        if end is not None and frame.index >= end:
-            end_pts.append(frame.pts)
-            return
-        yield frame
+        ticks = float(1 / (Fraction(info.rate or 25) * info.time_base))
+        told = JournalEnd(ticks, list(reader.problems))
+        append({"end": told})
+    return sightings, told

@@ -116,7 +116,7 @@ def _moments(
     twins = (truth.twin.raw, truth.twin.matched) if truth and truth.twin else (None, None)
     judge_step = -(-len(plan.placements) // (every * JUDGED_FACES)) or 1
     others = [_every(_frames_of(path), every, path) for path in (converted, *twins)]
-    with open_clip(clip) as reader:
+    with open_clip(clip, convert.start_number) as reader:
         frames = (frame for frame in reader if frame.index % every == 0)
         painted = paint_frames(frames, plan, run, convert, expression=expression, rebuild=True)
         walk = composite_frames(painted, convert, masks)

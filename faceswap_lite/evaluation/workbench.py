@@ -145,7 +145,7 @@ def measure_clip(
         every=config.every,
         converted=converted,
         expression=expression,
-        masks=given_masks(convert, run, fingerprint),
+        masks=given_masks(convert, run, clip, fingerprint),
         truth=truth,
     )
     for problem in walked.problems:

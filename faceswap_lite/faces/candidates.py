@@ -80,6 +80,7 @@ def record_and_crop(
         clip_name=source.path.name,
         clip_fingerprint=source.fingerprint,
         frame_index=frame.index,
+        frame_number=frame.own_number,
         pts=frame.pts,
         time=str(frame.time),
         frame_width=frame.image.shape[1],

@@ -19,6 +19,10 @@ from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, Tally, read_pr
 from .face_set import HIDDEN_FOLDER, JOB_FILE, delete_crops_of, open_face_set, read_job
 from .finding import build_packs, one_opencv_thread, wanted_person
 from .pack import FacePack
+from .unfound import why_so_few
+
+FEW_SHARE = 0.5
+"""Of the frames: where fewer gave a face, the summary says why."""
 
 # Fewer faces than this share of the set are no person of their own in the summary.
 _PERSON_SHARE = 0.02
@@ -112,6 +116,11 @@ def extract_faces(
     tally = Tally(problems=problems)
     with one_opencv_thread():
         Extraction(out, job, config, sources, packs, wanted, done, tally).run()
+        if len(tally.faces_of_frame) < FEW_SHARE * tally.frames:
+            paths = [source.path for source in sources]
+            found_in = tally.faces_of_frame.keys()
+            if why := why_so_few(paths, found_in, config, packs[0].detector_name):
+                tally.problems.append(why)
     summary = _finish(out, sources, packs[0], tally)
     print("\n".join(summary.lines()))
     return summary

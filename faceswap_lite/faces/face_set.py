@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 
 from ..errors import FaceswapError
 from ..geometry import compose
+from ..media.clips import list_images
 from ..metrics.landmarks import LandmarksPack
 from ..outputs import read_json, whole_file
 from .align import cut_crop, inner_view
@@ -139,8 +141,9 @@ def open_face_set(path: Path, minimum: int = 1) -> FaceSet:
     if len(faces) < max(minimum, 1):
         count = f"only {len(faces)}" if faces else "no"
         wanted = f", at least {minimum} are needed" if minimum > 1 else ""
+        mend = "; extract more photos or clips of this person along with them" if faces else ""
         seen = f" ({problems[0]})" if problems and not faces else ""
-        raise FaceswapError(f"{path}: holds {count} faces{wanted}{seen}")
+        raise FaceswapError(f"{path}: holds {count} faces{wanted}{seen}{mend}")
     _refuse_mixture(path, "landmarks", (face.record.landmarks_pack for face in faces))
     _refuse_mixture(path, "coverage", (face.record.coverage for face in faces))
     embedders = Counter(face.record.embedder for face in faces)
@@ -169,6 +172,21 @@ def read_job(path: Path) -> dict[str, Any] | None:
         # The crops are the truth: a broken note beside them only loses what it would have told.
         return None
     return job if isinstance(job, dict) and isinstance(job.get("job"), str) else None
+
+
+def refuse_crops(clip: Path) -> None:
+    """Raises: FaceswapError when what is given as a clip is a face set, or a crop of one."""
+    pictures = list_images(clip) if clip.is_dir() else [clip]
+    first = next((p for p in pictures if p.suffix.lower() in CROP_SUFFIXES and p.is_file()), None)
+    record = None
+    if first is not None:
+        with suppress(FaceswapError):  # whoever reads the clip tells
+            record = read_record(first)
+    if record is not None:
+        what = "is a face set" if clip.is_dir() else "is a crop of a face set"
+        raise FaceswapError(
+            f"{clip}: {what}, no clip: extract cut it from {record.clip_name}; name that"
+        )
 
 
 def delete_crops_of(path: Path, job: str) -> None:

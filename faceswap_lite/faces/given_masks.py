@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 
 from ..errors import FaceswapError
 from ..geometry import compose, similarity_scale
+from ..media.clips import ClipInfo
 from ..media.images import read_image
 from ..outputs import file_sha256, job_id
 from .align import cut_crop, inner_view
@@ -43,11 +44,13 @@ class GivenMasks:
         *,
         others: Collection[str] = frozenset(),
         frames: Path | None = None,
+        first: int = 1,
     ) -> None:
         """The pictures of `folder`: of frames, or named as the clip's `crops` are (without suffix).
 
         `others`: names of crops of other clips, which are passed over. `frames`: a second folder,
-        of pictures of frames; with it, `folder` may hold none that fits.
+        of pictures of frames; with it, `folder` may hold none that fits. `first`: the number of the
+        clip's first frame.
         Raises: FaceswapError when there is no such folder, it holds no PNG, or what its pictures
         are of cannot be told.
         """
@@ -60,7 +63,8 @@ class GivenMasks:
                 f"{self.folder}: holds masks of frames beside {frames}; keep one of the two"
             )
         of_frames = _pictures(frames) if frames is not None else pictures if is_of_frames else []
-        self._of_frames = _by_frame(of_frames)
+        self._first = first
+        self._of_frames = _by_frame(of_frames, first)
         self._of_crops: dict[int, list[tuple[Path, FaceRecord]]] = {}
         for path in pictures:
             if path.stem in crops:
@@ -77,24 +81,40 @@ class GivenMasks:
 
     @property
     def frames(self) -> list[int]:
-        """The frames that have a mask, counted from 0, in order."""
-        return sorted({*self._of_frames, *self._of_crops})
+        """The frames that have a mask, counted from 0, in order (if no number is left out)."""
+        return sorted({*(number - self._first for number in self._of_frames), *self._of_crops})
+
+    def check_numbers(self, clip: Path, info: ClipInfo) -> None:
+        """Raises: FaceswapError when no picture has a frame's number, and none is of a crop."""
+        first, last, numbers = info.first_number, info.last_number, sorted(self._of_frames)
+        if self._of_crops or any(first <= n and (last is None or n <= last) for n in numbers):
+            return
+        to = "" if last is None else f" to {last}"
+        raise FaceswapError(
+            f"{self.folder}: its masks are numbered {numbers[0]} to {numbers[-1]}, the frames of "
+            f"{clip} from {first}{to}; number them alike, or say what the first frame's number is "
+            "(--start-number)"
+        )
 
     def fingerprint(self) -> str:
         """What changes with any picture that is of this clip, a few hex digits; reads them all."""
         of_crops = [path for paths in self._of_crops.values() for path, _ in paths]
         return _fingerprint([*self._of_frames.values(), *of_crops])
 
-    def frame_mask(self, index: int, shape: tuple[int, int]) -> Float[np.ndarray, "h w"] | None:
+    def frame_mask(
+        self, index: int, shape: tuple[int, int], number: int | None = None
+    ) -> Float[np.ndarray, "h w"] | None:
         """Where the frame of `shape` (height, width) may be swapped, 0 to 1; None: no mask given.
 
-        Frames count from 0. Outside of a crop that has a mask: 1; several crops multiply.
+        `index` counts from 0; `number` is what the clip calls it (None: counted from 1). Outside
+        of a crop that has a mask: 1; several crops multiply.
         Raises: FaceswapError when a picture cannot be read, or has another aspect than its frame.
         """
-        if index not in self._of_frames and index not in self._of_crops:
+        number = index + 1 if number is None else number
+        if number not in self._of_frames and index not in self._of_crops:
             return None
         mask: Float[np.ndarray, "h w"] = np.ones(shape, np.float32)
-        if (of_frame := self._of_frames.get(index)) is not None:
+        if (of_frame := self._of_frames.get(number)) is not None:
             mask = _fit(self._read(of_frame), of_frame, shape).astype(np.float32) / 255
         for path, record in self._of_crops.get(index, []):
             if (record.frame_height, record.frame_width) != tuple(shape):
@@ -106,16 +126,19 @@ class GivenMasks:
         return mask
 
 
-def given_masks_for(folder: Path, faces: FaceSet | None, clip_fingerprint: str) -> GivenMasks:
+def given_masks_for(
+    folder: Path, faces: FaceSet | None, clip_fingerprint: str, first: int = 1
+) -> GivenMasks:
     """The masks of a folder for a clip; such as are named as crops are those of `faces`.
 
+    `first`: the number of the clip's first frame.
     Crops that lie in the set's `_rejected` count too: the covered faces are the ones it rejects.
     A folder within that has the clip's name (as in a set's `_masks`) holds pictures of its frames;
     they multiply with those of crops. Raises: as GivenMasks.
     """
     folder = Path(folder)
     if faces is None:
-        return GivenMasks(folder)
+        return GivenMasks(folder, first=first)
     records = {face.path.stem: face.record for face in faces.faces}
     strange = {path.stem for path in _pictures(folder)} - records.keys()
     for name, path in _rejected(faces.path, strange).items():
@@ -128,7 +151,8 @@ def given_masks_for(folder: Path, faces: FaceSet | None, clip_fingerprint: str) 
         if record.clip_fingerprint == clip_fingerprint
     }
     frames = _frames_folders(folder, faces).get(clip_fingerprint)
-    return GivenMasks(folder, crops, others=records.keys() - crops.keys(), frames=frames)
+    others = records.keys() - crops.keys()
+    return GivenMasks(folder, crops, others=others, frames=frames, first=first)
 
 
 def given_views(
@@ -198,7 +222,7 @@ def _of_faces(faces: FaceSet) -> dict[int, list[Path]]:
         return {}
     of_crops = {path.stem: path for path in _pictures(folder)}
     of_frames = {
-        clip: _by_frame(_pictures(frames))
+        clip: _by_frame(_pictures(frames), _first_number(faces, clip))
         for clip, frames in _frames_folders(folder, faces).items()
     }
     found: dict[int, list[Path]] = {}
@@ -206,7 +230,7 @@ def _of_faces(faces: FaceSet) -> dict[int, list[Path]]:
         record = face.record
         both = (
             of_crops.get(face.path.stem),
-            of_frames.get(record.clip_fingerprint, {}).get(record.frame_index),
+            of_frames.get(record.clip_fingerprint, {}).get(record.number),
         )
         if paths := [path for path in both if path is not None]:
             found[place] = paths
@@ -269,8 +293,14 @@ def _pictures(folder: Path) -> list[Path]:
     )
 
 
-def _by_frame(pictures: Iterable[Path]) -> dict[int, Path]:
-    """The pictures by the frame that they are of, counted from 0.
+def _first_number(faces: FaceSet, clip: str) -> int:
+    """The number of the clip's first frame, as far as its faces tell."""
+    records = [face.record for face in faces.faces]
+    return min(r.number - r.frame_index for r in records if r.clip_fingerprint == clip)
+
+
+def _by_frame(pictures: Iterable[Path], first: int) -> dict[int, Path]:
+    """The pictures by the number of the frame that they are of; they may also count from 0.
 
     Raises: FaceswapError for a name without a number, and for two of one number.
     """
@@ -288,8 +318,8 @@ def _by_frame(pictures: Iterable[Path]) -> dict[int, Path]:
                 f"{path}: has the same frame number as {other.name}, {int(digits[-1])}; masks of "
                 "crops are to be named as crops of the target's face set are"
             )
-    first = 0 if 0 in numbered else 1
-    return {number - first: path for number, path in numbered.items()}
+    shift = first if 0 in numbered else 0
+    return {number + shift: path for number, path in numbered.items()}
 
 
 def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:

@@ -35,7 +35,6 @@ class JournalEnd(NamedTuple):
     """A journal's last line."""
 
     frame_ticks: float
-    end_pts: int | None
     problems: list[str]
 
 
@@ -135,10 +134,11 @@ def _told(path: Path) -> Iterator[None]:
 
 def _sighting_or_end(line: dict[str, Any]) -> Sighting | JournalEnd:
     if "end" in line:
-        ticks, end_pts, problems = line["end"]
+        # Earlier versions had a time between them.
+        ticks, *_, problems = line["end"]
         if not 0 < ticks < float("inf"):
             raise ValueError("no length of a frame")
-        return JournalEnd(float(ticks), end_pts, [str(problem) for problem in problems])
+        return JournalEnd(float(ticks), [str(problem) for problem in problems])
     faces = [_face(face) for face in line["faces"]]
     return Sighting(int(line["frame"]), int(line["pts"]), float(line["change"]), faces)
 

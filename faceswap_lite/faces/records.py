@@ -70,8 +70,9 @@ _Vector = Annotated[np.ndarray, _read_array(np.float32, None), _write_array(5)]
 class FaceRecord(BaseModel):
     """Where a crop comes from and what is on it. Pixels are the frame's; degrees; see `Pose`.
 
-    `frame_to_crop` is that of the stored crop, margin included; `face` counts the faces of the
-    frame from the left; `track` those of the clip over time; `job` names the extraction.
+    `frame_number` is what an image sequence calls the frame (None: nothing); `frame_to_crop` that
+    of the stored crop, margin included; `face` counts the faces of the frame from the left; `track`
+    those of the clip over time; `job` names the extraction.
     `true_landmarks`: a rendered actor's iBUG-68 points as the renderer knows them; masks and
     openings come from them, the alignment from `landmarks` as everywhere.
     """
@@ -83,6 +84,7 @@ class FaceRecord(BaseModel):
     clip_name: str
     clip_fingerprint: str
     frame_index: int
+    frame_number: int | None = None
     pts: int
     time: str
     frame_width: int
@@ -108,6 +110,11 @@ class FaceRecord(BaseModel):
     mouth_opening: float | None
     eye_opening: float | None
     missing: dict[str, str]
+
+    @property
+    def number(self) -> int:
+        """What masks of the frame are called by."""
+        return self.frame_index + 1 if self.frame_number is None else self.frame_number
 
     @property
     def outline(self) -> tuple[Float[np.ndarray, "n 2"], LandmarksPack]:
@@ -147,7 +154,9 @@ def recorded(records: Sequence[FaceRecord], name: str) -> Float[np.ndarray, " n"
 
 def record_text(record: FaceRecord) -> str:
     """The record as compact JSON."""
-    return json.dumps(record.model_dump(mode="json"), separators=(",", ":"), ensure_ascii=False)
+    unsaid = {"frame_number"} if record.frame_number is None else set()
+    content = record.model_dump(mode="json", exclude=unsaid)
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
 
 
 def parse_record(text: str) -> FaceRecord:

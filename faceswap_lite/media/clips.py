@@ -3,9 +3,10 @@
 import glob
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,13 @@ class Frame:
     pts: int
     time: Fraction
     image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+    own_number: int | None = None
+    """What the clip itself calls it; None: nothing."""
+
+    @property
+    def number(self) -> int:
+        """What pictures and masks of it are called by: its own number, else counted from 1."""
+        return self.index + 1 if self.own_number is None else self.own_number
 
 
 @dataclass(frozen=True)
@@ -64,12 +72,35 @@ class ClipInfo:
     """Width of a pixel by its height."""
     start_time: Fraction = Fraction(0)
     """When the first frame is shown, in seconds."""
+    first_number: int = 1
+    """The `number` of the first frame."""
+    last_number: int | None = None
+    """That of the last, where the container tells it."""
 
 
 def list_images(folder: Path) -> list[Path]:
     """The visible pictures of a folder, numbers in their names in order of size."""
     files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     return sorted((p for p in files if not p.name.startswith(".")), key=_natural)
+
+
+def passed_over(folder: Path, taken: Collection[str]) -> str:
+    """One line on the files of a folder but those that are `taken`; "" when there are no others."""
+    others = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in taken)
+    ends = (
+        "is passed over, by its suffix or as hidden",
+        "are passed over, by their suffixes or as hidden",
+    )
+    return some_of(others, *ends)
+
+
+def some_of(names: Sequence[str], one: str, many: str) -> str:
+    """How many files, what of them, and the names of the first three; "" without any."""
+    if not names:
+        return ""
+    what = f"1 file {one}" if len(names) == 1 else f"{len(names)} files {many}"
+    more = ", ..." if len(names) > 3 else ""
+    return f"{what}: {', '.join(names[:3])}{more}"
 
 
 def find_clips(patterns: Sequence[str | Path]) -> list[Path]:
@@ -118,6 +149,14 @@ def is_sequence(images: Sequence[Path]) -> bool:
     """Whether pictures are the frames of one clip: one name, with a number that changes."""
     names = {re.sub(r"\d+$", "#", path.stem) + path.suffix.lower() for path in images}
     return len(images) > 1 and len(names) == 1
+
+
+def frame_numbers(images: Sequence[Path]) -> list[int] | None:
+    """The numbers that end the names of pictures; None where one has none, or they do not rise."""
+    ends = [re.search(r"\d+$", path.stem) for path in images]
+    numbers = [int(end[0]) for end in ends if end is not None]
+    rising = all(b > a for a, b in pairwise(numbers))
+    return numbers if rising and len(numbers) == len(images) else None
 
 
 def _clips_of(path: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """What is done of a clip that is being written, in a folder that outlives a killed process."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import FaceswapError
@@ -15,6 +15,8 @@ class Piece:
     """When each frame is shown, in ticks of the clip's time base."""
     delay: int = 0
     """By how many frames, at most, a frame is decoded later than its place in the order shown."""
+    numbers: list[int] = field(default_factory=list)
+    """What pictures of the frames are called by; empty for a video's."""
 
 
 class PieceShelf:
@@ -41,6 +43,11 @@ class PieceShelf:
         return [pts for piece in self.pieces for pts in piece.pts]
 
     @property
+    def numbers(self) -> list[int]:
+        """What their pictures are called by."""
+        return [number for piece in self.pieces for number in piece.numbers]
+
+    @property
     def last_pts(self) -> int | None:
         """When the last of them is shown; None without pieces."""
         return self.pieces[-1].pts[-1] if self.pieces else None
@@ -58,7 +65,7 @@ class PieceShelf:
 
         Raises: FaceswapError when the disk refuses.
         """
-        record = {"schema": 1, "recipe": self._recipe, "delay": piece.delay, "pts": piece.pts}
+        record = {"schema": 1, "recipe": self._recipe, **asdict(piece)}
         write_json(self._record(len(self.pieces)), record)
         self.pieces.append(piece)
 
@@ -78,7 +85,7 @@ class PieceShelf:
             return None
         said = read_json(path)
         try:
-            piece = Piece(said["pts"], said["delay"])
+            piece = Piece(said["pts"], said["delay"], said.get("numbers", []))
             return piece if said["recipe"] == self._recipe and piece.pts else None
         except (KeyError, TypeError) as error:
             raise FaceswapError(f"{path}: is no record of a piece; remove it") from error

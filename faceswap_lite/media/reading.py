@@ -6,8 +6,9 @@ import queue
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,18 @@ from jaxtyping import Int32, Shaped
 
 from ..errors import FaceswapError
 from ..outputs import read_json
-from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags, Frame, ffmpeg_url, list_images
+from .clips import (
+    IMAGE_SUFFIXES,
+    ClipInfo,
+    ColorTags,
+    Frame,
+    ffmpeg_url,
+    frame_numbers,
+    is_sequence,
+    list_images,
+    passed_over,
+    some_of,
+)
 from .color import frame_to_rgb
 from .images import read_image
 
@@ -55,11 +67,18 @@ class ClipReader:
     thing that was wrong: damage, missing frames, unreadable pictures.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, start_number: int | None = None):
         self.problems: list[str] = []
         self._source = _open_source(path, self.problems)
         self._frames: Iterator[Frame] | None = None
-        self.info: ClipInfo = self._source.info
+        info = self._source.info
+        self._shift = 0 if start_number is None else start_number - info.first_number
+        last = info.last_number
+        self.info: ClipInfo = replace(
+            info,
+            first_number=info.first_number + self._shift,
+            last_number=None if last is None else last + self._shift,
+        )
 
     def __enter__(self) -> "ClipReader":
         return self
@@ -77,7 +96,10 @@ class ClipReader:
             raise RuntimeError(f"{self.info.path}: a reader goes over its clip once; open it again")
         image_bytes = self.info.width * self.info.height * 3 * (2 if self.info.bit_depth > 8 else 1)
         depth = min(16, max(2, AHEAD_BYTES // max(1, image_bytes)))
-        self._ahead = _Ahead(self._source.frames(), depth)
+        frames = self._source.frames()
+        if self._shift:
+            frames = (replace(f, own_number=f.number + self._shift) for f in frames)
+        self._ahead = _Ahead(frames, depth)
         self._frames = iter(self._ahead)
         return self._frames
 
@@ -88,12 +110,14 @@ class ClipReader:
         self._source.close()
 
 
-def open_clip(path: str | Path) -> ClipReader:
+def open_clip(path: str | Path, start_number: int | None = None) -> ClipReader:
     """A reader of a video, a folder of pictures or a single picture.
 
+    Frames are numbered as the pictures of a sequence are, else from 1; `start_number`: the first is
+    called so, and the others as far from it as they are.
     Raises: FaceswapError, one line that says which and why, when nothing can be decoded from it.
     """
-    return ClipReader(Path(path))
+    return ClipReader(Path(path), start_number)
 
 
 def upright(
@@ -195,7 +219,10 @@ class _Stills:
         self._problems = problems
         if not self._paths:
             raise FaceswapError(f"{path}: holds no pictures")
-        height, width = _first_readable(path, self._paths).shape[:2]
+        numbered = folder and (is_sequence(self._paths) or (path / TIMES_NAME).is_file())
+        self._numbers = frame_numbers(self._paths) if numbered else None
+        first, picture = _first_readable(path, self._paths)
+        height, width = picture.shape[:2]
         self._rate, self._time_base, self._pts = _times(path, self._paths)
         self.info = ClipInfo(
             path=path,
@@ -209,22 +236,33 @@ class _Stills:
             pixel_format="rgb24",
             bit_depth=8,
             start_time=self._pts[0] * self._time_base,
+            first_number=1 if self._numbers is None else self._numbers[first],
+            last_number=len(self._paths) if self._numbers is None else self._numbers[-1],
         )
 
     def frames(self) -> Iterator[Frame]:
-        index = others = 0
-        for file, pts in zip(self._paths, self._pts, strict=True):
+        index = 0
+        broken: list[str] = []
+        others: list[str] = []
+        numbers: Sequence[int | None] = self._numbers or [None] * len(self._paths)
+        for file, pts, number in zip(self._paths, self._pts, numbers, strict=True):
             try:
                 image = read_image(file)
-            except FaceswapError as error:
-                self._problems.append(str(error))
+            except FaceswapError:
+                broken.append(file.name)
                 continue
-            others += image.shape[:2] != (self.info.height, self.info.width)
-            yield Frame(index, pts, pts * self._time_base, image)
+            if image.shape[:2] != (self.info.height, self.info.width):
+                others.append(file.name)
+            yield Frame(index, pts, pts * self._time_base, image, number)
             index += 1
-        if others:
-            size = f"{self.info.width}x{self.info.height}"
-            self._problems.append(f"{others} of {index} pictures are not {size} as the first is")
+        taken = {TIMES_NAME, *(path.name for path in self._paths)}
+        size = f"not {self.info.width}x{self.info.height} as the first is"
+        lines = (
+            some_of(broken, "cannot be read and is left out", "cannot be read and are left out"),
+            some_of(others, f"is {size}", f"are {size}"),
+            passed_over(self.info.path, taken) if self.info.kind == "images" else "",
+        )
+        self._problems.extend(line for line in lines if line)
 
     def close(self) -> None:
         pass
@@ -271,6 +309,7 @@ class _Video:
             width=first.height if turned else first.width,
             height=first.width if turned else first.height,
             frame_count=_claimed_frames(stream),
+            last_number=_claimed_frames(stream),
             rate=stream.average_rate or stream.guessed_rate,
             time_base=time_base,
             codec=self._codec_name(),
@@ -400,11 +439,12 @@ def _open_source(path: Path, problems: list[str]) -> _Source:
     return _Video(path, problems)
 
 
-def _first_readable(path: Path, files: list[Path]) -> Shaped[np.ndarray, "h w 3"]:
+def _first_readable(path: Path, files: list[Path]) -> tuple[int, Shaped[np.ndarray, "h w 3"]]:
+    """Its place and the picture."""
     errors = []
-    for file in files:
+    for place, file in enumerate(files):
         try:
-            return read_image(file)
+            return place, read_image(file)
         except FaceswapError as error:
             errors.append(error)
     if len(errors) == 1:

@@ -1,6 +1,7 @@
 """Clips out: the input's timing, size, colour tags, sound and more; whole or not at all."""
 
 import errno
+import filecmp
 import os
 import queue
 import shutil
@@ -41,10 +42,14 @@ ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 WAITING = 4
 """Pictures that may wait for the encoder."""
 PNG_THREADS = 2
+PICTURES = "pictures"
+"""In the folder where a clip is put together: where those of a folder of pictures wait."""
 PIECE_FRAMES = 120
 """Frames that a killed writer loses at most, and a little: each piece begins with a key frame."""
 BT709 = ColorTags(primaries=1, transfer=1, matrix=1, range=1)
 """How a clip made from nothing is coloured."""
+
+_Handed = tuple[Picture, int, int | None]
 
 # What a container says of itself, not of its contents; the new container says its own.
 _TECHNICAL = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
@@ -115,7 +120,7 @@ class ClipWriter:
         )
         self._work, self._finish = work, finish
         self._stack = ExitStack()
-        self._queue: queue.Queue[tuple[Picture, int] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[_Handed | None] = queue.Queue(WAITING)
         self._error: BaseException | None = None
         self._given_up = self._begun = False
         self._last_pts: int | None = None
@@ -152,10 +157,11 @@ class ClipWriter:
             raise self._readable(error) from error
         self.done, self._last_pts = self._sink.shelf.frames, self._sink.shelf.last_pts
 
-    def write(self, image: np.ndarray, pts: int) -> None:
+    def write(self, image: np.ndarray, pts: int, number: int | None = None) -> None:
         """Hand over one picture, uint8 or uint16, (h, w, 3), or (h, w, 4) with `alpha`.
 
-        Times must rise. Raises: FaceswapError when this or an earlier frame cannot be written.
+        Times must rise. In a folder, the picture is called by its `number` (None: from 1).
+        Raises: FaceswapError when this or an earlier frame cannot be written.
         """
         channels = 4 if self._plan.alpha else 3
         if image.ndim != 3 or image.shape[2] != channels:
@@ -164,7 +170,7 @@ class ClipWriter:
             raise ValueError(f"pts {pts} does not come after {self._last_pts}")
         self._last_pts, self._begun = pts, True
         # A copy: the caller may paint the next frame into the same array.
-        self._put((np.array(image, order="C"), pts))
+        self._put((np.array(image, order="C"), pts, number))
         self._raise_late()
 
     def __exit__(
@@ -210,9 +216,10 @@ class ClipWriter:
         if suffix in IMAGE_SUFFIXES:
             return _PictureSink(self._folder, suffix, self._plan, self.notes)
         if suffix == "":
+            sink = _FolderSink(self._folder, self._plan, self.notes)
             if self.path.exists():
-                raise FaceswapError(f"{self.path}: exists already")
-            return _FolderSink(self._folder, self._plan, self.notes)
+                check_fillable(self.path, sink.pictures)
+            return sink
         if suffix not in WRITTEN_SUFFIXES:
             kinds = ", ".join(WRITTEN_SUFFIXES)
             raise FaceswapError(
@@ -238,7 +245,7 @@ class ClipWriter:
                 except BaseException as error:  # raised again by write() or at the end
                     self._error = error
 
-    def _put(self, item: tuple[Picture, int] | None) -> None:
+    def _put(self, item: _Handed | None) -> None:
         while True:
             try:
                 return self._queue.put(item, timeout=0.5)
@@ -301,7 +308,7 @@ class _Sink(Protocol):
 
     def keep(self, frames: int) -> None: ...
 
-    def write(self, image: Picture, pts: int) -> None: ...
+    def write(self, image: Picture, pts: int, number: int | None) -> None: ...
 
     def finish(self) -> Path:
         """The complete clip, not yet in its place."""
@@ -326,7 +333,7 @@ class _PictureSink:
     def keep(self, frames: int) -> None:
         pass
 
-    def write(self, image: Picture, pts: int) -> None:
+    def write(self, image: Picture, pts: int, number: int | None) -> None:
         if self._image is not None:
             raise FaceswapError(
                 "holds one picture, and the clip has more frames; name a video, or a folder"
@@ -351,24 +358,27 @@ class _FolderSink:
         self._plan = plan
         notes += _picture_notes(plan)
         # The mark stands in every picture.
-        recipe = job_id(kind="png", piece_frames=plan.piece_frames, mark=plan.mark)
+        facts = {"piece_frames": plan.piece_frames, "mark": plan.mark}
+        recipe = job_id(kind="png", named="by number", **facts)
         self.shelf = PieceShelf(folder, recipe)
-        self._pictures = folder / "pictures"
-        if not self._pictures.is_dir():
+        self.pictures = folder / PICTURES
+        if not self.pictures.is_dir():
             self.shelf.keep(0)
-        self._pictures.mkdir(exist_ok=True)
+        self.pictures.mkdir(exist_ok=True)
         self._pool = ThreadPoolExecutor(PNG_THREADS, thread_name_prefix="png")
         self._waiting: deque[Future[None]] = deque()
         self._pts: list[int] = []
+        self._numbers: list[int] = []
         self._drop_unknown()
 
     def keep(self, frames: int) -> None:
         self.shelf.keep(frames)
         self._drop_unknown()
 
-    def write(self, image: Picture, pts: int) -> None:
+    def write(self, image: Picture, pts: int, number: int | None) -> None:
         self._pts.append(pts)
-        path = self._pictures / _picture_name(self.shelf.frames + len(self._pts))
+        self._numbers.append(self.shelf.frames + len(self._pts) if number is None else number)
+        path = self.pictures / _picture_name(self._numbers[-1])
         eight = _eight_bit(image)
         self._waiting.append(self._pool.submit(write_image, path, eight, mark=self._plan.mark))
         while len(self._waiting) > PNG_THREADS:
@@ -380,35 +390,35 @@ class _FolderSink:
         if self._pts:
             self._end_piece()
         self._pool.shutdown()
-        pts = self.shelf.pts
-        if not pts:
+        if not self.shelf.frames:
             raise FaceswapError("not one frame was written")
+        names = map(_picture_name, self.shelf.numbers)
         times = {
             "schema": 1,
             "rate": str(self._plan.rate),
             "time_base": str(self._plan.time_base),
-            "pts": {_picture_name(number): time for number, time in enumerate(pts, 1)},
+            "pts": dict(zip(names, self.shelf.pts, strict=True)),
         }
-        write_json(self._pictures / TIMES_NAME, times)
-        return self._pictures
+        write_json(self.pictures / TIMES_NAME, times)
+        return self.pictures
 
     def abandon(self) -> None:
         self._pool.shutdown(cancel_futures=True)
         with suppress(OSError):
             self._drop_unknown()
             if not self.shelf.pieces:
-                self._pictures.rmdir()
+                self.pictures.rmdir()
 
     def _end_piece(self) -> None:
         while self._waiting:
             self._waiting.popleft().result()
-        self.shelf.add(Piece(self._pts))
-        self._pts = []
+        self.shelf.add(Piece(self._pts, numbers=self._numbers))
+        self._pts, self._numbers = [], []
 
     def _drop_unknown(self) -> None:
         """Remove pictures of no piece, and what a killed writer left half written."""
-        known = {_picture_name(number) for number in range(1, self.shelf.frames + 1)}
-        for path in self._pictures.iterdir():
+        known = {TIMES_NAME, *map(_picture_name, self.shelf.numbers)}
+        for path in self.pictures.iterdir():
             if path.name not in known:
                 path.unlink()
 
@@ -445,7 +455,7 @@ class _VideoSink:
     def keep(self, frames: int) -> None:
         self.shelf.keep(frames)
 
-    def write(self, image: Picture, pts: int) -> None:
+    def write(self, image: Picture, pts: int, number: int | None) -> None:
         width, height = self._encoding.width, self._encoding.height
         if image.shape[:2] != (height, width):
             raise FaceswapError(
@@ -506,10 +516,39 @@ def _place_file(made: Path, path: Path) -> None:
         _sync(path.parent)
 
 
+def check_fillable(path: Path, made: Path) -> None:
+    """Raises: FaceswapError unless `path` is a folder of nothing but files of `made`.
+
+    Such a folder is empty, or a killed call was filling it.
+    """
+    if not path.is_dir():
+        raise FaceswapError(f"{path}: exists already")
+    for file in path.iterdir():
+        twin = made / file.name
+        if not (file.is_file() and twin.is_file() and filecmp.cmp(file, twin, shallow=False)):
+            raise FaceswapError(
+                f"{path}: exists already and holds {file.name}, which this command did not write; "
+                "empty it, or choose another name"
+            )
+
+
+def _fill_folder(made: Path, path: Path) -> None:
+    """Put complete files into a folder that is there; `made` keeps them, in case of a kill."""
+    check_fillable(path, made)
+    # The last picture makes it whole, so the times come first.
+    for file in sorted(made.iterdir(), key=lambda file: file.name != TIMES_NAME):
+        try:
+            (path / file.name).unlink(missing_ok=True)
+            os.link(file, path / file.name)
+        except OSError:  # another disk, or one without links
+            with whole_file(path / file.name) as partial:
+                shutil.copyfile(file, partial)
+
+
 def _place_folder(made: Path, path: Path) -> None:
     """Give a folder of complete files its name, from whichever disk it lies on."""
     if path.exists():
-        raise FaceswapError(f"{path}: exists already")
+        return _fill_folder(made, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.rename(made, path)

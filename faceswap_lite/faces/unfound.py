@@ -1,0 +1,81 @@
+"""Why so few faces were found: some frames without one, looked at again for any size and score."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ..config import ExtractConfig
+from ..errors import FaceswapError
+from ..media.reading import open_clip
+from .pack import DETECTORS, as_uint8
+
+LOOKS = 12
+"""Frames that are looked at again, of all clips together."""
+FIRST_FRAMES = 2000
+"""Of a clip; so that nobody waits for an hour to be decoded again."""
+_SMALLEST_PX = 8
+_LEAST_SCORE = 0.3
+
+
+def why_so_few(
+    clips: Sequence[Path],
+    with_face: Collection[tuple[int, int]],
+    config: ExtractConfig,
+    detector_name: str,
+) -> str:
+    """One line on what frames without a face show instead; "" when there are none.
+
+    `with_face`: place of the clip and number of the frame, of all frames that gave a face.
+    """
+    detector = DETECTORS[detector_name](_SMALLEST_PX, config.max_side_px)
+    nothing = others = 0
+    sizes: list[float] = []
+    scores: list[float] = []
+    for image in _without_face(clips, with_face, config.every):
+        faces = detector(image, _LEAST_SCORE)
+        sides = [float(max(face.box_xyxy[2:] - face.box_xyxy[:2])) for face in faces]
+        pairs = zip(faces, sides, strict=True)
+        large = [face.score for face, side in pairs if side >= config.min_face_px]
+        if not faces:
+            nothing += 1
+        elif not large:
+            sizes.append(max(sides))
+        elif max(large) < config.sure_score:
+            scores.append(max(large))
+        else:
+            others += 1
+    looked = nothing + len(sizes) + len(scores) + others
+    small = f"extract.min_face_px={config.min_face_px}, the largest {max(sizes, default=0):.0f} px"
+    weak = f"extract.sure_score={config.sure_score:g}, the surest {max(scores, default=0):.2f}"
+    parts = {
+        "nothing like a face": nothing,
+        f"only faces that are too small ({small})": len(sizes),
+        f"only faces that are too weak ({weak})": len(scores),
+        "a face that was dropped": others,
+    }
+    shown = "; ".join(f"{what} in {count}" for what, count in parts.items() if count)
+    return f"{looked} frames without a face, looked at again: {shown}" if looked else ""
+
+
+def _without_face(
+    clips: Sequence[Path], with_face: Collection[tuple[int, int]], every: int
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Some frames that gave no face, spread over the clips."""
+    places = np.unique(np.linspace(0, len(clips) - 1, LOOKS).round().astype(int)).tolist()
+    for place in places:
+        # A clip that cannot be read was told of.
+        with suppress(FaceswapError), open_clip(clips[place]) as reader:
+            count = min(reader.info.frame_count or FIRST_FRAMES, FIRST_FRAMES)
+            without = [i for i in range(0, count, every) if (place, i) not in with_face]
+            if not without:
+                continue
+            picks = np.linspace(0, len(without) - 1, LOOKS // len(places)).round().astype(int)
+            wanted = {without[pick] for pick in picks}
+            for frame in reader:
+                if frame.index in wanted:
+                    yield as_uint8(frame.image)
+                if frame.index >= max(wanted):
+                    break
