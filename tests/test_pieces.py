@@ -573,8 +573,9 @@ def deep_like(tmp_path: Path) -> Any:
     ("codec", "name", "says"),
     [
         ("h264", "out.mp4", "hevc, prores and ffv1 keep 10"),
-        ("h264", "out", "8 bits"),
-        ("h264", "out.png", "8 bits"),
+        ("h264", "out", None),
+        ("h264", "out.png", None),
+        ("h264", "out.jpg", "8 bits"),
         ("hevc", "out.mp4", None),
         ("ffv1", "out.mkv", None),
     ],

@@ -34,7 +34,7 @@ from .job import UNSEEN_SETTINGS, ConvertJob, Tally, config_for, given_masks
 from .mask import MASKS
 from .paint import block_of, paint_frames
 from .scout import Scouting, build_run_packs, scout_clip
-from .writers import OUTPUTS, Tracks, check_outputs, labelled, output_writer
+from .writers import Tracks, check_outputs, draw, labelled, output_writer, told
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,10 @@ def convert_clip(
     for note in packs[0].notes:
         say(note)
     wanted = whom(run, packs[0], config, like)
-    _check_early(task)
+    # What is lost is said while it can be helped.
+    early = _check_early(task)
+    for line in early:
+        say(f"warning: {clip.name}: {line}")
 
     # The first walk: where is whose face?
     scouting, plan = _find_faces(task, packs, wanted, say)
@@ -136,7 +139,8 @@ def convert_clip(
     tally.read()
     notes = _write(task, scouting, plan, mark, tally) if task.job.missing() else []
     for line in [*scouting.problems, *notes, *list(tally.failed.values())[:3]]:
-        say(f"warning: {clip.name}: {line}")
+        if line not in early:
+            say(f"warning: {clip.name}: {line}")
 
     facts = _facts(task, shown.bridged, mark, tally, consent)
     write_sidecar(out, facts)
@@ -177,13 +181,16 @@ def _task(
     )
 
 
-def _check_early(task: _Task) -> None:
-    """Refuse now what would be refused after the first walk, or after the work."""
+def _check_early(task: _Task) -> list[str]:
+    """What of the clip is not kept, a line each.
+
+    Raises: FaceswapError for what would be refused after the first walk, or after the work.
+    """
     try:
         MASKS[task.config.mask]()
         with open_clip(task.clip) as reader:
-            info = reader.info
-        check_outputs(task.job, info, task.config)
+            info, problems = reader.info, reader.problems
+        return [*problems, *check_outputs(task.job, info, task.config)]
     finally:
         with suppress(OSError):
             task.job.work.rmdir()  # unless it holds a killed call's work
@@ -258,9 +265,10 @@ def _write(
                 tally.add(frame.index, len(composite.layers), composite.failed)
                 swap = labelled(composite, config.label)
                 for name, writer in writers.items():
-                    writer.write(OUTPUTS[name].draw(composite, swap), frame.pts, frame.number)
+                    picture = draw(name, composite, swap, writer)
+                    writer.write(picture, frame.pts, frame.number)
                 bar.update()
-    return [f"{writer.path.name}: {note}" for writer in writers.values() for note in writer.notes]
+    return [line for writer in writers.values() for line in told(writer)]
 
 
 def _with_neighbours(frames: Iterable[Frame], first: int, config: ConvertConfig) -> Iterator[Frame]:

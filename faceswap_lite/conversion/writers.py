@@ -11,10 +11,10 @@ from ..errors import FaceswapError
 from ..media.clips import IMAGE_SUFFIXES, ClipInfo
 from ..media.copying import Span
 from ..media.credentials import check_signing, sign_file
-from ..media.encoding import with_alpha
+from ..media.encoding import alpha_holders, with_alpha
 from ..media.label import draw_label
 from ..media.marks import SyntheticMark
-from ..media.writing import PIECE_FRAMES, ClipWriter
+from ..media.writing import PIECE_FRAMES, WRITTEN_SUFFIXES, ClipWriter, holds_alpha
 from ..outputs import VERSION
 from .blend import layer_mask, layer_rgba
 from .composite import Composite
@@ -43,16 +43,18 @@ class Output:
     """One kind of output: from a frame and its swap, the label on it, to a picture.
 
     `copies`: also what the clip has beside its pictures (sound, subtitles, chapters).
+    `keeps_alpha`: the clip's own alpha is laid beside the colours, where the file holds any.
     """
 
     draw: Callable[[Composite, np.ndarray], np.ndarray]
     frames_wide: int = 1
     alpha: bool = False
     copies: bool = False
+    keeps_alpha: bool = False
 
 
 OUTPUTS: dict[str, Output] = {
-    "swap": Output(lambda made, swap: swap, copies=True),
+    "swap": Output(lambda made, swap: swap, copies=True, keeps_alpha=True),
     "mask": Output(lambda made, swap: layer_mask(swap.shape[:2], made.layers, swap.dtype.type)),
     "layer": Output(
         lambda made, swap: layer_rgba(swap.shape[:2], made.layers, swap.dtype.type), alpha=True
@@ -75,6 +77,13 @@ def labelled(made: Composite, label: str) -> np.ndarray:
     return image
 
 
+def draw(name: str, made: Composite, swap: np.ndarray, writer: ClipWriter) -> np.ndarray:
+    """What an output shows of a frame, with the channels that its writer takes."""
+    kind = OUTPUTS[name]
+    picture = kind.draw(made, swap)
+    return made.frame.with_alpha(picture) if kind.keeps_alpha and writer.alpha else picture
+
+
 def output_writer(
     name: str,
     job: ConvertJob,
@@ -95,36 +104,56 @@ def output_writer(
         job.note_whole(name, made)
 
     suffix = path.suffix.lower()
-    return ClipWriter(
+    codec = with_alpha(config.codec, suffix) if kind.alpha else config.codec
+    wanted, held = kind.keeps_alpha and info.alpha, holds_alpha(suffix, codec)
+    writer = ClipWriter(
         path,
         like=info,
         width=info.width * kind.frames_wide,
-        codec=with_alpha(config.codec, suffix) if kind.alpha else config.codec,
+        codec=codec,
         quality=config.quality,
         copy_from=job.clip if kind.copies and info.kind == "video" else None,
         span=span,
         mark=mark,
-        alpha=kind.alpha,
+        alpha=kind.alpha or (wanted and held),
         work=work,
         piece_frames=PIECE_FRAMES,
         finish=finish,
     )
+    if wanted and not held:
+        what = codec if suffix in WRITTEN_SUFFIXES else f"a {suffix}"
+        writer.notes.append(
+            f"the clip's alpha is left out: {what} holds none; {alpha_holders()} do"
+        )
+    return writer
 
 
-def check_outputs(job: ConvertJob, info: ClipInfo, config: ConvertConfig) -> None:
-    """Raises: FaceswapError now, where an output would be refused after the work."""
+def check_outputs(job: ConvertJob, info: ClipInfo, config: ConvertConfig) -> list[str]:
+    """A line on each thing of the clip that an output cannot hold.
+
+    Raises: FaceswapError now, where an output would be refused after the work.
+    """
     if config.c2pa:
         check_signing(job.swap, *_credentials(config))
     draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.label)
     mark = SyntheticMark(version=VERSION, run=None)
     frames = (info.frame_count or 1) if config.end is None else config.end
+    notes = []
     for name, path in job.missing().items():
         if path.suffix.lower() in IMAGE_SUFFIXES and frames - config.start > 1:
             raise FaceswapError(f"{path}: holds one picture; name a video, or a folder")
         if not path.exists():
             # In the job's own folder: what a kill leaves there is found again.
             work = job.work / f"{name}.check"
-            output_writer(name, job, info, config, mark, work=work).check()
+            writer = output_writer(name, job, info, config, mark, work=work)
+            writer.check()
+            notes += told(writer)
+    return notes
+
+
+def told(writer: ClipWriter) -> list[str]:
+    """A writer's notes, each with the name of what it writes."""
+    return [f"{writer.path.name}: {note}" for note in writer.notes]
 
 
 def _credentials(config: ConvertConfig) -> tuple[Path | None, Path | None]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Shaped, UInt8, UInt16
 
 from ..errors import FaceswapError
 from ..outputs import file_sha256
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 VIDEO_SUFFIXES = {
     ".mp4", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".webm", ".m4v", ".mts", ".m2ts", ".ts",
     ".wmv", ".flv", ".mxf", ".gif", ".ogv", ".3gp",
@@ -31,6 +31,8 @@ class Frame:
     pts: int
     time: Fraction
     image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+    alpha: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"] | None = None
+    """Straight, in the scale of `image`; None: all is opaque."""
     own_number: int | None = None
     """What the clip itself calls it; None: nothing."""
 
@@ -38,6 +40,13 @@ class Frame:
     def number(self) -> int:
         """What pictures and masks of it are called by: its own number, else counted from 1."""
         return self.index + 1 if self.own_number is None else self.own_number
+
+    def with_alpha(self, picture: Shaped[np.ndarray, "h w 3"]) -> Shaped[np.ndarray, "h w 4"]:
+        """A picture of this frame's size and depth with this frame's alpha."""
+        alpha = self.alpha
+        if alpha is None:
+            alpha = np.full(picture.shape[:2], np.iinfo(picture.dtype).max, picture.dtype)
+        return np.dstack([picture, alpha])
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,20 @@ class ColorTags:
     transfer: int = 2
     matrix: int = 2
     range: int = 0
+
+
+FieldOrder = Literal["tff", "bff"]
+"""Of interlaced frames: top or bottom field first."""
+
+
+@dataclass(frozen=True)
+class Light:
+    """How bright a clip was mastered to be. Source: SMPTE ST 2086, CTA-861.3."""
+
+    mastering: tuple[int, ...] | None = None
+    """x and y of red, green, blue and white in 1/50000; least and most light in 1/10000 cd/m2."""
+    content: tuple[int, int] | None = None
+    """MaxCLL and MaxFALL, in cd/m2."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +99,13 @@ class ClipInfo:
     """The `number` of the first frame."""
     last_number: int | None = None
     """That of the last, where the container tells it."""
+    alpha: bool = False
+    """Whether frames have alpha."""
+    fields: FieldOrder | None = None
+    """How frames are interlaced; None: they are not."""
+    light: Light | None = None
+    timecode: str | None = None
+    """Of the first frame, as hh:mm:ss:ff; drop-frame with a semicolon before ff."""
 
 
 def list_images(folder: Path) -> list[Path]:

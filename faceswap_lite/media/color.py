@@ -75,6 +75,30 @@ def is_gray(pixel_format: str) -> bool:
     return len(colors) == 1 and not is_rgb(pixel_format)
 
 
+def has_alpha(pixel_format: str) -> bool:
+    """Whether a pixel format holds alpha, in a channel or in its palette."""
+    described = VideoFormat(pixel_format)
+    return described.has_palette or any(part.is_alpha for part in described.components)
+
+
+def alpha_of(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+    """The alpha of a frame that has one; uint16, over its whole range, when of more than 8 bits."""
+    described = frame.format
+    bits = _bits(described.name)
+    if described.is_planar:
+        plane = frame.planes[len(described.components) - 1]
+        alpha = _lines(plane, bits)[:, : frame.width]
+        alpha = alpha.byteswap() if described.is_big_endian and bits > 8 else alpha
+    else:
+        # Colours play no part: the scaler only brings the alpha to where it is known to lie.
+        packed = frame.reformat(format="rgba64le" if bits > 8 else "rgba")
+        bits = 16 if bits > 8 else 8
+        alpha = _lines(packed.planes[0], bits)[:, 3 : 4 * frame.width : 4]
+    if bits in (8, 16):
+        return alpha.copy()
+    return np.round(alpha * (65535 / (2**bits - 1))).astype(np.uint16)
+
+
 def frame_to_rgb(
     frame: av.VideoFrame, color: ColorTags, scaler: VideoReformatter, width: int, height: int
 ) -> UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]:
@@ -169,7 +193,7 @@ def _convert(
 ) -> av.VideoFrame:
     """The frame in another pixel format and range; its matrix is the one that it is tagged with."""
     if _chroma_grid(name) == (2, 2):
-        frame = _with_chroma_left(frame)
+        frame = with_parameters(frame, "chroma_location=left")
     return scaler.reformat(
         frame,
         width=size[0],
@@ -187,13 +211,13 @@ def _tag(frame: av.VideoFrame, matrix: int, span: int) -> None:
     frame.color_primaries = frame.color_trc = UNSPECIFIED
 
 
-def _with_chroma_left(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame, saying where chroma of what is made of it lies; PyAV has no name for that."""
+def with_parameters(frame: av.VideoFrame, said: str) -> av.VideoFrame:
+    """The frame, saying of itself what FFmpeg's setparams sets and PyAV has no name for."""
     graph = Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
     )
-    place, sink = graph.add("setparams", "chroma_location=left"), graph.add("buffersink")
+    place, sink = graph.add("setparams", said), graph.add("buffersink")
     source.link_to(place)
     place.link_to(sink)
     graph.configure()

@@ -1,4 +1,4 @@
-"""What a clip has beside its pictures: sound, subtitles, chapters, copied into another clip."""
+"""What a clip has beside its pictures, copied into another: sound, subtitles, chapters, a cover."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -26,16 +26,39 @@ TEXTS = {
     "ipod": ("mov_text", ".m4v"),
 }
 """By FFmpeg's name of a container: the encoder of its text subtitles."""
+COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+"""By codec: what a cover picture is called as a file."""
 TEXT_CODECS = {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"}
 
 
-def check_source(path: Path) -> None:
-    """Raises: FaceswapError, one line, when a clip cannot be opened to copy its sound."""
-    _open(path).close()
+def copy_notes(path: Path, out: Path, span: Span | None) -> list[str]:
+    """What of a clip a file like `out`, which is not made, cannot hold: a line on each thing.
+
+    Raises: FaceswapError, one line, when the clip cannot be opened to copy its sound.
+    """
+    notes: list[str] = []
+    with av.open(ffmpeg_url(out), "w") as output:
+        TrackCopy(path, output, span, notes).close()
+    return notes
+
+
+def held_beside(path: Path) -> list[str]:
+    """The kinds of things that a clip holds beside its pictures, which pictures cannot hold."""
+    with _open(path) as source:
+        streams = source.streams
+        held = {
+            "sound": streams.audio,
+            "subtitles": streams.subtitles,
+            "chapters": source.chapters(),
+            "a cover picture": _covers(source),
+            "attached files": streams.attachments,
+            "data": _data(source),
+        }
+    return [name for name, some in held.items() if some]
 
 
 class TrackCopy:
-    """Copies a clip's sound and subtitles, packet by packet, and its chapters, into an output.
+    """Copies a clip's sound and subtitles, packet by packet, chapters and cover, into an output.
 
     Only what the container refuses is made anew: sound as AAC, text subtitles as the text that it
     holds. `start` is when the sound begins, in seconds of the input (None: no sound, or a `span`,
@@ -43,7 +66,7 @@ class TrackCopy:
     """
 
     def __init__(self, path: Path, output: Any, span: Span | None, notes: list[str]):
-        self._input = _open(path)
+        self._input, self._input_path = _open(path), path
         self._output, self._span, self._notes = output, span, notes
         self._shift = Fraction(0)
         self._damaged = self._late = 0
@@ -51,6 +74,7 @@ class TrackCopy:
         self._sound_encoders: dict[int, Any] = {}
         self._text_encoders: dict[int, Any] = {}
         self._last: dict[int, int] = {}
+        self._covers: list[Any] = []
         self._held = output.supported_codecs
         try:
             streams = self._input.streams
@@ -58,9 +82,13 @@ class TrackCopy:
                 self._add_sound(sound)
             for subtitle in streams.subtitles:
                 self._add_subtitle(subtitle)
-            if output.format.name == "matroska":
-                for font in streams.attachments:
-                    output.add_stream_from_template(font)
+            for cover in _covers(self._input):
+                self._add_cover(cover)
+            for file in streams.attachments:
+                self._add_file(file)
+            for data in _data(self._input):
+                name = data.name or data.metadata.get("handler_name") or f"stream {data.index}"
+                notes.append(f"data ({name}) is left out: no container here keeps it")
         except BaseException:
             self._input.close()
             raise
@@ -92,6 +120,8 @@ class TrackCopy:
                 times = {"start": round(start / tick), "end": round(stop / tick)}
                 chapters.append({**chapter, **times, "time_base": tick})
         self._output.set_chapters(chapters)
+        for cover in self._covers:
+            self._output.mux(cover)
 
     def copy_until(self, time: Fraction | None) -> None:
         """Copy up to a time of the output, in seconds (None: all)."""
@@ -151,6 +181,38 @@ class TrackCopy:
             self._notes.append(
                 f"subtitles ({name}) lose their layout in a {suffix}; a .mkv keeps it"
             )
+
+    def _add_cover(self, source: Any) -> None:
+        name, container = _codec_name(source), self._output.format.name
+        if name not in COVERS or container not in ("matroska", "mp4"):
+            self._notes.append(
+                f"the cover picture ({name}) is left out: .mkv and .mp4 keep those of mjpeg and png"
+            )
+            return
+        # Of an input of its own, so that no other packet is passed over.
+        with _open(self._input_path) as again:
+            packets = again.demux(again.streams[source.index])
+            packet = next((p for p in packets if p.size), None)
+        if packet is None:
+            return
+        if container == "matroska":
+            told = source.metadata
+            file, kind = COVERS[name]
+            self._output.add_attachment(
+                told.get("filename", file), told.get("mimetype", kind), bytes(packet)
+            )
+            return
+        packet.stream = self._output.add_stream_from_template(source, opaque=True)
+        packet.stream.disposition = source.disposition
+        packet.pts = packet.dts = 0
+        self._covers.append(packet)
+
+    def _add_file(self, source: Any) -> None:
+        if self._output.format.name == "matroska":
+            self._output.add_stream_from_template(source)
+            return
+        name = source.metadata.get("filename", f"stream {source.index}")
+        self._notes.append(f"the attached file {name} is left out: a .mkv keeps it")
 
     def _add_copy(self, source: Any) -> Any:
         stream = self._output.add_stream_from_template(source)
@@ -259,6 +321,20 @@ def _open(path: Path) -> Any:
         return av.open(ffmpeg_url(path), metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise FaceswapError(f"{path}: its sound cannot be read ({error.strerror})") from error
+
+
+def _covers(source: Any) -> list[Any]:
+    attached = av.stream.Disposition.attached_pic
+    return [stream for stream in source.streams.video if stream.disposition & attached]
+
+
+def _data(source: Any) -> list[Any]:
+    # Not the tracks that hold chapters, which FFmpeg has read and discards, or the timecode.
+    return [
+        stream
+        for stream in source.streams.data
+        if stream.discard != av.stream.Discard.all and "timecode" not in stream.metadata
+    ]
 
 
 def _codec_name(stream: Any) -> str:

@@ -5,18 +5,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import cv2
 import numpy as np
+from av.codec.context import Flags
 from av.video.format import VideoFormat
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8, UInt16
 
 from ..config import CodecName
 from ..errors import FaceswapError
-from .clips import ColorTags, ffmpeg_url
-from .color import frame_from_rgb, is_rgb, is_yuv_matrix
+from .clips import ColorTags, FieldOrder, Light, ffmpeg_url
+from .color import frame_from_rgb, is_rgb, is_yuv_matrix, with_parameters
 
 PIECE_RATE = 25
 """Frames a second inside a piece: Matroska counts milliseconds, and 40 of them are exact."""
@@ -26,6 +28,11 @@ that none is later than its picture's, and x265 leaves those of one or two frame
 
 CV_CPU_AVX_512F = 13
 """OpenCV's number, which has no name in Python."""
+
+FIELD_ORDERS: dict[FieldOrder, int] = {"tff": 2, "bff": 3}
+"""FFmpeg's AVFieldOrder."""
+FIELD_SUFFIXES = (".mkv", ".mov", ".mp4")
+"""Containers that say the order of fields for any codec."""
 
 Picture = UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]
 """RGB or, with straight alpha, RGBA."""
@@ -55,6 +62,12 @@ class VideoCodec:
     keeps_tag: bool = False
     """The encoder's tag names its profile, and is to be copied with the packets."""
     limited_only: bool = False
+    params: str | None = None
+    """The option that holds the encoder's own options, parted by colons."""
+    light: Callable[[Light], list[str]] | None = None
+    """Options of `params` for the light that a clip was mastered for."""
+    fields: Literal["params", "flag"] | None = None
+    """How it is told to code fields of interlaced frames, if it can."""
 
     def pixel_format(self, width: int, height: int, bit_depth: int, alpha: bool) -> str | None:
         """The format for frames of this size and depth; None: it holds no alpha, and should."""
@@ -76,6 +89,8 @@ class Encoding:
     color: ColorTags
     pixel_aspect: Fraction
     alpha: bool = False
+    fields: FieldOrder | None = None
+    light: Light | None = None
 
     @property
     def bits(self) -> int:
@@ -86,7 +101,39 @@ class Encoding:
         """The encoder's options."""
         codec = CODECS[self.codec]
         alpha = codec.alpha_options if self.alpha else {}
-        return {**codec.options, **alpha, **codec.by_quality(self.quality)}
+        options = {**codec.options, **alpha, **codec.by_quality(self.quality)}
+        if codec.params is not None:
+            params = [options[codec.params]] if codec.params in options else []
+            if self.light is not None and codec.light is not None:
+                params += codec.light(self.light)
+            if self.codes_fields and codec.fields == "params":
+                params.append(f"{self.fields}=1")
+            if params:
+                options[codec.params] = ":".join(params)
+        return options
+
+    @property
+    def codes_fields(self) -> bool:
+        """Whether frames are coded as interlaced: x264 wants whole blocks of each field."""
+        return (
+            self.fields is not None
+            and CODECS[self.codec].fields is not None
+            and (self.height % 4 == 0)
+        )
+
+    def lost(self, suffix: str, bit_depth: int) -> list[str]:
+        """Lines on what a file of this suffix does not keep of a clip's pictures."""
+        lines = self.lost_depth(bit_depth)
+        if self.fields is not None and not self.codes_fields and suffix not in FIELD_SUFFIXES:
+            lines.append(
+                f"that it is interlaced is not kept: {self.codec} in a {suffix} does not say it"
+            )
+        if self.light is not None and CODECS[self.codec].light is None:
+            keepers = " and ".join(name for name, codec in CODECS.items() if codec.light)
+            lines.append(
+                f"the light that it was mastered for is not kept in {self.codec}; {keepers} keep it"
+            )
+        return lines
 
     def lost_depth(self, bit_depth: int) -> list[str]:
         """A line where fewer bits are kept than a clip has; else none."""
@@ -107,6 +154,8 @@ def choose_encoding(
     color: ColorTags,
     pixel_aspect: Fraction,
     alpha: bool,
+    fields: FieldOrder | None = None,
+    light: Light | None = None,
 ) -> Encoding:
     """The encoding of a clip of this (width, height), depth and colours.
 
@@ -115,12 +164,15 @@ def choose_encoding(
     encoder = CODECS[codec]
     pixels = encoder.pixel_format(*size, bit_depth, alpha)
     if pixels is None:
-        holders = [f"{n} ({', '.join(c.containers)})" for n, c in CODECS.items() if c.alpha_pixels]
-        raise FaceswapError(
-            f"{codec} holds no alpha; {', '.join(holders)} and a folder of pictures do"
-        )
+        raise FaceswapError(f"{codec} holds no alpha; {alpha_holders()} do")
     tags = _color_for(color, encoder, pixels)
-    return Encoding(codec, quality, *size, rate, pixels, tags, pixel_aspect, alpha)
+    return Encoding(codec, quality, *size, rate, pixels, tags, pixel_aspect, alpha, fields, light)
+
+
+def alpha_holders() -> str:
+    """What holds alpha, in words."""
+    holders = [f"{n} ({', '.join(c.containers)})" for n, c in CODECS.items() if c.alpha_pixels]
+    return f"{', '.join(holders)} and a folder of pictures"
 
 
 def check_container(suffix: str, codec: CodecName) -> None:
@@ -158,11 +210,16 @@ class PieceEncoder:
         context.time_base = 1 / encoding.rate
         describe_stream(stream, encoding)
         stream.options = {**encoding.options()}
+        self._codes_fields = encoding.codes_fields and CODECS[encoding.codec].fields == "flag"
+        if self._codes_fields:
+            context.flags |= Flags.interlaced_dct
 
     def write(self, image: Picture) -> None:
         """Encode the next frame."""
         encoding = self._encoding
         frame = frame_from_rgb(image, encoding.color, encoding.pixels, self._scaler)
+        if self._codes_fields:
+            frame = with_parameters(frame, f"field_mode={encoding.fields}")
         frame.pts, frame.time_base = self._frames, 1 / encoding.rate
         self._frames += 1
         self._mux(self._stream.encode(frame))
@@ -193,6 +250,8 @@ def describe_stream(stream: av.VideoStream, encoding: Encoding) -> None:
     context.sample_aspect_ratio = encoding.pixel_aspect
     context.color_primaries, context.color_trc = color.primaries, color.transfer
     context.colorspace, context.color_range = color.matrix, color.range
+    if encoding.fields is not None:
+        context.field_order = FIELD_ORDERS[encoding.fields]
 
 
 def _bits(pixels: str) -> int:
@@ -205,6 +264,23 @@ def _crf(quality: int) -> dict[str, str]:
 
 def _x264(quality: int) -> dict[str, str]:
     return {**_crf(quality), **({"x264-params": "asm=avx2"} if _has_avx512() else {})}
+
+
+def _light(mastering: str, content: str) -> Callable[[Light], list[str]]:
+    """The two options of an encoder, by its names, from a clip's light."""
+
+    def params(light: Light) -> list[str]:
+        said = []
+        if light.mastering is not None:
+            red, green, blue, white = (light.mastering[at : at + 2] for at in (0, 2, 4, 6))
+            least, most = light.mastering[8:]
+            places = {"G": green, "B": blue, "R": red, "WP": white, "L": (most, least)}
+            said.append(f"{mastering}=" + "".join(f"{n}({a},{b})" for n, (a, b) in places.items()))
+        if light.content is not None:
+            said.append(f"{content}={light.content[0]},{light.content[1]}")
+        return said
+
+    return params
 
 
 def _has_avx512() -> bool:
@@ -235,6 +311,9 @@ CODECS: dict[CodecName, VideoCodec] = {
         pixels=("yuv420p", "yuv420p"),
         odd_pixels=("yuv444p", "yuv444p"),
         by_quality=_x264,
+        params="x264-params",
+        light=_light("mastering-display", "cll"),
+        fields="params",
     ),
     # Apple's players want hvc1.
     "hevc": VideoCodec(
@@ -245,6 +324,8 @@ CODECS: dict[CodecName, VideoCodec] = {
         odd_pixels=("yuv444p", "yuv444p10le"),
         by_quality=_crf,
         mp4_tag="hvc1",
+        params="x265-params",
+        light=_light("master-display", "max-cll"),
     ),
     "prores": VideoCodec(
         "prores_ks",
@@ -255,6 +336,7 @@ CODECS: dict[CodecName, VideoCodec] = {
         alpha_pixels=("yuva444p10le", "yuva444p10le"),
         alpha_options={"profile": "4444"},
         keeps_tag=True,
+        fields="flag",
         limited_only=True,
     ),
     "ffv1": VideoCodec(

@@ -5,14 +5,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+import tifffile
+from jaxtyping import UInt8, UInt16
+from PIL import Image, PngImagePlugin
 
 from ..errors import FaceswapError
 from ..outputs import whole_file
 from .marks import SyntheticMark
+from .stills import read_still
 
 JPEG_QUALITY = 95
+DEEP_SUFFIXES = (".png", ".tif", ".tiff")
+"""Pictures that hold 16 bits."""
+_PNG_HEAD = 33
+"""Bytes of a PNG's signature and first chunk."""
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -20,36 +26,21 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises: FaceswapError, one line, when it is missing, cut short, damaged or no picture.
     """
-    try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I"):
-                # 16-bit grey: Pillow's own conversion would clip it.
-                deep = np.asarray(upright, np.float32)
-                peak = 65535 if deep.max(initial=0) > 255 else 255
-                grey = np.round(deep / peak * 255).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=2)
-            if "transparency" in upright.info:
-                # A palette's alpha must become a channel before it can be dropped.
-                upright = upright.convert("RGBA")
-            return np.array(upright.convert("RGB"))
-    except FileNotFoundError as error:
-        raise FaceswapError(f"{path}: no such file") from error
-    except UnidentifiedImageError as error:
-        size = path.stat().st_size
-        what = "is empty" if size == 0 else "is not a picture that can be read"
-        raise FaceswapError(f"{path}: {what}") from error
-    except Image.DecompressionBombError as error:
-        raise FaceswapError(f"{path}: is too large ({error})") from error
-    except PermissionError as error:
-        raise FaceswapError(f"{path}: may not be read (permission denied)") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise FaceswapError(f"{path}: is damaged or cut short ({error})") from error
+    return eight_bit(read_still(path).image)
+
+
+def eight_bit(
+    image: UInt8[np.ndarray, "h w *c"] | UInt16[np.ndarray, "h w *c"],
+) -> UInt8[np.ndarray, "h w *c"]:
+    """The picture with 8 bits, rounded, not cut off: 65535 / 257 = 255."""
+    if image.dtype == np.uint8:
+        return image
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def write_image(
     path: Path,
-    image: UInt8[np.ndarray, "h w c"],
+    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
     text: dict[str, str] | None = None,
     mark: SyntheticMark | None = None,
     compression: int = 3,
@@ -57,8 +48,9 @@ def write_image(
     """Write a picture, whole or not at all; the suffix chooses the format.
 
     `text` goes into a PNG as compressed international text; into a JPEG, whose one comment it is,
-    only its first value. `compression` is zlib's level for PNG. Raises: FaceswapError, one line,
-    for a suffix that is no picture's, a mark that the format cannot hold, a disk that refuses.
+    only its first value. `compression` is zlib's level for PNG. PNG and TIFF keep 16 bits, others
+    get 8. Raises: FaceswapError, one line, for a suffix that is no picture's, a mark that the
+    format cannot hold, a disk that refuses.
     """
     options: dict[str, Any] = {}
     suffix = path.suffix.lower()
@@ -76,16 +68,40 @@ def write_image(
         if mark is not None:
             options["xmp"] = mark.xmp().encode()
     elif suffix == ".webp":
-        options = {"quality": JPEG_QUALITY}
+        # Colours that alpha hides are kept.
+        options = {"quality": JPEG_QUALITY, "exact": True}
         if mark is not None:
             options["xmp"] = mark.xmp().encode()
     elif mark is not None:
         raise FaceswapError(f"{path}: a {suffix} cannot say that it is synthetic; write a .png")
+    deep = image.dtype == np.uint16 and suffix in DEEP_SUFFIXES
     with whole_file(path) as partial:
+        if deep and suffix == ".png":
+            _write_deep_png(partial, image, options["pnginfo"], compression)
+            return
+        if deep:
+            extra = ["unassalpha"] if image.shape[2] == 4 else None
+            tifffile.imwrite(partial, image, photometric="rgb", extrasamples=extra, metadata=None)
+            return
         try:
-            Image.fromarray(image).save(partial, **options)
+            Image.fromarray(eight_bit(image)).save(partial, **options)
         except ValueError as error:
             raise FaceswapError(f"{path}: no picture format has the suffix {suffix}") from error
+
+
+def _write_deep_png(
+    path: Path, image: UInt16[np.ndarray, "h w c"], text: PngImagePlugin.PngInfo, compression: int
+) -> None:
+    """A PNG of 16 bits, which Pillow cannot write, with the text that OpenCV cannot write."""
+    order = [2, 1, 0, 3][: image.shape[2]]
+    options = [cv2.IMWRITE_PNG_COMPRESSION, compression]
+    _, made = cv2.imencode(".png", np.ascontiguousarray(image[..., order]), options)
+    data = made.tobytes()
+    with path.open("wb") as file:
+        file.write(data[:_PNG_HEAD])
+        for name, *parts in text.chunks:
+            PngImagePlugin.putchunk(file, name, *parts[:1])
+        file.write(data[_PNG_HEAD:])
 
 
 def resized(

@@ -13,6 +13,7 @@ from .clips import ffmpeg_url
 from .copying import Span, TrackCopy
 from .encoding import CODECS, PIECE_RATE, Encoding, describe_stream
 from .pieces import Piece
+from .timecode import later_timecode
 
 MP4_SUFFIXES = (".mp4", ".m4v", ".mov")
 MUX_AHEAD = Fraction(1, 2)
@@ -27,6 +28,8 @@ class Beside:
     metadata: dict[str, str]
     copy_from: Path | None = None
     span: Span | None = None
+    timecode: tuple[str, Fraction] | None = None
+    """And when it holds, in seconds of the input."""
 
 
 def join_pieces(
@@ -61,6 +64,11 @@ def join_pieces(
         if tracks is not None and tracks.start is not None:
             start = min(start, tracks.start)
         origin = start // time_base
+        if beside.timecode is not None:
+            said, moment = beside.timecode
+            frames = round((origin * time_base - moment) * encoding.rate)
+            if (timecode := later_timecode(said, frames, encoding.rate)) is not None:
+                stream.metadata["timecode"] = timecode
         if tracks is not None:
             tracks.begin(origin * time_base, (shown[-1] + ticks - origin) * time_base)
 

@@ -12,14 +12,13 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import av
+import cv2
 import numpy as np
-from av.sidedata.sidedata import SideDataContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import VideoReformatter
-from jaxtyping import Int32, Shaped
+from jaxtyping import Int32, Shaped, UInt8, UInt16
 
 from ..errors import FaceswapError
 from ..outputs import read_json
@@ -27,6 +26,7 @@ from .clips import (
     IMAGE_SUFFIXES,
     ClipInfo,
     ColorTags,
+    FieldOrder,
     Frame,
     ffmpeg_url,
     frame_numbers,
@@ -35,8 +35,9 @@ from .clips import (
     passed_over,
     some_of,
 )
-from .color import frame_to_rgb
-from .images import read_image
+from .color import alpha_of, frame_to_rgb, has_alpha
+from .side_data import display_matrix, light_of, unread
+from .stills import Still, StillHead, read_still, read_stills, still_head
 
 AHEAD_BYTES = 128 << 20
 """Decoded frames that may wait to be asked for."""
@@ -46,6 +47,10 @@ STILLS_RATE = Fraction(25)
 """Frames a second of a folder of pictures that does not say its times."""
 TIMES_NAME = "times.json"
 """Beside an image sequence: when each picture is shown."""
+PQ = 16
+"""FFmpeg's number of SMPTE ST 2084."""
+
+Plane = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 
 FLAT = 1.0
 """A frame whose green spreads less than this (standard deviation, of 255) shows nothing."""
@@ -55,6 +60,8 @@ NO_PICTURE = 130
 """The RGB level of luma 128, which is what a decoder starts from when its key frame is lost."""
 GREY_STAYS = 20
 """How far, in levels, the mean of a broken start drifts while movement smears into it."""
+# FFmpeg's AVFieldOrder: first the two whose fields are coded and shown in one order.
+_FIELD_ORDERS: dict[int, FieldOrder] = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 # glibc's number of the option, and the size from which a block is the system's own, in bytes.
 _M_MMAP_THRESHOLD = -3
 _FRAME_BYTES = 1 << 20
@@ -63,8 +70,9 @@ _FRAME_BYTES = 1 << 20
 class ClipReader:
     """Iterates once over a clip's frames; use it in a `with` block.
 
-    `info` is what the container says. `problems` holds, once read to the end, one line on each
-    thing that was wrong: damage, missing frames, unreadable pictures.
+    `info` is what the container says. `problems` holds one line on each thing that is not as one
+    would think: at once, what was chosen of several pictures, what is not read, what its light or
+    its fields mean for a face; once read to the end, damage, missing frames, unreadable pictures.
     """
 
     def __init__(self, path: Path, start_number: int | None = None):
@@ -121,8 +129,8 @@ def open_clip(path: str | Path, start_number: int | None = None) -> ClipReader:
 
 
 def upright(
-    image: Shaped[np.ndarray, "h w 3"], matrix: Int32[np.ndarray, " 9"] | None
-) -> Shaped[np.ndarray, "h2 w2 3"]:
+    image: Shaped[np.ndarray, "h w c"], matrix: Int32[np.ndarray, " 9"] | None
+) -> Shaped[np.ndarray, "h2 w2 c"]:
     """The picture as a display matrix shows it, by quarter turns and mirrorings.
 
     Source: ISO/IEC 14496-12, 6.2.2: (x', y') = (a x + c y, b x + d y), rows a b u, c d v, x y w.
@@ -211,7 +219,7 @@ class _Source(Protocol):
 
 
 class _Stills:
-    """A folder of pictures, or one picture. Each keeps its own size; 8 bit."""
+    """A folder of pictures, or one picture that may move. Each keeps its own size and depth."""
 
     def __init__(self, path: Path, problems: list[str]):
         folder = path.is_dir()
@@ -223,38 +231,38 @@ class _Stills:
         self._numbers = frame_numbers(self._paths) if numbered else None
         first, picture = _first_readable(path, self._paths)
         height, width = picture.shape[:2]
-        self._rate, self._time_base, self._pts = _times(path, self._paths)
+        heads = _heads(self._paths)
+        problems += _head_notes(heads)
+        moving = [] if folder else next(iter(heads.values())).durations
+        self._rate, self._time_base, self._pts = (
+            _moving_times(moving) if moving else _times(path, self._paths)
+        )
+        bits = max(head.bits for head in heads.values())
         self.info = ClipInfo(
             path=path,
-            kind="images" if folder else "image",
+            kind="images" if folder or moving else "image",
             width=width,
             height=height,
-            frame_count=len(self._paths),
+            frame_count=len(self._pts),
             rate=self._rate,
             time_base=self._time_base,
             codec=self._paths[0].suffix.lower().lstrip("."),
-            pixel_format="rgb24",
-            bit_depth=8,
+            pixel_format="rgb24" if bits == 8 else "rgb48",
+            bit_depth=bits,
             start_time=self._pts[0] * self._time_base,
             first_number=1 if self._numbers is None else self._numbers[first],
-            last_number=len(self._paths) if self._numbers is None else self._numbers[-1],
+            last_number=len(self._pts) if self._numbers is None else self._numbers[-1],
+            alpha=any(head.alpha for head in heads.values()),
         )
 
     def frames(self) -> Iterator[Frame]:
-        index = 0
         broken: list[str] = []
         others: list[str] = []
-        numbers: Sequence[int | None] = self._numbers or [None] * len(self._paths)
-        for file, pts, number in zip(self._paths, self._pts, numbers, strict=True):
-            try:
-                image = read_image(file)
-            except FaceswapError:
-                broken.append(file.name)
-                continue
-            if image.shape[:2] != (self.info.height, self.info.width):
-                others.append(file.name)
-            yield Frame(index, pts, pts * self._time_base, image, number)
-            index += 1
+        for index, (pts, number, still, name) in enumerate(self._timed(broken)):
+            if still.image.shape[:2] != (self.info.height, self.info.width):
+                others.append(name)
+            time = pts * self._time_base
+            yield Frame(index, pts, time, still.image, still.alpha, number)
         taken = {TIMES_NAME, *(path.name for path in self._paths)}
         size = f"not {self.info.width}x{self.info.height} as the first is"
         lines = (
@@ -263,6 +271,24 @@ class _Stills:
             passed_over(self.info.path, taken) if self.info.kind == "images" else "",
         )
         self._problems.extend(line for line in lines if line)
+
+    def _timed(self, broken: list[str]) -> Iterator[tuple[int, int | None, Still, str]]:
+        """Times, own numbers and names of the pictures that can be read; `broken`: the others."""
+        numbers: Sequence[int | None] = self._numbers or [None] * len(self._pts)
+        if len(self._paths) == 1:
+            name = self._paths[0].name
+            try:
+                stills = read_stills(self._paths[0])
+                for pts, number, still in zip(self._pts, numbers, stills, strict=False):
+                    yield pts, number, still, name
+            except FaceswapError as error:
+                self._problems.append(str(error))
+            return
+        for file, pts, number in zip(self._paths, self._pts, numbers, strict=True):
+            try:
+                yield pts, number, read_still(file), file.name
+            except FaceswapError:
+                broken.append(file.name)
 
     def close(self) -> None:
         pass
@@ -291,8 +317,9 @@ class _Video:
             self._container.close()
             raise
         self._first: av.VideoFrame = first
-        self._matrix = _display_matrix(first)
+        self._matrix = display_matrix(first)
         self.info = self._describe(first)
+        problems += self._at_once(first)
 
     def _codec_name(self) -> str:
         context = self._stream.codec_context
@@ -326,7 +353,54 @@ class _Video:
             metadata=dict(self._container.metadata),
             pixel_aspect=1 / aspect if turned else aspect,
             start_time=(first.pts or 0) * time_base,
+            alpha=self._has_alpha(first),
+            fields=_FIELD_ORDERS.get(stream.codec_context.field_order)
+            if first.interlaced_frame and self._matrix is None
+            else None,
+            light=light_of(first),
+            timecode=self._timecode(),
         )
+
+    def _has_alpha(self, first: av.VideoFrame) -> bool:
+        if not has_alpha(first.format.name):
+            return False
+        # FFmpeg gives all GIF and every palette alpha, most of them are opaque.
+        by_kind = self._codec_name() != "gif" and not first.format.has_palette
+        return by_kind or not (alpha_of(first) == 255).all()
+
+    def _timecode(self) -> str | None:
+        streams = (self._stream, *self._container.streams.data)
+        for said in (*(stream.metadata for stream in streams), self._container.metadata):
+            # Matroska writes its tags in capitals.
+            for key in ("timecode", "TIMECODE"):
+                if key in said:
+                    return said[key]
+        return None
+
+    def _at_once(self, first: av.VideoFrame) -> list[str]:
+        """What is to be known of the clip before any work."""
+        lines = []
+        pictures = _picture_streams(self._container)
+        if len(pictures) > 1:
+            size = f"{first.width}x{first.height}"
+            number = pictures.index(self._stream) + 1
+            lines.append(f"video stream {number} of {len(pictures)} ({size}) is taken, no other")
+        if self._stream.metadata.get("alpha_mode") == "1" and not self.info.alpha:
+            lines.append(f"its alpha is not read: the decoder of {self._codec_name()} gives none")
+        if first.interlaced_frame:
+            order = {
+                "tff": "top field first",
+                "bff": "bottom field first",
+                None: "field order lost",
+            }
+            lines.append(f"is interlaced ({order[self.info.fields]}); it is not deinterlaced")
+        if self.info.color.transfer == PQ:
+            lines.append(
+                "is HDR of the PQ kind, and its values are taken as they are: colours of the swap "
+                "match better when it is graded to SDR (BT.709) or HLG first"
+            )
+        lines += [f"{words}: not kept" for words in unread(first)]
+        return lines
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self._stream)
@@ -383,7 +457,13 @@ class _Video:
                 spreads.append(float(sample.std()))
                 levels.append(float(sample.mean()))
             end = (pts + self._ticks()) * self.info.time_base
-            yield Frame(count, pts, pts * self.info.time_base, upright(image, self._matrix))
+            yield Frame(
+                count,
+                pts,
+                pts * self.info.time_base,
+                upright(image, self._matrix),
+                self._alpha(frame, width, height),
+            )
             count += 1
             frame = next(self._decoded, None)
 
@@ -396,9 +476,19 @@ class _Video:
             f"{damaged} frames are flagged as damaged": damaged,
             f"{retimed} frames had no time of their own, or one that goes back": retimed,
             f"{resized} frames were not {size} and were scaled to it": resized,
-            f"{interlaced} frames are interlaced; they are not deinterlaced": interlaced,
+            f"{interlaced} frames are interlaced; they are not deinterlaced": (
+                0 if self._first.interlaced_frame else interlaced
+            ),
         }
         self._problems.extend(line for line, times in found.items() if times)
+
+    def _alpha(self, frame: av.VideoFrame, width: int, height: int) -> Plane | None:
+        if not self.info.alpha or not has_alpha(frame.format.name):
+            return None
+        alpha = alpha_of(frame)
+        if alpha.shape != (height, width):
+            alpha = cv2.resize(alpha, (width, height))
+        return upright(alpha[..., None], self._matrix)[..., 0]
 
     def _ticks(self) -> int:
         """The usual length of a frame, in the clip's time base."""
@@ -444,12 +534,47 @@ def _first_readable(path: Path, files: list[Path]) -> tuple[int, Shaped[np.ndarr
     errors = []
     for place, file in enumerate(files):
         try:
-            return place, read_image(file)
+            return place, read_still(file).image
         except FaceswapError as error:
             errors.append(error)
     if len(errors) == 1:
         raise errors[0]
     raise FaceswapError(f"{path}: none of its {len(errors)} pictures can be read")
+
+
+def _heads(files: list[Path]) -> dict[str, StillHead]:
+    """What the files that can be read say of themselves, by their names."""
+    heads = {}
+    for file in files:
+        with suppress(FaceswapError):
+            heads[file.name] = still_head(file)
+    return heads
+
+
+def _head_notes(heads: dict[str, StillHead]) -> list[str]:
+    """One line on each kind of thing, however many pictures it is said of."""
+    said: dict[str, list[str]] = {}
+    for name, head in heads.items():
+        notes = head.notes
+        if head.durations and len(heads) > 1:
+            notes = [*notes, "moves: its first picture is taken, no other"]
+        for note in notes:
+            said.setdefault(note, []).append(name)
+    return [
+        note if len(heads) == 1 else f"{names[0]}{_and_others(names)}: {note}"
+        for note, names in said.items()
+    ]
+
+
+def _and_others(names: list[str]) -> str:
+    return f" and {len(names) - 1} others" if len(names) > 1 else ""
+
+
+def _moving_times(durations: list[Fraction]) -> tuple[Fraction, Fraction, list[int]]:
+    """Rate, time base and each picture's pts, of pictures that last so many seconds."""
+    time_base = Fraction(1, 1000)
+    ends = list(itertools.accumulate(durations))
+    return len(ends) / ends[-1], time_base, [round(t / time_base) for t in (0, *ends[:-1])]
 
 
 def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]]:
@@ -470,10 +595,18 @@ def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]
     return (rate, time_base, pts) if rising and fits and rate > 0 and time_base > 0 else plain
 
 
+def _picture_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    attached = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & attached]
+
+
 def _picture_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            return stream
+    """Of several the default one, else the largest."""
+    pictures = _picture_streams(container)
+    if pictures:
+        default = av.stream.Disposition.default
+        sure = [stream for stream in pictures if stream.disposition & default] or pictures
+        return max(sure, key=lambda stream: stream.width * stream.height)
     if container.streams.audio:
         raise FaceswapError(f"{path}: has sound but no video")
     raise FaceswapError(f"{path}: has no video stream")
@@ -483,16 +616,6 @@ def _claimed_frames(stream: av.VideoStream) -> int | None:
     # An mp4's index, once its edit list is applied, knows better than the track's total.
     indexed = len(stream.index_entries)
     return min(stream.frames, indexed or stream.frames) or None
-
-
-def _display_matrix(frame: av.VideoFrame) -> Int32[np.ndarray, " 9"] | None:
-    # PyAV types this mapping by the one key that it adds itself.
-    side_data = cast(SideDataContainer, frame.side_data)
-    try:
-        found = side_data[SideDataType.DISPLAYMATRIX]
-    except KeyError:
-        return None
-    return np.frombuffer(bytes(found), np.int32)
 
 
 def _is_turned(matrix: Int32[np.ndarray, " 9"] | None) -> bool:

@@ -19,19 +19,19 @@ from typing import Protocol, runtime_checkable
 
 import av
 import numpy as np
-from jaxtyping import UInt8
 
 from ..config import CodecName
 from ..errors import FaceswapError
 from ..outputs import _sync, job_id, short_name, whole_file, whole_folder, write_json
-from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags
-from .copying import Span, check_source
+from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags, FieldOrder, Light
+from .copying import Span, copy_notes, held_beside
 from .encoding import CODECS, Picture, PieceEncoder, check_container, choose_encoding
-from .images import write_image
+from .images import DEEP_SUFFIXES, write_image
 from .marks import SyntheticMark, append_xmp
 from .muxing import MP4_SUFFIXES, Beside, join_pieces
 from .pieces import Piece, PieceShelf
 from .reading import STILLS_RATE, TIMES_NAME
+from .timecode import later_timecode
 
 WRITTEN_SUFFIXES = tuple(dict.fromkeys(s for c in CODECS.values() for s in c.containers))
 """Containers that keep frame times, sound and the synthetic mark."""
@@ -52,7 +52,21 @@ BT709 = ColorTags(primaries=1, transfer=1, matrix=1, range=1)
 _Handed = tuple[Picture, int, int | None]
 
 # What a container says of itself, not of its contents; the new container says its own.
-_TECHNICAL = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+_TECHNICAL = {
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "encoder",
+    "duration",
+    "timecode",
+}
+
+
+def holds_alpha(suffix: str, codec: CodecName) -> bool:
+    """Whether an output of this suffix (none: a folder) and codec holds alpha."""
+    if suffix in WRITTEN_SUFFIXES:
+        return CODECS[codec].alpha_pixels is not None
+    return suffix in ("", *ALPHA_SUFFIXES)
 
 
 class ClipWriter:
@@ -60,7 +74,7 @@ class ClipWriter:
 
     Use it in a `with` block: the path appears when the block ends well, and not before. Frames keep
     their `pts`, in `time_base`; time starts at zero, with the first picture or sound. With `like`,
-    size, rate, time base, depth, colour tags, pixel aspect and metadata are that clip's. `quality`
+    size, rate, time base, depth, colours, fields, light and the like are that clip's. `quality`
     is the crf of h264 and hevc; prores is of its high-quality profile, ffv1 keeps every bit of the
     RGB. h264 is 8 bit, which every player takes; the others keep 10. Odd sizes are kept by writing
     4:4:4. With `alpha`, pictures are RGBA of straight alpha. Encoding runs in a thread: an error of
@@ -99,6 +113,7 @@ class ClipWriter:
         self.path = Path(path)
         self.notes: list[str] = []
         self.done = 0
+        self.alpha = alpha
         rate = Fraction(rate or (like and like.rate) or STILLS_RATE)
         self._plan = _Plan(
             width=width or (like.width if like else None),
@@ -111,6 +126,9 @@ class ClipWriter:
             codec=codec,
             quality=quality,
             alpha=alpha,
+            fields=like.fields if like else None,
+            light=like.light if like else None,
+            timecode=(like.timecode, like.start_time) if like and like.timecode else None,
             copy_from=copy_from,
             span=span,
             metadata=_kept_metadata(like.metadata if like and metadata is None else metadata or {}),
@@ -294,6 +312,9 @@ class _Plan:
     codec: CodecName
     quality: int
     alpha: bool
+    fields: FieldOrder | None
+    light: Light | None
+    timecode: tuple[str, Fraction] | None
     copy_from: Path | None
     span: Span | None
     metadata: dict[str, str]
@@ -325,7 +346,7 @@ class _PictureSink:
             raise FaceswapError(f"a {suffix} holds no alpha; {', '.join(ALPHA_SUFFIXES)} do")
         if plan.mark is not None and suffix not in MARKED_SUFFIXES:
             raise FaceswapError(f"a {suffix} cannot say that it is synthetic; write a .png")
-        notes += _picture_notes(plan)
+        notes += _picture_notes(plan, suffix)
         self.shelf = PieceShelf(folder, "one picture is never half done")
         self._path, self._mark = folder / f".whole{suffix}", plan.mark
         self._image: Picture | None = None
@@ -343,7 +364,7 @@ class _PictureSink:
     def finish(self) -> Path:
         if self._image is None:
             raise FaceswapError("not one frame was written")
-        write_image(self._path, _eight_bit(self._image), mark=self._mark)
+        write_image(self._path, self._image, mark=self._mark)
         return self._path
 
     def abandon(self) -> None:
@@ -352,13 +373,14 @@ class _PictureSink:
 
 
 class _FolderSink:
-    """Numbered 8-bit PNG pictures, and their times beside them."""
+    """Numbered PNG pictures, and their times beside them."""
 
     def __init__(self, folder: Path, plan: _Plan, notes: list[str]):
         self._plan = plan
         notes += _picture_notes(plan)
         # The mark stands in every picture.
         facts = {"piece_frames": plan.piece_frames, "mark": plan.mark}
+        facts |= {"depth": plan.bit_depth, "alpha": plan.alpha}
         recipe = job_id(kind="png", named="by number", **facts)
         self.shelf = PieceShelf(folder, recipe)
         self.pictures = folder / PICTURES
@@ -379,8 +401,7 @@ class _FolderSink:
         self._pts.append(pts)
         self._numbers.append(self.shelf.frames + len(self._pts) if number is None else number)
         path = self.pictures / _picture_name(self._numbers[-1])
-        eight = _eight_bit(image)
-        self._waiting.append(self._pool.submit(write_image, path, eight, mark=self._plan.mark))
+        self._waiting.append(self._pool.submit(write_image, path, image, mark=self._plan.mark))
         while len(self._waiting) > PNG_THREADS:
             self._waiting.popleft().result()
         if len(self._pts) == self._plan.piece_frames:
@@ -439,14 +460,17 @@ class _VideoSink:
             color=plan.color,
             pixel_aspect=plan.pixel_aspect,
             alpha=plan.alpha,
+            fields=plan.fields,
+            light=plan.light,
         )
         self._whole = folder / f".whole{suffix}"
         self._partial = folder / ".encoding.mkv"
         # What would fail in the end is to fail now.
         check_container(suffix, plan.codec)
         if plan.copy_from is not None:
-            check_source(plan.copy_from)
-        notes += self._encoding.lost_depth(plan.bit_depth)
+            notes += copy_notes(plan.copy_from, self._whole, plan.span)
+        notes += self._encoding.lost(suffix, plan.bit_depth)
+        notes += _timecode_notes(plan, suffix)
         made_of = asdict(self._encoding), plan.piece_frames, av.library_versions
         self.shelf = PieceShelf(folder, job_id(kind="video", made_of=made_of))
         self._encoder: PieceEncoder | None = None
@@ -475,12 +499,13 @@ class _VideoSink:
         if not self.shelf.pieces:
             raise FaceswapError("not one frame was written")
         plan = self._plan
-        beside = Beside(
-            plan.time_base, _with_mark(plan.metadata, plan.mark), plan.copy_from, plan.span
-        )
+        metadata, timecode = _with_mark(plan.metadata, plan.mark), plan.timecode
+        beside = Beside(plan.time_base, metadata, plan.copy_from, plan.span, timecode)
+        late: list[str] = []
         join_pieces(
-            self._whole, self.shelf.files(), self.shelf.pieces, self._encoding, beside, self._notes
+            self._whole, self.shelf.files(), self.shelf.pieces, self._encoding, beside, late
         )
+        self._notes += [note for note in late if note not in self._notes]
         if plan.mark is not None and self._whole.suffix in MP4_SUFFIXES:
             append_xmp(self._whole, plan.mark)
         return self._whole
@@ -568,13 +593,29 @@ def _picture_name(number: int) -> str:
     return f"frame_{number:06d}.png"
 
 
-def _picture_notes(plan: _Plan) -> list[str]:
+def _picture_notes(plan: _Plan, suffix: str = ".png") -> list[str]:
     notes = []
-    if plan.bit_depth > 8:
-        notes.append(f"pictures are written with 8 bits, the clip has {plan.bit_depth}")
+    if plan.bit_depth > 8 and suffix not in DEEP_SUFFIXES:
+        notes.append(f"a {suffix} is written with 8 bits, the clip has {plan.bit_depth}")
     if plan.copy_from is not None:
-        notes.append("sound, subtitles and chapters are left out: pictures hold none")
+        held = held_beside(plan.copy_from) + (["timecode"] if plan.timecode else [])
+        if held:
+            *some, last = held
+            names = f"{', '.join(some)} and {last}" if some else last
+            notes.append(f"pictures hold no {names}: left out")
     return notes
+
+
+def _timecode_notes(plan: _Plan, suffix: str) -> list[str]:
+    if plan.timecode is None or plan.copy_from is None:
+        return []
+    timecode, _ = plan.timecode
+    if suffix == ".m4v":
+        return [f"the timecode {timecode} is left out: a .m4v holds none; .mov, .mp4 and .mkv do"]
+    if later_timecode(timecode, 0, plan.rate) is None:
+        rate = f"{float(plan.rate):g} frames a second"
+        return [f"the timecode {timecode} is left out: it is none of {rate}"]
+    return []
 
 
 def _kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
@@ -588,10 +629,3 @@ def _with_mark(metadata: dict[str, str], mark: SyntheticMark | None) -> dict[str
     old = metadata.get("comment", "").splitlines()
     kept = [line for line in old if "DigitalSourceType=" not in line]
     return {**metadata, "comment": "\n".join([mark.comment(), *kept])}
-
-
-def _eight_bit(image: Picture) -> UInt8[np.ndarray, "h w c"]:
-    if image.dtype == np.uint8:
-        return image
-    # 65535 / 257 = 255: rounded, not cut off.
-    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,320 @@
+"""Picture files in: upright RGB and straight alpha, in a scale that follows from their type alone.
+
+White is the highest value that the type holds, of unsigned integers, and 1.0 of floats. Pillow
+reads what has 8 bits, OpenCV PNG of 16, tifffile deeper TIFF (OpenCV, where that is compressed).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from jaxtyping import Num, UInt8, UInt16
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import FaceswapError
+
+ORIENTATION = 274
+"""The number of EXIF's and TIFF's tag."""
+TIMED = {"PNG", "WEBP", "AVIF", "GIF"}
+"""Pillow's names of formats whose several pictures are shown one after another."""
+UNTIMED_MS = 100
+"""How long one of these is shown that says no time, as browsers have it."""
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PNG_START = b"\x89PNG\r\n\x1a\n"
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+"""TIFF's sample formats."""
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, SEPARATED = 0, 1, 2, 5
+"""TIFF's photometric interpretations that are read here."""
+COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, SEPARATED: 4}
+PREMULTIPLIED, STRAIGHT = 1, 2
+"""TIFF's extra samples that are alpha."""
+
+Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
+class Still:
+    """One upright picture; `alpha` is straight, in the scale of `image`. None: all is opaque."""
+
+    image: Pixels
+    alpha: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"] | None = None
+
+
+@dataclass(frozen=True)
+class StillHead:
+    """What a picture file says of itself."""
+
+    bits: int = 8
+    """That are kept when it is read: 8 or 16."""
+    alpha: bool = False
+    durations: list[Fraction] = field(default_factory=list)
+    """Of each of several pictures that are shown one after another, in seconds."""
+    notes: list[str] = field(default_factory=list)
+    """A line on each thing that is not read as it is."""
+
+
+def still_head(path: Path) -> StillHead:
+    """What a picture file says of itself; only moving ones are decoded.
+
+    Raises: FaceswapError, one line, when it is missing, damaged, no picture, or of a type whose
+    white nobody knows.
+    """
+    with _readable(path):
+        if _start(path).startswith(TIFF_STARTS):
+            return _tiff_head(path)
+        with Image.open(path) as picture:
+            notes = ["is CMYK, and is read as RGB without its profile"] * (picture.mode == "CMYK")
+            count, timed = getattr(picture, "n_frames", 1), picture.format in TIMED
+            if count > 1 and not timed:
+                notes.append(_choice(count, 0, picture.size))
+            durations = _durations(picture) if count > 1 and timed else []
+            deep = _is_deep_png(path) and not durations
+            if _is_deep_png(path) and durations:
+                notes.append("moves, and of its 16 bits 8 are read")
+            return StillHead(16 if deep else 8, _pillow_alpha(picture), durations, notes)
+
+
+def read_still(path: Path) -> Still:
+    """The picture in a file; of several the largest, the first of these.
+
+    Raises: FaceswapError as `still_head`.
+    """
+    return next(read_stills(path))
+
+
+def read_stills(path: Path) -> Iterator[Still]:
+    """The pictures of a file that shows several one after another; else the one that is taken.
+
+    Raises: FaceswapError as `still_head`.
+    """
+    with _readable(path):
+        if _start(path).startswith(TIFF_STARTS):
+            yield _read_tiff(path)
+            return
+        with Image.open(path) as picture:
+            moving = getattr(picture, "n_frames", 1) > 1 and picture.format in TIMED
+            if _is_deep_png(path) and not moving:
+                yield _read_deep_png(path, picture.getexif().get(ORIENTATION, 1))
+                return
+            for number in _shown(picture) if moving else (0,):
+                picture.seek(number)
+                yield _from_pillow(picture)
+
+
+def cut_off(path: Path) -> bool:
+    """Whether a picture of floats holds values beyond 0 to 1, which are cut to it."""
+    if not _start(path).startswith(TIFF_STARTS):
+        return False
+    with _readable(path), tifffile.TiffFile(path) as tiff:
+        _, page = _taken(tiff)
+        levels = _decoded(path, tiff, page) if page.sampleformat == FLOAT else np.zeros(1)
+        return not bool(np.all((levels >= 0) & (levels <= 1)))
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(25)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What a file's refusal means, in one line."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FaceswapError(f"{path}: no such file") from error
+    except UnidentifiedImageError as error:
+        size = path.stat().st_size
+        what = "is empty" if size == 0 else "is not a picture that can be read"
+        raise FaceswapError(f"{path}: {what}") from error
+    except Image.DecompressionBombError as error:
+        raise FaceswapError(f"{path}: is too large ({error})") from error
+    except PermissionError as error:
+        raise FaceswapError(f"{path}: may not be read (permission denied)") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise FaceswapError(f"{path}: is damaged or cut short ({error})") from error
+
+
+def _choice(count: int, taken: int, size: tuple[int, int]) -> str:
+    width, height = size
+    return f"holds {count} pictures: number {taken + 1} ({width}x{height}) is taken, no other"
+
+
+# 8 bits.
+
+
+def _pillow_alpha(picture: Image.Image) -> bool:
+    return picture.has_transparency_data
+
+
+def _from_pillow(picture: Image.Image) -> Still:
+    upright = ImageOps.exif_transpose(picture)
+    if not _pillow_alpha(upright):
+        return Still(np.array(upright.convert("RGB")))
+    levels = np.array(upright.convert("RGBA"))
+    return Still(np.ascontiguousarray(levels[..., :3]), np.ascontiguousarray(levels[..., 3]))
+
+
+def _shown(picture: Image.Image) -> range:
+    # An animated PNG's picture for those who show no movement may be none of the others.
+    return range(int(bool(picture.info.get("default_image"))), getattr(picture, "n_frames", 1))
+
+
+def _durations(picture: Image.Image) -> list[Fraction]:
+    durations = []
+    for number in _shown(picture):
+        picture.seek(number)
+        picture.load()
+        lasts = round(picture.info.get("duration") or UNTIMED_MS)
+        durations.append(Fraction(max(1, lasts), 1000))
+    picture.seek(0)
+    return durations
+
+
+# Deeper.
+
+
+def _is_deep_png(path: Path) -> bool:
+    start = _start(path)
+    return start.startswith(PNG_START) and start[24] == 16
+
+
+def _read_deep_png(path: Path, orientation: int) -> Still:
+    levels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if levels is None:
+        raise ValueError("its data do not decode")
+    return _still(_from_opencv(levels), None, orientation)
+
+
+def _from_opencv(levels: Num[np.ndarray, "h w *c"]) -> Num[np.ndarray, "h w c"]:
+    if levels.ndim == 2:
+        return levels[..., None]
+    order = [2, 1, 0, 3][: levels.shape[2]]
+    return levels[..., order]
+
+
+def _tiff_head(path: Path) -> StillHead:
+    with tifffile.TiffFile(path) as tiff:
+        number, page = _taken(tiff)
+        notes = []
+        if len(tiff.pages) > 1:
+            size = page.imagewidth, page.imagelength
+            notes.append(_choice(len(tiff.pages), number, size))
+        if page.photometric == SEPARATED:
+            notes.append("is CMYK, and is read as RGB without its profile")
+        extras = tuple(page.extrasamples)
+        if PREMULTIPLIED in extras[:1]:
+            notes.append("has premultiplied alpha, which is read, and written, as straight")
+        if [extra for extra in extras[:1] if extra not in (PREMULTIPLIED, STRAIGHT)] or extras[1:]:
+            notes.append("has further channels, which are not read")
+        if page.sampleformat == FLOAT and cut_off(path):
+            notes.append("holds floats beyond 0 (black) to 1 (white), which are cut to that")
+        alpha = extras[:1] in ((PREMULTIPLIED,), (STRAIGHT,))
+        return StillHead(16 if _is_deep(page) else 8, alpha, [], notes)
+
+
+def _taken(tiff: tifffile.TiffFile) -> tuple[int, tifffile.TiffPage]:
+    """The largest of a file's pages, and its number; checked to be of a kind that has a white."""
+    pages = [tiff.pages.get(number, validate=False) for number in range(len(tiff.pages))]
+    pages = [page.aspage() for page in pages]
+    number = max(range(len(pages)), key=lambda n: pages[n].imagewidth * pages[n].imagelength)
+    page, path = pages[number], tiff.filehandle.path
+    if page.sampleformat == SIGNED:
+        raise FaceswapError(
+            f"{path}: holds signed integers, whose white is not known; save it as unsigned "
+            "integers or as floats"
+        )
+    if page.sampleformat not in (UNSIGNED, FLOAT) or (
+        _is_deep(page) and page.photometric not in COLORS
+    ):
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise FaceswapError(
+            f"{path}: is a TIFF of a kind that is not read ({kind}, {page.bitspersample} bits); "
+            "save it as RGB or grey"
+        )
+    return number, page
+
+
+def _is_deep(page: tifffile.TiffPage) -> bool:
+    return page.sampleformat == FLOAT or page.bitspersample > 8
+
+
+def _read_tiff(path: Path) -> Still:
+    with tifffile.TiffFile(path) as tiff:
+        number, page = _taken(tiff)
+        if not _is_deep(page):
+            with Image.open(path) as picture:
+                picture.seek(number)
+                return _from_pillow(picture)
+        levels = _decoded(path, tiff, page)
+        tag = page.tags.get(ORIENTATION)
+        colors = COLORS[page.photometric]
+        extra = page.extrasamples[0] if page.extrasamples else None
+        if extra not in (PREMULTIPLIED, STRAIGHT):
+            levels, extra = levels[..., :colors], None
+        if page.photometric == WHITE_IS_ZERO:
+            levels[..., 0] = 65535 - levels[..., 0]
+        elif page.photometric == SEPARATED:
+            ink = (65535 - levels[..., :4]) / 65535
+            colored = np.round(ink[..., :3] * ink[..., 3:] * 65535)
+            levels = np.dstack([colored.astype(np.uint16), levels[..., 4:5]])
+        return _still(levels, extra, 1 if tag is None else int(tag.value))
+
+
+def _decoded(
+    path: Path, tiff: tifffile.TiffFile, page: tifffile.TiffPage
+) -> Num[np.ndarray, "h w c"]:
+    """A page's samples, of floats as they are, of integers over 16 bits."""
+    bits, number = page.bitspersample, page.index
+    try:
+        levels = page.asarray()
+        if page.axes == "SYX":
+            levels = np.moveaxis(levels, 0, -1)
+        levels = levels.reshape(page.imagelength, page.imagewidth, -1)
+    except (ValueError, NotImplementedError):
+        # tifffile alone has few decompressors.
+        found, pages = cv2.imdecodemulti(
+            np.frombuffer(path.read_bytes(), np.uint8),
+            cv2.IMREAD_UNCHANGED,
+            range=(number, number + 1),
+        )
+        colors = COLORS[page.photometric]
+        if not found or page.photometric == SEPARATED or page.samplesperpixel not in (1, colors, 4):
+            raise FaceswapError(
+                f"{path}: is a TIFF whose compression is not read; save it uncompressed"
+            ) from None
+        levels = _from_opencv(pages[0])
+        # OpenCV shifts what has no whole bytes to the top.
+        levels = levels >> (16 - bits) if bits < 16 else levels
+    if levels.dtype.kind == "f":
+        # Of 16 bits they reach no 65535.
+        return levels.astype(np.float64)
+    return np.round(levels * (65535 / (2**bits - 1))).astype(np.uint16)
+
+
+def _still(levels: Num[np.ndarray, "h w c"], extra: int | None, orientation: int) -> Still:
+    """A picture of 16 bits, from grey or RGB (floats: 1 is white), with alpha behind or not."""
+    if levels.dtype.kind == "f":
+        cut = np.clip(np.nan_to_num(levels, posinf=1), 0, 1)
+        levels = np.round(cut * 65535).astype(np.uint16)
+    levels = _upright(levels, orientation)
+    channels = levels.shape[2]
+    alpha = levels[..., -1] if channels in (2, 4) else None
+    colors = levels[..., : 1 if channels < 3 else 3].astype(np.float64)
+    if extra == PREMULTIPLIED and alpha is not None:
+        colors *= 65535 / np.maximum(alpha, 1)[..., None]
+    image = np.broadcast_to(np.minimum(np.round(colors), 65535), (*levels.shape[:2], 3))
+    straight = None if alpha is None else np.ascontiguousarray(alpha.astype(np.uint16))
+    return Still(np.ascontiguousarray(image.astype(np.uint16)), straight)
+
+
+def _upright(levels: Num[np.ndarray, "h w c"], orientation: int) -> Num[np.ndarray, "h2 w2 c"]:
+    """Source: EXIF 2.3, 4.6.4 A, Orientation."""
+    levels = levels.swapaxes(0, 1) if orientation >= 5 else levels
+    levels = levels[:, ::-1] if orientation in (2, 3, 6, 7) else levels
+    return levels[::-1] if orientation in (3, 4, 7, 8) else levels

@@ -1,0 +1,350 @@
+"""Every type of picture in every format: its scale follows from its type. Written by others."""
+
+import io
+import struct
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, features
+
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.media.images import read_image, write_image
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.stills import read_still, still_head
+from faceswap_lite.media.writing import ClipWriter
+
+H, W = 6, 10
+
+
+def shares(channels: int) -> np.ndarray:
+    """A dim picture, from 0 to a fifth of white: what it happens to hold is no scale."""
+    values = np.linspace(0, 0.2, H * W * channels).reshape(H, W, channels)
+    return values if channels > 1 else values[..., 0]
+
+
+def of_type(channels: int, dtype: str) -> np.ndarray:
+    values = shares(channels)
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return values.astype(kind)
+    if channels in (2, 4):
+        values[..., -1] *= 5
+    return np.round(values * np.iinfo(kind).max).astype(kind)
+
+
+def wanted(values: np.ndarray) -> np.ndarray:
+    """Colours of a written array as shares of white."""
+    top = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+    colors = values if values.ndim == 2 else values[..., : 1 if values.shape[2] == 2 else 3]
+    shown = colors.astype(np.float64) / top
+    return np.dstack([shown] * 3) if shown.ndim == 2 or shown.shape[2] == 1 else shown
+
+
+def close(path: Path, colors: np.ndarray, bits: int) -> None:
+    still = read_still(path)
+    assert still.image.dtype == (np.uint8 if bits == 8 else np.uint16)
+    assert np.abs(still.image / (2.0**bits - 1) - colors).max() <= 0.51 / (2**bits - 1)
+    assert still_head(path).bits == bits
+    assert np.abs(read_image(path) / 255 - colors).max() <= 0.51 / 255 + 1e-6
+
+
+UINTS = ["uint8", "uint16", "uint32"]
+
+
+@pytest.mark.parametrize("dtype", [*UINTS, "float16", "float32", "float64"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_tiff(tmp_path: Path, dtype: str, channels: int, compression: str | None) -> None:
+    values, path = of_type(channels, dtype), tmp_path / "a.tif"
+    alpha = channels in (2, 4)
+    tifffile.imwrite(
+        path,
+        values,
+        photometric="rgb" if channels > 2 else "minisblack",
+        extrasamples=["unassalpha"] if alpha else None,
+        compression=compression,
+    )
+    close(path, wanted(values), 8 if dtype == "uint8" else 16)
+    still = read_still(path)
+    assert still_head(path).alpha == alpha == (still.alpha is not None)
+    assert still_head(path).notes == []
+    if still.alpha is not None:
+        top = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+        most = np.iinfo(still.alpha.dtype).max
+        assert np.abs(still.alpha / most - values[..., -1] / top).max() <= 0.51 / most
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiff_of_lzw(tmp_path: Path, dtype: str, channels: int) -> None:
+    values, path = of_type(channels, dtype), tmp_path / "a.tif"
+    given = values[..., ::-1] if channels == 3 else values
+    if not cv2.imwrite(str(path), given, [cv2.IMWRITE_TIFF_COMPRESSION, 5]):
+        pytest.skip("OpenCV does not write this")
+    close(path, wanted(values), 16)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_signed_integers_are_refused(tmp_path: Path, dtype: str, channels: int) -> None:
+    path = tmp_path / "a.tif"
+    photometric = "rgb" if channels > 2 else "minisblack"
+    tifffile.imwrite(path, of_type(channels, dtype), photometric=photometric)
+    for read in (read_image, read_still, still_head, open_clip):
+        with pytest.raises(FaceswapError, match=r"a\.tif: holds signed integers") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_tiff_of_twelve_bits(tmp_path: Path) -> None:
+    values = np.round(shares(1) * 4095).astype(np.uint32)
+    first, second = values[:, ::2], values[:, 1::2]
+    both = (first << 12) | second
+    data = np.stack([both >> 16, both >> 8, both], -1).astype(np.uint8).tobytes()
+    tags = [(256, W), (257, H), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, H)]
+    tags += [(279, len(data))]
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<I", 8 + len(data))
+    path = tmp_path / "a.tif"
+    path.write_bytes(head + data + struct.pack("<H", len(tags)) + table + b"\0\0\0\0")
+    close(path, np.dstack([values / 4095] * 3), 16)
+
+
+def test_tiff_whose_white_is_zero(tmp_path: Path) -> None:
+    values, path = of_type(1, "uint16"), tmp_path / "a.tif"
+    tifffile.imwrite(path, values, photometric="miniswhite")
+    close(path, 1 - wanted(values), 16)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_cmyk_is_read_and_said(tmp_path: Path, dtype: str) -> None:
+    values, path = of_type(4, dtype), tmp_path / "a.tif"
+    values[..., 3] = 0
+    tifffile.imwrite(path, values, photometric="separated")
+    close(path, 1 - wanted(values), 8 if dtype == "uint8" else 16)
+    with open_clip(path) as reader:
+        (line,) = reader.problems
+    assert "CMYK" in line and not reader.info.alpha
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_premultiplied_alpha_becomes_straight_and_is_said(tmp_path: Path, dtype: str) -> None:
+    top = 1.0 if dtype == "float32" else float(np.iinfo(dtype).max)
+    straight = np.dstack([shares(3) * 4, np.full((H, W), 0.5)])
+    straight[0, 0, 3] = 0
+    laid = straight.copy()
+    laid[..., :3] *= straight[..., 3:]
+    values = laid * top if dtype == "float32" else np.round(laid * top)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, values.astype(dtype), photometric="rgb", extrasamples=["assocalpha"])
+    still, there = read_still(path), straight[..., 3] > 0
+    most = np.iinfo(still.image.dtype).max
+    assert np.abs(still.image / most - straight[..., :3])[there].max() <= 2.1 / min(most, 65535)
+    assert still.alpha is not None
+    assert np.abs(still.alpha / most - straight[..., 3]).max() <= 0.51 / most
+    (line,) = still_head(path).notes
+    assert "premultiplied" in line
+
+
+def test_floats_beyond_white_are_cut_and_said(tmp_path: Path) -> None:
+    values, path = of_type(3, "float32"), tmp_path / "a.tif"
+    values[0, 0], values[0, 1, 0], values[0, 2] = 7, -1, np.nan
+    tifffile.imwrite(path, values, photometric="rgb")
+    image = read_still(path).image
+    assert (image[0, 0] == 65535).all() and image[0, 1, 0] == 0 and (image[0, 2] == 0).all()
+    (line,) = still_head(path).notes
+    assert "floats beyond" in line
+
+
+def test_the_largest_page_is_taken_and_said(tmp_path: Path) -> None:
+    for dtype in ("uint8", "uint16"):
+        path = tmp_path / f"{dtype}.tif"
+        large = of_type(3, dtype)
+        with tifffile.TiffWriter(path) as writer:
+            for page in (large[::2, ::2], large, large[::-1]):
+                writer.write(np.ascontiguousarray(page), photometric="rgb")
+        close(path, wanted(large), 8 if dtype == "uint8" else 16)
+        with open_clip(path) as reader:
+            (line,) = reader.problems
+            assert len(list(reader)) == 1 and reader.info.frame_count == 1
+        assert "3 pictures" in line and "number 2 (10x6)" in line
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_deep_tiff_and_png_are_turned_as_a_shallow_one(tmp_path: Path, orientation: int) -> None:
+    values = of_type(3, "uint16")
+    tag = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "deep.tif", values, photometric="rgb", extratags=tag)
+    exif = Image.Exif()
+    exif[274] = orientation
+    shallow = Image.fromarray(np.round(values / 257).astype(np.uint8))
+    shallow.save(tmp_path / "a.png", exif=exif)
+    wanted_image = read_image(tmp_path / "a.png")
+    assert np.abs(read_image(tmp_path / "deep.tif").astype(int) - wanted_image).max() <= 1
+    held = io.BytesIO()
+    shallow.save(held, "PNG", exif=exif)
+    chunk = held.getvalue()
+    at = chunk.index(b"eXIf") - 4
+    (length,) = struct.unpack(">I", chunk[at : at + 4])
+    deep = cv2.imencode(".png", np.ascontiguousarray(values[..., ::-1]))[1].tobytes()
+    made = deep[:33] + chunk[at : at + 12 + length] + deep[33:]
+    (tmp_path / "deep.png").write_bytes(made)
+    assert np.abs(read_image(tmp_path / "deep.png").astype(int) - wanted_image).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png(tmp_path: Path, dtype: str, channels: int) -> None:
+    values, path = of_type(channels, dtype), tmp_path / "a.png"
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = values.reshape(H, -1).astype(">u2" if dtype == "uint16" else np.uint8)
+    path.write_bytes(png(kind, 8 * np.dtype(dtype).itemsize, rows))
+    close(path, wanted(values), 8 * np.dtype(dtype).itemsize)
+    still = read_still(path)
+    assert (still.alpha is not None) == (channels in (2, 4)) == still_head(path).alpha
+    if still.alpha is not None:
+        assert np.array_equal(still.alpha, values[..., -1])
+
+
+def png(kind: int, bits: int, rows: np.ndarray, *further: tuple[bytes, bytes]) -> bytes:
+    """A PNG by the letter of the standard: colour type, bits, rows of samples, chunks between."""
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    head = struct.pack(">IIBBBBB", W, H, bits, kind, 0, 0, 0)
+    chunks = [(b"IHDR", head), *further, (b"IDAT", data), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_png_whose_transparent_colour_is_named(tmp_path: Path) -> None:
+    values, path = of_type(3, "uint16"), tmp_path / "a.png"
+    key = values[2, 3].astype(">u2")
+    path.write_bytes(png(2, 16, values.reshape(H, -1).astype(">u2"), (b"tRNS", key.tobytes())))
+    close(path, wanted(values), 16)
+    alpha = read_still(path).alpha
+    assert alpha is not None and still_head(path).alpha
+    assert alpha[2, 3] == 0 and (alpha == 0).sum() == 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".webp"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "PA", "RGBA", "LA"])
+def test_pillow_s_modes(tmp_path: Path, suffix: str, mode: str) -> None:
+    ramp = (np.arange(H * W).reshape(H, W) % 2 * 200 + 20).astype(np.uint8)
+    colors = Image.fromarray(np.dstack([ramp] * 3)).convert("1" if mode == "1" else "L")
+    picture = colors
+    if mode in ("P", "PA"):
+        picture = colors.convert("RGB").quantize(4)
+        if mode == "PA":
+            picture.info["transparency"] = picture.getpixel((1, 0))
+    elif mode in ("RGBA", "LA"):
+        picture = colors.convert(mode)
+        picture.putalpha(Image.fromarray(ramp))
+    path = tmp_path / f"a{suffix}"
+    try:
+        picture.save(path, lossless=True, exact=True)
+    except (OSError, ValueError):
+        pytest.skip(f"Pillow writes no {mode} into {suffix}")
+    still = read_still(path)
+    with Image.open(path) as opened:
+        assert (still.alpha is not None) == opened.has_transparency_data == still_head(path).alpha
+    shown = still.image[..., 0]
+    if mode in ("1", "L"):
+        assert np.array_equal(shown, np.asarray(colors.convert("L")))
+    elif mode in ("RGBA", "LA") and still.alpha is not None:
+        assert np.array_equal(still.alpha, ramp)
+        assert np.array_equal(shown, np.asarray(colors))
+    elif mode == "PA" and still.alpha is not None:
+        assert {0, 255} == set(np.unique(still.alpha))
+
+
+def test_a_dim_picture_is_not_brightened(tmp_path: Path) -> None:
+    deep = np.full((H, W), 200, np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", deep)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    for name in ("a.tif", "a.png"):
+        assert (read_image(tmp_path / name) == 1).all()
+        assert (read_still(tmp_path / name).image == 200).all()
+
+
+# Several pictures in time.
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".avif"])
+def test_a_moving_picture_is_a_clip(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    shown = [np.full((16, 32, 4), (20 + 60 * n, 90, 200, 128 + 20 * n), np.uint8) for n in range(4)]
+    first, *others = map(Image.fromarray, shown)
+    lasts, path = [100, 40, 200, 80], tmp_path / f"a{suffix}"
+    first.save(path, save_all=True, append_images=others, duration=lasts, lossless=True)
+    with open_clip(path) as reader:
+        frames = list(reader)
+        assert reader.problems == [] and reader.info.frame_count == 4 and reader.info.alpha
+    assert [frame.time for frame in frames] == [Fraction(t, 1000) for t in (0, 100, 140, 340)]
+    for frame, picture in zip(frames, shown, strict=True):
+        near = 0 if suffix != ".avif" else 6
+        assert frame.alpha is not None
+        assert np.abs(frame.with_alpha(frame.image).astype(int) - picture).max() <= near
+
+
+def test_in_a_folder_a_moving_picture_is_one_and_said(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (8, 8), (n * 50, 0, 0)) for n in range(3)]
+    for name in ("f_1.png", "f_2.png"):
+        pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], duration=50)
+    with open_clip(tmp_path) as reader:
+        assert len(list(reader)) == 2
+        (line,) = reader.problems
+    assert "f_1.png and 1 others" in line and "first" in line
+
+
+# There and back.
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_what_is_written_is_what_others_read(
+    tmp_path: Path, suffix: str, dtype: type, channels: int
+) -> None:
+    values, path = of_type(channels, np.dtype(dtype).name), tmp_path / f"a{suffix}"
+    write_image(path, values, {"key": "text"} if suffix == ".png" else None)
+    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert found is not None and found.dtype == dtype
+    if suffix == ".png" or dtype is np.uint16:
+        assert np.array_equal(found[..., [2, 1, 0, 3][:channels]], values)
+    with Image.open(path) as picture:
+        assert picture.mode == ("RGB" if channels == 3 else "RGBA")
+        assert suffix != ".png" or picture.info["key"] == "text"
+    still = read_still(path)
+    assert np.array_equal(still.image, values[..., :3])
+    assert channels == 3 or np.array_equal(still.alpha, values[..., 3])
+
+
+@pytest.mark.parametrize("name", ["out.png", "out"])
+def test_a_clip_of_deep_pictures_with_alpha_goes_out_as_it_came(tmp_path: Path, name: str) -> None:
+    values = of_type(4, "uint16")
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=["unassalpha"])
+    with open_clip(tmp_path / "a.tif") as reader:
+        info, (frame,) = reader.info, list(reader)
+    assert info.alpha and info.bit_depth == 16
+    with ClipWriter(tmp_path / name, like=info, alpha=True) as writer:
+        writer.write(frame.with_alpha(frame.image), frame.pts)
+    assert writer.notes == []
+    path = tmp_path / name if name == "out.png" else tmp_path / name / "frame_000001.png"
+    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert found is not None and np.array_equal(found[..., [2, 1, 0, 3]], values)
+
+
+def test_where_only_eight_bits_fit_is_said(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", of_type(3, "uint16"), photometric="rgb")
+    with open_clip(tmp_path / "a.tif") as reader:
+        writer = ClipWriter(tmp_path / "out.jpg", like=reader.info)
+    writer.check()
+    (note,) = writer.notes
+    assert "8 bits" in note and ".jpg" in note
