@@ -125,7 +125,7 @@ def written_by_one(outputs: Iterable[Path], say: Callable[[str], None] = print) 
     Raises: FaceswapError when another process is inside, which it names.
     """
     # In one order: of two calls with the same outputs, one gets the first and then all.
-    named = {output.resolve(): output for output in outputs}
+    named = {Path(os.path.realpath(output)): output for output in outputs}
     with ExitStack() as stack:
         # The first process of several is the one that writes.
         for place in sorted(named) if os.environ.get("RANK", "0") == "0" else ():
@@ -137,7 +137,8 @@ def written_by_one(outputs: Iterable[Path], say: Callable[[str], None] = print) 
 def _held(place: Path, output: Path, say: Callable[[str], None]) -> Iterator[None]:
     hidden = f".{short_name(place.name)}"
     file, note = (place.parent / f"{hidden}{suffix}" for suffix in LOCK_SUFFIXES)
-    missing = [folder for folder in place.parents if not folder.exists()]
+    missing = [folder for folder in place.parents if not os.path.exists(folder)]
+    was_there = os.path.lexists(file)
     # One for the whole process, so that a stage may call another on its own output.
     lock = FileLock(file, is_singleton=True)
     try:
@@ -156,8 +157,11 @@ def _held(place: Path, output: Path, say: Callable[[str], None]) -> Iterator[Non
             "another name"
         ) from None
     except (OSError, NotImplementedError) as error:
+        if not was_there:
+            with suppress(OSError):
+                file.unlink()
         # Where nothing can be written at all, the stage says so itself.
-        if os.access(place if place.exists() else place.parent, os.W_OK):
+        if os.access(place if os.path.exists(place) else place.parent, os.W_OK):
             reason = getattr(error, "strerror", None) or error
             say(f"note: {output}: cannot be locked ({reason}); let no other command write it now")
     try:

@@ -1,5 +1,6 @@
 """One writer at a time: what is being written by one process is refused to every other."""
 
+import errno
 import os
 import re
 import signal
@@ -102,13 +103,24 @@ def test_the_processes_of_one_launch_count_as_one(
         process.kill()
 
 
-def test_where_nothing_can_be_locked_the_work_goes_on(tmp_path: Path) -> None:
+def test_where_nothing_can_be_locked_the_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / ".out.lock").mkdir()
     said: list[str] = []
     with written_by_one([tmp_path / "out"], said.append):
         pass
-    (line,) = said
-    assert "cannot be locked" in line
+    # A network's disk.
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_locks(*given: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with written_by_one([tmp_path / "other"], said.append):
+        pass
+    assert len(said) == 2 and all("cannot be locked" in line for line in said)
+    assert locks_in(tmp_path) == [".out.lock"]
 
 
 def test_extract_and_curate_wait_for_an_extraction(cast: Cast, tmp_path: Path) -> None:
