@@ -116,6 +116,8 @@ def convert_clip(
 
     # The first walk: where is whose face?
     scouting, plan = _find_faces(task, packs, wanted, say)
+    for line in scouting.problems:
+        say(f"warning: {clip.name}: {line}")
     # What is not synthetic must not say that it is.
     mark = None
     if plan.placements:
@@ -132,7 +134,7 @@ def convert_clip(
     tally = Tally(task.job.work / "frames.jsonl")
     tally.read()
     notes = _write(task, scouting, plan, mark, tally) if task.job.missing() else []
-    for line in [*scouting.problems, *notes, *list(tally.failed.values())[:3]]:
+    for line in [*notes, *list(tally.failed.values())[:3]]:
         say(f"warning: {clip.name}: {line}")
 
     facts = _facts(task, plan, mark, tally, consent)
@@ -259,7 +261,7 @@ def _write(
                 tally.add(frame.index, len(composite.layers), composite.failed)
                 swap = labelled(composite, config.label)
                 for name, writer in writers.items():
-                    writer.write(OUTPUTS[name].draw(composite, swap), frame.pts)
+                    writer.write(OUTPUTS[name].draw(composite, swap), frame.pts, frame.ticks)
                 bar.update()
     return [f"{writer.path.name}: {note}" for writer in writers.values() for note in writer.notes]
 

@@ -24,12 +24,16 @@ VIDEO_SUFFIXES = {
 
 @dataclass(frozen=True)
 class Frame:
-    """One upright RGB picture of a clip; `time` is `pts` times the clip's time base, in seconds."""
+    """One upright RGB picture of a clip; `time` is `pts` times the clip's time base, in seconds.
+
+    `ticks` is how long it is shown, in the clip's time base (None: as long as is usual).
+    """
 
     index: int
     pts: int
     time: Fraction
     image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+    ticks: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What is done of a clip that is being written, in a folder that outlives a killed process."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import FaceswapError
@@ -15,6 +15,8 @@ class Piece:
     """When each frame is shown, in ticks of the clip's time base."""
     delay: int = 0
     """By how many frames, at most, a frame is decoded later than its place in the order shown."""
+    last_ticks: int | None = None
+    """How long the last frame is shown, in the same ticks; None: as long as is usual."""
 
 
 class PieceShelf:
@@ -40,6 +42,10 @@ class PieceShelf:
         """When each of their frames is shown."""
         return [pts for piece in self.pieces for pts in piece.pts]
 
+    def end(self, usual: int) -> int:
+        """When the last of them is shown no longer; `usual`: the usual length, in ticks."""
+        return self.pieces[-1].pts[-1] + (self.pieces[-1].last_ticks or usual)
+
     @property
     def last_pts(self) -> int | None:
         """When the last of them is shown; None without pieces."""
@@ -58,7 +64,7 @@ class PieceShelf:
 
         Raises: FaceswapError when the disk refuses.
         """
-        record = {"schema": 1, "recipe": self._recipe, "delay": piece.delay, "pts": piece.pts}
+        record = {"schema": 1, "recipe": self._recipe, **asdict(piece)}
         write_json(self._record(len(self.pieces)), record)
         self.pieces.append(piece)
 
@@ -78,7 +84,7 @@ class PieceShelf:
             return None
         said = read_json(path)
         try:
-            piece = Piece(said["pts"], said["delay"])
+            piece = Piece(said["pts"], said["delay"], said["last_ticks"])
             return piece if said["recipe"] == self._recipe and piece.pts else None
         except (KeyError, TypeError) as error:
             raise FaceswapError(f"{path}: is no record of a piece; remove it") from error

@@ -23,6 +23,7 @@ from jaxtyping import Int32, Shaped
 from ..errors import FaceswapError
 from ..outputs import read_json
 from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags, Frame, ffmpeg_url, list_images
+from .clock import LONGEST_STILL, picture_stream, read_clock
 from .color import frame_to_rgb
 from .images import read_image
 
@@ -43,6 +44,7 @@ NO_PICTURE = 130
 """The RGB level of luma 128, which is what a decoder starts from when its key frame is lost."""
 GREY_STAYS = 20
 """How far, in levels, the mean of a broken start drifts while movement smears into it."""
+_EBML, _SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
 # glibc's number of the option, and the size from which a block is the system's own, in bytes.
 _M_MMAP_THRESHOLD = -3
 _FRAME_BYTES = 1 << 20
@@ -196,7 +198,7 @@ class _Stills:
         if not self._paths:
             raise FaceswapError(f"{path}: holds no pictures")
         height, width = _first_readable(path, self._paths).shape[:2]
-        self._rate, self._time_base, self._pts = _times(path, self._paths)
+        self._rate, self._time_base, self._pts, self._end = _times(path, self._paths)
         self.info = ClipInfo(
             path=path,
             kind="images" if folder else "image",
@@ -213,14 +215,15 @@ class _Stills:
 
     def frames(self) -> Iterator[Frame]:
         index = others = 0
-        for file, pts in zip(self._paths, self._pts, strict=True):
+        ends = [*self._pts[1:], self._end]
+        for file, pts, end in zip(self._paths, self._pts, ends, strict=True):
             try:
                 image = read_image(file)
             except FaceswapError as error:
                 self._problems.append(str(error))
                 continue
             others += image.shape[:2] != (self.info.height, self.info.width)
-            yield Frame(index, pts, pts * self._time_base, image)
+            yield Frame(index, pts, pts * self._time_base, image, end - pts)
             index += 1
         if others:
             size = f"{self.info.width}x{self.info.height}"
@@ -240,10 +243,12 @@ class _Video:
         except (av.FFmpegError, OSError) as error:
             raise FaceswapError(f"{path}: {_why_unreadable(path, error)}") from error
         try:
-            self._stream = _picture_stream(self._container, path)
+            self._stream = self._pictures()
+            self._clock = read_clock(path)
+            problems += self._clock.problems()
             self._stream.thread_type = "AUTO"
             self._packets = self._discarded = self._undecoded = 0
-            self._seen_key = False
+            self._seen_key = self._broke_off = False
             self._decoded = self._decode()
             # The first frame tells what the container does not: rotation, and if it decodes.
             first = next(self._decoded, None)
@@ -256,6 +261,15 @@ class _Video:
         self._matrix = _display_matrix(first)
         self.info = self._describe(first)
 
+    def _pictures(self) -> av.VideoStream:
+        stream = picture_stream(self._container)
+        if stream is not None:
+            return cast(av.VideoStream, stream)
+        sound = self._container.streams.audio
+        raise FaceswapError(
+            f"{self._path}: has {'sound but no video' if sound else 'no video stream'}"
+        )
+
     def _codec_name(self) -> str:
         context = self._stream.codec_context
         return context.name if context is not None else "unknown codec"
@@ -265,13 +279,16 @@ class _Video:
         turned = _is_turned(self._matrix)
         aspect = stream.sample_aspect_ratio or Fraction(1)
         time_base = stream.time_base or Fraction(1, 1000)
+        rate = stream.average_rate or stream.guessed_rate
+        if self._clock.jumps and self._clock.usual:
+            rate = 1 / self._clock.usual  # the mean counts the jumps in
         return ClipInfo(
             path=self._path,
             kind="video",
             width=first.height if turned else first.width,
             height=first.width if turned else first.height,
             frame_count=_claimed_frames(stream),
-            rate=stream.average_rate or stream.guessed_rate,
+            rate=rate,
             time_base=time_base,
             codec=self._codec_name(),
             pixel_format=first.format.name,
@@ -290,7 +307,7 @@ class _Video:
         )
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
+        packets = self._clock.steady(self._container.demux(self._stream))
         while True:
             try:
                 packet = next(packets)
@@ -298,6 +315,7 @@ class _Video:
                 return
             except av.FFmpegError as error:
                 self._problems.append(f"reading stops early ({error.strerror})")
+                self._broke_off = True
                 # What the decoder still holds back for reordering.
                 yield from self._stream.decode(None)
                 return
@@ -315,21 +333,12 @@ class _Video:
     def frames(self) -> Iterator[Frame]:
         scaler = VideoReformatter()
         width, height = self._first.width, self._first.height
-        count = damaged = leading = retimed = resized = interlaced = 0
+        count = damaged = leading = resized = interlaced = 0
         end = Fraction(0)
         keys: list[bool] = []
         spreads: list[float] = []
         levels: list[float] = []
-        last: int | None = None
-        frame: av.VideoFrame | None = self._first
-        while frame is not None:
-            # Exact time; a frame with none, or one that goes back, follows the last one.
-            pts = frame.pts
-            if pts is None or (last is not None and pts <= last):
-                retimed += 1
-                pts = 0 if last is None else last + (self._ticks() if pts is None else 1)
-            last = pts
-
+        for frame, pts, ticks in self._timed():
             # What the decoder says of it.
             damaged += frame.is_corrupt
             self._seen_key = self._seen_key or frame.key_frame
@@ -343,13 +352,12 @@ class _Video:
                 keys.append(bool(frame.key_frame))
                 spreads.append(float(sample.std()))
                 levels.append(float(sample.mean()))
-            end = (pts + self._ticks()) * self.info.time_base
-            yield Frame(count, pts, pts * self.info.time_base, upright(image, self._matrix))
+            end = (pts + ticks) * self.info.time_base
+            yield Frame(count, pts, pts * self.info.time_base, upright(image, self._matrix), ticks)
             count += 1
-            frame = next(self._decoded, None)
 
         self._report_missing(count, end)
-        broken = broken_start(keys, spreads, levels)
+        broken, retimed = broken_start(keys, spreads, levels), self._retimed
         size = f"{width}x{height}"
         found = {
             f"the first {broken} frames look broken (flat grey, or built on it)": broken,
@@ -361,9 +369,53 @@ class _Video:
         }
         self._problems.extend(line for line, times in found.items() if times)
 
-    def _ticks(self) -> int:
-        """The usual length of a frame, in the clip's time base."""
-        return max(1, round(1 / ((self.info.rate or STILLS_RATE) * self.info.time_base)))
+    def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        """Each frame, when it is shown and for how long, in ticks; times rise.
+
+        A frame that has no time, or one that goes back, follows the one before it.
+        """
+        usual = self._usual_ticks()
+        self._retimed = 0
+        before: av.VideoFrame | None = None
+        shown, due = 0, Fraction(0)
+        for frame in itertools.chain([self._first], self._decoded):
+            pts = frame.dts if frame.pts is None else frame.pts
+            if pts is None or (before is not None and pts <= shown):
+                self._retimed += 1
+                pts = max(round(due), shown + (before is not None))
+                due += usual
+            else:
+                due = pts + usual
+            if before is not None:
+                yield before, shown, pts - shown
+            before, shown = frame, pts
+        if before is not None:
+            yield before, shown, self._last_ticks(before, shown)
+
+    def _usual_ticks(self) -> Fraction:
+        usual = self._clock.usual or 1 / (self.info.rate or STILLS_RATE)
+        return max(Fraction(1), usual / self.info.time_base)
+
+    def _last_ticks(self, frame: av.VideoFrame, pts: int) -> int:
+        """How long the last frame is shown, as itself says, or the whole file."""
+        said = frame.duration or 0
+        claimed = self._claimed_end()
+        if claimed is not None and not self._is_cut():
+            said = max(said, round(claimed / self.info.time_base) - pts)
+        sane = 0 < said * self.info.time_base <= LONGEST_STILL
+        return said if sane else round(self._usual_ticks())
+
+    def _claimed_end(self) -> Fraction | None:
+        """When the pictures end, in seconds, as Matroska and an mp4's index say."""
+        stream, time_base = self._stream, self.info.time_base
+        end = _seconds(stream.metadata.get("DURATION", ""))
+        if "mp4" in self._container.format.name and stream.duration:
+            end = ((stream.start_time or 0) + stream.duration) * time_base
+        return end + self._clock.last_move(stream.index) * time_base if end else None
+
+    def _is_cut(self) -> bool:
+        missing = self._packets < len(self._stream.index_entries)
+        return self._broke_off or missing or is_cut_matroska(self._path)
 
     def _report_missing(self, count: int, end: Fraction) -> None:
         # Frames before an edit list's start are claimed, decoded, and not to be shown.
@@ -377,10 +429,14 @@ class _Video:
         elif count < claimed:
             self._problems.append(f"decoded {count} of {claimed} claimed frames")
         # Matroska counts no frames, but says how long its streams are.
-        seconds = _seconds(self._stream.metadata.get("DURATION", ""))
-        if self.info.frame_count is None and seconds > end + SHORT_BY:
+        claimed_end = self._claimed_end()
+        if (
+            claimed_end is not None
+            and self.info.frame_count is None
+            and claimed_end > end + SHORT_BY
+        ):
             self._problems.append(
-                f"decoded {count} frames, to {float(end):.2f} s of {float(seconds):.2f} s: "
+                f"decoded {count} frames, to {float(end):.2f} s of {float(claimed_end):.2f} s: "
                 "the file ends early"
             )
 
@@ -412,31 +468,23 @@ def _first_readable(path: Path, files: list[Path]) -> Shaped[np.ndarray, "h w 3"
     raise FaceswapError(f"{path}: none of its {len(errors)} pictures can be read")
 
 
-def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]]:
-    """Rate, time base and each picture's pts: as their writer left them, else 25 a second."""
-    plain = STILLS_RATE, 1 / STILLS_RATE, list(range(len(files)))
+def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int], int]:
+    """Rate, time base, each picture's pts and the end: as their writer says, else 25 a second."""
+    plain = STILLS_RATE, 1 / STILLS_RATE, list(range(len(files))), len(files)
     if not path.is_dir() or not (path / TIMES_NAME).is_file():
         return plain
     try:
         said = read_json(path / TIMES_NAME)
         pts = [int(said["pts"][file.name]) for file in files]
         rate, time_base = Fraction(said["rate"]), Fraction(said["time_base"])
+        end = int(said.get("end", pts[-1] + max(1, round(1 / (rate * time_base)))))
     except (FaceswapError, ArithmeticError, KeyError, TypeError, ValueError):
         return plain  # pictures were added or renamed by hand
-    rising = all(b > a for a, b in itertools.pairwise(pts))
+    rising = all(b > a for a, b in itertools.pairwise([*pts, end]))
     parts = (*rate.as_integer_ratio(), *time_base.as_integer_ratio())
     # What FFmpeg counts with.
-    fits = max(map(abs, pts)) < 2**62 and max(map(abs, parts)) < 2**31
-    return (rate, time_base, pts) if rising and fits and rate > 0 and time_base > 0 else plain
-
-
-def _picture_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            return stream
-    if container.streams.audio:
-        raise FaceswapError(f"{path}: has sound but no video")
-    raise FaceswapError(f"{path}: has no video stream")
+    fits = max(map(abs, [*pts, end])) < 2**62 and max(map(abs, parts)) < 2**31
+    return (rate, time_base, pts, end) if rising and fits and rate > 0 and time_base > 0 else plain
 
 
 def _claimed_frames(stream: av.VideoStream) -> int | None:
@@ -468,6 +516,20 @@ def _seconds(text: str) -> Fraction:
     if parts is None:
         return Fraction(0)
     return int(parts[1]) * 3600 + int(parts[2]) * 60 + Fraction(parts[3])
+
+
+def is_cut_matroska(path: Path) -> bool:
+    """Whether a Matroska file is shorter than its segment says. Source: RFC 8794, 4 to 6."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    at = start.find(_SEGMENT, 0, 1024)
+    if not start.startswith(_EBML) or at < 0:
+        return False
+    first = at + len(_SEGMENT)
+    width = 9 - start[first].bit_length()
+    size = int.from_bytes(start[first : first + width], "big") & ((1 << 7 * width) - 1)
+    unknown = size == (1 << 7 * width) - 1
+    return not unknown and path.stat().st_size < first + width + size
 
 
 def _why_unreadable(path: Path, error: av.FFmpegError | OSError) -> str:

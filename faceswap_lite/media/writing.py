@@ -115,7 +115,7 @@ class ClipWriter:
         )
         self._work, self._finish = work, finish
         self._stack = ExitStack()
-        self._queue: queue.Queue[tuple[Picture, int] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[tuple[Picture, int, int | None] | None] = queue.Queue(WAITING)
         self._error: BaseException | None = None
         self._given_up = self._begun = False
         self._last_pts: int | None = None
@@ -152,10 +152,11 @@ class ClipWriter:
             raise self._readable(error) from error
         self.done, self._last_pts = self._sink.shelf.frames, self._sink.shelf.last_pts
 
-    def write(self, image: np.ndarray, pts: int) -> None:
+    def write(self, image: np.ndarray, pts: int, ticks: int | None = None) -> None:
         """Hand over one picture, uint8 or uint16, (h, w, 3), or (h, w, 4) with `alpha`.
 
-        Times must rise. Raises: FaceswapError when this or an earlier frame cannot be written.
+        Times must rise. `ticks` is how long it is shown if none follows (None: as is usual).
+        Raises: FaceswapError when this or an earlier frame cannot be written.
         """
         channels = 4 if self._plan.alpha else 3
         if image.ndim != 3 or image.shape[2] != channels:
@@ -164,7 +165,7 @@ class ClipWriter:
             raise ValueError(f"pts {pts} does not come after {self._last_pts}")
         self._last_pts, self._begun = pts, True
         # A copy: the caller may paint the next frame into the same array.
-        self._put((np.array(image, order="C"), pts))
+        self._put((np.array(image, order="C"), pts, ticks))
         self._raise_late()
 
     def __exit__(
@@ -238,7 +239,7 @@ class ClipWriter:
                 except BaseException as error:  # raised again by write() or at the end
                     self._error = error
 
-    def _put(self, item: tuple[Picture, int] | None) -> None:
+    def _put(self, item: tuple[Picture, int, int | None] | None) -> None:
         while True:
             try:
                 return self._queue.put(item, timeout=0.5)
@@ -301,7 +302,7 @@ class _Sink(Protocol):
 
     def keep(self, frames: int) -> None: ...
 
-    def write(self, image: Picture, pts: int) -> None: ...
+    def write(self, image: Picture, pts: int, ticks: int | None) -> None: ...
 
     def finish(self) -> Path:
         """The complete clip, not yet in its place."""
@@ -326,7 +327,7 @@ class _PictureSink:
     def keep(self, frames: int) -> None:
         pass
 
-    def write(self, image: Picture, pts: int) -> None:
+    def write(self, image: Picture, pts: int, ticks: int | None) -> None:
         if self._image is not None:
             raise FaceswapError(
                 "holds one picture, and the clip has more frames; name a video, or a folder"
@@ -360,14 +361,16 @@ class _FolderSink:
         self._pool = ThreadPoolExecutor(PNG_THREADS, thread_name_prefix="png")
         self._waiting: deque[Future[None]] = deque()
         self._pts: list[int] = []
+        self._ticks: int | None = None
         self._drop_unknown()
 
     def keep(self, frames: int) -> None:
         self.shelf.keep(frames)
         self._drop_unknown()
 
-    def write(self, image: Picture, pts: int) -> None:
+    def write(self, image: Picture, pts: int, ticks: int | None) -> None:
         self._pts.append(pts)
+        self._ticks = ticks
         path = self._pictures / _picture_name(self.shelf.frames + len(self._pts))
         eight = _eight_bit(image)
         self._waiting.append(self._pool.submit(write_image, path, eight, mark=self._plan.mark))
@@ -388,6 +391,7 @@ class _FolderSink:
             "rate": str(self._plan.rate),
             "time_base": str(self._plan.time_base),
             "pts": {_picture_name(number): time for number, time in enumerate(pts, 1)},
+            "end": self.shelf.end(max(1, round(1 / (self._plan.rate * self._plan.time_base)))),
         }
         write_json(self._pictures / TIMES_NAME, times)
         return self._pictures
@@ -402,7 +406,7 @@ class _FolderSink:
     def _end_piece(self) -> None:
         while self._waiting:
             self._waiting.popleft().result()
-        self.shelf.add(Piece(self._pts))
+        self.shelf.add(Piece(self._pts, last_ticks=self._ticks))
         self._pts = []
 
     def _drop_unknown(self) -> None:
@@ -441,11 +445,12 @@ class _VideoSink:
         self.shelf = PieceShelf(folder, job_id(kind="video", made_of=made_of))
         self._encoder: PieceEncoder | None = None
         self._pts: list[int] = []
+        self._ticks: int | None = None
 
     def keep(self, frames: int) -> None:
         self.shelf.keep(frames)
 
-    def write(self, image: Picture, pts: int) -> None:
+    def write(self, image: Picture, pts: int, ticks: int | None) -> None:
         width, height = self._encoding.width, self._encoding.height
         if image.shape[:2] != (height, width):
             raise FaceswapError(
@@ -456,6 +461,7 @@ class _VideoSink:
             self._encoder = PieceEncoder(self._partial, self._encoding)
         self._encoder.write(image)
         self._pts.append(pts)
+        self._ticks = ticks
         if len(self._pts) == self._plan.piece_frames:
             self._end_piece()
 
@@ -486,7 +492,7 @@ class _VideoSink:
         assert self._encoder is not None
         self._encoder.finish()
         _place_file(self._partial, self.shelf.file(len(self.shelf.pieces)))
-        self.shelf.add(Piece(self._pts, self._encoder.delay))
+        self.shelf.add(Piece(self._pts, self._encoder.delay, self._ticks))
         self._encoder, self._pts = None, []
 
 
