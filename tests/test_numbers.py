@@ -86,12 +86,12 @@ def test_written_pictures_carry_the_numbers_and_a_killed_writer_goes_on(
     if stop is not None:
         with pytest.raises(KeyboardInterrupt), ClipWriter(out, **options) as writer:
             for place, number in enumerate(numbers[:stop]):
-                writer.write(grey(number % 250), place, number)
+                writer.write(grey(number % 250), place, number=number)
             raise KeyboardInterrupt
     with ClipWriter(out, **options) as writer:
         assert writer.done == (2 if stop else 0)
         for place in range(writer.done, len(numbers)):
-            writer.write(grey(numbers[place] % 250), place, numbers[place])
+            writer.write(grey(numbers[place] % 250), place, number=numbers[place])
     names = [f"frame_{number:06d}.png" for number in numbers]
     assert names_in(out) == [*names, TIMES_NAME]
     assert list(json.loads((out / TIMES_NAME).read_text())["pts"]) == names

@@ -123,6 +123,9 @@ def convert_clip(
     # The first walk: where is whose face?
     scouting, plan = _find_faces(task, packs, wanted, say)
     shown = plan.within(task.config)
+    for line in scouting.problems:
+        if line not in early:
+            say(f"warning: {clip.name}: {line}")
     # What is not synthetic must not say that it is.
     mark = None
     if shown.placements:
@@ -138,7 +141,7 @@ def convert_clip(
     tally = Tally(task.job.work / "frames.jsonl")
     tally.read()
     notes = _write(task, scouting, plan, mark, tally) if task.job.missing() else []
-    for line in [*scouting.problems, *notes, *list(tally.failed.values())[:3]]:
+    for line in [*notes, *list(tally.failed.values())[:3]]:
         if line not in early:
             say(f"warning: {clip.name}: {line}")
 
@@ -266,7 +269,7 @@ def _write(
                 swap = labelled(composite, config.label)
                 for name, writer in writers.items():
                     picture = draw(name, composite, swap, writer)
-                    writer.write(picture, frame.pts, frame.number)
+                    writer.write(picture, frame.pts, ticks=frame.ticks, number=frame.number)
                 bar.update()
     return [line for writer in writers.values() for line in told(writer)]
 

@@ -25,7 +25,10 @@ VIDEO_SUFFIXES = {
 
 @dataclass(frozen=True)
 class Frame:
-    """One upright RGB picture of a clip; `time` is `pts` times the clip's time base, in seconds."""
+    """One upright RGB picture of a clip; `time` is `pts` times the clip's time base, in seconds.
+
+    `ticks` is how long it is shown, in the clip's time base (None: as long as is usual).
+    """
 
     index: int
     pts: int
@@ -35,6 +38,7 @@ class Frame:
     """Straight, in the scale of `image`; None: all is opaque."""
     own_number: int | None = None
     """What the clip itself calls it; None: nothing."""
+    ticks: int | None = None
 
     @property
     def number(self) -> int:

@@ -10,6 +10,7 @@ from av.subtitles.subtitle import SubtitleSet
 
 from ..errors import FaceswapError
 from .clips import ffmpeg_url
+from .clock import picture_stream, read_clock
 
 Span = tuple[Fraction, Fraction | None]
 """From and to, in seconds of the input; None: to its end."""
@@ -93,7 +94,9 @@ class TrackCopy:
             self._input.close()
             raise
         wanted = {*self._copies, *self._sound_encoders, *self._text_encoders}
-        self._packets = self._input.demux([s for s in streams if s.index in wanted])
+        # Sound goes with the pictures where their clock jumps.
+        packets = self._input.demux([s for s in streams if s.index in wanted])
+        self._packets = read_clock(path).steady(packets)
         self._waiting = self._next() if wanted else None
         # A stream that does not say when it starts (None) starts at zero.
         starts = [(s.start_time or 0) * (s.time_base or 0) for s in streams.audio]
@@ -101,9 +104,9 @@ class TrackCopy:
 
     def describe_picture(self, stream: Any) -> None:
         """Hand the picture's language and title on to a stream of the output."""
-        for source in self._input.streams.video:
-            if not source.disposition & av.stream.Disposition.attached_pic:
-                return _describe(source, stream)
+        source = picture_stream(self._input)
+        if source is not None:
+            _describe(source, stream)
 
     def begin(self, shift: Fraction, end: Fraction) -> None:
         """Say how many seconds are taken off all times, and when the picture ends after that.

@@ -48,6 +48,7 @@ def join_pieces(
     time_base = beside.time_base
     shown = [pts for piece in pieces for pts in piece.pts]
     ticks = max(1, round(1 / (encoding.rate * time_base)))
+    ends = [*shown[1:], shown[-1] + (pieces[-1].last_ticks or ticks)]
     with ExitStack() as stack:
         output = av.open(ffmpeg_url(out), "w", container_options=_muxer_options(out, time_base))
         stack.callback(_let_go, output)
@@ -70,7 +71,7 @@ def join_pieces(
             if (timecode := later_timecode(said, frames, encoding.rate)) is not None:
                 stream.metadata["timecode"] = timecode
         if tracks is not None:
-            tracks.begin(origin * time_base, (shown[-1] + ticks - origin) * time_base)
+            tracks.begin(origin * time_base, (ends[-1] - origin) * time_base)
 
         # Decoding times are the times shown, in order, early enough for the frame most delayed.
         delay = max(piece.delay for piece in pieces)
@@ -82,8 +83,10 @@ def join_pieces(
             packet.stream = stream
             packet.time_base = time_base
             packet.pts, packet.dts = shown[number] - origin, decoded - origin
-            # A muxer learns a frame's length from the next one; the last one has none.
-            packet.duration = ticks
+            packet.duration = ends[number] - shown[number]
+            if count == len(shown) - 1 and out.suffix.lower() in MP4_SUFFIXES:
+                # Its length is also the sum over decoding times, which begin `delay` frames early.
+                packet.duration = max(packet.duration, ends[-1] - decoded - delay * ticks)
             output.mux(packet)
         if tracks is not None:
             tracks.copy_until(None)

@@ -15,6 +15,8 @@ class Piece:
     """When each frame is shown, in ticks of the clip's time base."""
     delay: int = 0
     """By how many frames, at most, a frame is decoded later than its place in the order shown."""
+    last_ticks: int | None = None
+    """How long the last frame is shown, in the same ticks; None: as long as is usual."""
     numbers: list[int] = field(default_factory=list)
     """What pictures of the frames are called by; empty for a video's."""
 
@@ -41,6 +43,10 @@ class PieceShelf:
     def pts(self) -> list[int]:
         """When each of their frames is shown."""
         return [pts for piece in self.pieces for pts in piece.pts]
+
+    def end(self, usual: int) -> int:
+        """When the last of them is shown no longer; `usual`: the usual length, in ticks."""
+        return self.pieces[-1].pts[-1] + (self.pieces[-1].last_ticks or usual)
 
     @property
     def numbers(self) -> list[int]:
@@ -85,7 +91,7 @@ class PieceShelf:
             return None
         said = read_json(path)
         try:
-            piece = Piece(said["pts"], said["delay"], said.get("numbers", []))
+            piece = Piece(said["pts"], said["delay"], said["last_ticks"], said.get("numbers", []))
             return piece if said["recipe"] == self._recipe and piece.pts else None
         except (KeyError, TypeError) as error:
             raise FaceswapError(f"{path}: is no record of a piece; remove it") from error

@@ -12,7 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import cast, Protocol, runtime_checkable
 
 import av
 import cv2
@@ -35,6 +35,7 @@ from .clips import (
     passed_over,
     some_of,
 )
+from .clock import LONGEST_STILL, picture_stream, picture_streams, read_clock
 from .color import alpha_of, frame_to_rgb, has_alpha
 from .side_data import display_matrix, light_of, unread
 from .stills import Still, StillHead, read_still, read_stills, still_head
@@ -62,6 +63,7 @@ GREY_STAYS = 20
 """How far, in levels, the mean of a broken start drifts while movement smears into it."""
 # FFmpeg's AVFieldOrder: first the two whose fields are coded and shown in one order.
 _FIELD_ORDERS: dict[int, FieldOrder] = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
+_EBML, _SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
 # glibc's number of the option, and the size from which a block is the system's own, in bytes.
 _M_MMAP_THRESHOLD = -3
 _FRAME_BYTES = 1 << 20
@@ -234,7 +236,7 @@ class _Stills:
         heads = _heads(self._paths)
         problems += _head_notes(heads)
         moving = [] if folder else next(iter(heads.values())).durations
-        self._rate, self._time_base, self._pts = (
+        self._rate, self._time_base, self._pts, self._end = (
             _moving_times(moving) if moving else _times(path, self._paths)
         )
         bits = max(head.bits for head in heads.values())
@@ -258,11 +260,11 @@ class _Stills:
     def frames(self) -> Iterator[Frame]:
         broken: list[str] = []
         others: list[str] = []
-        for index, (pts, number, still, name) in enumerate(self._timed(broken)):
+        for index, (pts, ticks, number, still, name) in enumerate(self._timed(broken)):
             if still.image.shape[:2] != (self.info.height, self.info.width):
                 others.append(name)
             time = pts * self._time_base
-            yield Frame(index, pts, time, still.image, still.alpha, number)
+            yield Frame(index, pts, time, still.image, still.alpha, number, ticks)
         taken = {TIMES_NAME, *(path.name for path in self._paths)}
         size = f"not {self.info.width}x{self.info.height} as the first is"
         lines = (
@@ -272,21 +274,24 @@ class _Stills:
         )
         self._problems.extend(line for line in lines if line)
 
-    def _timed(self, broken: list[str]) -> Iterator[tuple[int, int | None, Still, str]]:
-        """Times, own numbers and names of the pictures that can be read; `broken`: the others."""
+    def _timed(self, broken: list[str]) -> Iterator[tuple[int, int, int | None, Still, str]]:
+        """Times, lengths, own numbers and names of the readable pictures; `broken`: the others."""
         numbers: Sequence[int | None] = self._numbers or [None] * len(self._pts)
+        lengths = [end - pts for pts, end in itertools.pairwise([*self._pts, self._end])]
         if len(self._paths) == 1:
             name = self._paths[0].name
             try:
                 stills = read_stills(self._paths[0])
-                for pts, number, still in zip(self._pts, numbers, stills, strict=False):
-                    yield pts, number, still, name
+                rows = zip(self._pts, lengths, numbers, stills, strict=False)
+                for pts, length, number, still in rows:
+                    yield pts, length, number, still, name
             except FaceswapError as error:
                 self._problems.append(str(error))
             return
-        for file, pts, number in zip(self._paths, self._pts, numbers, strict=True):
+        times = zip(self._pts, lengths, numbers, strict=True)
+        for file, (pts, length, number) in zip(self._paths, times, strict=True):
             try:
-                yield pts, number, read_still(file), file.name
+                yield pts, length, number, read_still(file), file.name
             except FaceswapError:
                 broken.append(file.name)
 
@@ -304,10 +309,12 @@ class _Video:
         except (av.FFmpegError, OSError) as error:
             raise FaceswapError(f"{path}: {_why_unreadable(path, error)}") from error
         try:
-            self._stream = _picture_stream(self._container, path)
+            self._stream = self._pictures()
+            self._clock = read_clock(path)
+            problems += self._clock.problems()
             self._stream.thread_type = "AUTO"
             self._packets = self._discarded = self._undecoded = 0
-            self._seen_key = False
+            self._seen_key = self._broke_off = False
             self._decoded = self._decode()
             # The first frame tells what the container does not: rotation, and if it decodes.
             first = next(self._decoded, None)
@@ -321,6 +328,15 @@ class _Video:
         self.info = self._describe(first)
         problems += self._at_once(first)
 
+    def _pictures(self) -> av.VideoStream:
+        stream = picture_stream(self._container)
+        if stream is not None:
+            return cast(av.VideoStream, stream)
+        sound = self._container.streams.audio
+        raise FaceswapError(
+            f"{self._path}: has {'sound but no video' if sound else 'no video stream'}"
+        )
+
     def _codec_name(self) -> str:
         context = self._stream.codec_context
         return context.name if context is not None else "unknown codec"
@@ -330,6 +346,9 @@ class _Video:
         turned = _is_turned(self._matrix)
         aspect = stream.sample_aspect_ratio or Fraction(1)
         time_base = stream.time_base or Fraction(1, 1000)
+        rate = stream.average_rate or stream.guessed_rate
+        if self._clock.jumps and self._clock.usual:
+            rate = 1 / self._clock.usual  # the mean counts the jumps in
         return ClipInfo(
             path=self._path,
             kind="video",
@@ -337,7 +356,7 @@ class _Video:
             height=first.width if turned else first.height,
             frame_count=_claimed_frames(stream),
             last_number=_claimed_frames(stream),
-            rate=stream.average_rate or stream.guessed_rate,
+            rate=rate,
             time_base=time_base,
             codec=self._codec_name(),
             pixel_format=first.format.name,
@@ -380,7 +399,7 @@ class _Video:
     def _at_once(self, first: av.VideoFrame) -> list[str]:
         """What is to be known of the clip before any work."""
         lines = []
-        pictures = _picture_streams(self._container)
+        pictures = picture_streams(self._container)
         if len(pictures) > 1:
             size = f"{first.width}x{first.height}"
             number = pictures.index(self._stream) + 1
@@ -403,7 +422,7 @@ class _Video:
         return lines
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
+        packets = self._clock.steady(self._container.demux(self._stream))
         while True:
             try:
                 packet = next(packets)
@@ -411,6 +430,7 @@ class _Video:
                 return
             except av.FFmpegError as error:
                 self._problems.append(f"reading stops early ({error.strerror})")
+                self._broke_off = True
                 # What the decoder still holds back for reordering.
                 yield from self._stream.decode(None)
                 return
@@ -428,21 +448,12 @@ class _Video:
     def frames(self) -> Iterator[Frame]:
         scaler = VideoReformatter()
         width, height = self._first.width, self._first.height
-        count = damaged = leading = retimed = resized = interlaced = 0
+        count = damaged = leading = resized = interlaced = 0
         end = Fraction(0)
         keys: list[bool] = []
         spreads: list[float] = []
         levels: list[float] = []
-        last: int | None = None
-        frame: av.VideoFrame | None = self._first
-        while frame is not None:
-            # Exact time; a frame with none, or one that goes back, follows the last one.
-            pts = frame.pts
-            if pts is None or (last is not None and pts <= last):
-                retimed += 1
-                pts = 0 if last is None else last + (self._ticks() if pts is None else 1)
-            last = pts
-
+        for frame, pts, ticks in self._timed():
             # What the decoder says of it.
             damaged += frame.is_corrupt
             self._seen_key = self._seen_key or frame.key_frame
@@ -456,19 +467,18 @@ class _Video:
                 keys.append(bool(frame.key_frame))
                 spreads.append(float(sample.std()))
                 levels.append(float(sample.mean()))
-            end = (pts + self._ticks()) * self.info.time_base
             yield Frame(
                 count,
                 pts,
                 pts * self.info.time_base,
                 upright(image, self._matrix),
                 self._alpha(frame, width, height),
+                ticks=ticks,
             )
             count += 1
-            frame = next(self._decoded, None)
 
         self._report_missing(count, end)
-        broken = broken_start(keys, spreads, levels)
+        broken, retimed = broken_start(keys, spreads, levels), self._retimed
         size = f"{width}x{height}"
         found = {
             f"the first {broken} frames look broken (flat grey, or built on it)": broken,
@@ -490,9 +500,53 @@ class _Video:
             alpha = cv2.resize(alpha, (width, height))
         return upright(alpha[..., None], self._matrix)[..., 0]
 
-    def _ticks(self) -> int:
-        """The usual length of a frame, in the clip's time base."""
-        return max(1, round(1 / ((self.info.rate or STILLS_RATE) * self.info.time_base)))
+    def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        """Each frame, when it is shown and for how long, in ticks; times rise.
+
+        A frame that has no time, or one that goes back, follows the one before it.
+        """
+        usual = self._usual_ticks()
+        self._retimed = 0
+        before: av.VideoFrame | None = None
+        shown, due = 0, Fraction(0)
+        for frame in itertools.chain([self._first], self._decoded):
+            pts = frame.dts if frame.pts is None else frame.pts
+            if pts is None or (before is not None and pts <= shown):
+                self._retimed += 1
+                pts = max(round(due), shown + (before is not None))
+                due += usual
+            else:
+                due = pts + usual
+            if before is not None:
+                yield before, shown, pts - shown
+            before, shown = frame, pts
+        if before is not None:
+            yield before, shown, self._last_ticks(before, shown)
+
+    def _usual_ticks(self) -> Fraction:
+        usual = self._clock.usual or 1 / (self.info.rate or STILLS_RATE)
+        return max(Fraction(1), usual / self.info.time_base)
+
+    def _last_ticks(self, frame: av.VideoFrame, pts: int) -> int:
+        """How long the last frame is shown, as itself says, or the whole file."""
+        said = frame.duration or 0
+        claimed = self._claimed_end()
+        if claimed is not None and not self._is_cut():
+            said = max(said, round(claimed / self.info.time_base) - pts)
+        sane = 0 < said * self.info.time_base <= LONGEST_STILL
+        return said if sane else round(self._usual_ticks())
+
+    def _claimed_end(self) -> Fraction | None:
+        """When the pictures end, in seconds, as Matroska and an mp4's index say."""
+        stream, time_base = self._stream, self.info.time_base
+        end = _seconds(stream.metadata.get("DURATION", ""))
+        if "mp4" in self._container.format.name and stream.duration:
+            end = ((stream.start_time or 0) + stream.duration) * time_base
+        return end + self._clock.last_move(stream.index) * time_base if end else None
+
+    def _is_cut(self) -> bool:
+        missing = self._packets < len(self._stream.index_entries)
+        return self._broke_off or missing or is_cut_matroska(self._path)
 
     def _report_missing(self, count: int, end: Fraction) -> None:
         # Frames before an edit list's start are claimed, decoded, and not to be shown.
@@ -506,10 +560,14 @@ class _Video:
         elif count < claimed:
             self._problems.append(f"decoded {count} of {claimed} claimed frames")
         # Matroska counts no frames, but says how long its streams are.
-        seconds = _seconds(self._stream.metadata.get("DURATION", ""))
-        if self.info.frame_count is None and seconds > end + SHORT_BY:
+        claimed_end = self._claimed_end()
+        if (
+            claimed_end is not None
+            and self.info.frame_count is None
+            and claimed_end > end + SHORT_BY
+        ):
             self._problems.append(
-                f"decoded {count} frames, to {float(end):.2f} s of {float(seconds):.2f} s: "
+                f"decoded {count} frames, to {float(end):.2f} s of {float(claimed_end):.2f} s: "
                 "the file ends early"
             )
 
@@ -570,46 +628,30 @@ def _and_others(names: list[str]) -> str:
     return f" and {len(names) - 1} others" if len(names) > 1 else ""
 
 
-def _moving_times(durations: list[Fraction]) -> tuple[Fraction, Fraction, list[int]]:
-    """Rate, time base and each picture's pts, of pictures that last so many seconds."""
+def _moving_times(durations: list[Fraction]) -> tuple[Fraction, Fraction, list[int], int]:
+    """Rate, time base, each picture's pts and the end, of pictures that last so many seconds."""
     time_base = Fraction(1, 1000)
-    ends = list(itertools.accumulate(durations))
-    return len(ends) / ends[-1], time_base, [round(t / time_base) for t in (0, *ends[:-1])]
+    times = [round(t / time_base) for t in itertools.accumulate(durations, initial=Fraction(0))]
+    return len(durations) / sum(durations, Fraction(0)), time_base, times[:-1], times[-1]
 
 
-def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]]:
-    """Rate, time base and each picture's pts: as their writer left them, else 25 a second."""
-    plain = STILLS_RATE, 1 / STILLS_RATE, list(range(len(files)))
+def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int], int]:
+    """Rate, time base, each picture's pts and the end: as their writer says, else 25 a second."""
+    plain = STILLS_RATE, 1 / STILLS_RATE, list(range(len(files))), len(files)
     if not path.is_dir() or not (path / TIMES_NAME).is_file():
         return plain
     try:
         said = read_json(path / TIMES_NAME)
         pts = [int(said["pts"][file.name]) for file in files]
         rate, time_base = Fraction(said["rate"]), Fraction(said["time_base"])
+        end = int(said.get("end", pts[-1] + max(1, round(1 / (rate * time_base)))))
     except (FaceswapError, ArithmeticError, KeyError, TypeError, ValueError):
         return plain  # pictures were added or renamed by hand
-    rising = all(b > a for a, b in itertools.pairwise(pts))
+    rising = all(b > a for a, b in itertools.pairwise([*pts, end]))
     parts = (*rate.as_integer_ratio(), *time_base.as_integer_ratio())
     # What FFmpeg counts with.
-    fits = max(map(abs, pts)) < 2**62 and max(map(abs, parts)) < 2**31
-    return (rate, time_base, pts) if rising and fits and rate > 0 and time_base > 0 else plain
-
-
-def _picture_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
-    attached = av.stream.Disposition.attached_pic
-    return [stream for stream in container.streams.video if not stream.disposition & attached]
-
-
-def _picture_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """Of several the default one, else the largest."""
-    pictures = _picture_streams(container)
-    if pictures:
-        default = av.stream.Disposition.default
-        sure = [stream for stream in pictures if stream.disposition & default] or pictures
-        return max(sure, key=lambda stream: stream.width * stream.height)
-    if container.streams.audio:
-        raise FaceswapError(f"{path}: has sound but no video")
-    raise FaceswapError(f"{path}: has no video stream")
+    fits = max(map(abs, [*pts, end])) < 2**62 and max(map(abs, parts)) < 2**31
+    return (rate, time_base, pts, end) if rising and fits and rate > 0 and time_base > 0 else plain
 
 
 def _claimed_frames(stream: av.VideoStream) -> int | None:
@@ -631,6 +673,20 @@ def _seconds(text: str) -> Fraction:
     if parts is None:
         return Fraction(0)
     return int(parts[1]) * 3600 + int(parts[2]) * 60 + Fraction(parts[3])
+
+
+def is_cut_matroska(path: Path) -> bool:
+    """Whether a Matroska file is shorter than its segment says. Source: RFC 8794, 4 to 6."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    at = start.find(_SEGMENT, 0, 1024)
+    if not start.startswith(_EBML) or at < 0:
+        return False
+    first = at + len(_SEGMENT)
+    width = 9 - start[first].bit_length()
+    size = int.from_bytes(start[first : first + width], "big") & ((1 << 7 * width) - 1)
+    unknown = size == (1 << 7 * width) - 1
+    return not unknown and path.stat().st_size < first + width + size
 
 
 def _why_unreadable(path: Path, error: av.FFmpegError | OSError) -> str:

@@ -49,7 +49,7 @@ PIECE_FRAMES = 120
 BT709 = ColorTags(primaries=1, transfer=1, matrix=1, range=1)
 """How a clip made from nothing is coloured."""
 
-_Handed = tuple[Picture, int, int | None]
+_Handed = tuple[Picture, int, int | None, int | None]
 
 # What a container says of itself, not of its contents; the new container says its own.
 _TECHNICAL = {
@@ -175,10 +175,13 @@ class ClipWriter:
             raise self._readable(error) from error
         self.done, self._last_pts = self._sink.shelf.frames, self._sink.shelf.last_pts
 
-    def write(self, image: np.ndarray, pts: int, number: int | None = None) -> None:
+    def write(
+        self, image: np.ndarray, pts: int, *, ticks: int | None = None, number: int | None = None
+    ) -> None:
         """Hand over one picture, uint8 or uint16, (h, w, 3), or (h, w, 4) with `alpha`.
 
-        Times must rise. In a folder, the picture is called by its `number` (None: from 1).
+        Times must rise. `ticks` is how long it is shown if none follows (None: as is usual). In a
+        folder, the picture is called by its `number` (None: from 1).
         Raises: FaceswapError when this or an earlier frame cannot be written.
         """
         channels = 4 if self._plan.alpha else 3
@@ -188,7 +191,7 @@ class ClipWriter:
             raise ValueError(f"pts {pts} does not come after {self._last_pts}")
         self._last_pts, self._begun = pts, True
         # A copy: the caller may paint the next frame into the same array.
-        self._put((np.array(image, order="C"), pts, number))
+        self._put((np.array(image, order="C"), pts, ticks, number))
         self._raise_late()
 
     def __exit__(
@@ -329,7 +332,7 @@ class _Sink(Protocol):
 
     def keep(self, frames: int) -> None: ...
 
-    def write(self, image: Picture, pts: int, number: int | None) -> None: ...
+    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None: ...
 
     def finish(self) -> Path:
         """The complete clip, not yet in its place."""
@@ -354,7 +357,7 @@ class _PictureSink:
     def keep(self, frames: int) -> None:
         pass
 
-    def write(self, image: Picture, pts: int, number: int | None) -> None:
+    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None:
         if self._image is not None:
             raise FaceswapError(
                 "holds one picture, and the clip has more frames; name a video, or a folder"
@@ -391,14 +394,16 @@ class _FolderSink:
         self._waiting: deque[Future[None]] = deque()
         self._pts: list[int] = []
         self._numbers: list[int] = []
+        self._ticks: int | None = None
         self._drop_unknown()
 
     def keep(self, frames: int) -> None:
         self.shelf.keep(frames)
         self._drop_unknown()
 
-    def write(self, image: Picture, pts: int, number: int | None) -> None:
+    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None:
         self._pts.append(pts)
+        self._ticks = ticks
         self._numbers.append(self.shelf.frames + len(self._pts) if number is None else number)
         path = self.pictures / _picture_name(self._numbers[-1])
         self._waiting.append(self._pool.submit(write_image, path, image, mark=self._plan.mark))
@@ -419,6 +424,7 @@ class _FolderSink:
             "rate": str(self._plan.rate),
             "time_base": str(self._plan.time_base),
             "pts": dict(zip(names, self.shelf.pts, strict=True)),
+            "end": self.shelf.end(max(1, round(1 / (self._plan.rate * self._plan.time_base)))),
         }
         write_json(self.pictures / TIMES_NAME, times)
         return self.pictures
@@ -433,7 +439,7 @@ class _FolderSink:
     def _end_piece(self) -> None:
         while self._waiting:
             self._waiting.popleft().result()
-        self.shelf.add(Piece(self._pts, numbers=self._numbers))
+        self.shelf.add(Piece(self._pts, last_ticks=self._ticks, numbers=self._numbers))
         self._pts, self._numbers = [], []
 
     def _drop_unknown(self) -> None:
@@ -475,11 +481,12 @@ class _VideoSink:
         self.shelf = PieceShelf(folder, job_id(kind="video", made_of=made_of))
         self._encoder: PieceEncoder | None = None
         self._pts: list[int] = []
+        self._ticks: int | None = None
 
     def keep(self, frames: int) -> None:
         self.shelf.keep(frames)
 
-    def write(self, image: Picture, pts: int, number: int | None) -> None:
+    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None:
         width, height = self._encoding.width, self._encoding.height
         if image.shape[:2] != (height, width):
             raise FaceswapError(
@@ -490,6 +497,7 @@ class _VideoSink:
             self._encoder = PieceEncoder(self._partial, self._encoding)
         self._encoder.write(image)
         self._pts.append(pts)
+        self._ticks = ticks
         if len(self._pts) == self._plan.piece_frames:
             self._end_piece()
 
@@ -521,7 +529,7 @@ class _VideoSink:
         assert self._encoder is not None
         self._encoder.finish()
         _place_file(self._partial, self.shelf.file(len(self.shelf.pieces)))
-        self.shelf.add(Piece(self._pts, self._encoder.delay))
+        self.shelf.add(Piece(self._pts, self._encoder.delay, self._ticks))
         self._encoder, self._pts = None, []
 
 

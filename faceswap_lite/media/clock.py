@@ -1,0 +1,353 @@
+"""A clip's clock: where it jumps, and by how much each packet moves so that it does not.
+
+Pieces joined byte by byte, a recorder whose clock was set, a transport stream's counter: times may
+go back, or leap by hours. Pictures go on after such a jump by a usual frame's length, and sound and
+subtitles move by the same amount.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from .clips import ffmpeg_url
+
+LONGEST_STILL = 900
+"""Seconds that a frame may stand while the clip is silent; beyond, nobody meant it."""
+DOUBTED_STILL = 10
+"""Seconds from which a frame must be heard through, where the clip has sound or is a broadcast."""
+KEY_GAP = 1
+"""Seconds from which a key frame after a gap begins another piece of a silent broadcast."""
+REORDERED = 16
+"""Frames that a codec may decode out of order."""
+STRAYS = 4
+"""Frames on end that may leave the clock's line and come back to it."""
+SLACK = 500
+"""Packets by which sound may lie away from its picture in a file."""
+SOUND_BACK = 1
+"""Seconds by which sound of one piece may go back and be only an overlap."""
+
+# FFmpeg's flag of a format whose times are a running stream's, and may be set anew at any moment.
+_TS_DISCONT = 0x0200
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What a clip's packets say of time, and what mends it.
+
+    `usual` is the commonest length of a frame, in seconds (None: no two frames have times).
+    `jumps` counts the places where pictures jump, `sound_jumps` those where only sound does.
+    """
+
+    usual: Fraction | None = None
+    jumps: int = 0
+    sound_jumps: int = 0
+    _moves: dict[int, Int64[np.ndarray, " n"]] = field(default_factory=dict, repr=False)
+    """By stream: the ticks that each packet moves by."""
+
+    def steady(self, packets: Iterable[Any]) -> Iterator[Any]:
+        """A file's packets, from its start, with times that do not jump."""
+        counts: Counter[int] = Counter()
+        for packet in packets:
+            index = packet.stream.index
+            moves = self._moves.get(index)
+            if moves is not None and packet.size and counts[index] < len(moves):
+                move = int(moves[counts[index]])
+                packet.pts = None if packet.pts is None else packet.pts + move
+                packet.dts = None if packet.dts is None else packet.dts + move
+            counts[index] += packet.size > 0
+            yield packet
+
+    def last_move(self, stream: int) -> int:
+        """The ticks that a stream's last packet moves by."""
+        moves = self._moves.get(stream)
+        return 0 if moves is None else int(moves[-1])
+
+    def problems(self) -> list[str]:
+        """A line on what was mended."""
+        lines = []
+        if self.jumps and self.usual is not None:
+            lines.append(
+                f"the clock jumped {_times(self.jumps)}; bridged by a frame's usual length "
+                f"({float(self.usual):.3f} s), sound alike"
+            )
+        if self.sound_jumps:
+            lines.append(f"the sound's clock alone jumped {_times(self.sound_jumps)}; bridged")
+        return lines
+
+
+def picture_streams(container: Any) -> list[Any]:
+    """The streams of a clip's pictures, not of its cover."""
+    attached = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & attached]
+
+
+def picture_stream(container: Any) -> Any | None:
+    """The one that is read: of several the default one, else the largest; None: there is none."""
+    pictures = picture_streams(container)
+    default = av.stream.Disposition.default
+    sure = [stream for stream in pictures if stream.disposition & default] or pictures
+    return max(sure, key=lambda stream: stream.width * stream.height, default=None)
+
+
+def read_clock(path: Path) -> Clock:
+    """The clock of a clip, by the times of all its packets; nothing is decoded.
+
+    Raises: FFmpegError or OSError when it cannot be opened.
+    """
+    stat = path.stat()
+    return _read_clock(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_clock(path: Path, size: int, changed_ns: int) -> Clock:
+    tracks: dict[int, _Track] = {}
+    with av.open(ffmpeg_url(path), metadata_errors="replace") as container:
+        pictures = picture_stream(container)
+        if pictures is None:
+            return Clock()
+        picture = pictures.index
+        broadcast = bool(container.format.flags & _TS_DISCONT)
+        for stream in container.streams:
+            if stream.type in ("video", "audio", "subtitle") and stream.time_base:
+                tracks[stream.index] = _Track(stream.type, stream.time_base)
+        # What the end of a broken file says is for whoever decodes it.
+        with suppress(av.FFmpegError):
+            for position, packet in enumerate(container.demux()):
+                track = tracks.get(packet.stream.index)
+                if packet.size and track is not None:
+                    track.add(packet, position)
+    for track in tracks.values():
+        track.close()
+    return _mend(picture, tracks, broadcast)
+
+
+class _Track:
+    """One stream's packets that have times, in the order of the file; in ticks."""
+
+    def __init__(self, kind: str, time_base: Fraction):
+        self.kind, self.time_base = kind, time_base
+        self._rows = array("q")
+
+    def add(self, packet: Any, position: int) -> None:
+        shown, decoded = packet.pts, packet.dts
+        shown = decoded if shown is None else shown
+        decoded = shown if decoded is None else decoded
+        # What an edit list cuts off is of no time.
+        timed = shown is not None and not packet.is_discard
+        self._rows.extend((timed, shown or 0, decoded or 0, packet.duration or 0, position))
+        self._rows.append(packet.is_keyframe)
+
+    def close(self) -> None:
+        """Say that all packets were added."""
+        rows = np.frombuffer(self._rows, np.int64).reshape(-1, 6)
+        self.count = len(rows)
+        self.numbers = np.flatnonzero(rows[:, 0])
+        self.shown, self.decoded, self.length, self.at, self.key = rows[self.numbers, 1:].T
+
+    @property
+    def seconds(self) -> Float64[np.ndarray, " n"]:
+        return self.shown * float(self.time_base)
+
+    def for_all(self, ticks: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " all"]:
+        """What is told of the packets that have times, for all of them."""
+        moves = np.zeros(self.count, np.int64)
+        moves[self.numbers] = ticks
+        return moves
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Where in the file pictures on end begin, and the seconds that they move by."""
+
+    at: int
+    move: Fraction
+
+
+def _mend(picture: int, tracks: dict[int, _Track], broadcast: bool) -> Clock:
+    pictures = tracks[picture]
+    steps = np.diff(pictures.decoded)
+    if not (steps > 0).any():
+        return Clock()
+    usual = int(np.median(steps[steps > 0]))
+    sound = _Sound([track for track in tracks.values() if track.kind == "audio"])
+    ticks, parts, jumps = _bridge(pictures, usual, sound, broadcast)
+    moves = {picture: ticks} if jumps else {}
+    sound_jumps = 0
+    for index, track in tracks.items():
+        if track.kind == "audio":
+            ticks, alone = _follow(track, parts)
+            sound_jumps += alone
+        elif track.kind == "subtitle":
+            ticks = _beside(track, parts)
+        else:
+            continue
+        if ticks.any():
+            moves[index] = ticks
+    told = {index: tracks[index].for_all(ticks) for index, ticks in moves.items()}
+    return Clock(usual * pictures.time_base, jumps, sound_jumps, told)
+
+
+def _bridge(
+    pictures: _Track, usual: int, sound: "_Sound", broadcast: bool
+) -> tuple[Int64[np.ndarray, " n"], list[_Part], int]:
+    """The ticks that each picture moves by, the parts that they make, and the count of jumps."""
+    moves = np.zeros(len(pictures.shown), np.int64)
+    parts: list[_Part] = []
+    jumps = move = line = end = 0
+    after_stray = False
+    for start, stop, stray in _runs(pictures, usual):
+        order = start + np.argsort(pictures.shown[start:stop], kind="stable")
+        shown = pictures.shown[order]
+        if after_stray:
+            move = line
+        elif start:
+            jumps += 1
+            line, move = move, end + usual - int(shown[0])
+        leaps = _leaps(pictures, order, usual, sound, broadcast)
+        jumps += len(leaps)
+        steps = np.zeros(len(order), np.int64)
+        steps[leaps] = usual - (shown[leaps] - shown[np.array(leaps, int) - 1])
+        moves[order] = moved = move + np.cumsum(steps)
+        move, end, after_stray = int(moved[-1]), int(shown[-1] + moved[-1]), stray
+        if not stray:
+            for first in (0, *leaps):
+                at = int(pictures.at[order[first:]].min())
+                parts.append(_Part(at, int(moved[first]) * pictures.time_base))
+    return moves, parts, jumps
+
+
+def _runs(pictures: _Track, usual: int) -> list[tuple[int, int, bool]]:
+    """Pictures on end whose times do not go back: from, to, and whether they are strays.
+
+    Strays are few, and those after them go on as if there had been none.
+    """
+    shown, decoded = pictures.shown, pictures.decoded
+    starts = [(0, False)]
+    for i in map(int, np.flatnonzero(np.diff(decoded) <= 0) + 1):
+        first = starts[-1][0]
+        if i <= first or not _goes_back(pictures, first, i, usual):
+            continue
+        near = decoded[i : i + STRAYS + 1]
+        off_line = near - decoded[i - 1] - usual * np.arange(1, len(near) + 1)
+        back = np.flatnonzero(np.abs(off_line[1:]) <= usual // 2) + 1
+        starts.append((i, len(back) > 0))
+        if len(back):
+            starts.append((i + int(back[0]), False))
+    stops = [start for start, _ in starts[1:]] + [len(shown)]
+    return [(start, stop, stray) for (start, stray), stop in zip(starts, stops, strict=True)]
+
+
+def _goes_back(pictures: _Track, first: int, i: int, usual: int) -> bool:
+    """Whether picture `i` is shown before others decoded before it, and no codec's order is why."""
+    if pictures.decoded[i] - pictures.decoded[i - 1] <= -REORDERED * usual:
+        return True
+    before = slice(max(first, i - REORDERED), i)
+    after = slice(i, i + REORDERED)
+    delay = pictures.shown - pictures.decoded
+    in_order = np.ptp(delay[before]) == 0 and np.ptp(delay[after]) == 0
+    back = pictures.shown[after].min() <= pictures.shown[before].max()
+    return bool(back and (in_order or pictures.key[i]))
+
+
+def _leaps(
+    pictures: _Track, order: Int64[np.ndarray, " n"], usual: int, sound: "_Sound", broadcast: bool
+) -> list[int]:
+    """Which pictures, of those in the order shown, come after a gap that nobody meant."""
+    tick = float(pictures.time_base)
+    shown, at = pictures.shown[order], pictures.at[order]
+    least = 2 * usual if broadcast else DOUBTED_STILL / tick
+    found = []
+    for n in map(int, np.flatnonzero(np.diff(shown) > least) + 1):
+        gap = (int(shown[n] - shown[n - 1]) - usual) * tick
+        places = sorted((int(at[n - 1]), int(at[n])))
+        heard, around = sound.in_gap(places, float(shown[n - 1] * tick), float(shown[n] * tick))
+        doubted = gap > DOUBTED_STILL and (around or broadcast)
+        if broadcast and _begins_piece(pictures, int(order[n]), usual):
+            doubted |= gap > (2 * usual * tick if around else KEY_GAP)
+        if not heard and (doubted or gap > LONGEST_STILL):
+            found.append(n)
+    return found
+
+
+def _begins_piece(pictures: _Track, i: int, usual: int) -> bool:
+    """Whether picture `i` is a key frame, or the one before it to which FFmpeg lent its time."""
+    lent = pictures.shown[i] - pictures.decoded[i] > REORDERED * usual
+    return bool(pictures.key[i] or (lent and pictures.key[i + 1 : i + 2].any()))
+
+
+class _Sound:
+    """All that is heard, by where it lies in the file."""
+
+    def __init__(self, tracks: list[_Track]):
+        at = np.concatenate([np.zeros(0, np.int64), *(track.at for track in tracks)])
+        seconds = np.concatenate([np.zeros(0), *(track.seconds for track in tracks)])
+        order = np.argsort(at)
+        self._at, self._seconds = at[order], seconds[order]
+
+    def in_gap(self, places: list[int], start: float, end: float) -> tuple[bool, bool]:
+        """Whether sound runs through the pictures' gap, and whether there is some on both sides.
+
+        `places`: of the pictures before and after, in the file.
+        """
+        first, last = np.searchsorted(self._at, [places[0] - SLACK, places[1] + SLACK])
+        seconds, quarter = self._seconds[first:last], (end - start) / 4
+        heard = (seconds > start + quarter) & (seconds < end - quarter)
+        before, after = np.searchsorted(self._at, places)
+        return bool(heard.any()), bool(first < before and after < last)
+
+
+def _follow(track: _Track, parts: list[_Part]) -> tuple[Int64[np.ndarray, " n"], int]:
+    """The ticks that each packet of sound moves by, and how often its own clock jumps.
+
+    A packet belongs to the part in which it best follows on the sound before it: sound of one part
+    may lie a little before the part's pictures in the file, or end after they do.
+    """
+    moves = np.zeros(len(track.shown), np.int64)
+    steps = np.diff(track.seconds)
+    if len(parts) == 1 and not ((steps < -SOUND_BACK) | (steps > LONGEST_STILL)).any():
+        return moves, 0
+    shifts = np.array([float(part.move) for part in parts])
+    ticks = [round(part.move / track.time_base) for part in parts]
+    latest = np.searchsorted([part.at for part in parts], track.at, side="right")
+    tick = float(track.time_base)
+    # Where an mp4's sound jumps, the packet before is as long as the jump.
+    usual = np.median(track.length)
+    ends = track.shown + np.where(track.length > 4 * usual, usual, track.length)
+    own = jumps = 0
+    at = max(0, int(latest[0]) - 1)
+    due: float | None = None
+    for n, seconds in enumerate(track.seconds):
+        if due is not None:
+            late = seconds + shifts[at : max(at, int(latest[n])) + 1] - due
+            late[0] += own * tick
+            # What goes back is worse than what leaves a gap.
+            best = int(np.argmin(np.where(late < 0, -2 * late, late)))
+            at, own = at + best, 0 if best else own
+            if late[best] < -SOUND_BACK or late[best] > LONGEST_STILL:
+                own -= round(late[best] / tick)
+                jumps += 1
+        moves[n] = ticks[at] + own
+        end = float((ends[n] + moves[n]) * tick)
+        due = end if due is None else max(due, end)
+    return moves, jumps
+
+
+def _beside(track: _Track, parts: list[_Part]) -> Int64[np.ndarray, " n"]:
+    """The ticks that subtitles move by: as the pictures before them in the file."""
+    latest = np.searchsorted([part.at for part in parts], track.at, side="right")
+    ticks = np.array([round(part.move / track.time_base) for part in parts], np.int64)
+    return ticks[np.maximum(latest - 1, 0)]
+
+
+def _times(count: int) -> str:
+    return f"{count} time{'s' if count != 1 else ''}"

@@ -1,0 +1,268 @@
+"""Clocks that jump, stand still or say nothing: each clip is made here, copied, and read back."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from test_media import copy, counted, encode, numbers, read, steady
+
+from faceswap_lite.media.clock import read_clock
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.writing import ClipWriter
+
+RATE = 48000
+FRAMES = 40
+LENGTH = Fraction(FRAMES, 25)
+CLICK = Fraction(3, 4)
+"""When each piece clicks, in seconds after it begins."""
+TICK = Fraction(1, 90000)
+HOUR = Fraction(3600)
+
+
+def film(path: Path, starts: Iterable[Fraction], *, silent: bool = False, **options: str) -> Path:
+    """Pieces of 40 frames and a click, each at its time of the clock, through one muxer."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg2video" if path.suffix == ".mpg" else "libx264", rate=25)
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.time_base = video.codec_context.time_base = Fraction(1, 90000)
+        video.options = {"g": "20", "crf": "10", "b": "4000000", **options}
+        if path.suffix == ".mpg":
+            video.codec_context.time_base = Fraction(1, 25)
+        sound: Any = None if silent else container.add_stream("mp2", rate=RATE, layout="stereo")
+        for number, start in enumerate(starts):
+            for index in range(FRAMES):
+                frame = av.VideoFrame.from_ndarray(counted(number * FRAMES + index))
+                time = start + Fraction(index, 25)
+                frame.time_base = video.codec_context.time_base
+                frame.pts = round(time / frame.time_base)
+                container.mux(video.encode(frame))
+                if sound is not None and index % 20 == 0:
+                    wave(container, sound, start, index // 20)
+        container.mux(video.encode(None))
+        if sound is not None:
+            container.mux(sound.encode(None))
+    return path
+
+
+def wave(container: Any, sound: Any, start: Fraction, part: int) -> None:
+    """0.8 s of sound, with a click where it belongs."""
+    first = part * RATE * 4 // 5
+    time = (first + np.arange(RATE * 4 // 5)) / RATE
+    loud = np.where(abs(time - float(CLICK)) < 0.004, 0.9 * np.sin(6283 * time), 0)
+    data = np.repeat((loud * 32767).astype(np.int16), 2)[None]
+    frame = av.AudioFrame.from_ndarray(data, format="s16", layout="stereo")
+    frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
+    frame.pts = round(start * RATE) + first
+    container.mux(sound.encode(frame))
+
+
+def joined(path: Path, starts: list[Fraction], **options: Any) -> Path:
+    """Pieces in files of their own, joined byte by byte; numbers begin anew in each."""
+    pieces = [
+        film(path.with_name(f"{n}{path.suffix}"), [start], **options)
+        for n, start in enumerate(starts)
+    ]
+    path.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    return path
+
+
+def clicks_in(path: Path) -> list[float]:
+    """When the sound clicks, in seconds after the first picture."""
+    first = float(read(path)[1][0].time)
+    with av.open(str(path)) as container:
+        heard = [(f.time or 0.0, f.to_ndarray(), f.samples) for f in container.decode(audio=0)]
+    loud = []
+    for time, data, count in heard:
+        mono = data[0] if data.shape[0] == 2 else data.reshape(-1, 2)[:, 0]
+        scale = 32768 if data.dtype == np.int16 else 1
+        loud += (time + np.flatnonzero(abs(mono / scale) > 0.3) / RATE - first).tolist()
+        assert count == len(mono)
+    groups = np.split(loud, np.flatnonzero(np.diff(loud) > 0.1) + 1)
+    return [float(group.mean()) for group in groups]
+
+
+def total(path: Path) -> Fraction:
+    """Seconds that the pictures of a file take, as its index says."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.duration is not None and stream.time_base is not None
+        return stream.duration * stream.time_base
+
+
+JUMPS = {
+    "back to the start": [0, 0],
+    "back by a tick": [0, LENGTH - Fraction(1, 25) - TICK],
+    "back by an hour": [HOUR, 0],
+    "forward by an hour": [0, HOUR],
+    "forward by two seconds": [0, LENGTH + 2],
+    "forward and back": [0, 30, LENGTH],
+    "thrice the same": [5, 5, 5],
+}
+
+
+@pytest.mark.parametrize("starts", JUMPS.values(), ids=JUMPS.keys())
+@pytest.mark.parametrize("suffix", [".ts", ".mpg"])
+@pytest.mark.parametrize("silent", [False, True])
+def test_joined_pieces_follow_on_each_other(
+    tmp_path: Path, starts: list[Fraction], suffix: str, silent: bool
+) -> None:
+    source = joined(tmp_path / f"in{suffix}", [Fraction(start) for start in starts], silent=silent)
+    info, frames, problems = read(source)
+    assert numbers(frames) == [*range(FRAMES)] * len(starts)
+    for frame in frames:
+        off = frame.time - frames[0].time - Fraction(frame.index, 25)
+        # FFmpeg guesses the time of a program stream's last picture from the next piece.
+        assert abs(off) <= (Fraction(1, 40) if suffix == ".mpg" else Fraction(1, 1000)), frame.index
+    assert frames[-1].ticks == 3600 and info.rate == 25
+    (line,) = [line for line in problems if "jumped" in line]
+    assert f"jumped {len(starts) - 1} time" in line and "bridged" in line
+    assert problems == [line]
+
+    out = tmp_path / "out.mp4"
+    copy(source, out)
+    assert abs(total(out) - len(starts) * LENGTH) < Fraction(1, 25)
+    assert numbers(read(out)[1]) == [*range(FRAMES)] * len(starts)
+    if not silent:
+        wanted = [float(CLICK + number * LENGTH) for number in range(len(starts))]
+        assert clicks_in(out) == pytest.approx(wanted, abs=0.03)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4", ".mov"])
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("bf", ["0", "3"])
+def test_a_gap_of_an_hour_is_bridged(tmp_path: Path, suffix: str, silent: bool, bf: str) -> None:
+    source = film(tmp_path / f"in{suffix}", [Fraction(0), HOUR], silent=silent, bf=bf)
+    info, frames, problems = read(source)
+    assert numbers(frames) == list(range(2 * FRAMES)) and info.rate == 25
+    for frame in frames:
+        assert abs(frame.time - frames[0].time - Fraction(frame.index, 25)) <= Fraction(1, 1000)
+    assert [line for line in problems if "jumped 1 time;" in line] == problems
+    copy(source, tmp_path / "out.mp4")
+    assert abs(total(tmp_path / "out.mp4") - 2 * LENGTH) < Fraction(1, 25)
+    if not silent:
+        wanted = [float(CLICK), float(CLICK + LENGTH)]
+        assert clicks_in(tmp_path / "out.mp4") == pytest.approx(wanted, abs=0.03)
+
+
+def test_a_counter_that_wraps_is_no_jump(tmp_path: Path) -> None:
+    wrap = (1 << 33) * TICK
+    source = film(tmp_path / "in.ts", [wrap - Fraction(9, 5)])
+    _, frames, problems = read(source)
+    assert problems == [] and numbers(frames) == list(range(FRAMES))
+    assert all((b.pts - a.pts) == 3600 for a, b in pairwise(frames))
+    copy(source, tmp_path / "out.mp4")
+    assert total(tmp_path / "out.mp4") == LENGTH
+    assert clicks_in(tmp_path / "out.mp4") == pytest.approx([float(CLICK)], abs=0.005)
+
+
+@pytest.mark.parametrize("still", [5, 8])
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+def test_a_still_of_seconds_is_meant(tmp_path: Path, still: int, suffix: str) -> None:
+    pts = [*steady(20), *steady(20, first=20 * 512 + still * 12800)]
+    source = encode(tmp_path / f"in{suffix}", pts, options={"g": "250"})
+    _, frames, problems = read(source)
+    assert problems == []
+    assert frames[20].time - frames[19].time == still + Fraction(1, 25)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+def test_a_still_that_is_heard_through_is_meant(tmp_path: Path, suffix: str) -> None:
+    pts = [*steady(20), *steady(20, first=20 * 512 + 60 * 12800)]
+    sound = ("mp2", Fraction(0), Fraction(62))
+    source = encode(tmp_path / f"in{suffix}", pts, sound=sound)
+    _, frames, problems = read(source)
+    assert problems == [] and frames[20].time - frames[19].time == 60 + Fraction(1, 25)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("work", [False, True])
+def test_every_frame_keeps_its_length_the_last_one_too(
+    tmp_path: Path, suffix: str, work: bool
+) -> None:
+    source = moving_gif(tmp_path / "in.gif", [2, 7, 20, 3, 50, 2, 100])
+    info, frames, problems = read(source)
+    assert problems == [] and info.time_base == Fraction(1, 100)
+    assert [frame.ticks for frame in frames] == [2, 7, 20, 3, 50, 2, 100]
+    options = {"work": tmp_path / "w", "piece_frames": 3} if work else {}
+    out = tmp_path / f"out{suffix}"
+    copy_with_lengths(source, out, **options)
+    back, again, problems = read(out)
+    assert problems == []
+    assert [(f.ticks or 0) * back.time_base * 100 for f in again] == [2, 7, 20, 3, 50, 2, 100]
+    if suffix != ".mkv":
+        assert total(out) == Fraction(184, 100)
+
+    copy_with_lengths(source, tmp_path / "pictures")
+    assert [f.ticks for f in read(tmp_path / "pictures")[1]] == [2, 7, 20, 3, 50, 2, 100]
+
+
+def copy_with_lengths(source: Path, out: Path, **options: Any) -> None:
+    with open_clip(source) as reader, ClipWriter(out, like=reader.info, **options) as writer:
+        for frame in reader:
+            writer.write(frame.image, frame.pts, ticks=frame.ticks)
+
+
+def moving_gif(path: Path, lengths: list[int]) -> Path:
+    images = [Image.fromarray(counted(n)) for n in range(len(lengths))]
+    durations = [10 * length for length in lengths]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations)
+    return path
+
+
+def test_a_clip_without_times_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "in.h264"
+    film_raw(path)
+    _, frames, problems = read(path)
+    assert numbers(frames) == list(range(FRAMES))
+    assert [frame.time - frames[0].time for frame in frames] == [
+        Fraction(n, 25) for n in range(FRAMES)
+    ], problems
+    copy(path, tmp_path / "out.mp4")
+    assert total(tmp_path / "out.mp4") == LENGTH
+
+
+def film_raw(path: Path) -> None:
+    with av.open(str(path), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.options = {"bf": "3", "crf": "10"}
+        for number in range(FRAMES):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(counted(number))))
+        container.mux(stream.encode(None))
+
+
+def test_a_gap_of_the_sound_alone_stays(tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound: Any = container.add_stream("mp2", rate=RATE, layout="stereo")
+        for number in range(250):
+            frame = av.VideoFrame.from_ndarray(counted(number))
+            container.mux(video.encode(frame))
+            if number in (0, 150):
+                wave(container, sound, Fraction(number, 25), 0)
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    assert read(source)[2] == [] and read_clock(source).sound_jumps == 0
+    copy(source, tmp_path / "out.mp4")
+    wanted = [0.75, 6.75]
+    assert clicks_in(source) == pytest.approx(wanted, abs=0.02)
+    assert clicks_in(tmp_path / "out.mp4") == pytest.approx(wanted, abs=0.02)
+
+
+def test_joined_transport_stream_of_a_broadcast(media_dir: Path, tmp_path: Path) -> None:
+    source = media_dir / "odd/joined.ts"
+    _, frames, problems = read(source)
+    assert len(frames) == 80 and len(problems) == 1 and "jumped 1 time;" in problems[0]
+    writer = copy(source, tmp_path / "out.mp4")
+    assert total(tmp_path / "out.mp4") == Fraction(16, 5), writer.notes
