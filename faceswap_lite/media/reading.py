@@ -12,7 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import cast, Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import av
 import cv2
@@ -467,6 +467,7 @@ class _Video:
                 keys.append(bool(frame.key_frame))
                 spreads.append(float(sample.std()))
                 levels.append(float(sample.mean()))
+            end = (pts + ticks) * self.info.time_base
             yield Frame(
                 count,
                 pts,
