@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from test_media import copy, counted, encode, numbers, read, steady
 
+from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.clock import read_clock
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
@@ -165,11 +166,12 @@ def test_a_counter_that_wraps_is_no_jump(tmp_path: Path) -> None:
 @pytest.mark.parametrize("still", [5, 8])
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
 def test_a_still_of_seconds_is_meant(tmp_path: Path, still: int, suffix: str) -> None:
-    pts = [*steady(20), *steady(20, first=20 * 512 + still * 12800)]
+    pts = [*steady(20), *steady(5, first=20 * 512 + still * 12800)]
     source = encode(tmp_path / f"in{suffix}", pts, options={"g": "250"})
-    _, frames, problems = read(source)
+    info, frames, problems = read(source)
     assert problems == []
     assert frames[20].time - frames[19].time == still + Fraction(1, 25)
+    assert (frames[-1].ticks or 0) * info.time_base == Fraction(1, 25)
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
@@ -266,3 +268,63 @@ def test_joined_transport_stream_of_a_broadcast(media_dir: Path, tmp_path: Path)
     assert len(frames) == 80 and len(problems) == 1 and "jumped 1 time;" in problems[0]
     writer = copy(source, tmp_path / "out.mp4")
     assert total(tmp_path / "out.mp4") == Fraction(16, 5), writer.notes
+
+
+# Damage and locks.
+
+
+def hurt(path: Path, number: int) -> Path:
+    """The clip with one packet of the picture overwritten in its place."""
+    with av.open(str(path)) as container:
+        packet = [p for p in container.demux(video=0) if p.size][number]
+        data = bytes(packet)
+    whole = path.read_bytes()
+    assert whole.count(data) == 1
+    noise = np.random.default_rng(number).bytes(len(data))
+    path.write_bytes(whole.replace(data, noise))
+    return path
+
+
+def noisy(number: int) -> np.ndarray:
+    noise = np.random.default_rng(number).integers(0, 60, (48, 64, 3))
+    return (counted(number) // 2 + noise).astype(np.uint8)
+
+
+@pytest.mark.parametrize("number", [0, 25])
+def test_a_damaged_packet_costs_what_builds_on_it_alone(tmp_path: Path, number: int) -> None:
+    path = encode(tmp_path / "in.mp4", steady(60), image=noisy, options={"g": "10", "bf": "0"})
+    clean = read(path)[1]
+    _, frames, problems = read(hurt(path, number))
+    # With a key frame lost, the decoder waits for the next one.
+    lost = {0: set(range(10)), 25: {25}}[number]
+    assert {f.pts for f in clean} - {f.pts for f in frames} <= {clean[n].pts for n in lost}
+    assert any("packets could not be decoded" in line for line in problems)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_damaged_end_takes_no_whole_frames_along(tmp_path: Path, suffix: str) -> None:
+    path = encode(tmp_path / f"in{suffix}", steady(60), image=noisy, options={"g": "10"})
+    _, frames, _ = read(hurt(path, 59))
+    assert len(frames) == 59
+    assert all(a.pts < b.pts for a, b in pairwise(frames))
+
+
+def test_encrypted_pictures_are_refused_by_name(media_dir: Path) -> None:
+    with pytest.raises(
+        FaceswapError, match=r"cenc\.mp4: its picture is encrypted \(CENC\)"
+    ) as told:
+        open_clip(media_dir / "odd/cenc.mp4")
+    assert "\n" not in str(told.value)
+
+
+def test_a_scrambled_transport_stream_is_refused_by_name(tmp_path: Path) -> None:
+    path = film(tmp_path / "in.ts", [Fraction(0)])
+    with av.open(str(path)) as container:
+        pid = container.streams.video[0].id
+    data = bytearray(path.read_bytes())
+    for at in range(0, len(data), 188):
+        if (data[at + 1] & 0x1F) << 8 | data[at + 2] == pid:
+            data[at + 3] |= 0x80
+    path.write_bytes(data)
+    with pytest.raises(FaceswapError, match="its picture is encrypted"):
+        open_clip(path)

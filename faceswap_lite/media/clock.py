@@ -9,7 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from .clips import ffmpeg_url
+from .protection import encryption
 
 LONGEST_STILL = 900
 """Seconds that a frame may stand while the clip is silent; beyond, nobody meant it."""
@@ -46,11 +47,13 @@ class Clock:
 
     `usual` is the commonest length of a frame, in seconds (None: no two frames have times).
     `jumps` counts the places where pictures jump, `sound_jumps` those where only sound does.
+    `encrypted` names how, by stream.
     """
 
     usual: Fraction | None = None
     jumps: int = 0
     sound_jumps: int = 0
+    encrypted: dict[int, str] = field(default_factory=dict)
     _moves: dict[int, Int64[np.ndarray, " n"]] = field(default_factory=dict, repr=False)
     """By stream: the ticks that each packet moves by."""
 
@@ -111,10 +114,15 @@ def read_clock(path: Path) -> Clock:
 @lru_cache(maxsize=8)
 def _read_clock(path: Path, size: int, changed_ns: int) -> Clock:
     tracks: dict[int, _Track] = {}
+    encrypted: dict[int, str] = {}
     with av.open(ffmpeg_url(path), metadata_errors="replace") as container:
+        for stream in container.streams:
+            how = encryption(path, stream)
+            if how is not None:
+                encrypted[stream.index] = how
         pictures = picture_stream(container)
         if pictures is None:
-            return Clock()
+            return Clock(encrypted=encrypted)
         picture = pictures.index
         broadcast = bool(container.format.flags & _TS_DISCONT)
         for stream in container.streams:
@@ -126,9 +134,12 @@ def _read_clock(path: Path, size: int, changed_ns: int) -> Clock:
                 track = tracks.get(packet.stream.index)
                 if packet.size and track is not None:
                     track.add(packet, position)
+                    # The first seconds may be in the clear.
+                    if packet.has_sidedata("encryption_info"):
+                        encrypted[packet.stream.index] = "CENC"
     for track in tracks.values():
         track.close()
-    return _mend(picture, tracks, broadcast)
+    return replace(_mend(picture, tracks, broadcast), encrypted=encrypted)
 
 
 class _Track:
@@ -194,7 +205,7 @@ def _mend(picture: int, tracks: dict[int, _Track], broadcast: bool) -> Clock:
         if ticks.any():
             moves[index] = ticks
     told = {index: tracks[index].for_all(ticks) for index, ticks in moves.items()}
-    return Clock(usual * pictures.time_base, jumps, sound_jumps, told)
+    return Clock(usual * pictures.time_base, jumps, sound_jumps, _moves=told)
 
 
 def _bridge(

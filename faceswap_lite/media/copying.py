@@ -78,9 +78,13 @@ class TrackCopy:
         self._covers: list[Any] = []
         self._held = output.supported_codecs
         try:
+            clock = read_clock(path)
             streams = self._input.streams
             for sound in streams.audio:
-                self._add_sound(sound)
+                if how := clock.encrypted.get(sound.index):
+                    notes.append(f"sound is encrypted ({how}): left out")
+                else:
+                    self._add_sound(sound)
             for subtitle in streams.subtitles:
                 self._add_subtitle(subtitle)
             for cover in _covers(self._input):
@@ -96,7 +100,7 @@ class TrackCopy:
         wanted = {*self._copies, *self._sound_encoders, *self._text_encoders}
         # Sound goes with the pictures where their clock jumps.
         packets = self._input.demux([s for s in streams if s.index in wanted])
-        self._packets = read_clock(path).steady(packets)
+        self._packets = clock.steady(packets)
         self._waiting = self._next() if wanted else None
         # A stream that does not say when it starts (None) starts at zero.
         starts = [(s.start_time or 0) * (s.time_base or 0) for s in streams.audio]

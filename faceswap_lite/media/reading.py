@@ -311,10 +311,12 @@ class _Video:
         try:
             self._stream = self._pictures()
             self._clock = read_clock(path)
+            self._refuse_encrypted()
             problems += self._clock.problems()
             self._stream.thread_type = "AUTO"
             self._packets = self._discarded = self._undecoded = 0
             self._seen_key = self._broke_off = False
+            self._keys = [0, 0]
             self._decoded = self._decode()
             # The first frame tells what the container does not: rotation, and if it decodes.
             first = next(self._decoded, None)
@@ -336,6 +338,13 @@ class _Video:
         raise FaceswapError(
             f"{self._path}: has {'sound but no video' if sound else 'no video stream'}"
         )
+
+    def _refuse_encrypted(self) -> None:
+        how = self._clock.encrypted.get(self._stream.index)
+        if how is not None:
+            raise FaceswapError(
+                f"{self._path}: its picture is encrypted ({how}); only a decrypted copy can be read"
+            )
 
     def _codec_name(self) -> str:
         context = self._stream.codec_context
@@ -422,6 +431,16 @@ class _Video:
         return lines
 
     def _decode(self) -> Iterator[av.VideoFrame]:
+        count = 0
+        shown: int | None = None
+        for frame in self._decode_ahead():
+            count, shown = count + 1, frame.pts
+            yield frame
+        # Where a packet near the end is damaged, FFmpeg's threads let go of frames before it.
+        if shown is not None and count < self._packets - self._discarded - self._undecoded:
+            yield from self._decode_end(shown)
+
+    def _decode_ahead(self) -> Iterator[av.VideoFrame]:
         packets = self._clock.steady(self._container.demux(self._stream))
         while True:
             try:
@@ -434,6 +453,10 @@ class _Video:
                 # What the decoder still holds back for reordering.
                 yield from self._stream.decode(None)
                 return
+            if not _is_fed(packet):
+                continue
+            if packet.is_keyframe and packet.size:
+                self._keys = [self._keys[-1], self._packets]
             self._packets += packet.size > 0
             self._discarded += packet.is_discard
             # A frame that an edit list cuts off may be what the others build on.
@@ -444,6 +467,19 @@ class _Video:
                 self._undecoded += 1
                 continue
             yield from frames
+
+    def _decode_end(self, shown: int) -> Iterator[av.VideoFrame]:
+        """The frames after time `shown`, decoded again from the last key frames by one thread."""
+        with av.open(ffmpeg_url(self._path), metadata_errors="replace") as container:
+            stream = picture_stream(container)
+            assert stream is not None
+            stream.thread_type = "NONE"
+            packets = (p for p in self._clock.steady(container.demux(stream)) if _is_fed(p))
+            # What stops the reading was told the first time.
+            with suppress(av.FFmpegError):
+                for packet in itertools.islice(packets, self._keys[0], None):
+                    with suppress(av.FFmpegError):
+                        yield from (f for f in packet.decode() if (f.pts or 0) > shown)
 
     def frames(self) -> Iterator[Frame]:
         scaler = VideoReformatter()
@@ -533,7 +569,9 @@ class _Video:
         said = frame.duration or 0
         claimed = self._claimed_end()
         if claimed is not None and not self._is_cut():
-            said = max(said, round(claimed / self.info.time_base) - pts)
+            left = round(claimed / self.info.time_base) - pts
+            # What an mp4 says of a single frame is the time between two decodings.
+            said = left if self._is_mp4() and left > 0 else max(said, left)
         sane = 0 < said * self.info.time_base <= LONGEST_STILL
         return said if sane else round(self._usual_ticks())
 
@@ -541,9 +579,12 @@ class _Video:
         """When the pictures end, in seconds, as Matroska and an mp4's index say."""
         stream, time_base = self._stream, self.info.time_base
         end = _seconds(stream.metadata.get("DURATION", ""))
-        if "mp4" in self._container.format.name and stream.duration:
+        if self._is_mp4() and stream.duration:
             end = ((stream.start_time or 0) + stream.duration) * time_base
         return end + self._clock.last_move(stream.index) * time_base if end else None
+
+    def _is_mp4(self) -> bool:
+        return "mp4" in self._container.format.name
 
     def _is_cut(self) -> bool:
         missing = self._packets < len(self._stream.index_entries)
@@ -653,6 +694,11 @@ def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]
     # What FFmpeg counts with.
     fits = max(map(abs, [*pts, end])) < 2**62 and max(map(abs, parts)) < 2**31
     return (rate, time_base, pts, end) if rising and fits and rate > 0 and time_base > 0 else plain
+
+
+def _is_fed(packet: av.Packet) -> bool:
+    """Whether a decoder is to get it: an empty packet means "as before", and would end decoding."""
+    return packet.size > 0 or packet.dts is None
 
 
 def _claimed_frames(stream: av.VideoStream) -> int | None:
