@@ -372,6 +372,10 @@ def test_no_face_leaves_no_set(tmp_path: Path, toy: list[str]) -> None:
     with pytest.raises(FaceswapError, match=r"no face found in 3 frames; 1 never sure"):
         extract_faces([clip], out, CONFIG)
     assert not out.exists()
+    out.mkdir()
+    with pytest.raises(FaceswapError, match="no face found"):
+        extract_faces([clip], out, CONFIG)
+    assert list(out.iterdir()) == []
 
 
 def test_few_faces_are_explained(tmp_path: Path, toy: list[str]) -> None:

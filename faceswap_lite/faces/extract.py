@@ -166,6 +166,7 @@ def _start(
         "version": 1,
         "job": job,
         "finished": False,
+        "folder_was_there": out.is_dir(),
         "pack": [pack.detector_name, pack.landmarks_name, pack.embedder_name or "none"],
         "notes": pack.notes,
         "clips": [
@@ -183,7 +184,7 @@ def _clean_up(out: Path) -> None:
 
 
 def _finish(out: Path, sources: Sequence[Source], pack: FacePack, tally: Tally) -> ExtractSummary:
-    """Close the set; an extraction that found nothing leaves nothing."""
+    """Close the set; where nothing was found, nothing is left but a folder that was there."""
     if not tally.files:
         _leave_nothing(out, sources, tally)
     counts = Counter(tally.faces_of_frame.values())
@@ -213,8 +214,9 @@ def _finish(out: Path, sources: Sequence[Source], pack: FacePack, tally: Tally) 
 
 
 def _leave_nothing(out: Path, sources: Sequence[Source], tally: Tally) -> None:
+    was_there = (read_job(out) or {}).get("folder_was_there", False)
     shutil.rmtree(out / HIDDEN_FOLDER, ignore_errors=True)
-    if not any(out.iterdir()):
+    if not was_there and not any(out.iterdir()):
         out.rmdir()
     clips = ", ".join(str(source.path) for source in sources[:3])
     if tally.refused == len(sources):
