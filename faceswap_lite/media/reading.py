@@ -210,6 +210,9 @@ class _Stills:
             _moving_times(moving) if moving else _times(path, self._paths)
         )
         bits = max(head.bits for head in heads.values())
+        profiles = {head.icc for head in heads.values()}
+        if len(profiles) > 1:
+            problems.append("its pictures have different ICC profiles, which are not kept")
         self.info = ClipInfo(
             path=path,
             kind="images" if folder or moving else "image",
@@ -223,6 +226,8 @@ class _Stills:
             bit_depth=bits,
             start_time=self._pts[0] * self._time_base,
             alpha=any(head.alpha for head in heads.values()),
+            icc=profiles.pop() if len(profiles) == 1 else None,
+            exif=any(head.exif for head in heads.values()),
         )
 
     def frames(self) -> Iterator[Frame]:
@@ -524,14 +529,19 @@ def _head_notes(heads: dict[str, StillHead]) -> list[str]:
 
 
 def _and_others(names: list[str]) -> str:
-    return f" and {len(names) - 1} others" if len(names) > 1 else ""
+    more = len(names) - 1
+    return f" and {more} other{'s' * (more > 1)}" if more else ""
 
 
 def _moving_times(durations: list[Fraction]) -> tuple[Fraction, Fraction, list[int]]:
     """Rate, time base and each picture's pts, of pictures that last so many seconds."""
     time_base = Fraction(1, 1000)
     ends = list(itertools.accumulate(durations))
-    return len(ends) / ends[-1], time_base, [round(t / time_base) for t in (0, *ends[:-1])]
+    return (
+        Fraction(len(ends)) / ends[-1],
+        time_base,
+        [round(t / time_base) for t in (Fraction(0), *ends[:-1])],
+    )
 
 
 def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]]:

@@ -124,6 +124,7 @@ class ClipWriter:
             fields=like.fields if like else None,
             light=like.light if like else None,
             timecode=(like.timecode, like.start_time) if like and like.timecode else None,
+            icc=like.icc if like else None,
             copy_from=copy_from,
             span=span,
             metadata=_kept_metadata(like.metadata if like and metadata is None else metadata or {}),
@@ -308,6 +309,7 @@ class _Plan:
     fields: FieldOrder | None
     light: Light | None
     timecode: tuple[str, Fraction] | None
+    icc: bytes | None
     copy_from: Path | None
     span: Span | None
     metadata: dict[str, str]
@@ -342,6 +344,7 @@ class _PictureSink:
         notes += _picture_notes(plan, suffix)
         self.shelf = PieceShelf(folder, "one picture is never half done")
         self._path, self._mark = folder / f".whole{suffix}", plan.mark
+        self._icc = plan.icc
         self._image: Picture | None = None
 
     def keep(self, frames: int) -> None:
@@ -357,7 +360,7 @@ class _PictureSink:
     def finish(self) -> Path:
         if self._image is None:
             raise FaceswapError("not one frame was written")
-        write_image(self._path, self._image, mark=self._mark)
+        write_image(self._path, self._image, mark=self._mark, icc=self._icc)
         return self._path
 
     def abandon(self) -> None:
@@ -374,7 +377,12 @@ class _FolderSink:
         # The mark stands in every picture.
         depth, alpha = plan.bit_depth, plan.alpha
         recipe = job_id(
-            kind="png", piece_frames=plan.piece_frames, mark=plan.mark, depth=depth, alpha=alpha
+            kind="png",
+            piece_frames=plan.piece_frames,
+            mark=plan.mark,
+            depth=depth,
+            alpha=alpha,
+            icc=plan.icc,
         )
         self.shelf = PieceShelf(folder, recipe)
         self._pictures = folder / "pictures"
@@ -393,7 +401,8 @@ class _FolderSink:
     def write(self, image: Picture, pts: int) -> None:
         self._pts.append(pts)
         path = self._pictures / _picture_name(self.shelf.frames + len(self._pts))
-        self._waiting.append(self._pool.submit(write_image, path, image, mark=self._plan.mark))
+        mark, icc = self._plan.mark, self._plan.icc
+        self._waiting.append(self._pool.submit(write_image, path, image, mark=mark, icc=icc))
         while len(self._waiting) > PNG_THREADS:
             self._waiting.popleft().result()
         if len(self._pts) == self._plan.piece_frames:
@@ -463,6 +472,8 @@ class _VideoSink:
             notes += copy_notes(plan.copy_from, self._whole, plan.span)
         notes += self._encoding.lost(suffix, plan.bit_depth)
         notes += _timecode_notes(plan, suffix)
+        if plan.icc is not None:
+            notes.append("the pictures' ICC profile is left out: a video holds none")
         made_of = asdict(self._encoding), plan.piece_frames, av.library_versions
         self.shelf = PieceShelf(folder, job_id(kind="video", made_of=made_of))
         self._encoder: PieceEncoder | None = None
@@ -560,6 +571,8 @@ def _picture_notes(plan: _Plan, suffix: str = ".png") -> list[str]:
     notes = []
     if plan.bit_depth > 8 and suffix not in DEEP_SUFFIXES:
         notes.append(f"a {suffix} is written with 8 bits, the clip has {plan.bit_depth}")
+    if plan.icc is not None and suffix == ".bmp":
+        notes.append("the pictures' ICC profile is left out: a .bmp holds none")
     if plan.copy_from is not None:
         held = held_beside(plan.copy_from) + (["timecode"] if plan.timecode else [])
         if held:
