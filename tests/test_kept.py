@@ -40,7 +40,7 @@ def make(path: Path, codec: str, pixels: str, count: int = 3, **given: Any) -> P
     options, says = given.get("options", {}), given.get("says", {})
     pictures = given.get("pictures") or [noise(n) for n in range(count)]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=given.get("rate", 25), options=options)
+        stream: Any = container.add_stream(codec, rate=given.get("rate", 25), options=options)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixels
         stream.codec_context.field_order = given.get("fields", 0)
@@ -223,7 +223,8 @@ def test_a_cover_is_kept_or_said(media_dir: Path, tmp_path: Path, before: str, s
 
 def test_of_several_video_streams_the_default_one_then_the_largest(tmp_path: Path) -> None:
     default = av.stream.Disposition.default
-    for name, marks, taken in [("a", [None, None], 64), ("b", [default, None], 32)]:
+    cases: list[tuple[str, list[Any], int]] = [("a", [None, None], 64), ("b", [default, None], 32)]
+    for name, marks, taken in cases:
         path = tmp_path / f"{name}.mkv"
         with av.open(str(path), "w") as container:
             streams = []
@@ -308,7 +309,7 @@ def test_interlaced_stays_interlaced_or_is_said(
 
 @pytest.mark.parametrize(("height", "suffix", "said"), [(50, ".m4v", 1), (50, ".mp4", 0)])
 def test_fields_that_nothing_says_are_said(height: int, suffix: str, said: int) -> None:
-    shape = {
+    shape: dict[str, Any] = {
         "size": (64, height),
         "rate": Fraction(25),
         "bit_depth": 8,
@@ -348,11 +349,10 @@ def test_hdr_keeps_its_pixels_its_tags_and_its_light(
     tags = (made.color_primaries, made.color_trc, made.colorspace, made.color_range)
     assert tags == (9, transfer, 9, given.color_range)
     for kind in LIGHT:
-        one, other = (np.frombuffer(bytes(f.side_data[kind]), np.int32) for f in (given, made))
-        if kind is LIGHT[0]:
-            # Rationals of other denominators are the same numbers.
-            one, other = (a[:20:2] / a[1:20:2] for a in (one, other))
-        assert np.allclose(one, other)
+        found = [np.frombuffer(bytes(f.side_data[kind]), np.int32) for f in (given, made)]
+        # Rationals of other denominators are the same numbers.
+        told = [a[:20:2] / a[1:20:2] if kind is LIGHT[0] else a for a in found]
+        assert np.allclose(told[0], told[1])
     for plane in range(3):
         levels = [
             np.frombuffer(memoryview(f.planes[plane]), np.uint16).astype(float)

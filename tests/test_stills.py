@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import read_image, write_image
@@ -300,7 +300,7 @@ def test_in_a_folder_a_moving_picture_is_one_and_said(tmp_path: Path) -> None:
     with open_clip(tmp_path) as reader:
         assert len(list(reader)) == 2
         (line,) = reader.problems
-    assert "f_1.png and 1 others" in line and "first" in line
+    assert "f_1.png and 1 other:" in line and "first" in line
 
 
 # There and back.
@@ -323,7 +323,8 @@ def test_what_is_written_is_what_others_read(
         assert suffix != ".png" or picture.info["key"] == "text"
     still = read_still(path)
     assert np.array_equal(still.image, values[..., :3])
-    assert channels == 3 or np.array_equal(still.alpha, values[..., 3])
+    if channels == 4:
+        assert still.alpha is not None and np.array_equal(still.alpha, values[..., 3])
 
 
 @pytest.mark.parametrize("name", ["out.png", "out"])
@@ -339,6 +340,40 @@ def test_a_clip_of_deep_pictures_with_alpha_goes_out_as_it_came(tmp_path: Path, 
     path = tmp_path / name if name == "out.png" else tmp_path / name / "frame_000001.png"
     found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert found is not None and np.array_equal(found[..., [2, 1, 0, 3]], values)
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("before", [".png", ".jpg", ".webp", ".tif", "deep.tif"])
+@pytest.mark.parametrize("after", ["out.png", "out.jpg", "out.webp", "out.tif", "out", "out.mp4"])
+def test_the_icc_profile_is_kept_or_said(tmp_path: Path, before: str, after: str) -> None:
+    path, shape = tmp_path / f"in{before}", (16, 16, 3)
+    if before == "deep.tif":
+        deep = np.full(shape, 20_000, np.uint16)
+        tifffile.imwrite(path, deep, photometric="rgb", iccprofile=PROFILE)
+    else:
+        Image.new("RGB", (16, 16), (90, 80, 70)).save(path, icc_profile=PROFILE)
+    with open_clip(path) as reader:
+        info, (frame,) = reader.info, list(reader)
+    with ClipWriter(tmp_path / after, like=info) as writer:
+        writer.write(frame.image, frame.pts)
+    said = [note for note in writer.notes if "ICC" in note]
+    assert len(said) == (after == "out.mp4")
+    if not said:
+        out = tmp_path / after
+        with Image.open(out / "frame_000001.png" if after == "out" else out) as made:
+            assert made.info["icc_profile"] == PROFILE
+
+
+def test_exif_beyond_the_orientation_is_known(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (16, 8)).save(tmp_path / "turned.jpg", exif=exif)
+    exif[271] = "a camera"
+    Image.new("RGB", (16, 8)).save(tmp_path / "camera.jpg", exif=exif)
+    assert not still_head(tmp_path / "turned.jpg").exif
+    assert still_head(tmp_path / "camera.jpg").exif
 
 
 def test_where_only_eight_bits_fit_is_said(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The outputs of a conversion: what each shows of a frame, and how it is written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +108,8 @@ def output_writer(
     wanted, held = kind.keeps_alpha and info.alpha, holds_alpha(suffix, codec)
     writer = ClipWriter(
         path,
-        like=info,
+        # A mask's greys are no colours.
+        like=replace(info, icc=None) if name == "mask" else info,
         width=info.width * kind.frames_wide,
         codec=codec,
         quality=config.quality,
@@ -125,6 +126,8 @@ def output_writer(
         writer.notes.append(
             f"the clip's alpha is left out: {what} holds none; {alpha_holders()} do"
         )
+    if name == "swap" and info.exif:
+        writer.notes.append("EXIF (camera, date, place) is not kept")
     return writer
 
 

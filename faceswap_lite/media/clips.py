@@ -108,6 +108,10 @@ class ClipInfo:
     fields: FieldOrder | None = None
     """How frames are interlaced; None: they are not."""
     light: Light | None = None
+    icc: bytes | None = None
+    """Of pictures: the profile that says what their colours are."""
+    exif: bool = False
+    """Whether pictures say of camera, date or place."""
     timecode: str | None = None
     """Of the first frame, as hh:mm:ss:ff; drop-frame with a semicolon before ff."""
 

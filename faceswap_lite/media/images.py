@@ -1,5 +1,6 @@
 """Single pictures, read upright as RGB and written whole."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,13 @@ def write_image(
     text: dict[str, str] | None = None,
     mark: SyntheticMark | None = None,
     compression: int = 3,
+    icc: bytes | None = None,
 ) -> None:
     """Write a picture, whole or not at all; the suffix chooses the format.
 
     `text` goes into a PNG as compressed international text; into a JPEG, whose one comment it is,
-    only its first value. `compression` is zlib's level for PNG. PNG and TIFF keep 16 bits, others
+    only its first value. `icc` is a profile that says what the colours
+    are. `compression` is zlib's level for PNG. PNG and TIFF keep 16 bits, others
     get 8. Raises: FaceswapError, one line, for a suffix that is no picture's, a mark that the
     format cannot hold, a disk that refuses.
     """
@@ -74,14 +77,18 @@ def write_image(
             options["xmp"] = mark.xmp().encode()
     elif mark is not None:
         raise FaceswapError(f"{path}: a {suffix} cannot say that it is synthetic; write a .png")
+    if icc is not None:
+        options["icc_profile"] = icc
     deep = image.dtype == np.uint16 and suffix in DEEP_SUFFIXES
     with whole_file(path) as partial:
         if deep and suffix == ".png":
-            _write_deep_png(partial, image, options["pnginfo"], compression)
+            _write_deep_png(partial, image, options["pnginfo"], compression, icc)
             return
         if deep:
             extra = ["unassalpha"] if image.shape[2] == 4 else None
-            tifffile.imwrite(partial, image, photometric="rgb", extrasamples=extra, metadata=None)
+            tifffile.imwrite(
+                partial, image, photometric="rgb", extrasamples=extra, metadata=None, iccprofile=icc
+            )
             return
         try:
             Image.fromarray(eight_bit(image)).save(partial, **options)
@@ -90,7 +97,11 @@ def write_image(
 
 
 def _write_deep_png(
-    path: Path, image: UInt16[np.ndarray, "h w c"], text: PngImagePlugin.PngInfo, compression: int
+    path: Path,
+    image: UInt16[np.ndarray, "h w c"],
+    text: PngImagePlugin.PngInfo,
+    compression: int,
+    icc: bytes | None,
 ) -> None:
     """A PNG of 16 bits, which Pillow cannot write, with the text that OpenCV cannot write."""
     order = [2, 1, 0, 3][: image.shape[2]]
@@ -99,8 +110,10 @@ def _write_deep_png(
     data = made.tobytes()
     with path.open("wb") as file:
         file.write(data[:_PNG_HEAD])
-        for name, *parts in text.chunks:
-            PngImagePlugin.putchunk(file, name, *parts[:1])
+        if icc is not None:
+            PngImagePlugin.putchunk(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
+        for name, words, *_ in text.chunks:
+            PngImagePlugin.putchunk(file, name, words)
         file.write(data[_PNG_HEAD:])
 
 

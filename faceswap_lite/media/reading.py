@@ -240,6 +240,9 @@ class _Stills:
             _moving_times(moving) if moving else _times(path, self._paths)
         )
         bits = max(head.bits for head in heads.values())
+        profiles = {head.icc for head in heads.values()}
+        if len(profiles) > 1:
+            problems.append("its pictures have different ICC profiles, which are not kept")
         self.info = ClipInfo(
             path=path,
             kind="images" if folder or moving else "image",
@@ -255,6 +258,8 @@ class _Stills:
             first_number=1 if self._numbers is None else self._numbers[first],
             last_number=len(self._pts) if self._numbers is None else self._numbers[-1],
             alpha=any(head.alpha for head in heads.values()),
+            icc=profiles.pop() if len(profiles) == 1 else None,
+            exif=any(head.exif for head in heads.values()),
         )
 
     def frames(self) -> Iterator[Frame]:
@@ -667,7 +672,8 @@ def _head_notes(heads: dict[str, StillHead]) -> list[str]:
 
 
 def _and_others(names: list[str]) -> str:
-    return f" and {len(names) - 1} others" if len(names) > 1 else ""
+    more = len(names) - 1
+    return f" and {more} other{'s' * (more > 1)}" if more else ""
 
 
 def _moving_times(durations: list[Fraction]) -> tuple[Fraction, Fraction, list[int], int]:

@@ -20,6 +20,8 @@ from ..errors import FaceswapError
 
 ORIENTATION = 274
 """The number of EXIF's and TIFF's tag."""
+ICC_PROFILE, EXIF = 34675, 34665
+"""TIFF's tags."""
 TIMED = {"PNG", "WEBP", "AVIF", "GIF"}
 """Pillow's names of formats whose several pictures are shown one after another."""
 UNTIMED_MS = 100
@@ -56,6 +58,10 @@ class StillHead:
     """Of each of several pictures that are shown one after another, in seconds."""
     notes: list[str] = field(default_factory=list)
     """A line on each thing that is not read as it is."""
+    icc: bytes | None = None
+    """The profile of its colours, of RGB."""
+    exif: bool = False
+    """Whether it says more of itself in EXIF than how it is turned."""
 
 
 def still_head(path: Path) -> StillHead:
@@ -76,7 +82,14 @@ def still_head(path: Path) -> StillHead:
             deep = _is_deep_png(path) and not durations
             if _is_deep_png(path) and durations:
                 notes.append("moves, and of its 16 bits 8 are read")
-            return StillHead(16 if deep else 8, _pillow_alpha(picture), durations, notes)
+            return StillHead(
+                16 if deep else 8,
+                _pillow_alpha(picture),
+                durations,
+                notes,
+                _of_rgb(picture.info.get("icc_profile")),
+                bool({*picture.getexif()} - {ORIENTATION}),
+            )
 
 
 def read_still(path: Path) -> Still:
@@ -143,6 +156,11 @@ def _readable(path: Path) -> Iterator[None]:
 def _choice(count: int, taken: int, size: tuple[int, int]) -> str:
     width, height = size
     return f"holds {count} pictures: number {taken + 1} ({width}x{height}) is taken, no other"
+
+
+def _of_rgb(profile: bytes | None) -> bytes | None:
+    """The profile, unless it is of grey or CMYK. Source: ICC.1, 7.2, data colour space."""
+    return profile if profile is not None and profile[16:20] == b"RGB " else None
 
 
 # 8 bits.
@@ -215,13 +233,15 @@ def _tiff_head(path: Path) -> StillHead:
         if page.sampleformat == FLOAT and cut_off(path):
             notes.append("holds floats beyond 0 (black) to 1 (white), which are cut to that")
         alpha = extras[:1] in ((PREMULTIPLIED,), (STRAIGHT,))
-        return StillHead(16 if _is_deep(page) else 8, alpha, [], notes)
+        profile = page.tags.get(ICC_PROFILE)
+        icc = _of_rgb(None if profile is None else bytes(profile.value))
+        bits = 16 if _is_deep(page) else 8
+        return StillHead(bits, alpha, [], notes, icc, EXIF in page.tags)
 
 
 def _taken(tiff: tifffile.TiffFile) -> tuple[int, tifffile.TiffPage]:
     """The largest of a file's pages, and its number; checked to be of a kind that has a white."""
-    pages = [tiff.pages.get(number, validate=False) for number in range(len(tiff.pages))]
-    pages = [page.aspage() for page in pages]
+    pages = [_page(tiff, number) for number in range(len(tiff.pages))]
     number = max(range(len(pages)), key=lambda n: pages[n].imagewidth * pages[n].imagelength)
     page, path = pages[number], tiff.filehandle.path
     if page.sampleformat == SIGNED:
@@ -238,6 +258,12 @@ def _taken(tiff: tifffile.TiffFile) -> tuple[int, tifffile.TiffPage]:
             "save it as RGB or grey"
         )
     return number, page
+
+
+def _page(tiff: tifffile.TiffFile, number: int) -> tifffile.TiffPage:
+    page = tiff.pages.get(number, validate=False).aspage()
+    assert isinstance(page, tifffile.TiffPage)
+    return page
 
 
 def _is_deep(page: tifffile.TiffPage) -> bool:

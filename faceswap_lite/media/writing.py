@@ -129,6 +129,7 @@ class ClipWriter:
             fields=like.fields if like else None,
             light=like.light if like else None,
             timecode=(like.timecode, like.start_time) if like and like.timecode else None,
+            icc=like.icc if like else None,
             copy_from=copy_from,
             span=span,
             metadata=_kept_metadata(like.metadata if like and metadata is None else metadata or {}),
@@ -318,6 +319,7 @@ class _Plan:
     fields: FieldOrder | None
     light: Light | None
     timecode: tuple[str, Fraction] | None
+    icc: bytes | None
     copy_from: Path | None
     span: Span | None
     metadata: dict[str, str]
@@ -352,6 +354,7 @@ class _PictureSink:
         notes += _picture_notes(plan, suffix)
         self.shelf = PieceShelf(folder, "one picture is never half done")
         self._path, self._mark = folder / f".whole{suffix}", plan.mark
+        self._icc = plan.icc
         self._image: Picture | None = None
 
     def keep(self, frames: int) -> None:
@@ -367,7 +370,7 @@ class _PictureSink:
     def finish(self) -> Path:
         if self._image is None:
             raise FaceswapError("not one frame was written")
-        write_image(self._path, self._image, mark=self._mark)
+        write_image(self._path, self._image, mark=self._mark, icc=self._icc)
         return self._path
 
     def abandon(self) -> None:
@@ -383,7 +386,7 @@ class _FolderSink:
         notes += _picture_notes(plan)
         # The mark stands in every picture.
         facts = {"piece_frames": plan.piece_frames, "mark": plan.mark}
-        facts |= {"depth": plan.bit_depth, "alpha": plan.alpha}
+        facts |= {"depth": plan.bit_depth, "alpha": plan.alpha, "icc": plan.icc}
         recipe = job_id(kind="png", named="by number", **facts)
         self.shelf = PieceShelf(folder, recipe)
         self.pictures = folder / PICTURES
@@ -406,7 +409,8 @@ class _FolderSink:
         self._ticks = ticks
         self._numbers.append(self.shelf.frames + len(self._pts) if number is None else number)
         path = self.pictures / _picture_name(self._numbers[-1])
-        self._waiting.append(self._pool.submit(write_image, path, image, mark=self._plan.mark))
+        mark, icc = self._plan.mark, self._plan.icc
+        self._waiting.append(self._pool.submit(write_image, path, image, mark=mark, icc=icc))
         while len(self._waiting) > PNG_THREADS:
             self._waiting.popleft().result()
         if len(self._pts) == self._plan.piece_frames:
@@ -477,6 +481,8 @@ class _VideoSink:
             notes += copy_notes(plan.copy_from, self._whole, plan.span)
         notes += self._encoding.lost(suffix, plan.bit_depth)
         notes += _timecode_notes(plan, suffix)
+        if plan.icc is not None:
+            notes.append("the pictures' ICC profile is left out: a video holds none")
         made_of = asdict(self._encoding), plan.piece_frames, av.library_versions
         self.shelf = PieceShelf(folder, job_id(kind="video", made_of=made_of))
         self._encoder: PieceEncoder | None = None
@@ -605,6 +611,8 @@ def _picture_notes(plan: _Plan, suffix: str = ".png") -> list[str]:
     notes = []
     if plan.bit_depth > 8 and suffix not in DEEP_SUFFIXES:
         notes.append(f"a {suffix} is written with 8 bits, the clip has {plan.bit_depth}")
+    if plan.icc is not None and suffix == ".bmp":
+        notes.append("the pictures' ICC profile is left out: a .bmp holds none")
     if plan.copy_from is not None:
         held = held_beside(plan.copy_from) + (["timecode"] if plan.timecode else [])
         if held:
