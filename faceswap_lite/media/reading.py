@@ -275,7 +275,7 @@ class _Stills:
         lines = (
             some_of(broken, "cannot be read and is left out", "cannot be read and are left out"),
             some_of(others, f"is {size}", f"are {size}"),
-            passed_over(self.info.path, taken) if self.info.kind == "images" else "",
+            passed_over(self.info.path, taken) if self.info.path.is_dir() else "",
         )
         self._problems.extend(line for line in lines if line)
 

@@ -385,7 +385,7 @@ class _FolderSink:
         self._plan = plan
         notes += _picture_notes(plan)
         # The mark stands in every picture.
-        facts = {"piece_frames": plan.piece_frames, "mark": plan.mark}
+        facts: dict[str, Any] = {"piece_frames": plan.piece_frames, "mark": plan.mark}
         facts |= {"depth": plan.bit_depth, "alpha": plan.alpha, "icc": plan.icc}
         recipe = job_id(kind="png", named="by number", **facts)
         self.shelf = PieceShelf(folder, recipe)
