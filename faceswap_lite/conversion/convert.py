@@ -112,7 +112,9 @@ def convert_clip(
     for note in packs[0].notes:
         say(note)
     wanted = whom(run, packs[0], config, like)
-    _check_early(task)
+    early = _check_early(task)
+    for line in early:
+        say(f"warning: {clip.name}: {line}")
 
     # The first walk: where is whose face?
     scouting, plan = _find_faces(task, packs, wanted, say)
@@ -132,7 +134,8 @@ def convert_clip(
     tally = Tally(task.job.work / "frames.jsonl")
     tally.read()
     notes = _write(task, scouting, plan, mark, tally) if task.job.missing() else []
-    for line in [*scouting.problems, *notes, *list(tally.failed.values())[:3]]:
+    late = [note for note in notes if note not in early]
+    for line in [*scouting.problems, *late, *list(tally.failed.values())[:3]]:
         say(f"warning: {clip.name}: {line}")
 
     facts = _facts(task, plan, mark, tally, consent)
@@ -173,13 +176,12 @@ def _task(
     )
 
 
-def _check_early(task: _Task) -> None:
-    """Refuse now what would be refused after the first walk, or after the work."""
+def _check_early(task: _Task) -> list[str]:
+    """Refuse now what would be refused after the first walk, or after the work; what to say now."""
     try:
         MASKS[task.config.mask]()
         with open_clip(task.clip) as reader:
-            info = reader.info
-        check_outputs(task.job, info, task.config)
+            return check_outputs(task.job, reader, task.config)
     finally:
         with suppress(OSError):
             task.job.work.rmdir()  # unless it holds a killed call's work

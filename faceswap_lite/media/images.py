@@ -1,12 +1,14 @@
 """Single pictures, read upright as RGB and written whole."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import FaceswapError
 from ..outputs import whole_file
@@ -20,19 +22,35 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises: FaceswapError, one line, when it is missing, cut short, damaged or no picture.
     """
+    with _opened(path) as picture:
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode.startswith("I"):
+            # 16-bit grey: Pillow's own conversion would clip it.
+            deep = np.asarray(upright, np.float32)
+            peak = 65535 if deep.max(initial=0) > 255 else 255
+            grey = np.round(deep / peak * 255).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        if "transparency" in upright.info:
+            # A palette's alpha must become a channel before it can be dropped.
+            upright = upright.convert("RGBA")
+        return np.array(upright.convert("RGB"))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright picture, by its header alone.
+
+    Raises: FaceswapError, one line, when it has none that can be read.
+    """
+    with _opened(path) as picture:
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) > 4
+        return picture.size[::-1] if turned else picture.size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I"):
-                # 16-bit grey: Pillow's own conversion would clip it.
-                deep = np.asarray(upright, np.float32)
-                peak = 65535 if deep.max(initial=0) > 255 else 255
-                grey = np.round(deep / peak * 255).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=2)
-            if "transparency" in upright.info:
-                # A palette's alpha must become a channel before it can be dropped.
-                upright = upright.convert("RGBA")
-            return np.array(upright.convert("RGB"))
+            yield picture
     except FileNotFoundError as error:
         raise FaceswapError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from ..config import CodecName
 from ..errors import FaceswapError
 from ..outputs import _sync, job_id, whole_file, whole_folder, write_json
 from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags
-from .copying import Span, check_source
+from .copying import Span, check_copy
 from .encoding import CODECS, Picture, PieceEncoder, check_container, choose_encoding
 from .images import write_image
 from .marks import SyntheticMark, append_xmp
@@ -41,6 +41,7 @@ ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 WAITING = 4
 """Pictures that may wait for the encoder."""
 PNG_THREADS = 2
+PNG_BYTES_A_PIXEL = 1.5
 PIECE_FRAMES = 120
 """Frames that a killed writer loses at most, and a little: each piece begins with a key frame."""
 BT709 = ColorTags(primaries=1, transfer=1, matrix=1, range=1)
@@ -126,7 +127,7 @@ class ClipWriter:
     def __enter__(self) -> "ClipWriter":
         try:
             self._folder = self._open_folder()
-            self._sink = self._open_sink()
+            self._sink = self._open_sink(self._folder, self._plan, self.notes)
             self.done, self._last_pts = self._sink.shelf.frames, self._sink.shelf.last_pts
         except BaseException as error:
             self._fail(error)
@@ -135,8 +136,15 @@ class ClipWriter:
         return self
 
     def check(self) -> None:
-        """Raises: FaceswapError now, when what is asked for cannot be written at all."""
+        """Write one black frame and drop it; `notes` says what will not be kept.
+
+        Raises: FaceswapError now, when what is asked for cannot be written at all.
+        """
         with suppress(_OnlyAsked), self:
+            try:
+                self._try_one_frame()
+            except (av.FFmpegError, OSError) as error:
+                raise self._readable(error) from error
             raise _OnlyAsked
 
     def keep(self, frames: int) -> None:
@@ -205,20 +213,50 @@ class ClipWriter:
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
         return folder
 
-    def _open_sink(self) -> "_Sink":
+    def expected_bytes(self, frames: int) -> int:
+        """About how much the disk holds for a time: a video's pieces, and the whole beside them."""
+        plan = self._plan
+        is_video = self.path.suffix.lower() in WRITTEN_SUFFIXES
+        a_pixel = 2 * CODECS[plan.codec].bytes_a_pixel if is_video else PNG_BYTES_A_PIXEL
+        if is_video and CODECS[plan.codec].by_quality(plan.quality):
+            # Six steps of the crf halve what is written.
+            a_pixel *= 2 ** ((16 - plan.quality) / 6)
+        return round(a_pixel * frames * (plan.width or 0) * (plan.height or 0))
+
+    def _try_one_frame(self) -> None:
+        plan = replace(self._plan, copy_from=None, span=None)
+        height, width = plan.height or 1, plan.width or 1
+        folder = self._folder / "trial"
+        folder.mkdir(exist_ok=True)
+        try:
+            sink = self._open_sink(folder, plan, [])
+            try:
+                sink.write(np.zeros((height, width, 4 if plan.alpha else 3), np.uint8), 0)
+                sink.finish()
+            except av.FFmpegError as error:
+                raise FaceswapError(
+                    f"no video of {width}x{height} can be made with {plan.codec} "
+                    f"({error.strerror}); another codec or a folder of pictures may take it"
+                ) from error
+            finally:
+                sink.abandon()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _open_sink(self, folder: Path, plan: "_Plan", notes: list[str]) -> "_Sink":
         suffix = self.path.suffix.lower()
         if suffix in IMAGE_SUFFIXES:
-            return _PictureSink(self._folder, suffix, self._plan, self.notes)
+            return _PictureSink(folder, suffix, plan, notes)
         if suffix == "":
             if self.path.exists():
                 raise FaceswapError(f"{self.path}: exists already")
-            return _FolderSink(self._folder, self._plan, self.notes)
+            return _FolderSink(folder, plan, notes)
         if suffix not in WRITTEN_SUFFIXES:
             kinds = ", ".join(WRITTEN_SUFFIXES)
             raise FaceswapError(
                 f"{self.path}: clips are written as {kinds}, a picture, or a folder (no suffix)"
             )
-        return _VideoSink(self._folder, suffix, self._plan, self.notes)
+        return _VideoSink(folder, suffix, plan, notes)
 
     def _complete(self) -> None:
         """Put the clip together, hand it to `finish`, and give it its name."""
@@ -435,7 +473,7 @@ class _VideoSink:
         # What would fail in the end is to fail now.
         check_container(suffix, plan.codec)
         if plan.copy_from is not None:
-            check_source(plan.copy_from)
+            notes += check_copy(plan.copy_from, suffix)
         notes += self._encoding.lost_depth(plan.bit_depth)
         made_of = asdict(self._encoding), plan.piece_frames, av.library_versions
         self.shelf = PieceShelf(folder, job_id(kind="video", made_of=made_of))
@@ -468,9 +506,11 @@ class _VideoSink:
         beside = Beside(
             plan.time_base, _with_mark(plan.metadata, plan.mark), plan.copy_from, plan.span
         )
+        late: list[str] = []
         join_pieces(
-            self._whole, self.shelf.files(), self.shelf.pieces, self._encoding, beside, self._notes
+            self._whole, self.shelf.files(), self.shelf.pieces, self._encoding, beside, late
         )
+        self._notes += [note for note in late if note not in self._notes]
         if plan.mark is not None and self._whole.suffix in MP4_SUFFIXES:
             append_xmp(self._whole, plan.mark)
         return self._whole
