@@ -1,5 +1,44 @@
-"""`python -m faceswap_lite` is `faceswap-lite`."""
+"""`python -m faceswap_lite` is `faceswap-lite`: Ctrl-C is one line at any moment."""
 
-from .cli import main
+import _thread
+import sys
+from typing import TYPE_CHECKING
 
-main()
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+
+def main() -> None:
+    """Run the command line; exit code 130 after Ctrl-C, else as `cli.main` says."""
+    sys.unraisablehook = _heed
+    try:
+        # Here, not above: it takes a while, and may be stopped as well.
+        from .cli import main as run
+
+        run()
+    except BaseException as error:
+        if not _stopped(error):
+            raise
+    else:
+        return
+    print("stopped; give the same command to go on", file=sys.stderr)
+    sys.exit(130)
+
+
+def _stopped(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error; what imports a library in C may call it otherwise."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _heed(args: "UnraisableHookArgs") -> None:
+    """Ctrl-C where Python may raise nothing, such as amid an import, comes again where it may."""
+    if issubclass(args.exc_type, KeyboardInterrupt):
+        _thread.interrupt_main()
+    else:
+        sys.__unraisablehook__(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .config import Config, SideName, SpaceName, load_config
+from .config import Change, Config, SideName, SpaceName, load_config
 from .errors import FaceswapError, UsageError
 from .outputs import beside, short_name
 
@@ -332,8 +332,8 @@ def convert(
         views=views,
         c2pa=c2pa or None,
         start_number=start_number,
-        **_range(frames),
     )
+    changed += _range(frames)
     whole = _options_of_run(run, config, changed)
     # Not through YAML, to which some folders' names are numbers.
     folder = {} if masks is None else {"masks": str(masks)}
@@ -414,7 +414,8 @@ def evaluate(
     """
     changed = _changed(changes, "convert", face=face)
     if known:
-        changed.append(f"evaluate.known={json.dumps([str(path) for path in known])}")
+        names = [str(path) for path in known]
+        changed.append(Change(f"evaluate.known={json.dumps(names)}", f"--known {' '.join(names)}"))
     options = [_options_of_run(run, config, changed) for run in runs]
     from .evaluation.evaluate import evaluate_clips, report_table
     from .evaluation.workbench import Contender
@@ -599,19 +600,32 @@ def demo(
 
 def _changed(changes: list[str] | None, section: str, **given: object) -> list[str]:
     """What --set changes, and then those of a command's own options that were given."""
-    own = [f"{section}.{name}={value}" for name, value in given.items() if value is not None]
+    own = [
+        Change(f"{section}.{name}={value}", _option(name, value))
+        for name, value in given.items()
+        if value is not None
+    ]
     return [*(changes or []), *own]
 
 
-def _range(frames: str | None) -> dict[str, str]:
+def _option(name: str, value: object) -> str:
+    """An option as it was typed."""
+    option = f"--{name.replace('_', '-')}"
+    return option if value is True else f"{option} {value}"
+
+
+def _range(frames: str | None) -> list[Change]:
     """START:END as options; either may be left out."""
     if frames is None:
-        return {}
+        return []
     start, colon, end = frames.partition(":")
     if not colon or not re.fullmatch("[0-9]*:[0-9]*", frames):
         raise UsageError(f"--frames {frames}: must read START:END, such as 100:250")
     # Through YAML a leading zero would make it octal.
-    return {"start": str(int(start or 0)), "end": str(int(end)) if end else "null"}
+    given = {"start": str(int(start or 0)), "end": str(int(end)) if end else "null"}
+    return [
+        Change(f"convert.{name}={value}", f"--frames {frames}") for name, value in given.items()
+    ]
 
 
 def _names(given: list[str] | None) -> list[str]:
@@ -638,7 +652,7 @@ def _options_of_run(run: Path, config: str | None, changes: list[str]) -> Config
 
 
 def main() -> None:
-    """Run the command line: exit code 0 done, 1 failed, 2 misused, 130 after Ctrl-C."""
+    """Run the command line: exit code 0 done, 1 failed, 2 misused."""
     for stream in (sys.stdout, sys.stderr):
         # A file's name may be no text that this terminal can show.
         if isinstance(stream, io.TextIOWrapper):
@@ -649,9 +663,6 @@ def main() -> None:
         kind = "usage" if isinstance(error, UsageError) else "error"
         print(f"{kind}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped; give the same command to go on", file=sys.stderr)
-        sys.exit(130)
     except OSError as error:
         if error.errno not in FIXABLE:
             raise

@@ -470,6 +470,18 @@ class Config(Section):
     render: RenderConfig = RenderConfig()
 
 
+class Change(str):
+    """`section.key=value`, and the option of a command that asked for it, as it was typed."""
+
+    typed: str
+
+    def __new__(cls, text: str, typed: str) -> "Change":
+        """As any string."""
+        change = super().__new__(cls, text)
+        change.typed = typed
+        return change
+
+
 def load_config(
     source: str | Path | None = None,
     changes: Sequence[str] = (),
@@ -479,7 +491,8 @@ def load_config(
 
     A run's own file holds every option, chosen or not: there, what went is what it is by default
     now, and `say` hears of it.
-    Raises: UsageError naming the key, and the nearest right one when it is a typo.
+    Raises: UsageError naming the key, and the nearest right one when it is a typo; and the option
+    or the file that it was given by.
     """
     values: dict[str, Any] = {}
     if source is not None:
@@ -491,19 +504,21 @@ def load_config(
             raise UsageError(f"{path}: is not a readable config ({reason})") from error
         if not isinstance(values, dict):
             raise UsageError(f"{path}: must hold sections ({', '.join(Config.model_fields)})")
-        chosen = any(change.partition("=")[0].strip() == "convert.color" for change in changes)
+        chosen = any(_key(change) == "convert.color" for change in changes)
         if path.with_name(_RUN_FILE).is_file() and not chosen:
             values = _without_gone(values, path, say)
+    unchanged = values
     for change in changes:
         values = _with_change(values, change)
-    named = {change.partition("=")[0].strip() for change in changes}
+    named = {_key(change) for change in changes}
     if "training.augment" not in named and any(f"training.{name}" in named for name in AUGMENTED):
         # A run's own file holds all options: what is asked for now decides.
         values = _with_change(values, "training.augment=hand")
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        where = f"{source}: " if source is not None else ""
+        blamed = _blamed(error, changes, unchanged)
+        where = blamed or (f"{path}: " if source is not None else "")
         raise UsageError(where + _explain(error)) from None
 
 
@@ -518,11 +533,11 @@ def change_section(section: SectionT, changes: Sequence[str]) -> SectionT:
     name = type(section).__name__.removesuffix("Config").lower()
     values: dict[str, Any] = {name: section.model_dump()}
     for change in changes:
-        values = _with_change(values, f"{name}.{change}")
+        values = _with_change(values, Change(f"{name}.{change}", change))
     try:
         return type(section).model_validate(values[name])
     except ValidationError as error:
-        raise UsageError(_explain(error, name)) from None
+        raise UsageError(f"{' '.join(changes)}: {_explain(error, name)}") from None
 
 
 def find_config(source: str | Path) -> Path:
@@ -560,6 +575,29 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+def _key(change: str) -> str:
+    return change.partition("=")[0].strip()
+
+
+def _typed(change: str) -> str:
+    return change.typed if isinstance(change, Change) else f"--set {change}"
+
+
+def _blamed(error: ValidationError, changes: Sequence[str], unchanged: dict[str, Any]) -> str:
+    """Which changes brought the error, as they were typed; empty: it was there before them."""
+    where = ".".join(str(part) for part in error.errors()[0]["loc"])
+    same = [change for change in changes if f"{where}.".startswith(f"{_key(change)}.")]
+    if same:
+        return f"{_typed(same[-1])}: "
+    try:
+        Config.model_validate(unchanged)
+    except ValidationError:
+        return ""
+    # Options that do not go together.
+    near = [change for change in changes if _key(change).startswith(where)]
+    return f"{' '.join(dict.fromkeys(map(_typed, near)))}: " if near else ""
+
+
 def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
     name, equals, text = change.partition("=")
     section, dot, key = name.strip().partition(".")
@@ -578,7 +616,7 @@ def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
         value = ""
     old = values.get(section) or {}
     if not isinstance(old, dict):
-        raise UsageError(f"{section}: must hold options, one a line, not {old!r}")
+        raise UsageError(f"{_typed(change)}: {section} must hold options, one a line, not {old!r}")
     return {**values, section: {**old, key: value}}
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -261,13 +262,53 @@ def claim(
 ) -> Literal["start", "resume", "done"]:
     """What to do about `output`, given the job that made what is `found` there (None: not ours).
 
-    Raises: FaceswapError when something else stands there and `overwrite` is off.
+    Raises: FaceswapError when something else stands there and `overwrite` is off, or when nothing
+    can be written there.
     """
+    if output.exists() and found == job and not overwrite and finished:
+        return "done"
+    _check_writable(output)
     if not output.exists():
         return "start"
     if found == job and not overwrite:
-        return "done" if finished else "resume"
+        return "resume"
     if overwrite:
         return "start"
     whose = "of another job or other settings" if found else "not made by this command"
     raise FaceswapError(f"{output}: exists and is {whose}; choose another name or pass --overwrite")
+
+
+SURELY = 20
+"""By how much an estimate of bytes may be too high."""
+
+
+def check_space(folder: Path, expected: int) -> list[str]:
+    """A line where the disk that `folder` is on, or will be, may not hold so many bytes more.
+
+    What lies in the folder already is part of them. Raises: FaceswapError when it surely will not.
+    """
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(_existing(folder)).free + there
+    if free >= expected:
+        return []
+    says = f"about {_size(expected)} are needed for a time, {_size(free)} are free"
+    if free < expected / SURELY:
+        raise FaceswapError(f"{folder.parent}: {says}; make room, or choose another folder")
+    return [f"{says} in {folder.parent}: the disk may be full before the end"]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _existing(path: Path) -> Path:
+    return next(above for above in path.absolute().parents if above.exists())
+
+
+def _check_writable(path: Path) -> None:
+    folder = _existing(path)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FaceswapError(f"{path}: cannot be written ({error.strerror or error})") from error

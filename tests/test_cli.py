@@ -14,6 +14,7 @@ import pytest
 import typer
 from conftest import TINY, Cast
 
+from faceswap_lite import __main__ as door
 from faceswap_lite import cli
 from faceswap_lite.config import load_config
 from faceswap_lite.conversion import convert, preview, writers
@@ -306,12 +307,56 @@ def test_no_space_left_is_one_line(
     assert (code, err) == (1, "error: workspace/a.mp4: No space left on device\n")
 
 
-def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+# Sent by the process to itself, so many seconds after our first line ran.
+STOPPED = """
+import os, signal, sys, threading
+from faceswap_lite.__main__ import main
+stop = threading.Timer(float(sys.argv.pop(1)), os.kill, (os.getpid(), signal.SIGINT))
+stop.daemon = True
+sys.argv[0] = "faceswap-lite"
+stop.start()
+main()
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.05, 0.15, 0.4, 1.0])
+def test_ctrl_c_is_one_line_from_the_first_moment(tmp_path: Path, seconds: float) -> None:
+    given = ["demo", "--out", str(tmp_path / "demo"), "--minutes", "5"]
+    command = [sys.executable, "-c", STOPPED, str(seconds), *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == "stopped; give the same command to go on"
+    assert "Traceback" not in done.stderr and "ignored" not in done.stderr
+
+
+def test_ctrl_c_that_a_library_turned_into_something_else_is_heeded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(**_: object) -> None:
-        raise KeyboardInterrupt
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("multiarray failed to import") from error
 
     monkeypatch.setattr(cli, "app", stop)
-    assert call(capsys, monkeypatch)[0] == 130
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with pytest.raises(SystemExit) as caught:
+        door.main()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_value_is_told_with_the_option_that_gave_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("convert: {views: 2}\n")
+    to = ["convert", "--run", str(run), "--clip", "a.mp4", "--out", "b.mp4"]
+    for given in (["--views", "0"], ["--frames", "9:3"], ["--set", "convert.batch=0"]):
+        code, _, err = call(capsys, monkeypatch, *to, *given)
+        assert code == 2 and err.startswith(f"usage: {' '.join(given)}: convert"), err
+        assert err.count("\n") == 1
 
 
 def readme_commands() -> list[list[str]]:

@@ -3,7 +3,15 @@ from typing import get_args
 
 import pytest
 
-from faceswap_lite.config import GONE_COLORS, ColorName, Config, dump_config, load_config
+from faceswap_lite.config import (
+    GONE_COLORS,
+    ColorName,
+    Config,
+    ConvertConfig,
+    change_section,
+    dump_config,
+    load_config,
+)
 from faceswap_lite.errors import UsageError
 from faceswap_lite.runs.manifest import MANIFEST_FILE
 
@@ -58,6 +66,24 @@ def test_a_typo_gets_one_line(change: str, says: str) -> None:
         load_config(None, [change])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_error_names_what_brought_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("training: {batch: 0}\n", encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        load_config(path, ["convert.views=2"])
+    assert str(caught.value).startswith(f"{path}: training.batch")
+    # Mended by a change, and not there any more.
+    assert load_config(path, ["training.batch=4"]).training.batch == 4
+    path.write_text("training: {steps: 5, schedule: cosine}\n", encoding="utf-8")
+    for changes in (["convert.views=0"], ["model.size=70"], ["training.steps=null"]):
+        with pytest.raises(UsageError) as caught:
+            load_config(path, ["training.threads=1", *changes])
+        assert f"--set {changes[0]}: " in str(caught.value)
+    with pytest.raises(UsageError) as caught:
+        change_section(ConvertConfig(), ["views=2", "color=red"])
+    assert str(caught.value).startswith("views=2 color=red: convert.color")
 
 
 def test_a_file_that_is_no_config(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -899,6 +900,95 @@ def test_what_would_fail_at_the_end_fails_before_the_work(
         convert_clip(elsewhere, cast.unseen_clip, tmp_path / out, config, tracks=named, say=silent)
     assert searches.count == 0
     assert names_in(tmp_path) == []
+
+
+def test_pictures_of_two_sizes_are_no_video_and_that_is_said_before_the_work(
+    run: TrainedRun, tmp_path: Path, searches: Searches
+) -> None:
+    clip, elsewhere = tmp_path / "in", at(run, tmp_path / "run")
+    clip.mkdir()
+    for number, width in enumerate((64, 64, 48)):
+        write_image(clip / f"a{number}.png", np.zeros((64, width, 3), np.uint8))
+    with pytest.raises(FaceswapError, match=r"a2\.png is 48x64, the first picture 64x64"):
+        convert_clip(elsewhere, clip, tmp_path / "a.mp4", ConvertConfig(), say=silent)
+    assert searches.count == 0 and names_in(tmp_path) == ["in", "run"]
+    convert_clip(elsewhere, clip, tmp_path / "b.mp4", ConvertConfig(end=2), say=silent)
+    convert_clip(elsewhere, clip, tmp_path / "c", ConvertConfig(), say=silent)
+    assert names_in(tmp_path) == ["b.mp4", "b.mp4.json", "c", "c.json", "in", "run"]
+
+
+def test_many_frames_are_no_picture_even_where_the_container_does_not_count_them(
+    cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches
+) -> None:
+    clip, elsewhere = tmp_path / "in.mkv", at(run, tmp_path / "run")
+    with open_clip(cast.unseen_clip) as reader, ClipWriter(clip, like=reader.info) as writer:
+        for frame in reader:
+            writer.write(frame.image, frame.pts)
+    with pytest.raises(FaceswapError, match="holds one picture"):
+        convert_clip(elsewhere, clip, tmp_path / "a.png", ConvertConfig(), say=silent)
+    assert searches.count == 0 and names_in(tmp_path) == ["in.mkv", "run"]
+
+
+def test_where_nothing_can_be_written_is_told_before_the_work(
+    cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches
+) -> None:
+    (tmp_path / "file").write_text("")
+    elsewhere, tracks = at(run, tmp_path / "run"), Tracks(mask=tmp_path / "file" / "mask.mp4")
+    with pytest.raises(FaceswapError, match=r"mask\.mp4: cannot be written"):
+        convert_clip(
+            elsewhere, cast.unseen_clip, tmp_path / "a.mp4", ConvertConfig(), tracks=tracks,
+            say=silent,
+        )  # fmt: skip
+    assert searches.count == 0 and names_in(tmp_path) == ["file", "run"]
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_work(
+    cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, said = at(run, tmp_path / "run"), list[str]()
+    config = ConvertConfig(codec="ffv1")
+
+    def convert() -> None:
+        convert_clip(elsewhere, cast.unseen_clip, tmp_path / "a.mkv", config, say=said.append)
+
+    # 12 frames of 256x256, twice a byte a pixel: 1.6 MB.
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50_000))
+        with pytest.raises(FaceswapError, match="about 2 MB are needed for a time, 0 MB are free"):
+            convert()
+        assert searches.count == 0 and names_in(tmp_path) == ["run"]
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+        convert()
+    assert any("2 MB are needed for a time, 1 MB are free" in line for line in said)
+
+
+def test_what_becomes_of_the_sound_is_said_before_the_work(
+    cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches
+) -> None:
+    clip, elsewhere, said = tmp_path / "in.mov", at(run, tmp_path / "run"), list[str]()
+    with av.open(str(clip), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        sound = container.add_stream("pcm_s24le", rate=48000)
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        heard = av.AudioFrame.from_ndarray(
+            np.zeros((1, 2 * 5760), np.int32), format="s32", layout="stereo"
+        )
+        heard.sample_rate, heard.pts, heard.time_base = 48000, 0, Fraction(1, 48000)
+        container.mux(sound.encode(heard))
+        container.mux(video.encode(None))
+
+    def say(line: str) -> None:
+        said.append(f"{searches.count} {line}")
+
+    convert_clip(elsewhere, clip, tmp_path / "a.mp4", ConvertConfig(), say=say)
+    lines = [line for line in said if "sound" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("0 warning: in.mov: a.mp4: sound (pcm_s24le) seldom plays")
 
 
 def test_a_track_asked_for_later_is_added(

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
 
@@ -110,3 +111,12 @@ def test_untouched_frames_lose_little_at_the_default_quality(
     assert len(after) == len(before)
     errors = [((a.astype(float) - b) ** 2).mean() for a, b in zip(before, after, strict=True)]
     assert 10 * np.log10(255**2 / np.mean(errors)) > 40
+
+
+def test_a_size_that_a_codec_does_not_take_is_told_at_once(tmp_path: Path) -> None:
+    # x264 ends at 16384.
+    writer = ClipWriter(tmp_path / "a.mp4", width=20_000, height=16, rate=25)
+    with pytest.raises(FaceswapError, match="no video of 20000x16 can be made with h264"):
+        writer.check()
+    ClipWriter(tmp_path / "a", width=20_000, height=16, rate=25).check()
+    assert list(tmp_path.iterdir()) == []

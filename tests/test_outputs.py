@@ -67,3 +67,11 @@ def test_claim(tmp_path: Path) -> None:
 
 def test_job_ids_tell_settings_apart() -> None:
     assert job_id(a=1, b=2) == job_id(b=2, a=1) != job_id(a=1, b=3)
+
+
+def test_a_place_that_cannot_be_written_is_told_when_it_is_claimed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FaceswapError, match="cannot be written"):
+        claim(tmp_path / "file" / "new" / "a.json", "1", None, finished=True, overwrite=False)
+    claim(tmp_path / "new" / "a.json", "1", None, finished=True, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

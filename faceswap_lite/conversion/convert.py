@@ -141,9 +141,9 @@ def convert_clip(
     tally = Tally(task.job.work / "frames.jsonl")
     tally.read()
     notes = _write(task, scouting, plan, mark, tally) if task.job.missing() else []
-    for line in [*notes, *list(tally.failed.values())[:3]]:
-        if line not in early:
-            say(f"warning: {clip.name}: {line}")
+    late = [note for note in notes if note not in early]
+    for line in [*late, *list(tally.failed.values())[:3]]:
+        say(f"warning: {clip.name}: {line}")
 
     facts = _facts(task, shown.bridged, mark, tally, consent)
     write_sidecar(out, facts)
@@ -185,15 +185,15 @@ def _task(
 
 
 def _check_early(task: _Task) -> list[str]:
-    """What of the clip is not kept, a line each.
+    """What of the clip is not kept, or not as one would think: a line each.
 
     Raises: FaceswapError for what would be refused after the first walk, or after the work.
     """
     try:
         MASKS[task.config.mask]()
         with open_clip(task.clip) as reader:
-            info, problems = reader.info, reader.problems
-        return [*problems, *check_outputs(task.job, info, task.config)]
+            problems = list(reader.problems)
+            return [*problems, *check_outputs(task.job, reader, task.config)]
     finally:
         with suppress(OSError):
             task.job.work.rmdir()  # unless it holds a killed call's work

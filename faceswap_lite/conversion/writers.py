@@ -1,21 +1,25 @@
 """The outputs of a conversion: what each shows of a frame, and how it is written."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..config import ConvertConfig
 from ..errors import FaceswapError
-from ..media.clips import IMAGE_SUFFIXES, ClipInfo
+from ..media.clips import IMAGE_SUFFIXES, ClipInfo, list_images
 from ..media.copying import Span
 from ..media.credentials import check_signing, sign_file
 from ..media.encoding import alpha_holders, with_alpha
 from ..media.label import draw_label
 from ..media.marks import SyntheticMark
+from ..media.reading import ClipReader
+from ..media.stills import image_size
 from ..media.writing import PIECE_FRAMES, WRITTEN_SUFFIXES, ClipWriter, holds_alpha
-from ..outputs import VERSION
+from ..outputs import VERSION, check_space
 from .blend import layer_mask, layer_rgba
 from .composite import Composite
 from .job import ConvertJob
@@ -131,32 +135,64 @@ def output_writer(
     return writer
 
 
-def check_outputs(job: ConvertJob, info: ClipInfo, config: ConvertConfig) -> list[str]:
-    """A line on each thing of the clip that an output cannot hold.
+def check_outputs(job: ConvertJob, reader: ClipReader, config: ConvertConfig) -> list[str]:
+    """What the outputs will not keep, or the disk may not hold: a line on each.
 
     Raises: FaceswapError now, where an output would be refused after the work.
     """
+    info = reader.info
     if config.c2pa:
         check_signing(job.swap, *_credentials(config))
     draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.label)
     mark = SyntheticMark(version=VERSION, run=None)
-    frames = (info.frame_count or 1) if config.end is None else config.end
-    notes = []
+    notes: list[str] = []
+    needed = 0
     for name, path in job.missing().items():
-        if path.suffix.lower() in IMAGE_SUFFIXES and frames - config.start > 1:
-            raise FaceswapError(f"{path}: holds one picture; name a video, or a folder")
+        _check_pictures(path, job.clip, info, config)
         if not path.exists():
             # In the job's own folder: what a kill leaves there is found again.
             work = job.work / f"{name}.check"
             writer = output_writer(name, job, info, config, mark, work=work)
             writer.check()
             notes += told(writer)
-    return notes
+            needed += writer.expected_bytes(_frames(info, config))
+    alone = [path for path in job.missing().values() if path.suffix.lower() in IMAGE_SUFFIXES]
+    if alone and len(list(islice(reader, config.start, _second(config)))) > 1:
+        raise FaceswapError(f"{alone[0]}: holds one picture; name a video, or a folder")
+    return notes + check_space(job.work, needed)
 
 
 def told(writer: ClipWriter) -> list[str]:
     """A writer's notes, each with the name of what it writes."""
     return [f"{writer.path.name}: {note}" for note in writer.notes]
+
+
+def _check_pictures(path: Path, clip: Path, info: ClipInfo, config: ConvertConfig) -> None:
+    """Refuse a video of pictures that differ in size."""
+    if info.kind != "images" or path.suffix.lower() not in WRITTEN_SUFFIXES:
+        return
+    sizes: list[tuple[str, tuple[int, int]]] = []
+    for file in list_images(clip):
+        # What cannot be read is passed over.
+        with suppress(FaceswapError):
+            sizes.append((file.name, image_size(file)))
+    for name, (width, height) in sizes[config.start : config.end]:
+        if (width, height) != (info.width, info.height):
+            raise FaceswapError(
+                f"{path}: {name} is {width}x{height}, the first picture {info.width}x{info.height};"
+                " name a folder (no suffix), whose pictures may mix sizes"
+            )
+
+
+def _second(config: ConvertConfig) -> int:
+    """The number before which two frames were written, if there are two."""
+    return config.start + 2 if config.end is None else min(config.end, config.start + 2)
+
+
+def _frames(info: ClipInfo, config: ConvertConfig) -> int:
+    """How many are to be written, as far as the container says; else 0."""
+    ends = [end for end in (config.end, info.frame_count) if end is not None]
+    return max(0, min(ends) - config.start) if ends else 0
 
 
 def _credentials(config: ConvertConfig) -> tuple[Path | None, Path | None]:

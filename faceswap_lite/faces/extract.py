@@ -10,7 +10,8 @@ import numpy as np
 
 from ..config import ExtractConfig
 from ..errors import FaceswapError
-from ..media.clips import clip_fingerprint
+from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint
+from ..media.reading import open_clip
 from ..media.truth import load_true_landmarks
 from ..outputs import claim, file_sha256, job_id, one_writer, short_name, write_json
 from .candidates import Source
@@ -100,6 +101,7 @@ def extract_faces(
         summary = ExtractSummary(**{**found["summary"], "out": out, "already_done": True})
         print(f"{out}: already done, {summary.kept} faces")
         return summary
+    _check_videos(sources)
     done = read_progress(out, job) if todo == "resume" else None
     names = (config.detector, config.landmarks, config.embedder)
     if todo == "resume" and found is not None:
@@ -146,6 +148,25 @@ def _sources(clips: Sequence[Path]) -> tuple[list[Source], list[str]]:
         prefix = stem if alone else f"{stem}_{fingerprint[:8]}"
         sources.append(Source(path, fingerprint, prefix, load_true_landmarks(path)))
     return sources, problems
+
+
+def _check_videos(sources: Sequence[Source]) -> None:
+    """Say now which videos will be refused when their turn comes.
+
+    Raises: FaceswapError when no clip is left.
+    """
+    refused = []
+    for source in sources:
+        if source.path.is_dir() or source.path.suffix.lower() in IMAGE_SUFFIXES:
+            continue  # thousands, maybe, and read as quickly as here
+        try:
+            open_clip(source.path).close()
+        except FaceswapError as error:
+            refused.append(str(error))
+    if refused and len(refused) == len(sources):
+        raise FaceswapError("; ".join(refused))
+    for line in refused:
+        print(f"warning: {line}; it is left out")
 
 
 def _photo_sha256(photo: Path) -> str:

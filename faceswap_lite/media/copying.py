@@ -1,6 +1,9 @@
 """What a clip has beside its pictures, copied into another: sound, subtitles, chapters, a cover."""
 
-from collections.abc import Iterator
+import io
+import math
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,11 @@ Span = tuple[Fraction, Fraction | None]
 
 MISPLACED = 10
 """Seconds by which packets may lie out of order in a file."""
+FINE = Fraction(1, 10_000)
+"""Seconds by which shifted sound may lie beside its time."""
+GAP = Fraction(2, 1000)
+"""Seconds of silence between two packets of sound that no container makes by rounding times, but
+those that count in longer ticks."""
 MILLISECONDS = Fraction(1, 1000)
 KEPT_TAGS = ("language", "title")
 """What a stream says of itself that holds for its copy."""
@@ -30,16 +38,29 @@ TEXTS = {
 COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 """By codec: what a cover picture is called as a file."""
 TEXT_CODECS = {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"}
+UNPLAYED = {"mp4": ("pcm_", "vorbis")}
+"""By FFmpeg's name of a container: codecs that it puts there, and common players garble or miss."""
+AAC_BITS = 96_000
+"""A second and channel: transparent to most ears."""
+AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1")
+"""By their number of channels, in FFmpeg's order: what every player takes."""
 
 
-def copy_notes(path: Path, out: Path, span: Span | None) -> list[str]:
-    """What of a clip a file like `out`, which is not made, cannot hold: a line on each thing.
+def check_copy(path: Path, suffix: str) -> list[str]:
+    """What a file of this suffix will not keep of a clip's sound and subtitles, a line on each.
 
-    Raises: FaceswapError, one line, when the clip cannot be opened to copy its sound.
+    Raises: FaceswapError, one line, when the clip cannot be opened, or has sound that can be kept
+    elsewhere and not there.
     """
     notes: list[str] = []
-    with av.open(ffmpeg_url(out), "w") as output:
-        TrackCopy(path, output, span, notes).close()
+    container = next(name for name, (_, known) in TEXTS.items() if known == suffix)
+    try:
+        with av.open(io.BytesIO(), "w", format=container) as output:
+            TrackCopy(path, output, None, notes).close()
+            if output.streams:
+                output.start_encoding()
+    except av.FFmpegError as error:
+        raise FaceswapError(f"its sound does not fit a {suffix} ({error.strerror})") from error
     return notes
 
 
@@ -76,6 +97,7 @@ class TrackCopy:
         self._text_encoders: dict[int, Any] = {}
         self._last: dict[int, int] = {}
         self._covers: list[Any] = []
+        self._heard: dict[int, int] = {}
         self._held = output.supported_codecs
         try:
             clock = read_clock(path)
@@ -100,7 +122,7 @@ class TrackCopy:
         wanted = {*self._copies, *self._sound_encoders, *self._text_encoders}
         # Sound goes with the pictures where their clock jumps.
         packets = self._input.demux([s for s in streams if s.index in wanted])
-        self._packets = clock.steady(packets)
+        self._packets = self._wanted(_shown(clock.steady(packets)))
         self._waiting = self._next() if wanted else None
         # A stream that does not say when it starts (None) starts at zero.
         starts = [(s.start_time or 0) * (s.time_base or 0) for s in streams.audio]
@@ -151,21 +173,25 @@ class TrackCopy:
         self._input.close()
 
     def _add_sound(self, source: Any) -> None:
-        name = _codec_name(source)
-        if name in self._held:
+        name, container = _sound_name(source), self._output.format.name
+        if _keeps(container, source):
             self._copies[source.index] = self._add_copy(source)
             return
-        try:
-            encoder = self._output.add_stream("aac", rate=source.rate)
-        except (ValueError, AttributeError):
-            self._notes.append(f"sound ({name}) is left out: this container holds none of it")
-            return
-        # Some containers count channels and do not say which they are; the encoder must know.
-        channels = source.layout.nb_channels
-        encoder.layout = {1: "mono", 2: "stereo"}.get(channels, source.layout)
-        _describe(source, encoder)
-        self._sound_encoders[source.index] = encoder
-        self._notes.append(f"sound ({name}) does not fit this container: encoded again as AAC")
+        suffix = TEXTS[container][1]
+        kept = [s for c, (_, s) in TEXTS.items() if s != suffix and _keeps(c, source)]
+        elsewhere = f"; a {kept[0]} keeps it as it is" if kept else ""
+        if _decodes(source):
+            encoder = self._output.add_stream("aac", rate=_aac_rate(source.rate))
+            encoder.codec_context.layout = _aac_layout(source.layout)
+            encoder.codec_context.bit_rate = AAC_BITS * source.layout.nb_channels
+            _describe(source, encoder)
+            self._sound_encoders[source.index] = encoder
+            why = "seldom plays from" if _holds(container, source) else "does not fit"
+            self._notes.append(f"sound ({name}) {why} a {suffix}: encoded again as AAC{elsewhere}")
+        elif kept:
+            raise FaceswapError(f"its sound ({name}) fits no {suffix}{elsewhere}")
+        else:
+            self._notes.append(f"sound ({name}) is left out: nothing here reads it")
 
     def _add_subtitle(self, source: Any) -> None:
         name, container = _codec_name(source), self._output.format.name
@@ -228,9 +254,12 @@ class TrackCopy:
 
     def _copy(self, packet: Any) -> None:
         index = packet.stream.index
-        moved = round(self._shift / packet.time_base)
-        packet.pts -= moved
-        packet.dts = packet.pts if packet.dts is None else packet.dts - moved
+        # An AVI counts in packets: its ticks are too long to shift by.
+        parts = math.ceil(packet.time_base / FINE)
+        moved = round(self._shift * parts / packet.time_base)
+        dts = packet.pts if packet.dts is None else packet.dts
+        packet.pts, packet.dts = packet.pts * parts - moved, dts * parts - moved
+        packet.duration, packet.time_base = packet.duration * parts, packet.time_base / parts
         ahead = packet.dts - self._last.get(index, packet.dts - 1)
         # Matroska's milliseconds may be one for two packets; an mp4 refuses that.
         if ahead < 0 or (ahead == 0 and self._output.format.name != "matroska"):
@@ -241,17 +270,25 @@ class TrackCopy:
         self._output.mux(packet)
 
     def _encode_sound(self, packet: Any) -> None:
-        encoder = self._sound_encoders[packet.stream.index]
+        index = packet.stream.index
+        encoder = self._sound_encoders[index]
         try:
             frames = packet.decode()
         except av.FFmpegError:
             self._damaged += 1
             return
-        moved = round(self._shift / packet.time_base)
         for frame in frames:
-            if frame.pts is not None:
-                frame.pts -= moved
-            self._output.mux(encoder.encode(frame))
+            heard = _relabelled(frame, encoder.layout)
+            tick = Fraction(1, heard.sample_rate)
+            # Containers round times, some say none; sound that follows on has that of its samples.
+            follows = self._heard.get(index)
+            if frame.pts is not None and frame.time_base is not None:
+                time = round((frame.pts * frame.time_base - self._shift) / tick)
+                if follows is None or time - follows > max(GAP, frame.time_base) / tick:
+                    follows = time
+            heard.pts, heard.time_base = follows or 0, tick
+            self._heard[index] = (follows or 0) + heard.samples
+            self._output.mux(encoder.encode(heard))
 
     def _copy_subtitle(self, packet: Any) -> None:
         """Copy one subtitle or write its text anew, cut to the span, in milliseconds."""
@@ -295,7 +332,7 @@ class TrackCopy:
     def _next(self) -> Any:
         """The next packet that is to be copied; None at the end."""
         try:
-            for packet in self._wanted():
+            for packet in self._packets:
                 if packet.is_corrupt:
                     self._damaged += 1
                 else:
@@ -304,11 +341,9 @@ class TrackCopy:
             self._notes.append(f"sound ends early ({error.strerror})")
         return None
 
-    def _wanted(self) -> Iterator[Any]:
+    def _wanted(self, packets: Iterable[Any]) -> Iterator[Any]:
         start, end = self._span or (None, None)
-        for packet in self._packets:
-            if packet.pts is None or not packet.size:
-                continue
+        for packet in packets:
             time = packet.pts * packet.time_base
             shown = time
             if packet.stream.type == "subtitle":
@@ -321,6 +356,19 @@ class TrackCopy:
                 return
             if (start is None or shown >= start) and (end is None or time < end):
                 yield packet
+
+
+def _shown(packets: Iterable[Any]) -> Iterator[Any]:
+    """Without what an edit list cuts off, but for the two packets that the rest may build on."""
+    before: dict[int, deque[Any]] = defaultdict(lambda: deque(maxlen=3))
+    for packet in packets:
+        if packet.pts is None or not packet.size:
+            continue
+        held = before[packet.stream.index]
+        held.append(packet)
+        if not packet.is_discard:
+            yield from held
+            held.clear()
 
 
 def _open(path: Path) -> Any:
@@ -342,6 +390,57 @@ def _data(source: Any) -> list[Any]:
         for stream in source.streams.data
         if stream.discard != av.stream.Discard.all and "timecode" not in stream.metadata
     ]
+
+
+def _holds(container: str, source: Any) -> bool:
+    """Whether FFmpeg puts a stream there as it is; some containers tell with their header alone."""
+    try:
+        with av.open(io.BytesIO(), "w", format=container) as trial:
+            trial.add_stream_from_template(source)
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _keeps(container: str, source: Any) -> bool:
+    unplayed = _sound_name(source).startswith(UNPLAYED.get(container, ()))
+    return not unplayed and _holds(container, source)
+
+
+def _decodes(source: Any) -> bool:
+    """Whether sound can be read here, and has channels that AAC holds."""
+    if source.codec_context is None or not source.rate:
+        return False
+    return 0 < source.layout.nb_channels <= len(AAC_LAYOUTS)
+
+
+def _aac_rate(rate: int) -> int:
+    """The rate itself where AAC has it, else the next one above, else the highest."""
+    known = sorted(av.Codec("aac", "w").audio_rates or [])
+    return next((r for r in known if r >= rate), known[-1])
+
+
+def _aac_layout(layout: av.AudioLayout) -> str:
+    """Which channels the copy has: as said, or as usual where only their number is."""
+    usual = AAC_LAYOUTS[layout.nb_channels - 1]
+    return usual if "channels" in layout.name or layout.name == f"{usual}(side)" else layout.name
+
+
+def _relabelled(frame: av.AudioFrame, layout: av.AudioLayout) -> av.AudioFrame:
+    """The same samples, their channels called otherwise: a resampler would mix, or refuse them."""
+    if frame.layout.name == layout.name or frame.layout.nb_channels != layout.nb_channels:
+        return frame
+    named = av.AudioFrame.from_ndarray(
+        frame.to_ndarray(), format=frame.format.name, layout=layout.name
+    )
+    named.sample_rate, named.time_base, named.pts = frame.sample_rate, frame.time_base, frame.pts
+    return named
+
+
+def _sound_name(stream: Any) -> str:
+    context = stream.codec_context
+    return context.codec.canonical_name if context is not None else "unknown codec"
 
 
 def _codec_name(stream: Any) -> str:

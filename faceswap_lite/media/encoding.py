@@ -52,6 +52,8 @@ class VideoCodec:
     pixels: Pixels
     odd_pixels: Pixels
     """For odd widths or heights, which 4:2:0 cannot hold."""
+    bytes_a_pixel: float
+    """What filmed clips take at most, about; at `convert.quality` 16, where there is a choice."""
     alpha_pixels: Pixels | None = None
     """With straight alpha; None: it holds none."""
     alpha_options: dict[str, str] = field(default_factory=dict)
@@ -310,6 +312,7 @@ CODECS: dict[CodecName, VideoCodec] = {
         (".mkv", ".mp4", ".m4v", ".mov"),
         pixels=("yuv420p", "yuv420p"),
         odd_pixels=("yuv444p", "yuv444p"),
+        bytes_a_pixel=0.05,
         by_quality=_x264,
         params="x264-params",
         light=_light("mastering-display", "cll"),
@@ -322,6 +325,7 @@ CODECS: dict[CodecName, VideoCodec] = {
         (".mkv", ".mp4", ".mov"),
         pixels=("yuv420p", "yuv420p10le"),
         odd_pixels=("yuv444p", "yuv444p10le"),
+        bytes_a_pixel=0.04,
         by_quality=_crf,
         mp4_tag="hvc1",
         params="x265-params",
@@ -333,6 +337,7 @@ CODECS: dict[CodecName, VideoCodec] = {
         (".mov", ".mkv"),
         pixels=("yuv422p10le", "yuv422p10le"),
         odd_pixels=("yuv444p10le", "yuv444p10le"),
+        bytes_a_pixel=0.6,
         alpha_pixels=("yuva444p10le", "yuva444p10le"),
         alpha_options={"profile": "4444"},
         keeps_tag=True,
@@ -345,6 +350,7 @@ CODECS: dict[CodecName, VideoCodec] = {
         (".mkv", ".mp4"),
         pixels=("bgr0", "gbrp16le"),
         odd_pixels=("bgr0", "gbrp16le"),
+        bytes_a_pixel=1.0,
         alpha_pixels=("bgra", "gbrap16le"),
     ),
 }

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
@@ -24,7 +24,7 @@ from ..config import CodecName
 from ..errors import FaceswapError
 from ..outputs import _sync, job_id, short_name, whole_file, whole_folder, write_json
 from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags, FieldOrder, Light
-from .copying import Span, copy_notes, held_beside
+from .copying import Span, check_copy, held_beside
 from .encoding import CODECS, Picture, PieceEncoder, check_container, choose_encoding
 from .images import DEEP_SUFFIXES, write_image
 from .marks import SyntheticMark, append_xmp
@@ -44,6 +44,7 @@ WAITING = 4
 PNG_THREADS = 2
 PICTURES = "pictures"
 """In the folder where a clip is put together: where those of a folder of pictures wait."""
+PNG_BYTES_A_PIXEL = 1.5
 PIECE_FRAMES = 120
 """Frames that a killed writer loses at most, and a little: each piece begins with a key frame."""
 BT709 = ColorTags(primaries=1, transfer=1, matrix=1, range=1)
@@ -150,7 +151,7 @@ class ClipWriter:
     def __enter__(self) -> "ClipWriter":
         try:
             self._folder = self._open_folder()
-            self._sink = self._open_sink()
+            self._sink = self._open_sink(self._folder, self._plan, self.notes)
             self.done, self._last_pts = self._sink.shelf.frames, self._sink.shelf.last_pts
         except BaseException as error:
             self._fail(error)
@@ -159,8 +160,15 @@ class ClipWriter:
         return self
 
     def check(self) -> None:
-        """Raises: FaceswapError now, when what is asked for cannot be written at all."""
+        """Write one black frame and drop it; `notes` says what will not be kept.
+
+        Raises: FaceswapError now, when what is asked for cannot be written at all.
+        """
         with suppress(_OnlyAsked), self:
+            try:
+                self._try_one_frame()
+            except (av.FFmpegError, OSError) as error:
+                raise self._readable(error) from error
             raise _OnlyAsked
 
     def keep(self, frames: int) -> None:
@@ -233,12 +241,43 @@ class ClipWriter:
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
         return folder
 
-    def _open_sink(self) -> "_Sink":
+    def expected_bytes(self, frames: int) -> int:
+        """About how much the disk holds for a time: a video's pieces, and the whole beside them."""
+        plan = self._plan
+        is_video = self.path.suffix.lower() in WRITTEN_SUFFIXES
+        a_pixel = 2 * CODECS[plan.codec].bytes_a_pixel if is_video else PNG_BYTES_A_PIXEL
+        if is_video and CODECS[plan.codec].by_quality(plan.quality):
+            # Six steps of the crf halve what is written.
+            a_pixel *= 2 ** ((16 - plan.quality) / 6)
+        return round(a_pixel * frames * (plan.width or 0) * (plan.height or 0))
+
+    def _try_one_frame(self) -> None:
+        plan = replace(self._plan, copy_from=None, span=None)
+        height, width = plan.height or 1, plan.width or 1
+        folder = self._folder / "trial"
+        folder.mkdir(exist_ok=True)
+        try:
+            sink = self._open_sink(folder, plan, [])
+            try:
+                black = np.zeros((height, width, 4 if plan.alpha else 3), np.uint8)
+                sink.write(black, 0, None, None)
+                sink.finish()
+            except av.FFmpegError as error:
+                raise FaceswapError(
+                    f"no video of {width}x{height} can be made with {plan.codec} "
+                    f"({error.strerror}); another codec or a folder of pictures may take it"
+                ) from error
+            finally:
+                sink.abandon()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _open_sink(self, folder: Path, plan: "_Plan", notes: list[str]) -> "_Sink":
         suffix = self.path.suffix.lower()
         if suffix in IMAGE_SUFFIXES:
-            return _PictureSink(self._folder, suffix, self._plan, self.notes)
+            return _PictureSink(folder, suffix, plan, notes)
         if suffix == "":
-            sink = _FolderSink(self._folder, self._plan, self.notes)
+            sink = _FolderSink(folder, plan, notes)
             if self.path.exists():
                 check_fillable(self.path, sink.pictures)
             return sink
@@ -247,7 +286,7 @@ class ClipWriter:
             raise FaceswapError(
                 f"{self.path}: clips are written as {kinds}, a picture, or a folder (no suffix)"
             )
-        return _VideoSink(self._folder, suffix, self._plan, self.notes)
+        return _VideoSink(folder, suffix, plan, notes)
 
     def _complete(self) -> None:
         """Put the clip together, hand it to `finish`, and give it its name."""
@@ -478,7 +517,7 @@ class _VideoSink:
         # What would fail in the end is to fail now.
         check_container(suffix, plan.codec)
         if plan.copy_from is not None:
-            notes += copy_notes(plan.copy_from, self._whole, plan.span)
+            notes += check_copy(plan.copy_from, suffix)
         notes += self._encoding.lost(suffix, plan.bit_depth)
         notes += _timecode_notes(plan, suffix)
         if plan.icc is not None:

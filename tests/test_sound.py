@@ -1,0 +1,188 @@
+"""Sound beside the picture: copied where it plays, else encoded again and said, else refused."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import sound as benchmark
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.media.copying import check_copy
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.writing import WRITTEN_SUFFIXES, ClipWriter
+
+PAGE = ROOT / "docs" / "sound.md"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the page says of some codecs."""
+
+    codecs: list[str]
+    containers: list[str]
+    ways: dict[str, str]
+
+
+def rows() -> list[Row]:
+    text = PAGE.read_text(encoding="utf-8").split(benchmark.START)[1].split(benchmark.STOP)[0]
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return [
+        Row(codecs.split(", "), containers.split(), dict(zip(WRITTEN_SUFFIXES, ways, strict=True)))
+        for codecs, containers, *ways in lines[2:]
+    ]
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """FFmpeg's own words on what it does not take, unsaid."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.PANIC)
+    yield
+    av.logging.set_level(before)
+
+
+def clip_of(folder: Path, container: str, codec: str, layout: str) -> Path:
+    """A clip of this sound, as the benchmark makes it."""
+    for made, path in benchmark.clips_in(container, codec, folder):
+        if made == layout:
+            return path
+    raise AssertionError(f"FFmpeg makes no {codec} in {container}")
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.codecs[0])
+def test_the_page_says_what_becomes_of_a_codec(tmp_path: Path, row: Row, quiet: None) -> None:
+    encoders = {av.Codec(name, "w").canonical_name: name for name in benchmark.CODECS}
+    for codec in row.codecs:
+        source = next(
+            path
+            for container in row.containers
+            for _, path in benchmark.clips_in(container, encoders[codec], tmp_path)
+        )
+        for suffix, how in row.ways.items():
+            said = " ".join(check_copy(source, suffix))
+            assert ("encoded again as AAC" in said) == (how == "AAC"), (codec, suffix, said)
+            assert said == "" or how == "AAC"
+
+
+# Kinds that went wrong, or may: what is heard of them is measured.
+@pytest.mark.parametrize(
+    ("container", "codec", "layout", "out", "how"),
+    [
+        # Its channels are counted, and not named.
+        (".avi", "pcm_s16le", "stereo", ".mp4", "AAC"),
+        (".mkv", "pcm_s24le", "5.1", ".mp4", "AAC"),
+        (".mov", "pcm_s24le", "5.1", ".mp4", "AAC"),
+        (".mkv", "flac", "stereo", ".mov", "AAC"),
+        (".mkv", "libopus", "stereo", ".mov", "AAC"),
+        (".mov", "nellymoser", "mono", ".m4v", "AAC"),
+        # Its times are counted in packets.
+        (".avi", "libmp3lame", "stereo", ".m4v", "AAC"),
+        # It comes with gaps.
+        (".mpg", "pcm_dvd", "stereo", ".mp4", "AAC"),
+        # Decoders must not be late by what an encoder put before the first sample.
+        (".mp4", "aac", "stereo", ".mkv", "copied"),
+        (".ts", "aac", "5.1", ".mkv", "copied"),
+        (".mp4", "libopus", "stereo", ".mp4", "copied"),
+        (".mkv", "libmp3lame", "stereo", ".mp4", "copied"),
+    ],
+)
+def test_sound_is_heard_as_before(
+    tmp_path: Path, container: str, codec: str, layout: str, out: str, how: str, quiet: None
+) -> None:
+    source = clip_of(tmp_path, container, codec, layout)
+    before = benchmark.hear(source)
+    assert before is not None
+    result = benchmark.converted(source, before, layout, tmp_path / f"out{out}")
+    assert (result.how, result.wrong) == (how, [])
+
+
+def test_the_measure_tells_what_is_wrong(tmp_path: Path) -> None:
+    heard = benchmark.hear(clip_of(tmp_path, ".mkv", "pcm_s16le", "stereo"))
+    assert heard is not None and benchmark.compare(heard, heard, "stereo") == []
+    for wrong, says in (
+        (replace(heard, start=heard.start + 0.002), "moved by +2.0 ms"),
+        (replace(heard, samples=heard.samples[::-1]), "channel 0 garbled"),
+        (replace(heard, samples=heard.samples[:1]), "1 channels, not 2"),
+        (replace(heard, samples=heard.samples[:, : -heard.rate // 5]), "0.20 s shorter"),
+    ):
+        assert says in benchmark.compare(heard, wrong, "stereo")
+
+
+def test_sound_that_only_another_container_holds_is_refused_before_the_work(tmp_path: Path) -> None:
+    # More channels than AAC has.
+    source = tmp_path / "in.mov"
+    benchmark.make_clip(source, "pcm_s16le", "hexadecagonal", 48_000)
+    with pytest.raises(FaceswapError, match=r"fits no \.mp4; a \.mkv keeps it"):
+        ClipWriter(tmp_path / "a.mp4", width=64, height=64, copy_from=source).check()
+    ClipWriter(tmp_path / "a.mkv", width=64, height=64, copy_from=source).check()
+
+
+def test_sound_of_an_unknown_codec_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    source = clip_of(tmp_path, ".mkv", "libopus", "stereo")
+    source.write_bytes(source.read_bytes().replace(b"A_OPUS", b"A_XPUS"))
+    assert "left out" in " ".join(check_copy(source, ".mp4"))
+    benchmark.write_again(source, tmp_path / "a.mp4")
+    assert benchmark.hear(tmp_path / "a.mp4") is None
+
+
+def test_what_is_not_kept_is_said_before_the_work(tmp_path: Path) -> None:
+    source = clip_of(tmp_path, ".mkv", "pcm_s24le", "5.1")
+    writer = ClipWriter(tmp_path / "a.mp4", width=64, height=64, copy_from=source)
+    writer.check()
+    assert len(writer.notes) == 1
+    assert "pcm_s24le" in writer.notes[0] and "a .mkv keeps it as it is" in writer.notes[0]
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+def test_sound_that_an_edit_list_cuts_off_is_not_heard(tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    rate, before = 48_000, Fraction(1, 4)
+    with av.open(str(source), "w") as output:
+        picture = output.add_stream("libx264", rate=25)
+        assert isinstance(picture, av.VideoStream)
+        picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
+        picture.options = {"bf": "0", "g": "1"}
+        sound = output.add_stream("aac", rate=rate)
+        assert isinstance(sound, av.AudioStream)
+        sound.codec_context.layout = "stereo"
+        for number in range(25):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            output.mux(picture.encode(frame))
+        for heard in benchmark.tone_frames("stereo", rate, sound.codec_context):
+            assert heard.pts is not None
+            heard.pts -= int(before * rate)
+            output.mux(sound.encode(heard))
+        output.mux(picture.encode(None))
+        output.mux(sound.encode(None))
+    first = benchmark.hear(source)
+    assert first is not None and first.start == 0
+    for suffix in (".mkv", ".mp4"):
+        benchmark.write_again(source, tmp_path / f"out{suffix}")
+        after = benchmark.hear(tmp_path / f"out{suffix}")
+        # Three packets of 1024 samples: the first that is heard in part, and two before it.
+        assert after is not None and -0.065 < after.start <= 0
+        assert abs(benchmark.middle(after) - benchmark.middle(first)) < 0.001
+
+
+@pytest.mark.parametrize("codec", ["libmp3lame", "pcm_s16le"])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".m4v"])
+def test_a_part_of_a_clip_has_its_sound_in_step(tmp_path: Path, codec: str, suffix: str) -> None:
+    # This frame is shown within a packet, by which an AVI counts time.
+    source, first = clip_of(tmp_path, ".avi", codec, "stereo"), 3
+    out = tmp_path / f"out{suffix}"
+    with open_clip(source) as reader:
+        span = first * reader.info.time_base, None
+        with ClipWriter(out, like=reader.info, copy_from=source, span=span) as writer:
+            for frame in reader:
+                if frame.pts >= first:
+                    writer.write(frame.image, frame.pts)
+    before, after = benchmark.hear(source), benchmark.hear(out)
+    assert before is not None and after is not None
+    moved = benchmark.middle(after) - (benchmark.middle(before) - first / 25)
+    assert abs(moved) < 0.001
