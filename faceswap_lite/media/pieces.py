@@ -84,7 +84,7 @@ class PieceShelf:
             return None
         said = read_json(path)
         try:
-            piece = Piece(said["pts"], said["delay"], said["last_ticks"])
+            piece = Piece(said["pts"], said["delay"], said.get("last_ticks"))
             return piece if said["recipe"] == self._recipe and piece.pts else None
         except (KeyError, TypeError) as error:
             raise FaceswapError(f"{path}: is no record of a piece; remove it") from error
