@@ -13,7 +13,7 @@ from PIL import Image
 from test_media import copy, counted, encode, numbers, read, steady
 
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.media.clock import read_clock
+from faceswap_lite.media.clock import _mend, _Track, read_clock
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
 
@@ -328,3 +328,19 @@ def test_a_scrambled_transport_stream_is_refused_by_name(tmp_path: Path) -> None
     path.write_bytes(data)
     with pytest.raises(FaceswapError, match="its picture is encrypted"):
         open_clip(path)
+
+
+@pytest.mark.parametrize("stray", [-60, 0, -25 * 3600, 25 * 3600])
+def test_one_frame_off_the_line_moves_alone(stray: int) -> None:
+    """`stray`: frames by which the 20th lies away from the 19th's time."""
+    times = [3600 * n for n in range(FRAMES)]
+    times[20] = times[19] + 3600 * stray
+    track = _Track("video", TICK)
+    for number, time in enumerate(times):
+        packet = av.Packet(b"picture")
+        packet.pts = packet.dts = time
+        track.add(packet, number)
+    track.close()
+    clock = _mend(0, {0: track}, broadcast=True)
+    moved = track.shown + clock._moves[0]
+    assert moved.tolist() == [3600 * n for n in range(FRAMES)]

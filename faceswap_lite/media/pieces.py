@@ -91,7 +91,8 @@ class PieceShelf:
             return None
         said = read_json(path)
         try:
-            piece = Piece(said["pts"], said["delay"], said["last_ticks"], said.get("numbers", []))
+            told = said["pts"], said["delay"], said.get("last_ticks"), said.get("numbers", [])
+            piece = Piece(*told)
             return piece if said["recipe"] == self._recipe and piece.pts else None
         except (KeyError, TypeError) as error:
             raise FaceswapError(f"{path}: is no record of a piece; remove it") from error
