@@ -492,7 +492,8 @@ def test_faces_that_the_target_s_set_holds_are_not_searched(
     convert_clip(unknowing, cast.target_clip, tmp_path / "all.mkv", short, say=silent)
     assert searches.count == len(gone) + 40
     # Records and journal do not round alike; of single pixels at an edge.
-    assert apart(frames_of(out), frames_of(tmp_path / "all.mkv")).max() <= 8
+    differ = apart(frames_of(out), frames_of(tmp_path / "all.mkv"))
+    assert differ.max() <= 6 and (differ > 4).sum() <= 4
 
 
 def test_what_the_set_holds_is_no_answer_to_who_else_is_there(
