@@ -301,6 +301,11 @@ def test_in_a_folder_a_moving_picture_is_one_and_said(tmp_path: Path) -> None:
         assert len(list(reader)) == 2
         (line,) = reader.problems
     assert "f_1.png and 1 other:" in line and "first" in line
+    (tmp_path / "f_2.png").unlink()
+    with open_clip(tmp_path) as reader:
+        assert len(list(reader)) == 1
+        (line,) = reader.problems
+    assert line.startswith("f_1.png: moves")
 
 
 # There and back.

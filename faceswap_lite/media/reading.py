@@ -234,7 +234,7 @@ class _Stills:
         first, picture = _first_readable(path, self._paths)
         height, width = picture.shape[:2]
         heads = _heads(self._paths)
-        problems += _head_notes(heads)
+        problems += _head_notes(heads, folder)
         moving = [] if folder else next(iter(heads.values())).durations
         self._rate, self._time_base, self._pts, self._end = (
             _moving_times(moving) if moving else _times(path, self._paths)
@@ -656,17 +656,17 @@ def _heads(files: list[Path]) -> dict[str, StillHead]:
     return heads
 
 
-def _head_notes(heads: dict[str, StillHead]) -> list[str]:
-    """One line on each kind of thing, however many pictures it is said of."""
+def _head_notes(heads: dict[str, StillHead], folder: bool) -> list[str]:
+    """One line on each kind of thing, however many pictures of a folder it is said of."""
     said: dict[str, list[str]] = {}
     for name, head in heads.items():
         notes = head.notes
-        if head.durations and len(heads) > 1:
+        if head.durations and folder:
             notes = [*notes, "moves: its first picture is taken, no other"]
         for note in notes:
             said.setdefault(note, []).append(name)
     return [
-        note if len(heads) == 1 else f"{names[0]}{_and_others(names)}: {note}"
+        note if not folder else f"{names[0]}{_and_others(names)}: {note}"
         for note, names in said.items()
     ]
 
