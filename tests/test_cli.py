@@ -310,6 +310,8 @@ def test_no_space_left_is_one_line(
 # Sent by the process to itself, so many seconds after our first line ran.
 STOPPED = """
 import os, signal, sys, threading
+# A shell's background jobs ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from faceswap_lite.__main__ import main
 stop = threading.Timer(float(sys.argv.pop(1)), os.kill, (os.getpid(), signal.SIGINT))
 stop.daemon = True
