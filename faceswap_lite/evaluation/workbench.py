@@ -1,7 +1,6 @@
 """One run on one clip: everything that is measured, explained and shown of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from ..conversion.expression import choose_expression
 from ..conversion.job import config_for, given_masks
 from ..conversion.scout import build_run_packs
 from ..errors import FaceswapError
-from ..faces.face_set import open_face_set
 from ..faces.pack import FacePack
 from ..faces.reading import Reader
 from ..media.clips import clip_fingerprint, list_images
@@ -271,10 +269,6 @@ def _pictures(walked: Walked, series: Series, rows: list[MontageRow]) -> ResultP
 
 
 def _fingerprints(clip: Path) -> set[str]:
-    """Of the clip; of a folder, also of its pictures and of the clips that its crops are from."""
-    found = {clip_fingerprint(clip)}
-    if clip.is_dir():
-        found |= {clip_fingerprint(picture) for picture in list_images(clip)}
-        with suppress(FaceswapError):
-            found |= {face.record.clip_fingerprint for face in open_face_set(clip).faces}
-    return found
+    """Of the clip; of a folder, also of its pictures."""
+    pictures = list_images(clip) if clip.is_dir() else []
+    return {clip_fingerprint(path) for path in (clip, *pictures)}
