@@ -987,7 +987,7 @@ def test_what_becomes_of_the_sound_is_said_before_the_work(
         said.append(f"{searches.count} {line}")
 
     convert_clip(elsewhere, clip, tmp_path / "a.mp4", ConvertConfig(), say=say)
-    lines = [line for line in said if "sound" in line]
+    lines = [line for line in said if "sound (" in line]
     assert len(lines) == 1
     assert lines[0].startswith("0 warning: in.mov: a.mp4: sound (pcm_s24le) seldom plays")
 
