@@ -95,7 +95,7 @@ def preview_sheet(
 
     def plan_of(options: ConvertConfig) -> CastPlan:
         packs = build_run_packs(run, options)
-        return cast_clip(run, clip, packs, options, like=like, say=lambda line: None)
+        return cast_clip(run, clip, packs, options, like=like, say=_unsaid)
 
     plan = plan_of(still)
     if not plan.placements:
@@ -108,9 +108,9 @@ def preview_sheet(
     rows = [_Row("clip", [_cell(f.image, windows[f.index]) for f in shown])]
     for title, options in settings.items():
         own = plan if options.swap == still.swap else plan_of(options)
-        painted = paint_frames(
-            shown, own, run, options, expression=choose_expression(run, options, say)
-        )
+        # What moves is said once, not row by row.
+        expression = choose_expression(run, options, say if options is still else _unsaid)
+        painted = paint_frames(shown, own, run, options, expression=expression)
         made = list(composite_frames(painted, options, masks))
         for frame in made:
             if frame.failed is not None:
@@ -118,6 +118,10 @@ def preview_sheet(
         rows.append(_Row(title, [_cell(m.image, windows[m.frame.index]) for m in made]))
     mark = SyntheticMark(version=VERSION, run=run.fingerprint)
     write_image(out, _draw(rows, picked), mark=mark)
+
+
+def _unsaid(line: str) -> None:
+    """What a stage has to say, where nobody asked."""
 
 
 def _frames(clip: Path, indices: set[int], start_number: int | None) -> list[Frame]:
