@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,16 +33,22 @@ with written_by_one([Path(sys.argv[1])]):
 """
 
 
-def start(out: Path, *command: object) -> subprocess.Popen[bytes]:
-    """A process that has begun to write `out`."""
+@contextmanager
+def start(out: Path, *command: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has begun to write `out`, stopped there until it gets SIGCONT."""
     process = subprocess.Popen(
         [sys.executable, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    note = out.parent / f".{out.name}.writer"
-    while not (note.exists() and note.read_text()):
-        assert process.poll() is None, "it ended before it began"
-        time.sleep(0.01)
-    return process
+    try:
+        note = out.parent / f".{out.name}.writer"
+        while not (note.exists() and note.read_text()):
+            assert process.poll() is None, "it ended before it began"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def refusal(out: Path, process: subprocess.Popen[bytes]) -> str:
@@ -136,6 +144,7 @@ def test_extract_and_curate_wait_for_an_extraction(cast: Cast, tmp_path: Path) -
             extract_faces([clip], out, cast.config.extract, overwrite=True)
         with pytest.raises(FaceswapError, match=refusal(out, process)):
             curate_faces(out, CurateConfig(), apply=True)
+        process.send_signal(signal.SIGCONT)
         assert process.wait(timeout=200) == 0
     assert len(open_face_set(out).faces) == len(open_face_set(cast.source).faces)
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
@@ -154,6 +163,7 @@ def test_a_run_that_is_trained_can_be_read_but_not_written(cast: Cast, tmp_path:
         for overwrite in (False, True):
             with pytest.raises(FaceswapError, match=refusal(run, process)):
                 train(source, target, run, cast.config, overwrite=overwrite, say=silent)
+        process.send_signal(signal.SIGCONT)
         while not list(run.glob("checkpoints/step_*")):
             time.sleep(0.01)
         out = tmp_path / "swap.mp4"
@@ -178,6 +188,7 @@ def test_two_conversions_to_one_name(cast: Cast, run: TrainedRun, tmp_path: Path
             other = ConvertConfig(color="none")
             with pytest.raises(FaceswapError, match=refusal(tmp_path / name, process)):
                 convert_clip(run, cast.unseen_clip, tmp_path / name, other, overwrite=True)
+        process.send_signal(signal.SIGCONT)
         assert process.wait(timeout=200) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "beside.mp4", "swap.mp4", "swap.mp4.json"
