@@ -17,6 +17,7 @@ from ..errors import FaceswapError
 from ..faces.landmarks import build_mesh
 from ..faces.openings import lid_gaps, with_lids, with_mouth
 from ..faces.reading import Reader
+from ..geometry import transform_points
 from ..metrics.landmarks import eye_opening, mouth_opening
 from ..models.autoencoder import Side
 from ..models.crops import decode
@@ -66,14 +67,16 @@ class ClipExpression:
 
     def given_to(self, face: PaintedFace) -> PaintedFace:
         """The face with it. One whose points cannot be found, painted or true, stays as it is."""
-        there = self.points(face.crop)
-        return (
-            face if there is None else replace(face, face=self.shown(face.face, face.true, there))
-        )
+        placed = face.placement.landmarks if face.pack == "mesh" else None
+        near = None if placed is None else transform_points(placed, face.frame_to_crop)
+        there = self.points(face.crop, near)
+        if there is None:
+            return face
+        return replace(face, face=self.shown(face.face, face.true, there))
 
     def shown(self, painted: Picture, true: Picture, points: Points) -> Picture:
         """A painted crop as the true one, whose points are in its pixels."""
-        own = self.points(painted)
+        own = self.points(painted, points)
         if own is None:
             return painted
         if self.eyes is not None:
@@ -82,10 +85,13 @@ class ClipExpression:
             painted = with_mouth(painted, own, true, points, self.mouth)
         return painted
 
-    def points(self, picture: Picture | UInt8[np.ndarray, "s s 3"]) -> Points | None:
-        """The mesh points of a crop, in its pixels."""
-        found = self.reader.landmarks(picture)
-        return None if found is None else found * len(picture) - 0.5
+    def points(
+        self, picture: Picture | UInt8[np.ndarray, "s s 3"], near: Points | None = None
+    ) -> Points | None:
+        """The mesh points of a crop, in its pixels; `near`: about where they lie."""
+        size = len(picture)
+        found = self.reader.landmarks(picture, None if near is None else (near + 0.5) / size)
+        return None if found is None else found * size - 0.5
 
 
 def choose_expression(
