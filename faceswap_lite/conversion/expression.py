@@ -6,8 +6,7 @@ them, and painted lids as far as the clip's in the painted person's own measure.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -51,6 +50,9 @@ class Follows:
     gain: float
     """Of the clip's gaps. Lips: given ones read as wide open as the clip's. Lids: what the painted
     person shows in the middle, over what the clip's does."""
+
+
+_FOLLOWS = [part.name for part in fields(Follows)]
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def _kept(run: TrainedRun, config: ConvertConfig, reader: Reader) -> dict[str, F
     """How this run's mouths and eyes follow, as measured before or now."""
     path = run.path / FOLDER / f"{run.fingerprint}_{config.painted_side}.json"
     try:
-        return {name: _follows(found) for name, found in read_json(path).items()}
+        kept = read_json(path).items()
+        return {name: Follows(*(float(found[n]) for n in _FOLLOWS)) for name, found in kept}
     except (FaceswapError, AttributeError, KeyError, TypeError, ValueError):
         follows = measure(run, config.painted_side, config.shown_side, reader)
     try:
@@ -151,10 +154,6 @@ def _kept(run: TrainedRun, config: ConvertConfig, reader: Reader) -> dict[str, F
     except (OSError, FaceswapError):
         pass  # a run's folder that may not be written to only costs the next call its measuring
     return follows
-
-
-def _follows(found: Any) -> Follows:
-    return Follows(*(float(found[name]) for name in ("correlation", "spread", "gain")))
 
 
 def measure(run: TrainedRun, painted: Side, shown: Side, reader: Reader) -> dict[str, Follows]:
