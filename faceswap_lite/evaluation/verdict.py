@@ -224,8 +224,8 @@ def _progress(evidence: Evidence) -> Finding:
     if moves is None:
         return Finding(
             "too_early",
-            f"Too early to tell: {looks} look{'s' * (looks != 1)} at held-out faces, and a trend needs "
-            f"{LEAST_LOOKS}.",
+            f"Too early to tell: {looks} look{'s' * (looks != 1)} at held-out faces, "
+            f"and a trend needs {LEAST_LOOKS}.",
             _figures(evidence),
             "train on; a lower training.heldout_every looks more often",
         )
