@@ -78,7 +78,7 @@ class ClipExpression:
 
     def shown(self, painted: Picture, true: Picture, points: Points) -> Picture:
         """A painted crop as the true one, whose points are in its pixels."""
-        own = self.points(painted, points)
+        own = self.points(painted)
         if own is None:
             return painted
         if self.eyes is not None:
