@@ -27,9 +27,12 @@ def main() -> None:
 
 def _stopped(error: BaseException | None) -> bool:
     """Whether Ctrl-C is behind an error; what imports a library in C may call it otherwise."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    behind: list[BaseException] = []
+    # An error can be behind itself.
+    while error is not None and error not in behind:
+        behind.append(error)
         error = error.__cause__ or error.__context__
-    return error is not None
+    return any(isinstance(one, KeyboardInterrupt) for one in behind)
 
 
 def _heed(args: "UnraisableHookArgs") -> None:

@@ -1,6 +1,5 @@
 """The door: one command a stage. Heavy imports wait inside the commands: --help is quick."""
 
-import errno
 import io
 import json
 import os
@@ -13,7 +12,7 @@ import typer
 
 from .config import Change, Config, SideName, SpaceName, load_config
 from .errors import FaceswapError, UsageError
-from .outputs import beside, short_name
+from .outputs import REFUSALS, beside, short_name
 
 app = typer.Typer(
     name="faceswap-lite",
@@ -27,12 +26,6 @@ app = typer.Typer(
 
 # OpenCV warns of its own plans whenever it loads a network; that is no news to a user.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-
-# What the disk may refuse deep inside a library, and a person can mend.
-FIXABLE = (
-    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT, errno.ENOTDIR,
-    errno.EISDIR, errno.ENAMETOOLONG,
-)  # fmt: skip
 
 DEFAULT_LABEL = "AI-generated: face replaced"
 
@@ -664,7 +657,7 @@ def main() -> None:
         print(f"{kind}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in FIXABLE:
+        if error.errno not in REFUSALS:
             raise
         print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         sys.exit(1)

@@ -1,5 +1,6 @@
 """Outputs appear whole or not at all, and remember which job made them."""
 
+import errno
 import hashlib
 import inspect
 import json
@@ -30,6 +31,12 @@ except PackageNotFoundError:
 TOOL = f"faceswap_lite {VERSION}"
 """What outputs say that they were made by."""
 
+REFUSALS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EROFS, errno.EPERM,
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+)  # fmt: skip
+"""What the disk may refuse deep inside a library, and a person can mend."""
+
 LOCK_SUFFIXES = (".lock", ".writer")
 """Of the hidden files beside an output that is being written: who holds it, and their words."""
 
@@ -58,19 +65,16 @@ def whole_file(path: Path) -> Iterator[Path]:
     The partial file keeps the suffix (encoders choose their format by it), is flushed to the disk
     before the rename, and is removed when the block fails.
     """
-    name = f".{short_name(path.stem)}.{uuid.uuid4().hex[:8]}.partial{path.suffix[:20]}"
-    partial = path.with_name(name)
+    hidden = path.with_name(f".{short_name(path.stem)}.partial{path.suffix[:20]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        _sync(partial)
-        os.replace(partial, path)
-        _sync(path.parent)
+        with _hidden_place(hidden, _open_file) as partial:
+            yield partial
+            _sync(partial)
+            os.replace(partial, path)
+            _sync(path.parent)
     except OSError as error:
         raise FaceswapError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 @contextmanager
@@ -81,19 +85,87 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise FaceswapError(f"{path}: exists already")
-    partial = path.with_name(f".{short_name(path.name)}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        for file in partial.iterdir():
-            _sync(file)
-        _sync(partial)
-        os.replace(partial, path)
-        _sync(path.parent)
+        with hidden_folder(path, "partial") as partial:
+            yield partial
+            for file in partial.iterdir():
+                _sync(file)
+            _sync(partial)
+            os.replace(partial, path)
+            _sync(path.parent)
     except OSError as error:
         raise FaceswapError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def hidden_folder(path: Path, suffix: str) -> Iterator[Path]:
+    """An empty folder `.NAME.SUFFIX` beside `path`, as `_hidden_place` says.
+
+    Raises: OSError when the disk refuses.
+    """
+    hidden = path.with_name(f".{short_name(path.name)}.{suffix}")
+    with _hidden_place(hidden, _open_folder) as folder:
+        yield folder
+
+
+@contextmanager
+def _hidden_place(place: Path, open_it: Callable[[Path], int]) -> Iterator[Path]:
+    """`place`, empty, held while the block runs, and gone at its end.
+
+    What a killed process left there is taken over, so that nothing gathers. Beside a process that
+    is at it, and where none can tell, the name gets a number.
+    """
+    handle = open_it(place)
+    try:
+        if not _is_free(handle, place):
+            os.close(handle)
+            place = place.with_name(f"{place.stem}.{uuid.uuid4().hex[:8]}{place.suffix}")
+            handle = open_it(place)
+        _remove_inside(handle, place)
+        yield place
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        # With its name, it is another's to hold.
+        if _is_at(handle, place):
+            with suppress(OSError):
+                _remove_inside(handle, place)
+                place.rmdir() if place.is_dir() else place.unlink()
+        os.close(handle)
+
+
+def _open_file(place: Path) -> int:
+    return os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _open_folder(place: Path) -> int:
+    place.mkdir(parents=True, exist_ok=True)
+    return os.open(place, os.O_RDONLY)
+
+
+def _is_free(handle: int, place: Path) -> bool:
+    """Take hold of it; False when another process has it, or none can."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # Windows; a network's disk
+        place.rmdir() if place.is_dir() else place.unlink()
+        return False
+    return _is_at(handle, place)
+
+
+def _is_at(handle: int, place: Path) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(handle), os.stat(place))
+    return False
+
+
+def _remove_inside(handle: int, place: Path) -> None:
+    if not place.is_dir():
+        return os.ftruncate(handle, 0)
+    for path in place.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def one_writer(

@@ -31,7 +31,6 @@ MISSING = {
     "evaluate": ["speed", "--run", NOWHERE, "--clip", NOWHERE],
     "expression": ["steady", "--run", NOWHERE, "--clip", NOWHERE],
     "files": ["memory", "--run", NOWHERE, "--clip", NOWHERE],
-    "kill": ["--source", NOWHERE, "--target", NOWHERE],
     "latent": [NOWHERE],
     "memorisation": ["--sets", NOWHERE, NOWHERE, "--clips", NOWHERE, NOWHERE],
     "starts": ["frame", "--media", NOWHERE],
@@ -224,9 +223,17 @@ def test_color_pairs(color: Callable[..., dict[str, Any]]) -> None:
     assert found["mean"]["skin_gain"] > found["mean"]["gain"] > found["mean"]["none"]
 
 
-def test_kill(call: Call, cast: Cast) -> None:
-    said = call("kill", "--source", cast.source, "--target", cast.target, "--kills", 1)
-    assert "1 kills, each left a checkpoint that loads" in said
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "only", "times"),
+    [("kills", "train", 3), ("kills", "convert", 3), ("disk", "convert", 3)],
+)
+def test_faults(
+    call: Call, with_weights: Path, tmp_path: Path, what: str, only: str, times: int
+) -> None:
+    call("faults", what, "--only", only, "--times", times, "--out", tmp_path / "out.json")
+    figures = read_json(tmp_path / "out.json")[what]
+    assert (figures["faults"], figures["wrong"]) == (times, 0)
 
 
 def test_jitter(call: Call, with_weights: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from faceswap_lite import __main__ as door
 from faceswap_lite import cli
 from faceswap_lite.config import load_config
 from faceswap_lite.conversion import convert, preview, writers
+from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import write_image
 from faceswap_lite.runs import trained
 
@@ -346,6 +347,21 @@ def test_ctrl_c_that_a_library_turned_into_something_else_is_heeded(
         door.main()
     assert caught.value.code == 130
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_error_behind_itself_ends(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        error = FaceswapError("a.mp4: cannot be written")
+        raise error from error
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with pytest.raises(SystemExit) as caught:
+        door.main()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: a.mp4: cannot be written\n"
 
 
 def test_a_value_is_told_with_the_option_that_gave_it(

@@ -86,6 +86,8 @@ def test_apply_and_undo_leave_the_folder_as_it_was(faces: Path) -> None:
     # Judged again: those aside are judged with the rest, and stay where they are.
     summary = curate_faces(faces, CurateConfig(), apply=True)
     assert summary.moved == 0 and len(summary.decisions) == len(crops(before))
+    # Nor does it tell of them in another order: a kill amid the moves changes no result.
+    assert [decision.file for decision in summary.decisions] == sorted(crops(before))
     assert f"{BLURRED} crops are back" in undo_curation(faces)
     assert contents(faces) == before
 

@@ -286,6 +286,31 @@ def test_an_interrupted_extraction_ends_like_an_undisturbed_one(
         ]
 
 
+def test_a_kill_before_the_first_frame(
+    tmp_path: Path, toy: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once its own, a new folder; one that was there may hold our empty one."""
+    clip, out = paint_clip(tmp_path / "clip", story()), tmp_path / "set"
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(os, "replace", stop_after(os.replace, 0))
+        extract_faces([clip], out, CONFIG)
+    assert not out.exists()
+    (out / HIDDEN_FOLDER).mkdir(parents=True)
+    assert extract_faces([clip], out, CONFIG).kept == 9
+
+
+def test_what_the_first_call_noted_is_kept(
+    tmp_path: Path, toy: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, out = paint_clip(tmp_path / "clip", story()), tmp_path / "set"
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Extraction, "_commit", stop_after(Extraction._commit, 6))
+        extract_faces([clip], out, CONFIG)
+    file = out / HIDDEN_FOLDER / "extraction.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "notes": ["auto took these"]}))
+    assert extract_faces([clip], out, CONFIG).notes == ["auto took these"]
+
+
 def whole_with_prefix(whole: dict[str, str]) -> dict[str, str]:
     """Two clips of one name: their crops are told apart, and none is lost."""
     assert len(whole) == 18 and len({name[:13] for name in whole}) == 2

@@ -9,7 +9,7 @@ from conftest import Cast
 from test_train import run_steps
 
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.runs.log import History, read_history
+from faceswap_lite.runs.log import History, RunLog, read_history
 
 
 def write_log(run: Path, *lines: str) -> Path:
@@ -52,6 +52,13 @@ def test_a_last_line_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-1] if cut == 1 else path.read_bytes()[:-cut])
         assert len(read_history(run)) == (2 if cut == 1 else 1)
         write_log(run, look(0, 8.0), look(10, 4.0))
+
+
+def test_a_run_that_was_killed_before_its_first_save_is_logged_anew(tmp_path: Path) -> None:
+    run = write_log(tmp_path / "run", look(0, 8.0), look(10, 4.0))
+    for step, left in ((10, 2), (5, 1), (0, 0)):
+        RunLog(run, step).close()
+        assert len((run / "log.jsonl").read_text().splitlines()) == left
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:

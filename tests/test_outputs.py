@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,49 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "x").read_text() == "1"
     with pytest.raises(FaceswapError, match="exists"), whole_folder(tmp_path / "a"):
         pass
+
+
+def test_what_a_kill_left_goes_with_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".a.partial.txt").write_text("half, and longer than the whole")
+    with whole_file(tmp_path / "a.txt") as partial:
+        assert partial.read_text() == ""
+        partial.write_text("whole")
+    (tmp_path / ".b.partial" / "x").mkdir(parents=True)
+    (tmp_path / ".b.partial" / "half").touch()
+    with whole_folder(tmp_path / "b") as partial:
+        (partial / "c").write_text("1")
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
+        "a.txt",
+        "b",
+        "b/c",
+    ]
+
+
+def test_two_that_write_one_name_do_not_meet(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "a.txt") as first:
+        first.write_text("first")
+        with whole_file(tmp_path / "a.txt") as second:
+            second.write_text("second")
+        assert (tmp_path / "a.txt").read_text() == "second"
+        assert first.read_text() == "first"
+    assert (tmp_path / "a.txt").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_where_nothing_can_be_held_writing_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_locks(*given: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with whole_file(tmp_path / "a.txt") as partial:
+        partial.write_text("whole")
+    with whole_folder(tmp_path / "b"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b"]
 
 
 def test_a_disk_that_refuses_is_one_line(tmp_path: Path) -> None:

@@ -271,11 +271,12 @@ def test_a_writer_that_fails_while_joining_has_all_frames_done(tmp_path: Path) -
     out, work = tmp_path / "out.mp4", tmp_path / "w"
 
     def refuse(path: Path) -> None:
-        raise FaceswapError("the key is locked")
+        raise FaceswapError(f"{path.suffix} for {out}: the key is locked")
 
     with pytest.raises(FaceswapError, match="locked") as caught:
         write(out, list(range(25)), work=work, piece_frames=10, finish=refuse)
     assert "out.mp4" in str(caught.value) and not out.exists()
+    assert caught.value.__cause__ is not caught.value
     writer = write(out, list(range(25)), work=work, piece_frames=10)
     assert writer.done == 25 and len(packets(out)) == 25
 

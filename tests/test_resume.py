@@ -12,6 +12,7 @@ from faceswap_lite.config import load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.runs.checkpoints import find_damage, list_checkpoints
 from faceswap_lite.runs.known import known_faces, open_known_set
 from faceswap_lite.runs.manifest import IdentityFacts, is_same_set
 from faceswap_lite.runs.trained import load_run
@@ -112,6 +113,25 @@ def test_a_kill_between_a_new_run_s_two_files_begins_anew(cast: Cast, tmp_path: 
         run_steps(cast, tmp_path / "run", steps=4)
     assert run_steps(cast, tmp_path / "run", steps=4, lr=2e-3).step == 4
     assert [line["step"] for line in log_lines(tmp_path / "run") if "loss" in line] == [1, 2, 3, 4]
+
+
+def test_a_kill_while_old_checkpoints_go_leaves_none_half(
+    cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path) -> None:
+        next(path.glob("ema*")).unlink()
+        raise InterruptedError
+
+    run = tmp_path / "run"
+    run_steps(cast, run, steps=2, save_every=1)
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(shutil, "rmtree", killed)
+        run_steps(cast, run, steps=3, save_every=1)
+    assert list_checkpoints(run) == [2, 3]
+    assert all(find_damage(run, step) == {} for step in (2, 3))
+    # Given again it is done, and what was left is gone.
+    run_steps(cast, run, steps=3, save_every=1)
+    assert len(list((run / "checkpoints").iterdir())) == 2
 
 
 def test_overwrite_asks_nothing_of_what_it_replaces(cast: Cast, tmp_path: Path) -> None:

@@ -419,7 +419,7 @@ def test_ctrl_c_saves_and_leaves_with_130(cast: Cast, tmp_path: Path) -> None:
 
 
 def test_a_kill_leaves_a_good_checkpoint(cast: Cast, tmp_path: Path) -> None:
-    """Two kills here; benchmarks/kill.py does twenty."""
+    """Two kills here; benchmarks/faults.py does more, of every command."""
     run = tmp_path / "run"
     for pause in (0.55, 0.83):
         process = start_training(cast, run)

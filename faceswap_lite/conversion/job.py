@@ -120,14 +120,9 @@ class ConvertJob:
         with suppress(OSError):
             self.work.rename(gone)
         name = re.escape(short_name(self.swap.name))
-        ours = re.compile(
-            rf"\.{name}\.([0-9a-f]{{16}}(\.gone)?\.work|[0-9a-f]{{8}}\.partial\.json)"
-        )
+        ours = re.compile(rf"\.{name}\.[0-9a-f]{{16}}(\.gone)?\.work")
         for path in [p for p in self.swap.parent.iterdir() if ours.fullmatch(p.name)]:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
 
     def _may_fill(self, name: str, path: Path) -> bool:
         """Whether pictures go into a folder that is there: an empty one, or one half filled."""

@@ -292,9 +292,6 @@ def _write_moves(faces: Path, moves: Sequence[_Move]) -> None:
         write_json(file, {"schema": SCHEMA, "moves": content})
     else:
         file.unlink(missing_ok=True)
-    # Of a call that was killed while it wrote.
-    for partial in file.parent.glob(f".{file.stem}.*.partial{file.suffix}"):
-        partial.unlink(missing_ok=True)
 
 
 _MOVES = TypeAdapter(list[_Move])

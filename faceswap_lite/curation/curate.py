@@ -9,7 +9,7 @@ import numpy as np
 
 from ..config import CurateConfig
 from ..errors import FaceswapError
-from ..faces.face_set import FaceSet, StoredFace, face_key, open_face_set, stored_faces
+from ..faces.face_set import FaceSet, StoredFace, face_key, open_face_set, set_order, stored_faces
 from ..faces.records import read_record
 from ..outputs import one_writer, write_json
 from .applying import apply_decisions, rejected_faces, returned_faces, undo_moves, write_decisions
@@ -163,7 +163,9 @@ def _with_rejected(path: Path) -> tuple[FaceSet, dict[Path, str]]:
     problems = list(faces.problems)
     if broken:
         problems.append(f"{len(broken)} crops in _rejected cannot be read ({broken[0]})")
-    return replace(faces, faces=[*faces.faces, *aside], problems=problems), names
+    # Where a face lies is no part of what it is judged by: a second call decides the same.
+    together = sorted([*faces.faces, *aside], key=set_order)
+    return replace(faces, faces=together, problems=problems), names
 
 
 def _only_best(

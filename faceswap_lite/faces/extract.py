@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ..errors import FaceswapError
 from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint
 from ..media.reading import open_clip
 from ..media.truth import load_true_landmarks
-from ..outputs import claim, file_sha256, job_id, one_writer, short_name, write_json
+from ..outputs import claim, file_sha256, job_id, one_writer, short_name, whole_folder, write_json
 from .candidates import Source
 from .embed import embedding_distance
 from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, Tally, read_progress
@@ -92,7 +93,8 @@ def extract_faces(
     found = read_job(out)
     found_job = None if found is None else found["job"]
     finished = found is not None and bool(found.get("finished"))
-    is_empty = out.is_dir() and not any(out.iterdir())
+    # A kill may leave the folder for our own files without any.
+    is_empty = out.is_dir() and found is None and {p.name for p in out.iterdir()} <= {HIDDEN_FOLDER}
     todo = (
         "start" if is_empty else claim(out, job, found_job, finished=finished, overwrite=overwrite)
     )
@@ -114,7 +116,7 @@ def extract_faces(
     if done is None:
         if todo == "resume" and (out / HIDDEN_FOLDER / JOURNAL_FILE).exists():
             print(f"{out}: what was begun there cannot go on; it begins anew")
-        _start(out, found_job, job, packs[0], sources)
+        _start(out, found, job, packs[0], sources)
     tally = Tally(problems=problems)
     with one_opencv_thread():
         Extraction(out, job, config, sources, packs, wanted, done, tally).run()
@@ -176,18 +178,19 @@ def _photo_sha256(photo: Path) -> str:
 
 
 def _start(
-    out: Path, found_job: str | None, job: str, pack: FacePack, sources: Sequence[Source]
+    out: Path, found: dict[str, Any] | None, job: str, pack: FacePack, sources: Sequence[Source]
 ) -> None:
     if out.exists() and not out.is_dir():
         raise FaceswapError(f"{out}: is a file; choose another name for the face set")
-    if found_job is not None:
-        delete_crops_of(out, found_job)
-    shutil.rmtree(out / HIDDEN_FOLDER, ignore_errors=True)
+    was_there = out.is_dir()
+    if found is not None:
+        delete_crops_of(out, found["job"])
+        was_there = found.get("folder_was_there", True)
     content = {
         "version": 1,
         "job": job,
         "finished": False,
-        "folder_was_there": out.is_dir(),
+        "folder_was_there": was_there,
         "pack": [pack.detector_name, pack.landmarks_name, pack.embedder_name or "none"],
         "notes": pack.notes,
         "clips": [
@@ -195,7 +198,13 @@ def _start(
             for source in sources
         ],
     }
-    write_json(out / HIDDEN_FOLDER / JOB_FILE, content)
+    if out.is_dir():
+        write_json(out / HIDDEN_FOLDER / JOB_FILE, content)
+        _clean_up(out)
+    else:
+        # At once: after a kill it is as it was, or ours.
+        with whole_folder(out) as partial:
+            write_json(partial / HIDDEN_FOLDER / JOB_FILE, content)
 
 
 def _clean_up(out: Path) -> None:
@@ -210,6 +219,7 @@ def _finish(out: Path, sources: Sequence[Source], pack: FacePack, tally: Tally) 
         _leave_nothing(out, sources, tally)
     counts = Counter(tally.faces_of_frame.values())
     with_face = sum(counts.values())
+    job = read_job(out) or {}
     summary = ExtractSummary(
         out=out,
         already_done=False,
@@ -221,10 +231,10 @@ def _finish(out: Path, sources: Sequence[Source], pack: FacePack, tally: Tally) 
         kept=len(tally.files),
         dropped={reason: count for reason, count in tally.dropped.items() if count},
         people=_people(out, pack),
-        notes=pack.notes,
+        # Of the call that began: it chose the pack.
+        notes=job.get("notes", pack.notes),
         problems=tally.problems,
     )
-    job = read_job(out) or {}
     content = {**asdict(summary), "out": out.name}
     write_json(
         out / HIDDEN_FOLDER / JOB_FILE,

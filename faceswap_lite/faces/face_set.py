@@ -153,7 +153,7 @@ def open_face_set(path: Path, minimum: int = 1) -> FaceSet:
     first = faces[0].record
     return FaceSet(
         path=path,
-        faces=sorted(faces, key=_order),
+        faces=sorted(faces, key=set_order),
         problems=problems,
         pack=first.landmarks_pack,
         coverage=first.coverage,
@@ -275,9 +275,6 @@ def _write_index(path: Path, entries: Sequence[_Entry]) -> None:
     text = json.dumps({"version": _INDEX_VERSION, "rows": rows})
     file = path / HIDDEN_FOLDER / _INDEX_FILE
     try:
-        # What a kill left of an earlier one.
-        for left in file.parent.glob(f".{file.stem}.*.partial{file.suffix}"):
-            left.unlink()
         with whole_file(file) as partial:
             np.savez(
                 partial,
@@ -333,7 +330,8 @@ def _index_entries(
     return entries
 
 
-def _order(face: StoredFace) -> tuple[Any, ...]:
+def set_order(face: StoredFace) -> tuple[Any, ...]:
+    """A key to sort faces by: clip, frame, left to right."""
     record = face.record
     return (
         record.clip_name,

@@ -6,7 +6,6 @@ import os
 import queue
 import shutil
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,7 @@ import numpy as np
 
 from ..config import CodecName
 from ..errors import FaceswapError
-from ..outputs import _sync, job_id, short_name, whole_file, whole_folder, write_json
+from ..outputs import REFUSALS, _sync, hidden_folder, job_id, whole_file, whole_folder, write_json
 from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags, FieldOrder, Light
 from .copying import Span, check_copy, held_beside
 from .encoding import CODECS, Picture, PieceEncoder, check_container, choose_encoding
@@ -235,11 +234,7 @@ class ClipWriter:
             # Removed unless it holds what a later writer can use.
             self._stack.callback(_remove_if_empty, self._work)
             return self._work
-        name = f".{short_name(self.path.stem)}.{uuid.uuid4().hex[:8]}.pieces"
-        folder = self.path.with_name(name)
-        folder.mkdir(parents=True)
-        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        return folder
+        return self._stack.enter_context(hidden_folder(self.path, "pieces"))
 
     def expected_bytes(self, frames: int) -> int:
         """About how much the disk holds for a time: a video's pieces, and the whole beside them."""
@@ -263,6 +258,8 @@ class ClipWriter:
                 sink.write(black, 0, None, None)
                 sink.finish()
             except av.FFmpegError as error:
+                if error.errno in REFUSALS:
+                    raise
                 raise FaceswapError(
                     f"no video of {width}x{height} can be made with {plan.codec} "
                     f"({error.strerror}); another codec or a folder of pictures may take it"
@@ -321,6 +318,8 @@ class ClipWriter:
         """Remove what is of no later use, and raise the error as one line."""
         told = self._readable(error)
         self._stack.__exit__(type(told), told, told.__traceback__)
+        if told is error:
+            raise told
         raise told from error
 
     def _readable(self, error: BaseException) -> BaseException:

@@ -34,6 +34,7 @@ from ..runs.checkpoints import (
     RunState,
     as_state,
     checkpoint_facts,
+    drop_old,
     load_weights,
     newest_good,
     restore_optimizer,
@@ -187,6 +188,7 @@ def _pretrained(
         say(f"warning: {problem}; going on from step {start}")
     for line in set_aside_newer(work, start):
         say(f"note: {line}")
+    drop_old(work, keep=1)
     if start is not None:
         stored = checkpoint_facts(work, start)
         state = as_state(stored)

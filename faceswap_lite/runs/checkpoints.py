@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -88,15 +89,24 @@ def save_checkpoint(
             "sha256": hashes,
         }
         (partial / "state.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    for old in list_checkpoints(run)[:-keep]:
-        shutil.rmtree(checkpoint_folder(run, old))
+    drop_old(run, keep)
     return folder
+
+
+def drop_old(run: Path, keep: int) -> None:
+    """Remove all checkpoints but the newest `keep`, and what a kill left of others."""
+    for old in list_checkpoints(run)[:-keep]:
+        folder = checkpoint_folder(run, old)
+        # At once: half a checkpoint would count as a damaged one.
+        folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"))
+    for partial in (run / "checkpoints").glob(".step_*.partial"):
+        shutil.rmtree(partial)
 
 
 def set_aside_newer(run: Path, step: int | None) -> list[str]:
     """Rename checkpoints newer than `step`, which were found damaged: `step_00000100.damaged`.
 
-    A line on each. What a kill left of unfinished ones is removed.
+    A line on each.
     """
     lines = []
     for newer in [found for found in list_checkpoints(run) if step is None or found > step]:
@@ -105,8 +115,6 @@ def set_aside_newer(run: Path, step: int | None) -> list[str]:
         aside = next(place for name in names if not (place := folder.with_name(name)).exists())
         folder.rename(aside)
         lines.append(f"{folder} is set aside as {aside.name}")
-    for partial in (run / "checkpoints").glob(".step_*.partial"):
-        shutil.rmtree(partial)
     return lines
 
 

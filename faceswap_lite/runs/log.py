@@ -115,8 +115,9 @@ class RunLog:
 
         path = run / LOG_FILE
         if path.exists():
-            # Lines after `step` are dropped: those steps will be done again.
-            lines = path.read_text(encoding="utf-8").splitlines()
+            # Lines after `step` are dropped: those steps will be done again, and so will the look
+            # before the first.
+            lines = path.read_text(encoding="utf-8").splitlines() if step else []
             kept = [line for line in lines if line.endswith("}")]
             kept = [line for line in kept if json.loads(line)["step"] <= step]
             write_text(path, "".join(line + "\n" for line in kept))

@@ -13,7 +13,14 @@ from ..faces.face_set import FaceSet, face_key
 from ..models.autoencoder import Side
 from ..outputs import job_id, write_json
 from ..runs.bases import SUFFIX, read_base
-from ..runs.checkpoints import RunState, as_state, checkpoint_facts, newest_good, set_aside_newer
+from ..runs.checkpoints import (
+    RunState,
+    as_state,
+    checkpoint_facts,
+    drop_old,
+    newest_good,
+    set_aside_newer,
+)
 from ..runs.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -243,6 +250,8 @@ def take_up(
         elif consent != found.consent:
             manifest = found.model_copy(update={"consent": consent})
             write_json(run / MANIFEST_FILE, manifest.model_dump())
+    # What a kill left that came as old ones went.
+    drop_old(run, config.training.keep)
     return TakenUp(action, start, manifest, state)
 
 
