@@ -213,6 +213,24 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def sealed(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts for a JSON file, with a sum of them that tells whether they are as they were written."""
+    return {**facts, _SEAL: _sum_of(facts)}
+
+
+def is_broken(facts: dict[str, Any]) -> bool:
+    """Whether the facts are others than `sealed` gave; those without a sum are of older versions."""
+    return _SEAL in facts and facts[_SEAL] != _sum_of(facts)
+
+
+_SEAL = "own_sha256"
+
+
+def _sum_of(facts: dict[str, Any]) -> str:
+    told = {name: fact for name, fact in facts.items() if name != _SEAL}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
 def plain(value: float | None, digits: int = 5) -> float | None:
     """A number as JSON can hold it, with the digits that mean something; None for NaN."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.{digits}g}")

@@ -77,7 +77,9 @@ class FaceRecord(BaseModel):
     openings come from them, the alignment from `landmarks` as everywhere.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
     version: Literal[1] = 1
     job: str
