@@ -13,6 +13,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+# What may stand behind a key of YAML.
+ODD_LINES = (
+    "", "null", "-1", "0", "1e400", ".nan", ".inf", "9" * 20, "yes", "[1, 2]", "{", "*x", "&x [*x]",
+    "!!python/object:os.system x", "'", "\t", "1: 2", "2026-13-45", "0o9", "~", "x" * 3000,
+    "[" * 400, "!!binary x", "2026-01-01", "\x07",
+)  # fmt: skip
+
 Mutator = Callable[[bytes, random.Random], bytes]
 
 # What a value of JSON or YAML may have become.
@@ -186,11 +193,7 @@ def yaml_line(data: bytes, rng: random.Random) -> bytes:
     """A line of a config says something else, stands elsewhere, or is there twice."""
     lines = data.decode().splitlines()
     place = rng.randrange(len(lines))
-    odd = rng.choice((
-        "", "null", "-1", "0", "1e400", ".nan", ".inf", "99999999999999999999", "yes", "[1, 2]",
-        "{", "*x", "&x [*x]", "!!python/object:os.system x", "'", "\t", "1: 2", "2026-13-45", "0o9", "~",
-        "x" * 3000, "[" * 400, "!!binary x", "2026-01-01", "\x07",
-    ))  # fmt: skip
+    odd = rng.choice(ODD_LINES)
     match rng.randrange(4):
         case 0:
             lines.insert(place, lines[rng.randrange(len(lines))])

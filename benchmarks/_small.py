@@ -32,6 +32,7 @@ def small_sets(work: Path, frames: int = 40) -> tuple[Path, Path]:
 def small_run(work: Path, steps: int = 20) -> Path:
     """A run of a tiny net in `work`, of the sets there, with two checkpoints."""
     ends = (f"training.steps={steps}", f"training.save_every={steps // 2}", "training.keep=2")
-    sets = (open_face_set(work / name) for name in PEOPLE)
-    train(*sets, work / "run", load_config("quick64", [*TINY, *ends]), say=lambda line: None)
+    source, target = (open_face_set(work / name) for name in PEOPLE)
+    config = load_config("quick64", [*TINY, *ends])
+    train(source, target, work / "run", config, say=lambda line: None)
     return work / "run"

@@ -169,10 +169,10 @@ def remembering(arguments: Sequence[str]) -> None:
                 known[key] = find(image, **limits)
             return known[key]
 
-        pack.find = find_once
+        vars(pack)["find"] = find_once
         return pack
 
-    finding.build_pack = build_remembering
+    vars(finding)["build_pack"] = build_remembering
     sys.argv = ["faceswap-lite", *arguments]
     cli.main()
 

@@ -73,6 +73,7 @@ from faceswap_lite.runs.known import known_faces
 from faceswap_lite.runs.trained import load_run
 
 LONGEST_S = 30
+WEIGHTS = {"info": 3.0, "evaluate": 0.1}
 MOST_BYTES = 3 << 30
 PEOPLE_FACES = 14
 
@@ -169,9 +170,10 @@ KINDS = (
         RUN, ("source", "source_curation"), 3,
     ),
     Kind(
-        "crops: index and notes", ("source/.faceswap_lite/*",), (*BYTES, json_value, zip_member),
+        "crops: index and notes", ("source/.faceswap_lite/*", "source_curation/.*"),
+        (*BYTES, json_value, zip_member),
         ("info source", "curate source", TRAIN, "extract source.mp4 --out source"),
-        (*RUN, "source.mp4"), ("source/.faceswap_lite", "source_curation"), 2,
+        (*RUN, "source.mp4", "source_curation"), ("source/.faceswap_lite", "source_curation"), 2,
     ),
     Kind(
         "checkpoints: weights", (MODEL.format("*"),), (*BYTES, tensors_head),
@@ -344,10 +346,10 @@ def make_media(place: Path, pictures: list[np.ndarray]) -> None:
     }  # fmt: skip
     for suffix, (codec, pixels, heard) in videos.items():
         with av.open(str(folder / f"clip{suffix}"), "w") as output:
-            video = output.add_stream(codec, rate=25)
+            video: Any = output.add_stream(codec, rate=25)
             video.width = video.height = 96
             video.pix_fmt = pixels
-            sound = output.add_stream(heard, rate=48000, layout="stereo") if heard else None
+            sound: Any = output.add_stream(heard, rate=48000, layout="stereo") if heard else None
             for picture in pictures:
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixels)
                 output.mux(video.encode(frame))
@@ -513,21 +515,21 @@ def serve(pipe: Connection, fixture: Path, place: Path, trace: Path) -> None:
 
 
 def prepare_process() -> None:
-    """Networks are loaded once to a process, and one thread looks: that is most of a call's time."""
+    """Load networks once to a process, and look with one thread: that is most of a call."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     writers.PIECE_FRAMES = 2
     loaded: dict[Any, Any] = {}
     build = finding.build_pack
 
-    def build_once(*names: str, **sizes: int) -> Any:
+    def build_once(*names: Any, **sizes: Any) -> Any:
         key = (names, *sorted(sizes.items()))
         if key not in loaded:
             loaded[key] = build(*names, **sizes)
         return loaded[key]
 
-    finding.build_pack = build_once
-    finding._MOST_FINDERS = 1
+    vars(finding)["build_pack"] = build_once
+    vars(finding)["_MOST_FINDERS"] = 1
 
 
 class Workers:
@@ -586,8 +588,8 @@ def choose(fixture: Path, count: int, seed: int, only: Sequence[str] = ()) -> li
 
 
 def _command(kind: Kind, rng: random.Random) -> str:
-    """One of the kind's; rarely `evaluate`, which takes ten times as long as the others."""
-    weights = [0.1 if command.startswith("evaluate") else 1.0 for command in kind.commands]
+    """One of the kind's; `info`, which is quick, more often, and rarely `evaluate`."""
+    weights = [WEIGHTS.get(command.partition(" ")[0], 1.0) for command in kind.commands]
     return rng.choices(kind.commands, weights)[0]
 
 
@@ -659,6 +661,8 @@ def run(
     ):
         group = tables.setdefault(case.kind.partition(":")[0], Counter())
         group[result["verdict"]] += 1
+        if (done := sum(map(Counter.total, tables.values()))) % 50 == 0:
+            print(f"{done} files, {len(finds)} finds", flush=True)
         longest = max(longest, result.get("seconds", 0.0))
         most = max(most, result.get("bytes", 0))
         if result["verdict"] in FINDS:

@@ -6,9 +6,12 @@ import json
 import math
 import os
 import shutil
+import struct
 import tempfile
 import time
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
@@ -29,6 +32,12 @@ except PackageNotFoundError:
     VERSION = "0+not.installed"
 TOOL = f"faceswap_lite {VERSION}"
 """What outputs say that they were made by."""
+
+BROKEN_ARRAYS = (
+    OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError,
+    SyntaxError, zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+"""What NumPy raises at an .npz that is damaged, or whose arrays are none of ours."""
 
 LOCK_SUFFIXES = (".lock", ".writer")
 """Of the hidden files beside an output that is being written: who holds it, and their words."""
@@ -214,12 +223,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sealed(facts: dict[str, Any]) -> dict[str, Any]:
-    """Facts for a JSON file, with a sum of them that tells whether they are as they were written."""
+    """Facts for a JSON file, with a sum that tells whether they are as they were written."""
     return {**facts, _SEAL: _sum_of(facts)}
 
 
 def is_broken(facts: dict[str, Any]) -> bool:
-    """Whether the facts are others than `sealed` gave; those without a sum are of older versions."""
+    """Whether the facts are others than `sealed` gave; those of older versions have no sum."""
     return _SEAL in facts and facts[_SEAL] != _sum_of(facts)
 
 

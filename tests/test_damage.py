@@ -1,17 +1,29 @@
 """What is damaged is told or made again: journals, records, logs, numbers that are none."""
 
 import json
+import os
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from pydantic import ValidationError
 
+from faceswap_lite.config import ConvertConfig
+from faceswap_lite.conversion.casting import plan_cast
 from faceswap_lite.conversion.job import Tally
+from faceswap_lite.conversion.scout import Scouting
 from faceswap_lite.curation.decisions import Decision
+from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.detect import Detection
+from faceswap_lite.faces.embed import Person
 from faceswap_lite.faces.journal import (
     JournalEnd,
     Sighting,
@@ -21,9 +33,11 @@ from faceswap_lite.faces.journal import (
     sighting_line,
 )
 from faceswap_lite.faces.pack import FoundFace
+from faceswap_lite.faces.records import FaceRecord, parse_record, record_text
 from faceswap_lite.media.clock import picture_streams
 from faceswap_lite.media.pieces import Piece, PieceShelf
-from faceswap_lite.outputs import is_broken, sealed
+from faceswap_lite.media.truth import load_true_landmarks, truth_path
+from faceswap_lite.outputs import is_broken, read_json, sealed
 from faceswap_lite.runs.log import RunLog, read_history
 from faceswap_lite.runs.split import FaceGroup
 
@@ -156,3 +170,101 @@ def test_a_stream_that_no_decoder_is_there_for_is_no_picture() -> None:
     )
     container = SimpleNamespace(streams=SimpleNamespace(video=[unknown, known]))
     assert picture_streams(container) == [known]
+
+
+def kept_bytes(path: Path, frames: int) -> int:
+    """What is in memory of a clip of so many frames when its plan has been gone through."""
+    rng = np.random.default_rng(0)
+    points = rng.random((468, 2), np.float32) * 60
+    vector = rng.random(512, np.float32)
+    with append_lines(path, HEAD) as append:
+        for number in range(frames):
+            at = np.float32(10 * np.sin(number / 40))
+            box = np.array([at, at, at + 60, at + 60], np.float64)
+            face = FoundFace(Detection(box, 0.99, points[:5] + at), points + at, vector, 1.0)
+            append(sighting_line(Sighting(number, number, 0.5, [face])))
+        append({"end": JournalEnd(1.0, [])})
+    wanted = Person(vector.astype(np.float64), "cosine", 0.5)
+    tracemalloc.start()
+    try:
+        found = read_journal(path, HEAD)
+        assert found is not None
+        plan = plan_cast(Scouting(found.sightings), "mesh", wanted, ConvertConfig(), 0.9)
+        assert all(len(plan.placements[frame]) == 1 for frame in range(frames))
+        assert plan.bridged == 0 and len(plan.placements) == frames
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_clip_s_plan_keeps_less_than_a_kilobyte_a_frame(tmp_path: Path) -> None:
+    # What is asked for last is kept whole, however long the clip is: it is in both.
+    few, many = (kept_bytes(tmp_path / str(frames), frames) for frames in (300, 900))
+    assert (many - few) / 600 < 1000
+
+
+def make_record() -> FaceRecord:
+    return FaceRecord(
+        job="j", clip_name="c.mp4", clip_fingerprint="f", frame_index=1, pts=1, time="1/25",
+        frame_width=96, frame_height=96, face=0, track=0, box_xyxy=np.arange(4.0), score=0.9,
+        presence=None, detector="d", landmarks_pack="five", landmarks=np.zeros((5, 2), np.float32),
+        five=np.zeros((5, 2), np.float32), embedder=None, embedding=None, coverage="face",
+        margin=0.1, size=64, frame_to_crop=np.eye(2, 3), sharpness=1.0, pose=None,
+        mouth_opening=None, eye_opening=None, missing={},
+    )  # fmt: skip
+
+
+def test_what_a_record_says_is_none_or_refused(tmp_path: Path) -> None:
+    """Each of a record's values becomes each odd one: a ValueError, or a record all the same."""
+    record = json.loads(record_text(make_record()))
+    odd: tuple[Any, ...] = (
+        None,
+        -1,
+        10**400,
+        "x",
+        "1/0",
+        [],
+        {},
+        [[]],
+        [{"x": 1}],
+        float("nan"),
+        "[" * 10**5,
+    )
+    for name in record:
+        for value in odd:
+            with suppress(ValueError):
+                parse_record(json.dumps({**record, name: value}))
+    with pytest.raises(ValueError):
+        parse_record("[" * 100_000)
+
+
+@pytest.mark.parametrize("shape", [(4, 67, 2), (68, 2), (4, 68, 3)])
+def test_a_truth_of_other_points_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    clip = tmp_path / "clip.mp4"
+    np.savez(truth_path(clip), landmarks=np.zeros(shape))
+    with pytest.raises(FaceswapError, match="is not a readable truth file"):
+        load_true_landmarks(clip)
+
+
+def test_a_truth_that_asks_for_more_memory_than_there_is_is_refused(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    head = str({"descr": "<f8", "fortran_order": False, "shape": (10**15, 68, 2)}).ljust(117) + "\n"
+    with zipfile.ZipFile(truth_path(clip), "w") as file:
+        file.writestr("landmarks.npy", b"\x93NUMPY\x01\x00\x76\x00" + head.encode())
+    with pytest.raises(FaceswapError, match="is not a readable truth file"):
+        load_true_landmarks(clip)
+
+
+@pytest.mark.slow
+def test_a_share_of_the_mutated_files_is_done_or_refused(weights_dir: Path, tmp_path: Path) -> None:
+    script = ROOT / "benchmarks" / "mutations.py"
+    environment = {
+        **os.environ, "FACESWAP_LITE_WEIGHTS": str(weights_dir), "FACESWAP_LITE_MEDIA": "",
+    }  # fmt: skip
+    call = [sys.executable, str(script), "--count", "60", "--seed", "7"]
+    ended = subprocess.run(
+        [*call, "--out", str(tmp_path / "figures.json")],
+        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout[-3000:]
+    assert read_json(tmp_path / "figures.json")["files"] > 40

@@ -309,7 +309,8 @@ def join_tracks(
 
 def _one_person(track: Track, wanted: Person) -> list[Track]:
     """The track, parted where its face becomes somebody else's (two people pass each other)."""
-    edges, last = [], None
+    edges: list[int] = []
+    last: Person | None = None
     for i, face in enumerate(track.faces):
         if face.embedding is not None:
             before = last
