@@ -54,7 +54,7 @@ _RUN_FILE = "run.json"
 class Section(BaseModel):
     """Unknown keys are errors; values do not change once made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ExtractConfig(Section):

@@ -7,9 +7,12 @@ import json
 import math
 import os
 import shutil
+import struct
 import tempfile
 import time
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
@@ -36,6 +39,12 @@ REFUSALS = (
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
 )  # fmt: skip
 """What the disk may refuse deep inside a library, and a person can mend."""
+
+BROKEN_ARRAYS = (
+    OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError,
+    SyntaxError, zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+"""What NumPy raises at an .npz that is damaged, or whose arrays are none of ours."""
 
 LOCK_SUFFIXES = (".lock", ".writer")
 """Of the hidden files beside an output that is being written: who holds it, and their words."""
@@ -283,6 +292,24 @@ def write_json(path: Path, value: Any) -> None:
         # A file's name that is no UTF-8; escaped, it is read back as it was.
         text = json.dumps(value, indent=1, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def sealed(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts for a JSON file, with a sum that tells whether they are as they were written."""
+    return {**facts, _SEAL: _sum_of(facts)}
+
+
+def is_broken(facts: dict[str, Any]) -> bool:
+    """Whether the facts are others than `sealed` gave; those of older versions have no sum."""
+    return _SEAL in facts and facts[_SEAL] != _sum_of(facts)
+
+
+_SEAL = "own_sha256"
+
+
+def _sum_of(facts: dict[str, Any]) -> str:
+    told = {name: fact for name, fact in facts.items() if name != _SEAL}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: float | None, digits: int = 5) -> float | None:

@@ -168,4 +168,4 @@ def test_a_movement_does_not_bend_where_the_clip_pauses() -> None:
 
 
 def test_a_clip_without_frames_or_faces_has_an_empty_plan() -> None:
-    assert plan([]).placements == {} == plan(clip([], [])).placements
+    assert not plan([]).placements and not plan(clip([], [])).placements

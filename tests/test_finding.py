@@ -90,15 +90,14 @@ def test_a_journal_is_its_head_s_and_loses_what_was_cut_short(tmp_path: Path) ->
         append({"n": 2})
     with path.open("a") as file:
         file.write('{"n": 3')
-    assert read_lines(path, {"job": "b"}, dict) is None
-    assert read_lines(path, head, lambda line: line["m"]) is None
-    assert read_lines(path, head, lambda line: line["n"], repair=True) == [1, 2]
+    assert read_lines(path, {"job": "b"}) is None
+    assert read_lines(path, head, repair=True) == [{"n": 1}, {"n": 2}]
     with append_lines(path) as append:
         append({"n": 4})
-    assert read_lines(path, head, lambda line: line["n"]) == [1, 2, 4]
+    assert read_lines(path, head) == [{"n": 1}, {"n": 2}, {"n": 4}]
     with append_lines(path, head):
         pass
-    assert read_lines(path, head, dict) == []
+    assert read_lines(path, head) == []
 
 
 def test_a_full_disk_is_told_in_a_line() -> None:
@@ -106,5 +105,5 @@ def test_a_full_disk_is_told_in_a_line() -> None:
     if not full.exists():
         pytest.skip("no /dev/full")
     refusal = r"/dev: cannot be written \(No space left on device\)"
-    with pytest.raises(FaceswapError, match=refusal), append_lines(full) as append:
+    with pytest.raises(FaceswapError, match=refusal), append_lines(full, {"job": "a"}) as append:
         append({"n": 1})

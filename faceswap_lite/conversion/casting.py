@@ -3,9 +3,8 @@
 From the sightings of a clip to a plan of every frame. Nothing is joined or smoothed across a cut.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from ..metrics.landmarks import LandmarksPack, five_points
 from ..runs.trained import TrainedRun
 from .painted import Placement
 from .scout import Scouting, scout_clip
-from .smoothing import smooth_points
+from .smoothing import neighbours, smooth_points
 
 # A face that moves by more than this between two frames, in eye distances, and by so many times
 # what it moves before and after, has jumped: sentences cut together, a frame lost.
@@ -32,22 +31,94 @@ JUMP_STANDS_OUT = 4.0
 STILL_SPEED = 0.002
 
 
+class Placements(Mapping[int, list[Placement]]):
+    """By frame, where its faces are painted, from left to right; worked out when it is asked for.
+
+    What a long clip's faces look like stays on the disk, where the search has left it.
+    """
+
+    def __init__(self, stretches: Sequence["_Stretch"], sigma: float) -> None:
+        self._stretches, self._sigma = stretches, sigma
+        of_frame: dict[int, tuple[int, ...]] = {}
+        for number, stretch in enumerate(stretches):
+            alone = (number,)
+            for frame in stretch.every:
+                of_frame[frame] = of_frame[frame] + alone if frame in of_frame else alone
+        self._of_frame = of_frame
+
+    def __len__(self) -> int:
+        return len(self._of_frame)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._of_frame)
+
+    def __contains__(self, frame: object) -> bool:
+        return frame in self._of_frame
+
+    def __getitem__(self, frame: int) -> list[Placement]:
+        numbers = self._of_frame[frame]
+        return _without_fillers([
+            self._stretches[number].placement(frame, number, self._sigma) for number in numbers
+        ])  # fmt: skip
+
+    def is_bridged(self, frame: int) -> bool:
+        """Whether only gaps are filled there."""
+        return not any(self._stretches[n].has(frame) for n in self._of_frame[frame])
+
+    def only(self, config: ConvertConfig) -> "Placements":
+        """Those of the frames that are wanted."""
+        part = Placements([], self._sigma)
+        part._stretches = self._stretches
+        part._of_frame = {f: some for f, some in self._of_frame.items() if config.wants(f)}
+        return part
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """An unbroken piece of a track; `times` are of its frames, `at` of all from first to last."""
+
+    track: Track
+    times: Float[np.ndarray, " n"]
+    at: Float[np.ndarray, " m"]
+
+    @property
+    def every(self) -> range:
+        return range(int(self.track.frames[0]), int(self.track.frames[-1]) + 1)
+
+    def has(self, frame: int) -> bool:
+        """Whether the face was seen there."""
+        return self._place(frame) is not None
+
+    def placement(self, frame: int, number: int, sigma: float) -> Placement:
+        """Where the face is in a frame, steadied by its neighbours in time; a gap is filled."""
+        when = self.at[[frame - self.every.start]]
+        some = neighbours(self.times, float(when[0]), sigma)
+        points = np.stack([face.landmarks for face in self.track.faces[some]])
+        (steady,) = smooth_points(self.times[some], points, when, sigma).astype(np.float32)
+        place = self._place(frame)
+        return Placement(frame, number, steady, None if place is None else self.track.faces[place])
+
+    def _place(self, frame: int) -> int | None:
+        place = int(np.searchsorted(self.track.frames, frame))
+        return place if self.track.frames[place] == frame else None
+
+
 @dataclass(frozen=True)
 class CastPlan:
-    """Every frame's placements, from left to right, and where the cuts are."""
+    """Every frame's placements, and where the cuts are."""
 
-    placements: dict[int, list[Placement]]
+    placements: Placements
     cuts: list[int]
 
     @property
     def bridged(self) -> int:
         """Frames where only gaps were filled."""
-        return sum(all(p.found is None for p in some) for some in self.placements.values())
+        return sum(map(self.placements.is_bridged, self.placements))
 
     def within(self, config: ConvertConfig) -> "CastPlan":
         """The part of it from `config.start` to `config.end`."""
-        placements = {f: some for f, some in self.placements.items() if config.wants(f)}
-        return CastPlan(placements, [cut for cut in self.cuts if config.wants(cut)])
+        cuts = [cut for cut in self.cuts if config.wants(cut)]
+        return CastPlan(self.placements.only(config), cuts)
 
 
 def cast_clip(
@@ -86,32 +157,29 @@ def plan_cast(
     `wanted` None: nobody can be told apart; then only lone faces are taken.
     Raises: FaceswapError when several faces cannot be told apart.
     """
-    sightings = scouting.sightings
-    cuts = find_cuts([sighting.change for sighting in sightings])
+    sightings, frames = scouting.sightings, scouting.frames
+    cuts = find_cuts(sighting.change for sighting in sightings)
     tracks = join_tracks(sightings, cuts, config.bridge, wanted)
     # In usual frames: where a clip pauses, a movement does not.
-    times = {s.frame: s.pts / scouting.frame_ticks for s in sightings}
-    placements: dict[int, list[Placement]] = {}
-    stretches = [
-        stretch
-        for track in pick_tracks(tracks, wanted, config, sure_score)
-        for stretch in _stretches(track, pack, config.bridge)
-    ]
-    for number, stretch in enumerate(stretches):
-        for placement in _steady(stretch, number, config.smooth, times):
-            placements.setdefault(placement.frame, []).append(placement)
-    return CastPlan(
-        {frame: _without_fillers(some) for frame, some in placements.items()},
-        [sightings[place].frame for place in sorted(cuts)],
-    )
+    times = scouting.pts / scouting.frame_ticks
+    stretches = []
+    for track in pick_tracks(tracks, wanted, config, sure_score):
+        for part in _stretches(track, pack, config.bridge):
+            first, last = np.searchsorted(frames, part.frames[[0, -1]])
+            own = times[np.searchsorted(frames, part.frames)]
+            stretches.append(_Stretch(part, own, times[first : last + 1]))
+    placements = Placements(stretches, config.smooth)
+    return CastPlan(placements, [int(frames[place]) for place in sorted(cuts)])
 
 
 def _stretches(track: Track, pack: LandmarksPack, bridge: int) -> list[Track]:
     """The track, parted where its face jumps, and at gaps that are too long to fill."""
     if len(track.frames) < 2:
         return [track]
-    five = np.stack([five_points(face.landmarks, pack) for face in track.faces])  # (n, 5, 2)
-    frames = np.array(track.frames)
+    five = np.empty((len(track.frames), 5, 2))
+    for i, face in enumerate(track.faces):
+        five[i] = five_points(face.landmarks, pack)
+    frames = track.frames
     eyes = np.linalg.norm(five[:, 1] - five[:, 0], axis=1)
     moves = np.linalg.norm(np.diff(five, axis=0), axis=2).mean(1)
     # Of one frame's step; in a profile the eyes are near each other, the face is not small.
@@ -122,27 +190,13 @@ def _stretches(track: Track, pack: LandmarksPack, bridge: int) -> list[Track]:
         if speed > JUMP and speed > JUMP_STANDS_OUT * _usual(speeds, i)
     ]
     gaps = (np.flatnonzero(np.diff(frames) > bridge + 1) + 1).tolist()
-    edges = [0, *sorted({*jumps, *gaps}), len(frames)]
-    return [Track(track.frames[a:b], track.faces[a:b]) for a, b in pairwise(edges)]
+    return track.parted(sorted({*jumps, *gaps}))
 
 
 def _usual(values: Float[np.ndarray, " n"], i: int) -> float:
     around = np.concatenate([values[max(0, i - 3) : i], values[i + 1 : i + 4]])
     around = around[around > STILL_SPEED]
     return float(np.median(around)) if len(around) else 0.0
-
-
-def _steady(track: Track, stretch: int, sigma: float, times: dict[int, float]) -> list[Placement]:
-    """A placement for every frame from the first to the last, gaps filled."""
-    found = dict(zip(track.frames, track.faces, strict=True))
-    every = range(track.frames[0], track.frames[-1] + 1)
-    smooth = smooth_points(
-        np.array([times[frame] for frame in track.frames]),
-        np.stack([face.landmarks for face in track.faces]),
-        np.array([times[frame] for frame in every]),
-        sigma,
-    ).astype(np.float32)
-    return [Placement(frame, stretch, smooth[i], found.get(frame)) for i, frame in enumerate(every)]
 
 
 def _without_fillers(some: list[Placement]) -> list[Placement]:
@@ -191,7 +245,7 @@ def pick_tracks(
         return sure
     in_frame: dict[int, list[Track]] = {}
     for track in sure:
-        for frame in track.frames:
+        for frame in track.frames.tolist():
             in_frame.setdefault(frame, []).append(track)
     if config.face is None:
         crowds = [frame for frame, some in in_frame.items() if len(some) > 1]
@@ -203,7 +257,7 @@ def pick_tracks(
         return sure
     frames: dict[Track, set[int]] = {}
     for frame, some in in_frame.items():
-        some.sort(key=lambda track: float(track.boxes[frame][[0, 2]].mean()))
+        some.sort(key=lambda track: float(track.box(frame)[[0, 2]].mean()))
         if config.face < len(some):
             frames.setdefault(some[config.face], set()).add(frame)
     return [track.only(frames[track]) for track in sure if track in frames]
@@ -216,10 +270,11 @@ def _whose(tracks: list[Track], wanted: Person) -> list[Track]:
     and so is who is more like somebody else than like the person.
     """
     likeness = {track: track.distance(wanted) for track in tracks}
-    known = [t.vectors for t in tracks if likeness[t] <= SURELY and t.vectors is not None]
+    near = [track.center() for track in tracks if likeness[track] <= SURELY]
+    known = [center for center in near if center is not None]
     if known:
         # As the person looks in this light, by this camera, beside as the photo or the set shows.
-        here = wanted._replace(center=np.mean([v.mean(0) for v in known], axis=0))
+        here = wanted._replace(center=np.mean(known, axis=0))
         likeness = {track: min(far, track.distance(here)) for track, far in likeness.items()}
     ranked = sorted((t for t in tracks if likeness[t] <= 1), key=lambda t: likeness[t])
     chosen: list[Track] = []
@@ -227,16 +282,18 @@ def _whose(tracks: list[Track], wanted: Person) -> list[Track]:
     for track in ranked:
         (others if any(track.is_beside(c) for c in chosen) else chosen).append(track)
     others += [t for t in tracks if likeness[t] > 1 and any(t.is_beside(c) for c in chosen)]
-    people = [wanted._replace(center=t.vectors.mean(0)) for t in others if t.vectors is not None]
+    centers = [track.center() for track in others]
+    people = [wanted._replace(center=center) for center in centers if center is not None]
     return [t for t in chosen if all(t.distance(other) > likeness[t] for other in people)]
 
 
 def _without_doubles(tracks: list[Track]) -> list[Track]:
     """The tracks, each face once: of one that was found twice, the longer track has the frame."""
     kept: list[Track] = []
-    for track in sorted(tracks, key=lambda t: (-len(t.frames), t.frames[0])):
+    for track in sorted(tracks, key=lambda t: (-len(t.frames), int(t.frames[0]))):
         same = [longer for longer in kept if (track.meets(longer) or 0) > SAME_FACE]
-        rest = set(track.frames).difference(*(longer.frames for longer in same))
+        taken = (longer.frames.tolist() for longer in same)
+        rest = set(track.frames.tolist()).difference(*taken)
         if rest:
             kept.append(track.only(rest) if same else track)
-    return sorted(kept, key=lambda track: track.frames[0])
+    return sorted(kept, key=lambda track: int(track.frames[0]))

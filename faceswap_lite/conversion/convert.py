@@ -131,14 +131,14 @@ def convert_clip(
     if shown.placements:
         mark = SyntheticMark(version=VERSION, run=run.fingerprint, job=task.job.id)
     else:
-        say(f"warning: {clip}: {_nobody(len(scouting.wanted(task.config)))}")
+        say(f"warning: {clip}: {_nobody(len(scouting.wanted_pts(task.config)))}")
 
     # The second: paint and write what is still to be written.
     if config.views > 1:
         say(f"{config.views} views: painting takes {config.views} times as long as with one")
     if overwrite:
         task.job.restart()
-    tally = Tally(task.job.work / "frames.jsonl")
+    tally = Tally(task.job.work / "frames.jsonl", task.job.id)
     tally.read()
     notes = _write(task, scouting, plan, mark, tally) if task.job.missing() else []
     late = [note for note in notes if note not in early]
@@ -217,7 +217,7 @@ def _find_faces(
             journal=job.work / "faces.jsonl",
             say=say,
         )
-        if not scouting.wanted(config):
+        if not scouting.wanted_pts(config):
             raise FaceswapError(
                 f"{task.clip}: ends before frame {config.start}, where --frames begins"
             )
@@ -250,13 +250,14 @@ def _write(
             )
             for name in job.missing()
         }
-        done = min(writer.done for writer in writers.values())
+        # What the tally does not know of is painted again: its counts shall be of all frames.
+        done = min(len(tally.layers), *(writer.done for writer in writers.values()))
         for writer in writers.values():
             writer.keep(done)
         first = config.start + done
         frames = _with_neighbours(reader, first, config)
         painted = paint_frames(frames, plan, task.run, config, expression=task.expression)
-        total = len(scouting.wanted(config))
+        total = len(scouting.wanted_pts(config))
         bar = tqdm(total=total, initial=done, desc="convert", unit="frame", disable=None)
         with bar:
             for composite in composite_frames(painted, config, task.masks):
@@ -293,7 +294,7 @@ def _span(info: ClipInfo, scouting: Scouting, config: ConvertConfig) -> Span | N
     if config.start == 0 and config.end is None:
         return None
     end_pts = scouting.end_pts(config)
-    start = scouting.wanted(config)[0].pts * info.time_base
+    start = scouting.wanted_pts(config)[0] * info.time_base
     return start, None if end_pts is None else end_pts * info.time_base
 
 

@@ -4,8 +4,6 @@ Nothing is overwritten or removed but what a sidecar, or a hash noted before a k
 command wrote.
 """
 
-import json
-import os
 import re
 import shutil
 from contextlib import suppress
@@ -16,6 +14,7 @@ from typing import Any
 from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.given_masks import GivenMasks, given_masks_for
+from ..faces.journal import append_lines, read_lines
 from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint, is_sequence, list_images
 from ..media.reading import TIMES_NAME, open_clip
 from ..media.sidecar import output_name, sidecar_path
@@ -193,29 +192,31 @@ def _own_names(folder: Path) -> list[str]:
 
 @dataclass
 class Tally:
-    """What became of each frame; a file, so that a conversion that goes on knows of its past."""
+    """What became of each frame; a journal, so that a conversion that goes on knows of its past."""
 
     path: Path
+    job: str
     layers: dict[int, int] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
 
     def read(self) -> None:
         """Take in what a killed call left; a line that was cut short is of a frame to come."""
-        if not self.path.is_file():
-            return
-        good = 0
-        with self.path.open("rb") as file, suppress(ValueError, TypeError):
-            for line in file:
-                frame, layers, failed = json.loads(line)
-                self._take(int(frame), int(layers), failed)
-                good += len(line) if line.endswith(b"\n") else 0
-        os.truncate(self.path, good)
+        lines = read_lines(self.path, self._head, repair=True)
+        if lines is None:
+            with append_lines(self.path, self._head):
+                pass
+        for line in lines or ():
+            self._take(**line)
+
+    @property
+    def _head(self) -> dict[str, Any]:
+        return {"version": 1, "job": self.job}
 
     def add(self, frame: int, layers: int, failed: str | None) -> None:
         """Note a frame: how many faces were laid over it, or why none could be."""
         self._take(frame, layers, failed)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([frame, layers, failed]) + "\n")
+        with append_lines(self.path) as append:
+            append({"frame": frame, "layers": layers, "failed": failed})
 
     def _take(self, frame: int, layers: int, failed: str | None) -> None:
         self.layers[frame] = layers

@@ -5,16 +5,19 @@ run's folder afterwards, so that other settings of the same clip begin with pain
 face lies in the target's face set already are not searched again.
 """
 
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from tqdm import tqdm
 
 from ..config import ConvertConfig
@@ -44,19 +47,30 @@ class Scouting:
     the clip.
     """
 
-    sightings: list[Sighting]
+    sightings: Sequence[Sighting]
     frame_ticks: float = 1.0
     problems: list[str] = field(default_factory=list)
 
-    def wanted(self, config: ConvertConfig) -> list[Sighting]:
-        """Those from `config.start` to `config.end`."""
-        return [s for s in self.sightings if config.wants(s.frame)]
+    @cached_property
+    def frames(self) -> Int[np.ndarray, " n"]:
+        """The number of each sighting's frame, rising."""
+        return np.fromiter((s.frame for s in self.sightings), np.int64)
+
+    @cached_property
+    def pts(self) -> Int[np.ndarray, " n"]:
+        """When each is shown, in the clip's time base."""
+        return np.fromiter((s.pts for s in self.sightings), np.int64)
+
+    def wanted_pts(self, config: ConvertConfig) -> list[int]:
+        """When those from `config.start` to `config.end` are shown."""
+        end = np.inf if config.end is None else config.end
+        found: list[int] = self.pts[(self.frames >= config.start) & (self.frames < end)].tolist()
+        return found
 
     def end_pts(self, config: ConvertConfig) -> int | None:
         """When the frame after the last wanted one is shown; None at the clip's end."""
-        if config.end is None:
-            return None
-        return next((s.pts for s in self.sightings if s.frame >= config.end), None)
+        after = [] if config.end is None else self.pts[self.frames >= config.end].tolist()
+        return after[0] if after else None
 
 
 def build_run_packs(
@@ -96,7 +110,7 @@ def scout_clip(
     """
     reuse = reuse and not config.all_faces and config.face is None
     known = _faces_of_set(run, config, fingerprint) if reuse else {}
-    head = {"version": 2, "job": _scouting_id(fingerprint, run, packs[0], known)}
+    head: dict[str, Any] = {"version": 3, "job": _scouting_id(fingerprint, run, packs[0], known)}
     kept = run.path / FACES_FOLDER / f"{head['job']}.jsonl"
     done = read_journal(kept, head)
     if done is not None and done.end is not None:
@@ -109,12 +123,16 @@ def scout_clip(
         path = journal or Path(folder) / "faces.jsonl"
         first, end = _looked_at(config)
         part = {} if (first, end) == (0, None) else {"frames": [first, end]}
-        sightings, told = _walk(clip, packs, first, end, run, known, path, {**head, **part})
+        head |= part
+        _walk(clip, packs, first, end, run, known, path, head)
         if not part:
             # A run's folder that may not be written to only costs the next call its search.
             with suppress(FaceswapError), whole_file(kept) as partial:
-                partial.write_bytes(path.read_bytes())
-    return Scouting(sightings, told.frame_ticks, told.problems)
+                shutil.copyfile(path, partial)
+        found = read_journal(path, head)
+        if found is None or found.end is None:
+            raise FaceswapError(f"{path}: was changed by somebody else; give the command again")
+        return Scouting(found.sightings, found.end.frame_ticks, found.end.problems)
 
 
 def _looked_at(config: ConvertConfig) -> tuple[int, int | None]:
@@ -174,13 +192,12 @@ def _walk(
     known: dict[int, list[FoundFace]],
     path: Path,
     head: dict[str, Any],
-) -> tuple[list[Sighting], JournalEnd]:
-    """The sightings of the frames from `first` to `end`."""
+) -> None:
+    """Journal the sightings of the frames from `first` to `end`."""
     before = read_journal(path, head, repair=True)
-    sightings = [] if before is None else before.sightings
     if before is not None and before.end is not None:
-        return sightings, before.end
-    last = sightings[-1].frame if sightings else first - 1
+        return
+    last = before.sightings[-1].frame if before is not None and before.sightings else first - 1
     # With an embedder, likeness tells true faces from false ones: weak detections may stay.
     min_score = run.config.extract.weak_score if packs[0].embedder is not None else None
 
@@ -201,9 +218,7 @@ def _walk(
             for found in find_in_frames(frames, packs, look, last):
                 bar.update()
                 if found.finds is not None:
-                    sightings.append(Sighting(found.frame, found.pts, found.change, found.finds))
-                    append(sighting_line(sightings[-1]))
+                    seen = Sighting(found.frame, found.pts, found.change, found.finds)
+                    append(sighting_line(seen))
         ticks = float(1 / (Fraction(info.rate or 25) * info.time_base))
-        told = JournalEnd(ticks, list(reader.problems))
-        append({"end": told})
-    return sightings, told
+        append({"end": JournalEnd(ticks, list(reader.problems))})

@@ -42,13 +42,13 @@ def smooth_points(
     flat = points.reshape(len(points), -1).astype(np.float64)
     out = np.empty((len(at), flat.shape[1]))
     for place, when in enumerate(at):
-        near = _near(times, float(when), sigma)
+        near = neighbours(times, float(when), sigma)
         out[place] = _fit_weights(times[near] - when, sigma) @ flat[near]
     return out.reshape(len(at), *points.shape[1:])
 
 
-def _near(times: Float[np.ndarray, " n"], when: float, sigma: float) -> slice:
-    """The points within reach, and at least the nearest on either side."""
+def neighbours(times: Float[np.ndarray, " n"], when: float, sigma: float) -> slice:
+    """Which points smooth the one at a time: those within reach, at least one on either side."""
     span = reach(sigma) + 1e-9
     first, last = np.searchsorted(times, [when - span, when + span])
     before, after = np.searchsorted(times, when, "right"), np.searchsorted(times, when, "left")

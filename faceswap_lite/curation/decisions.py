@@ -46,7 +46,7 @@ Reason = Literal[
 class Decision(BaseModel):
     """One face's fate. `words` say why, for a person to read, with the number behind it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     key: str
     """Which face, whatever its file is called: clip's fingerprint, frame, box."""

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -24,7 +23,7 @@ from ..faces.records import FaceRecord
 from ..geometry import compose, similarity_scale, transform_points
 from ..metrics.landmarks import CANONICAL_FIVE
 from ..metrics.pictures import mean_grey
-from ..outputs import whole_file
+from ..outputs import BROKEN_ARRAYS, whole_file
 from .decisions import report_folder
 from .duplicates import perceptual_hash
 
@@ -215,11 +214,11 @@ def _read(path: Path) -> dict[_Stamp, dict[str, Any]]:
                 return {}
             keys, numbers = arrays["keys"], arrays["stamps"]
             columns = {name: arrays[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        stamps = [_Stamp(str(k), int(s), int(c)) for k, (s, c) in zip(keys, numbers, strict=True)]
+        return {
+            stamp: {name: column[place] for name, column in columns.items()}
+            for place, stamp in enumerate(stamps)
+        }
+    except (*BROKEN_ARRAYS, IndexError):
         # Taken again: it is only a saving of time.
         return {}
-    stamps = [_Stamp(str(k), int(s), int(c)) for k, (s, c) in zip(keys, numbers, strict=True)]
-    return {
-        stamp: {name: column[place] for name, column in columns.items()}
-        for place, stamp in enumerate(stamps)
-    }

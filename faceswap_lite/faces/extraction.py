@@ -252,10 +252,10 @@ class Extraction:
 def read_progress(out: Path, job: str) -> list[dict[str, Any]] | None:
     """The frames and clips that are done; None when no journal of this job lies there.
 
-    Journals without a head are of versions that saw cuts otherwise: what they began cannot go on.
+    Journals of other versions, which saw cuts otherwise or had no sums, cannot go on.
     """
-    return read_lines(out / HIDDEN_FOLDER / JOURNAL_FILE, _head(job), dict, repair=True)
+    return read_lines(out / HIDDEN_FOLDER / JOURNAL_FILE, _head(job), repair=True)
 
 
 def _head(job: str) -> dict[str, Any]:
-    return {"version": 2, "job": job}
+    return {"version": 3, "job": job}

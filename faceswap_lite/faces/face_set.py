@@ -13,18 +13,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
-from pydantic import ValidationError
 
 from ..errors import FaceswapError
 from ..geometry import compose
 from ..media.clips import list_images
 from ..metrics.landmarks import LandmarksPack
-from ..outputs import read_json, whole_file
+from ..outputs import BROKEN_ARRAYS, read_json, whole_file
 from .align import cut_crop, inner_view
 from .mask import face_mask, features_mask
 from .records import CROP_SUFFIXES, FaceRecord, read_record
@@ -298,7 +296,7 @@ def _read_index(path: Path) -> dict[str, _Entry]:
         if content["version"] != _INDEX_VERSION:
             return {}
         return _index_entries(path, content["rows"], landmarks, vectors)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, ValidationError):
+    except BROKEN_ARRAYS:
         # Never the truth: rebuilt from the crops.
         return {}
 

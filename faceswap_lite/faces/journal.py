@@ -1,12 +1,20 @@
-"""What was found in a clip, as a file that survives being killed: JSON, one line a frame."""
+"""What was found in a clip, as a file that survives being killed: JSON, one line a frame.
+
+Each line ends with a sum of itself and of all lines before: what was damaged, moved or lost on the
+way is not taken for what was found.
+"""
 
 import base64
 import json
 import os
-from collections.abc import Callable, Iterator
+import zlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from threading import Lock
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -16,7 +24,8 @@ from .pack import FoundFace
 
 Append = Callable[[dict[str, Any]], None]
 
-_Line = TypeVar("_Line")
+_RECENT = 256
+"""Sightings that are kept after they were asked for: smoothing asks for neighbours."""
 
 
 class Sighting(NamedTuple):
@@ -38,10 +47,51 @@ class JournalEnd(NamedTuple):
     problems: list[str]
 
 
+class Sightings(Sequence[Sighting]):
+    """The frames that a journal tells of, in order, read from it when they are asked for.
+
+    In memory is where each of them begins, and some that were asked for last. The file may be
+    removed meanwhile, and may be read by several threads.
+    """
+
+    def __init__(self, path: Path, begins: "array[int]") -> None:
+        """`begins`: the place of each line in the file, in bytes."""
+        self._file = path.open("rb")
+        self._begins = begins
+        self._recent: OrderedDict[int, Sighting] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._begins)
+
+    @overload
+    def __getitem__(self, place: int) -> Sighting: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Sighting]: ...
+
+    def __getitem__(self, place: int | slice) -> Sighting | list[Sighting]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        begin = self._begins[place]
+        with self._lock:
+            found = self._recent.pop(begin, None)
+            if found is None:
+                self._file.seek(begin)
+                found = _sighting(json.loads(self._file.readline()))
+            self._recent[begin] = found
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+        return found
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
 class Journal(NamedTuple):
     """What a journal holds."""
 
-    sightings: list[Sighting]
+    sightings: Sightings
     end: JournalEnd | None
     """None: the clip's end is not reached yet."""
 
@@ -58,58 +108,83 @@ def sighting_line(sighting: Sighting) -> dict[str, Any]:
 
 def read_journal(path: Path, head: dict[str, Any], *, repair: bool = False) -> Journal | None:
     """What was sighted; None when there is no journal, or it is not of this search."""
-    lines = read_lines(path, head, _sighting_or_end, repair=repair)
-    if lines is None:
+    begins, end = array("q"), None
+    lines = _sound_lines(path, head, repair=repair)
+    if next(lines, None) is None:
         return None
-    sightings = [line for line in lines if isinstance(line, Sighting)]
-    ends = [line for line in lines if isinstance(line, JournalEnd)]
-    frames = [sighting.frame for sighting in sightings]
-    if frames != sorted(set(frames)) or (ends and not sightings):
-        return None
-    return Journal(sightings, ends[-1] if ends else None)
+    for line, begin in lines:
+        if "end" in line:
+            end = JournalEnd(*line["end"])
+        else:
+            begins.append(begin)
+    return Journal(Sightings(path, begins), end)
 
 
 def read_lines(
-    path: Path,
-    head: dict[str, Any],
-    parse: Callable[[dict[str, Any]], _Line],
-    *,
-    repair: bool = False,
-) -> list[_Line] | None:
-    """A journal's lines after its head; None when it has another, or is as no program wrote it.
+    path: Path, head: dict[str, Any], *, repair: bool = False
+) -> list[dict[str, Any]] | None:
+    """A journal's lines after its head, up to the first that is not whole; None: another's head.
 
-    `repair` cuts off what a kill left of a last line, so that the journal can go on.
+    `repair` cuts off the rest, such as a kill leaves, so that the journal can go on.
     """
-    lines: list[_Line] = []
-    good = 0
+    lines = [line for line, _ in _sound_lines(path, head, repair=repair)]
+    return lines[1:] if lines else None
+
+
+def _sound_lines(
+    path: Path, head: dict[str, Any], *, repair: bool
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """The journal's lines as long as they are as they were written, and where each begins."""
+    good = total = 0
     try:
         with path.open("rb") as file:
             for raw in file:
-                line = _whole_line(raw)
-                if line is None or (good == 0 and line != head):
+                text, _, told = raw.rpartition(_SUM)
+                total = zlib.crc32(text, total)
+                if told != _told_sum(total):
                     break
-                if good:
-                    lines.append(parse(line))
+                line = json.loads(text + b"}")
+                if good == 0 and line != head:
+                    break
+                yield line, good
                 good += len(raw)
         if good and repair:
             os.truncate(path, good)
-    except (OSError, AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return None
-    return lines if good else None
+    except OSError:
+        return
+
+
+_SUM = b',"sum":"'
+
+
+def _told_sum(total: int) -> bytes:
+    return b'%08x"}\n' % total
+
+
+def _last_sum(path: Path) -> int:
+    """The sum that the last line of a sound journal ends with."""
+    with path.open("rb") as file:
+        file.seek(-len(_told_sum(0)), os.SEEK_END)
+        return int(file.read(8), 16)
 
 
 @contextmanager
 def append_lines(path: Path, head: dict[str, Any] | None = None) -> Iterator[Append]:
     """A function that adds a line to a journal, which is begun anew where a `head` is given.
 
-    A kill right after it loses nothing. Raises: FaceswapError when the disk refuses.
+    Without, it is one that was read with `repair`. A kill right after a line loses nothing.
+    Raises: FaceswapError when the disk refuses.
     """
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        total = 0 if head is not None else _last_sum(path)
         file = path.open("ab" if head is None else "wb", buffering=0)
 
     def append(line: dict[str, Any]) -> None:
-        left = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        nonlocal total
+        text = json.dumps(line, separators=(",", ":")).encode()[:-1]
+        total = zlib.crc32(text, total)
+        left = text + _SUM + _told_sum(total)
         with _told(path):
             while left:  # a full disk takes a part
                 left = left[file.write(left) :]
@@ -132,15 +207,8 @@ def _told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _sighting_or_end(line: dict[str, Any]) -> Sighting | JournalEnd:
-    if "end" in line:
-        # Earlier versions had a time between them.
-        ticks, *_, problems = line["end"]
-        if not 0 < ticks < float("inf"):
-            raise ValueError("no length of a frame")
-        return JournalEnd(float(ticks), [str(problem) for problem in problems])
-    faces = [_face(face) for face in line["faces"]]
-    return Sighting(int(line["frame"]), int(line["pts"]), float(line["change"]), faces)
+def _sighting(line: dict[str, Any]) -> Sighting:
+    return Sighting(line["frame"], line["pts"], line["change"], [*map(_face, line["faces"])])
 
 
 def _face_line(face: FoundFace) -> dict[str, Any]:
@@ -156,16 +224,11 @@ def _face_line(face: FoundFace) -> dict[str, Any]:
 
 def _face(line: dict[str, Any]) -> FoundFace:
     vector, presence = line["vector"], line["presence"]
-    box = np.array(line["box"], np.float64).reshape(4)
-    five = np.array(line["five"], np.float64).reshape(5, 2)
-    points = _unpacked(line["points"]).reshape(-1, 2)
-    if not (np.isfinite(box).all() and np.isfinite(five).all() and np.isfinite(points).all()):
-        raise ValueError("not finite")
     return FoundFace(
-        Detection(box, float(line["score"]), five),
-        points,
+        Detection(np.array(line["box"], np.float64), line["score"], np.array(line["five"])),
+        _unpacked(line["points"]).reshape(-1, 2),
         None if vector is None else _unpacked(vector),
-        None if presence is None else float(presence),
+        presence,
     )
 
 
@@ -176,14 +239,3 @@ def _packed(numbers: np.ndarray) -> str:
 
 def _unpacked(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
-
-
-def _whole_line(raw: bytes) -> dict[str, Any] | None:
-    """A journal's line; None when it was cut short."""
-    if not raw.endswith(b"\n"):
-        return None
-    try:
-        line = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return line if isinstance(line, dict) else None

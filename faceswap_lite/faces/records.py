@@ -39,7 +39,10 @@ def _read_array(dtype: type[np.floating[Any]], *shape: int | None) -> BeforeVali
     """How pydantic reads a finite array of that shape (None: any length)."""
 
     def read(value: Any) -> np.ndarray:
-        array = np.asarray(value, dtype)
+        try:
+            array = np.asarray(value, dtype)
+        except (TypeError, OverflowError) as error:
+            raise ValueError("must hold numbers") from error
         fits = array.ndim == len(shape) and all(
             want is None or want == got for want, got in zip(shape, array.shape, strict=True)
         )
@@ -77,7 +80,9 @@ class FaceRecord(BaseModel):
     openings come from them, the alignment from `landmarks` as everywhere.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
     version: Literal[1] = 1
     job: str
@@ -131,7 +136,10 @@ class FaceRecord(BaseModel):
     @field_validator("time")
     @classmethod
     def _is_fraction(cls, text: str) -> str:
-        Fraction(text)
+        try:
+            Fraction(text)
+        except ZeroDivisionError as error:
+            raise ValueError("must be a fraction") from error
         return text
 
     @field_validator("coverage")
@@ -163,6 +171,8 @@ def parse_record(text: str) -> FaceRecord:
     """The record of its JSON. Raises: ValueError when it is none, or of another version."""
     try:
         return FaceRecord.model_validate(json.loads(text))
+    except RecursionError:
+        raise ValueError("is no JSON of a record") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

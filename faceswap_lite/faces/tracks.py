@@ -1,14 +1,15 @@
 """Faces over time: where shots begin, which boxes are one face, and which faces are sure."""
 
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TypeVar
+from itertools import pairwise
+from typing import TypeVar, overload
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from .embed import Person
 from .journal import Sighting
@@ -88,7 +89,7 @@ def _stands_out(value: float, around: list[float]) -> bool:
     return value > CERTAIN_CUT or value > CUT_STANDS_OUT * usual
 
 
-def find_cuts(changes: Sequence[float | int]) -> set[int]:
+def find_cuts(changes: Iterable[float | int]) -> set[int]:
     """Places of the frames that begin a new shot, see `mark_cuts`."""
     marked = mark_cuts((float(value), place) for place, value in enumerate(changes))
     return {place for place, cut in marked if cut}
@@ -170,28 +171,69 @@ def overlap(a: Float[np.ndarray, " 4"], b: Float[np.ndarray, " 4"]) -> float:
     return common / union if union > 0 else 0.0
 
 
+class SightedFaces(Sequence[FoundFace]):
+    """One face of each of some sightings, taken out of these when it is asked for."""
+
+    def __init__(
+        self, sightings: Sequence[Sighting], places: "array[int]", numbers: "array[int]"
+    ) -> None:
+        """Face `numbers[i]`, from the left, of the sighting at `places[i]`."""
+        self._sightings, self._places, self._numbers = sightings, places, numbers
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, i: int) -> FoundFace: ...
+    @overload
+    def __getitem__(self, i: slice) -> "SightedFaces": ...
+
+    def __getitem__(self, i: int | slice) -> "FoundFace | SightedFaces":
+        if isinstance(i, slice):
+            return SightedFaces(self._sightings, self._places[i], self._numbers[i])
+        return self._sightings[self._places[i]].faces[self._numbers[i]]
+
+    def pick(self, kept: Sequence[int]) -> "SightedFaces":
+        """Those at these places of it."""
+        places, numbers = (
+            array("q", [of[i] for i in kept]) for of in (self._places, self._numbers)
+        )
+        return SightedFaces(self._sightings, places, numbers)
+
+
 @dataclass(eq=False)
 class Track:
-    """One face over time."""
+    """One face over time. Its faces stay in the sightings; where they are is in memory."""
 
-    frames: list[int] = field(default_factory=list)
-    faces: list[FoundFace] = field(default_factory=list)
+    frames: Int[np.ndarray, " n"]
+    boxes: Float[np.ndarray, "n 4"]
+    faces: SightedFaces
 
-    @cached_property
-    def vectors(self) -> Float[np.ndarray, "n d"] | None:
-        """Its faces' vectors; None when none has one."""
-        vectors = [face.embedding for face in self.faces if face.embedding is not None]
-        return np.stack(vectors) if vectors else None
+    def vectors(self) -> Float[np.ndarray, "k d"] | None:
+        """The vectors of those of its faces that have one; None when none has."""
+        some: np.ndarray | None = None
+        count = 0
+        for face in self.faces:
+            if face.embedding is not None:
+                if some is None:
+                    some = np.empty((len(self.faces), len(face.embedding)), np.float32)
+                some[count] = face.embedding
+                count += 1
+        return None if some is None else some[:count]
 
-    @cached_property
-    def boxes(self) -> dict[int, Float[np.ndarray, " 4"]]:
-        """Its boxes by frame."""
-        faces = zip(self.frames, self.faces, strict=True)
-        return {frame: face.detection.box_xyxy for frame, face in faces}
+    def center(self) -> Float[np.ndarray, " d"] | None:
+        """The mean of its vectors; None when it has none."""
+        vectors = self.vectors()
+        return None if vectors is None else vectors.mean(0)
+
+    def box(self, frame: int) -> Float[np.ndarray, " 4"]:
+        """Where it is in one of its frames."""
+        found: Float[np.ndarray, " 4"] = self.boxes[np.searchsorted(self.frames, frame)]
+        return found
 
     def distance(self, wanted: Person) -> float:
         """The median of its faces' distances to the person; infinite when none has a vector."""
-        vectors = self.vectors
+        vectors = self.vectors()
         return float("inf") if vectors is None else float(np.median(wanted.distances(vectors)))
 
     def is_sure(self, sure_score: float) -> bool:
@@ -202,8 +244,8 @@ class Track:
         """The usual overlap of the two in frames that have both; None when there are none."""
         if self.frames[-1] < other.frames[0] or other.frames[-1] < self.frames[0]:
             return None
-        shared = self.boxes.keys() & other.boxes.keys()
-        overlaps = [overlap(self.boxes[frame], other.boxes[frame]) for frame in shared]
+        shared = np.intersect1d(self.frames, other.frames)
+        overlaps = [overlap(self.box(frame), other.box(frame)) for frame in shared.tolist()]
         return float(np.median(overlaps)) if overlaps else None
 
     def is_beside(self, other: "Track") -> bool:
@@ -213,8 +255,25 @@ class Track:
 
     def only(self, frames: set[int]) -> "Track":
         """Its part in these frames."""
-        kept = [i for i, frame in enumerate(self.frames) if frame in frames]
-        return Track([self.frames[i] for i in kept], [self.faces[i] for i in kept])
+        kept = [i for i, frame in enumerate(self.frames.tolist()) if frame in frames]
+        return Track(self.frames[kept], self.boxes[kept], self.faces.pick(kept))
+
+    def parted(self, edges: Iterable[int]) -> list["Track"]:
+        """Its parts between these places in it."""
+        ends = [0, *edges, len(self.frames)]
+        return [
+            Track(self.frames[a:b], self.boxes[a:b], self.faces[a:b]) for a, b in pairwise(ends)
+        ]
+
+
+@dataclass
+class _Growing:
+    """A track while it is followed."""
+
+    frames: "array[int]" = field(default_factory=lambda: array("q"))
+    boxes: "array[float]" = field(default_factory=lambda: array("d"))
+    places: "array[int]" = field(default_factory=lambda: array("q"))
+    numbers: "array[int]" = field(default_factory=lambda: array("q"))
 
 
 def join_tracks(
@@ -226,29 +285,36 @@ def join_tracks(
     """
     # A gap of `bridge` frames lies between frames that are one more apart.
     tracker = Tracker(max_gap_frames=bridge + 1)
-    by_number: dict[int, Track] = {}
+    by_number: dict[int, _Growing] = {}
     for place, sighting in enumerate(sightings):
         faces = sighting.faces
         boxes = np.array([face.detection.box_xyxy for face in faces], np.float64).reshape(-1, 4)
         joined, _ = tracker.update(sighting.frame, boxes, [True] * len(faces), place in cuts)
-        for track, face in zip(joined, faces, strict=True):
-            mine = by_number.setdefault(track.number, Track())
+        for number, (track, box) in enumerate(zip(joined, boxes, strict=True)):
+            mine = by_number.setdefault(track.number, _Growing())
             mine.frames.append(sighting.frame)
-            mine.faces.append(face)
-    tracks = list(by_number.values())
+            mine.boxes.extend(box)
+            mine.places.append(place)
+            mine.numbers.append(number)
+    tracks = [
+        Track(
+            np.array(mine.frames, np.int64),
+            np.array(mine.boxes).reshape(-1, 4),
+            SightedFaces(sightings, mine.places, mine.numbers),
+        )
+        for mine in by_number.values()
+    ]
     return tracks if wanted is None else [one for t in tracks for one in _one_person(t, wanted)]
 
 
 def _one_person(track: Track, wanted: Person) -> list[Track]:
     """The track, parted where its face becomes somebody else's (two people pass each other)."""
-    parts, last = [Track()], None
-    for frame, face in zip(track.frames, track.faces, strict=True):
-        vector = face.embedding
-        if vector is not None:
+    edges: list[int] = []
+    last: Person | None = None
+    for i, face in enumerate(track.faces):
+        if face.embedding is not None:
             before = last
-            last = wanted._replace(center=vector)
-            if before is not None and before.distances(vector[None])[0] > STRANGER:
-                parts.append(Track())
-        parts[-1].frames.append(frame)
-        parts[-1].faces.append(face)
-    return parts
+            last = wanted._replace(center=face.embedding)
+            if before is not None and before.distances(face.embedding[None])[0] > STRANGER:
+                edges.append(i)
+    return track.parted(edges)

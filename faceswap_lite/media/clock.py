@@ -89,9 +89,13 @@ class Clock:
 
 
 def picture_streams(container: Any) -> list[Any]:
-    """The streams of a clip's pictures, not of its cover."""
+    """The streams of a clip's pictures that a decoder is there for, not of its cover."""
     attached = av.stream.Disposition.attached_pic
-    return [stream for stream in container.streams.video if not stream.disposition & attached]
+    return [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context is not None and not stream.disposition & attached
+    ]
 
 
 def picture_stream(container: Any) -> Any | None:

@@ -1,10 +1,11 @@
 """What is done of a clip that is being written, in a folder that outlives a killed process."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import FaceswapError
-from ..outputs import read_json, write_json
+from ..outputs import file_sha256, is_broken, read_json, sealed, write_json
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class PieceShelf:
     """The whole pieces of a clip, in order, each known by a record (JSON) in `folder`.
 
     A piece counts only when its record is there, so the record is written last and removed first.
-    Records of another `recipe` do not count: their frames were encoded in another way.
+    Records of another `recipe` do not count: their frames were encoded in another way; nor does a
+    damaged record or piece, nor what comes after it.
     """
 
     def __init__(self, folder: Path, recipe: str):
@@ -71,8 +73,11 @@ class PieceShelf:
 
         Raises: FaceswapError when the disk refuses.
         """
-        record = {"schema": 1, "recipe": self._recipe, **asdict(piece)}
-        write_json(self._record(len(self.pieces)), record)
+        record = {"schema": 2, "recipe": self._recipe, **asdict(piece)}
+        file = self.file(len(self.pieces))
+        if file.exists():
+            record["sha256"] = file_sha256(file)
+        write_json(self._record(len(self.pieces)), sealed(record))
         self.pieces.append(piece)
 
     def keep(self, frames: int) -> None:
@@ -86,13 +91,12 @@ class PieceShelf:
         return self._folder / f".{number:06d}.json"
 
     def _read(self, number: int) -> Piece | None:
-        path = self._record(number)
-        if not path.exists():
-            return None
-        said = read_json(path)
-        try:
-            told = said["pts"], said["delay"], said.get("last_ticks"), said.get("numbers", [])
-            piece = Piece(*told)
-            return piece if said["recipe"] == self._recipe and piece.pts else None
-        except (KeyError, TypeError) as error:
-            raise FaceswapError(f"{path}: is no record of a piece; remove it") from error
+        """The piece, if it is there as it was written; else it is to be made again."""
+        with suppress(FaceswapError, OSError, AttributeError, KeyError):
+            said = read_json(self._record(number))
+            if said.get("schema") != 2 or said["recipe"] != self._recipe or is_broken(said):
+                return None
+            if "sha256" in said and file_sha256(self.file(number)) != said["sha256"]:
+                return None
+            return Piece(said["pts"], said["delay"], said["last_ticks"], said["numbers"])
+        return None

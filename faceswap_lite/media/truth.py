@@ -4,7 +4,6 @@ The renderer writes it; whoever judges a clip reads it here, without the rendere
 """
 
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..errors import FaceswapError
-from ..outputs import short_name
+from ..outputs import BROKEN_ARRAYS, short_name
 
 _Read = TypeVar("_Read")
 
@@ -61,7 +60,7 @@ def load_truth(clip: Path) -> ClipTruth | None:
     def read(stored: Any) -> ClipTruth:
         twin = json.loads(str(stored["twin"]))
         return ClipTruth(
-            landmarks=stored["landmarks"],
+            landmarks=_landmarks(stored),
             face_masks=stored["face_masks"],
             twin=None if twin is None else Twin(twin["name"], *twin_paths(clip)),
         )
@@ -71,7 +70,14 @@ def load_truth(clip: Path) -> ClipTruth | None:
 
 def load_true_landmarks(clip: Path) -> Float[np.ndarray, "n 68 2"] | None:
     """The landmarks alone of `load_truth`, without the masks' weight."""
-    return read_truth(clip, lambda stored: np.asarray(stored["landmarks"]))
+    return read_truth(clip, _landmarks)
+
+
+def _landmarks(stored: Any) -> Float[np.ndarray, "n 68 2"]:
+    found = np.asarray(stored["landmarks"])
+    if found.ndim != 3 or found.shape[1:] != (68, 2) or not np.isfinite(found).all():
+        raise ValueError("its landmarks are not 68 points a frame")
+    return found
 
 
 def read_truth(clip: Path, read: Callable[[Any], _Read]) -> _Read | None:
@@ -85,7 +91,7 @@ def read_truth(clip: Path, read: Callable[[Any], _Read]) -> _Read | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return read(stored)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except BROKEN_ARRAYS as error:
         reason = " ".join(str(error).split())
         raise FaceswapError(
             f"{path}: is not a readable truth file ({reason}); render again"

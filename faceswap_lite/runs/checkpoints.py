@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..config import WeightsName
 from ..errors import FaceswapError
-from ..outputs import file_sha256, read_json, whole_folder
+from ..outputs import file_sha256, is_broken, read_json, sealed, whole_folder
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def save_checkpoint(
             "lineage": lineage,
             "sha256": hashes,
         }
-        (partial / "state.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        text = json.dumps(sealed(facts), indent=1)
+        (partial / "state.json").write_text(text, encoding="utf-8")
     drop_old(run, keep)
     return folder
 
@@ -129,9 +130,10 @@ def find_damage(run: Path, step: int) -> dict[str, str]:
     folder = checkpoint_folder(run, step)
     try:
         facts = read_json(folder / "state.json")
-        as_state(facts)
         hashes = dict[str, str](facts["sha256"])
-    except (FaceswapError, KeyError, TypeError, ValueError):
+        if as_state(facts).step != step or is_broken(facts):
+            raise ValueError("is not what was written")
+    except (FaceswapError, AttributeError, KeyError, TypeError, ValueError):
         return {"state.json": "is damaged" if (folder / "state.json").exists() else "is missing"}
     damage = {}
     for name, digest in hashes.items():

@@ -1,6 +1,7 @@
 """How a run goes, in its log: the held-out looks, and the training loss between them."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from ..errors import FaceswapError
 from ..outputs import write_text
 
 LOG_FILE = "log.jsonl"
+
+_NO_RECORD = (
+    ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What a line that is no record of a run is known by."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ def _read_records(path: Path, text: str) -> list[dict[str, float]]:
             record = json.loads(line)
             numbers = _numbers(record)
             key = ("heldout" in record, numbers["step"])
-        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
+        except _NO_RECORD:
             if number == len(lines):
                 break
             raise FaceswapError(
@@ -104,6 +110,13 @@ def _read_records(path: Path, text: str) -> list[dict[str, float]]:
             ) from None
         known[key] = numbers
     return [known[key] for key in sorted(known, key=lambda key: key[1])]
+
+
+def _is_until(line: str, step: int) -> bool:
+    """Whether a line is a record of a step up to this one."""
+    with suppress(*_NO_RECORD):
+        return _numbers(json.loads(line))["step"] <= step
+    return False
 
 
 class RunLog:
@@ -116,10 +129,9 @@ class RunLog:
         path = run / LOG_FILE
         if path.exists():
             # Lines after `step` are dropped: those steps will be done again, and so will the look
-            # before the first.
-            lines = path.read_text(encoding="utf-8").splitlines() if step else []
-            kept = [line for line in lines if line.endswith("}")]
-            kept = [line for line in kept if json.loads(line)["step"] <= step]
+            # before the first. So is what is no line.
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if step else []
+            kept = [line for line in lines if _is_until(line, step)]
             write_text(path, "".join(line + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)

@@ -24,7 +24,7 @@ CONFIG_FILE = "config.yaml"
 class IdentityFacts(BaseModel):
     """One side's face set, as training saw it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     path: str
     faces: int
@@ -49,7 +49,7 @@ class IdentityFacts(BaseModel):
 class RunManifest(BaseModel):
     """What a run was made from."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     version: int = 2
     """1: `job` named the folders of the face sets, too; no resume goes by it."""

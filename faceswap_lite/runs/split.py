@@ -5,13 +5,16 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from ..config import TrainingConfig
 from ..errors import FaceswapError
 
 SMALLEST_GROUP = 20
 """Clips with fewer faces than this (stills, mostly) are split as one sequence."""
+
+MOST_FRAMES = 10**8
+"""Of a group: twenty days of a clip."""
 
 RoleName = Literal["seen", "left_out", "heldout"]
 """left_out: too near in time to held-out faces for either."""
@@ -31,6 +34,13 @@ class FaceGroup(BaseModel):
     """The run's step when they joined; 0: there from the start."""
     frames: str
     """Frame numbers, in order: 0-84,90,92."""
+
+    @field_validator("frames")
+    @classmethod
+    def _are_numbers(cls, text: str) -> str:
+        if sum(run.stop - run.start for run in _read_runs(text)) > MOST_FRAMES:
+            raise ValueError("are more frames than any clip has")
+        return text
 
 
 Roles = dict[Place, tuple[RoleName, int]]
@@ -143,5 +153,9 @@ def _write_frames(numbers: Sequence[int]) -> str:
 
 
 def _read_frames(text: str) -> list[int]:
+    return [frame for run in _read_runs(text) for frame in run]
+
+
+def _read_runs(text: str) -> list[range]:
     ends = [run.partition("-") for run in text.split(",")]
-    return [n for a, _, b in ends for n in range(int(a), int(b or a) + 1)]
+    return [range(int(first), int(last or first) + 1) for first, _, last in ends]

@@ -14,10 +14,15 @@ from ..runs.checkpoints import list_checkpoints
 def advise(
     source: FaceSet, target: FaceSet, run: Path, overwrite: bool, say: Callable[[str], None] = print
 ) -> None:
-    """Tell what the sets of a run that begins lack, and what was decided about their faces."""
+    """Tell what of the sets of a run that begins cannot be used, what they lack, and what was
+    decided about their faces.
+    """
     # Of several processes the first one speaks.
     if os.environ.get("RANK", "0") != "0" or (list_checkpoints(run) and not overwrite):
         return
+    for side, faces in (("source", source), ("target", target)):
+        for problem in faces.problems:
+            say(f"{side}: {problem}")
     records = ([face.record for face in faces.faces] for faces in (source, target))
     for line in coverage_lines(coverage(*(attributes_of(some) for some in records))):
         say(line)
