@@ -262,14 +262,6 @@ def test_a_gap_of_the_sound_alone_stays(tmp_path: Path) -> None:
     assert clicks_in(tmp_path / "out.mp4") == pytest.approx(wanted, abs=0.02)
 
 
-def test_joined_transport_stream_of_a_broadcast(media_dir: Path, tmp_path: Path) -> None:
-    source = media_dir / "odd/joined.ts"
-    _, frames, problems = read(source)
-    assert len(frames) == 80 and len(problems) == 1 and "jumped 1 time;" in problems[0]
-    writer = copy(source, tmp_path / "out.mp4")
-    assert total(tmp_path / "out.mp4") == Fraction(16, 5), writer.notes
-
-
 # Damage and locks.
 
 
@@ -307,14 +299,6 @@ def test_a_damaged_end_takes_no_whole_frames_along(tmp_path: Path, suffix: str) 
     _, frames, _ = read(hurt(path, 59))
     assert len(frames) == 59
     assert all(a.pts < b.pts for a, b in pairwise(frames))
-
-
-def test_encrypted_pictures_are_refused_by_name(media_dir: Path) -> None:
-    with pytest.raises(
-        FaceswapError, match=r"cenc\.mp4: its picture is encrypted \(CENC\)"
-    ) as told:
-        open_clip(media_dir / "odd/cenc.mp4")
-    assert "\n" not in str(told.value)
 
 
 def test_a_scrambled_transport_stream_is_refused_by_name(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import av
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from .clips import ffmpeg_url
+from .clips import counted, ffmpeg_url
 from .protection import encryption
 
 LONGEST_STILL = 900
@@ -361,4 +361,4 @@ def _beside(track: _Track, parts: list[_Part]) -> Int64[np.ndarray, " n"]:
 
 
 def _times(count: int) -> str:
-    return f"{count} time{'s' if count != 1 else ''}"
+    return counted(count, "time", "times")

@@ -12,7 +12,7 @@ import av
 from av.subtitles.subtitle import SubtitleSet
 
 from ..errors import FaceswapError
-from .clips import ffmpeg_url
+from .clips import counted, ffmpeg_url
 from .clock import picture_stream, read_clock
 
 Span = tuple[Fraction, Fraction | None]
@@ -261,8 +261,9 @@ class TrackCopy:
         packet.pts, packet.dts = packet.pts * parts - moved, dts * parts - moved
         packet.duration, packet.time_base = packet.duration * parts, packet.time_base / parts
         ahead = packet.dts - self._last.get(index, packet.dts - 1)
-        # Matroska's milliseconds may be one for two packets; an mp4 refuses that.
-        if ahead < 0 or (ahead == 0 and self._output.format.name != "matroska"):
+        # Matroska's milliseconds may be one for two packets that are as short; an mp4 refuses that.
+        short = packet.duration <= parts and self._output.format.name == "matroska"
+        if ahead < 0 or (ahead == 0 and not short):
             self._late += 1
             return
         self._last[index] = packet.dts
@@ -325,9 +326,11 @@ class TrackCopy:
         for encoder in self._sound_encoders.values():
             self._output.mux(encoder.encode(None))
         if self._damaged:
-            self._notes.append(f"{self._damaged} packets of the sound are damaged: left out")
+            packets = counted(self._damaged, "packet of the sound is", "packets of the sound are")
+            self._notes.append(f"{packets} damaged: left out")
         if self._late:
-            self._notes.append(f"{self._late} packets of the sound go back in time: left out")
+            packets = counted(self._late, "packet of the sound goes", "packets of the sound go")
+            self._notes.append(f"{packets} back in time: left out")
 
     def _next(self) -> Any:
         """The next packet that is to be copied; None at the end."""

@@ -28,6 +28,7 @@ from .clips import (
     ColorTags,
     FieldOrder,
     Frame,
+    counted,
     ffmpeg_url,
     frame_numbers,
     is_sequence,
@@ -520,19 +521,21 @@ class _Video:
             count += 1
 
         self._report_missing(count, end)
-        broken, retimed = broken_start(keys, spreads, levels), self._retimed
-        size = f"{width}x{height}"
-        found = {
-            f"the first {broken} frames look broken (flat grey, or built on it)": broken,
-            f"the first {leading} frames lack the key frame that they build on": leading,
-            f"{damaged} frames are flagged as damaged": damaged,
-            f"{retimed} frames had no time of their own, or one that goes back": retimed,
-            f"{resized} frames were not {size} and were scaled to it": resized,
-            f"{interlaced} frames are interlaced; they are not deinterlaced": (
-                0 if self._first.interlaced_frame else interlaced
+        broken = broken_start(keys, spreads, levels)
+        found = (
+            (broken, "first frame looks", "first frames look", "broken: flat grey, or built on it"),
+            (leading, "first frame lacks", "first frames lack", "a key frame to build on"),
+            (damaged, "frame is", "frames are", "flagged as damaged"),
+            (self._retimed, "frame had", "frames had", "no time of its own, or one that goes back"),
+            (resized, "frame was", "frames were", f"not {width}x{height} and scaled to it"),
+            (
+                0 if self._first.interlaced_frame else interlaced,
+                "frame is",
+                "frames are",
+                "interlaced; not deinterlaced",
             ),
-        }
-        self._problems.extend(line for line, times in found.items() if times)
+        )
+        self._problems.extend(f"{counted(n, *words)} {what}" for n, *words, what in found if n)
 
     def _alpha(self, frame: av.VideoFrame, width: int, height: int) -> Plane | None:
         if not self.info.alpha or not has_alpha(frame.format.name):
@@ -599,7 +602,8 @@ class _Video:
         # Frames before an edit list's start are claimed, decoded, and not to be shown.
         claimed = max(0, (self.info.frame_count or 0) - self._discarded)
         if self._undecoded:
-            self._problems.append(f"{self._undecoded} packets could not be decoded")
+            packets = counted(self._undecoded, "packet", "packets")
+            self._problems.append(f"{packets} could not be decoded")
         if count < claimed and self._packets - self._discarded < claimed:
             self._problems.append(
                 f"decoded {count} of {claimed} claimed frames: the file ends early"
