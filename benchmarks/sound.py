@@ -27,7 +27,8 @@ import numpy as np
 from _door import enter, keep, parser_of
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.writing import WRITTEN_SUFFIXES, ClipWriter
+from faceswap_lite.media.sinks import WRITTEN_SUFFIXES
+from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.outputs import write_text
 
 PICTURES = {

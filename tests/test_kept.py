@@ -1,6 +1,7 @@
 """What a clip holds beside plain pictures is kept, or said by name: read back by PyAV alone."""
 
 import itertools
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -309,6 +310,33 @@ def test_fields_that_nothing_says_are_said(height: int, suffix: str, said: int) 
     }
     encoding = choose_encoding("h264", 16, **shape, color=ColorTags(), alpha=False, fields="tff")
     assert sum("interlaced" in line for line in encoding.lost(suffix, 8)) == said
+
+
+# Light.
+
+
+def test_light_by_scenes_is_named(tmp_path: Path) -> None:
+    clip = make(tmp_path / "in.hevc", "libx265", "yuv420p10le")
+    data, start = clip.read_bytes(), 0
+    # Before the first slice.
+    while (data[start + 3] >> 1) & 0x3F > 31:
+        start = data.index(b"\0\0\1", start + 3)
+    clip.write_bytes(data[:start] + b"\0\0\1" + scene_light() + data[start:])
+    with open_clip(clip) as reader:
+        assert any("HDR10+" in line for line in reader.problems)
+
+
+def scene_light() -> bytes:
+    """An SEI of HEVC that says one scene's light. Source: SMPTE ST 2094-40, CTA-861-H, S.2."""
+    window = [(1000, 17)] * 3 + [(500, 17), (0, 4), (0, 10)]
+    fields = [(1, 2), (400, 27), (0, 1), *window, (0, 3)]
+    bits = "".join(f"{value:0{width}b}" for value, width in fields)
+    bits += "0" * (-len(bits) % 8)
+    said = bytes([0xB5, 0, 0x3C, 0, 1, 4, 1]) + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    # Two bytes of zeros and a small one would begin another unit.
+    return bytes([39 << 1, 1]) + re.sub(
+        rb"\0\0([\0-\3])", rb"\0\0\3\1", bytes([4, len(said)]) + said + b"\x80"
+    )
 
 
 def test_what_is_said_first_is_said_once(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:

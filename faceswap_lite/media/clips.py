@@ -22,6 +22,11 @@ VIDEO_SUFFIXES = {
     ".wmv", ".flv", ".mxf", ".gif", ".ogv", ".3gp",
 }  # fmt: skip
 
+STILLS_RATE = Fraction(25)
+"""Frames a second of a folder of pictures that does not say its times."""
+TIMES_NAME = "times.json"
+"""Beside an image sequence: when each picture is shown."""
+
 
 @dataclass(frozen=True)
 class Frame:

@@ -14,6 +14,7 @@ from av.subtitles.subtitle import SubtitleSet
 from ..errors import FaceswapError
 from .clips import counted, ffmpeg_url
 from .clock import picture_stream, read_clock
+from .probing import encryption
 
 Span = tuple[Fraction, Fraction | None]
 """From and to, in seconds of the input; None: to its end."""
@@ -100,10 +101,10 @@ class TrackCopy:
         self._heard: dict[int, int] = {}
         self._held = output.supported_codecs
         try:
-            clock = read_clock(path)
+            self._clock = clock = read_clock(path)
             streams = self._input.streams
             for sound in streams.audio:
-                if how := clock.encrypted.get(sound.index):
+                if how := encryption(path, sound, clock):
                     notes.append(f"sound is encrypted ({how}): left out")
                 else:
                     self._add_sound(sound)
@@ -143,8 +144,8 @@ class TrackCopy:
         chapters = []
         for chapter in self._input.chapters():
             tick = chapter["time_base"] or MILLISECONDS
-            start = max(chapter["start"] * tick - shift, Fraction(0))
-            stop = min(chapter["end"] * tick - shift, end)
+            start, stop = (self._clock.steadied(chapter[edge] * tick) for edge in ("start", "end"))
+            start, stop = max(start - shift, Fraction(0)), min(stop - shift, end)
             if start < stop:
                 times = {"start": round(start / tick), "end": round(stop / tick)}
                 chapters.append({**chapter, **times, "time_base": tick})
