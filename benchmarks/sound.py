@@ -257,6 +257,8 @@ def results(containers: list[str], codecs: list[str], work: Path) -> Iterator[Re
 
 def clips_in(container: str, codec: str, work: Path) -> Iterator[tuple[str, Path]]:
     """Clips of this sound that FFmpeg makes and decodes again, of each layout that it takes."""
+    if container == ".flv" and codec.startswith("pcm_"):
+        return  # FFmpeg's muxer aborts the process
     path = work / f"{codec}{container}"
     made = False
     for layout in LAYOUTS:

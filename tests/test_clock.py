@@ -353,7 +353,7 @@ def test_a_damaged_packet_costs_what_builds_on_it_alone(tmp_path: Path, number: 
     # With a key frame lost, the decoder waits for the next one.
     lost = {0: set(range(10)), 25: {25}}[number]
     assert {f.pts for f in clean} - {f.pts for f in frames} <= {clean[n].pts for n in lost}
-    assert any("packets could not be decoded" in line for line in problems)
+    assert any("could not be decoded" in line for line in problems)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -388,8 +388,8 @@ def test_an_encrypted_matroska_is_refused_by_name(tmp_path: Path) -> None:
     inside = []
     for name, body in elements(segment[1]):
         if name == "1654ae6b":  # Tracks
-            ((_, track), *_) = elements(body)
-            body = element("ae", track + encryption)
+            parts = elements(body)
+            body = b"".join(element(n, b + encryption if n == "ae" else b) for n, b in parts)
         if name in ("1549a966", "1654ae6b", "1f43b675"):
             inside.append(element(name, body))
     path.write_bytes(element(*head) + element(segment[0], b"".join(inside)))

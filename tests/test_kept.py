@@ -335,7 +335,7 @@ def scene_light() -> bytes:
     said = bytes([0xB5, 0, 0x3C, 0, 1, 4, 1]) + int(bits, 2).to_bytes(len(bits) // 8, "big")
     # Two bytes of zeros and a small one would begin another unit.
     return bytes([39 << 1, 1]) + re.sub(
-        rb"\0\0([\0-\3])", rb"\0\0\3\1", bytes([4, len(said)]) + said + b"\x80"
+        rb"\0\0([\0-\3])", b"\0\0\3\\1", bytes([4, len(said)]) + said + b"\x80"
     )
 
 
