@@ -27,7 +27,8 @@ import numpy as np
 from _door import enter, keep, parser_of
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.writing import WRITTEN_SUFFIXES, ClipWriter
+from faceswap_lite.media.sinks import WRITTEN_SUFFIXES
+from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.outputs import write_text
 
 PICTURES = {
@@ -105,8 +106,11 @@ def make_clip(path: Path, codec: str, layout: str, rate: int) -> None:
         assert isinstance(picture, av.VideoStream)
         picture.width, picture.height = WIDTH, HEIGHT
         picture.pix_fmt = "yuvj420p" if picture.codec.name == "mjpeg" else "yuv420p"
-        sound: Any = output.add_stream(codec, rate=rate)
+        # FFmpeg calls its own Vorbis experimental.
+        sound: Any = output.add_stream(codec, rate=rate, options={"strict": "-2"})
         sound.codec_context.layout = layout
+        if codec.startswith("wma"):
+            sound.codec_context.bit_rate = 128_000  # it has no rate of its own
         sound.codec_context.open(strict=False)
         source = tone_frames(layout, rate, sound.codec_context)
         heard = 0.0
@@ -164,9 +168,11 @@ def hear(path: Path) -> Sound | None:
         stream = container.streams.audio[0]
         resampler = av.AudioResampler("fltp")
         pieces: list[tuple[float, np.ndarray]] = []
+        due = 0.0
         for frame in container.decode(stream):
-            assert frame.time is not None
-            time = frame.time
+            # Those that say no time follow on.
+            time = due if frame.time is None else frame.time
+            due = time + frame.samples / frame.sample_rate
             frame.pts = None
             pieces += [(time, piece.to_ndarray()) for piece in resampler.resample(frame)]
         context = stream.codec_context
@@ -256,6 +262,8 @@ def results(containers: list[str], codecs: list[str], work: Path) -> Iterator[Re
 
 def clips_in(container: str, codec: str, work: Path) -> Iterator[tuple[str, Path]]:
     """Clips of this sound that FFmpeg makes and decodes again, of each layout that it takes."""
+    if container == ".flv" and codec.startswith("pcm_"):
+        return  # FFmpeg's muxer aborts the process
     path = work / f"{codec}{container}"
     made = False
     for layout in LAYOUTS:

@@ -377,21 +377,18 @@ def claim(
     raise FaceswapError(f"{output}: exists and is {whose}; choose another name or pass --overwrite")
 
 
-SURELY = 20
-"""By how much an estimate of bytes may be too high."""
-
-
-def check_space(folder: Path, expected: int) -> list[str]:
+def check_space(folder: Path, expected: int, least: int) -> list[str]:
     """A line where the disk that `folder` is on, or will be, may not hold so many bytes more.
 
-    What lies in the folder already is part of them. Raises: FaceswapError when it surely will not.
+    What lies in the folder already is part of them. Raises: FaceswapError when it will not hold
+    `least` of them either.
     """
     there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     free = shutil.disk_usage(_existing(folder)).free + there
     if free >= expected:
         return []
-    says = f"about {_size(expected)} are needed for a time, {_size(free)} are free"
-    if free < expected / SURELY:
+    says = f"about {_size(expected)} may be needed, {_size(free)} are free"
+    if free < least:
         raise FaceswapError(f"{folder.parent}: {says}; make room, or choose another folder")
     return [f"{says} in {folder.parent}: the disk may be full before the end"]
 

@@ -152,6 +152,69 @@ def test_a_gap_of_an_hour_is_bridged(tmp_path: Path, suffix: str, silent: bool, 
         assert clicks_in(tmp_path / "out.mp4") == pytest.approx(wanted, abs=0.03)
 
 
+def test_chapters_go_with_the_pictures(tmp_path: Path) -> None:
+    pieces = [film(tmp_path / f"{n}.ts", [start]) for n, start in enumerate((Fraction(0), HOUR))]
+    source = with_chapters(
+        pieces, tmp_path / "in.mkv", [(start + 1, start + LENGTH) for start in (Fraction(0), HOUR)]
+    )
+    first = float(read(source)[1][0].time)
+    assert read_clock(source).jumps == 1
+    copy(source, tmp_path / "out.mkv", copy_from=source)
+    wanted = [1 - first, 1 - first + float(LENGTH)]
+    assert chapters_of(tmp_path / "out.mkv") == pytest.approx(wanted, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("moment", "steadied"),
+    [(Fraction(1, 2), Fraction(1, 2)), (100, LENGTH), (HOUR, LENGTH), (HOUR + 9, 2 * LENGTH)],
+)
+def test_a_moment_of_a_gap_is_where_the_gap_was(moment: Fraction, steadied: Fraction) -> None:
+    track = track_of([Fraction(n, 25) + start for start in (0, HOUR) for n in range(FRAMES)])
+    clock = _mend(0, {0: track}, broadcast=True)
+    assert clock.steadied(Fraction(moment)) == steadied
+
+
+def track_of(times: list[Fraction]) -> _Track:
+    track = _Track("video", TICK)
+    for number, time in enumerate(times):
+        packet = av.Packet(b"picture")
+        packet.pts = packet.dts = round(time / TICK)
+        track.add(packet, number)
+    track.close()
+    return track
+
+
+def with_chapters(pieces: list[Path], path: Path, times: list[tuple[Fraction, Fraction]]) -> Path:
+    """The pictures of transport streams behind one another, with times that jump as theirs do."""
+    with av.open(str(path), "w") as container:
+        stream: Any = None
+        for piece in pieces:
+            with av.open(str(piece)) as source:
+                if stream is None:
+                    stream = container.add_stream_from_template(source.streams.video[0])
+                    chapters: Any = [
+                        {
+                            "id": number,
+                            "start": round(start * 1000),
+                            "end": round(end * 1000),
+                            "time_base": Fraction(1, 1000),
+                            "metadata": {"title": str(number)},
+                        }
+                        for number, (start, end) in enumerate(times)
+                    ]
+                    container.set_chapters(chapters)
+                for packet in source.demux(source.streams.video[0]):
+                    if packet.pts is not None and packet.size:
+                        packet.stream = stream
+                        container.mux(packet)
+    return path
+
+
+def chapters_of(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [float(c["start"] * (c["time_base"] or 0)) for c in container.chapters()]
+
+
 def test_a_counter_that_wraps_is_no_jump(tmp_path: Path) -> None:
     wrap = (1 << 33) * TICK
     source = film(tmp_path / "in.ts", [wrap - Fraction(9, 5)])
@@ -262,14 +325,6 @@ def test_a_gap_of_the_sound_alone_stays(tmp_path: Path) -> None:
     assert clicks_in(tmp_path / "out.mp4") == pytest.approx(wanted, abs=0.02)
 
 
-def test_joined_transport_stream_of_a_broadcast(media_dir: Path, tmp_path: Path) -> None:
-    source = media_dir / "odd/joined.ts"
-    _, frames, problems = read(source)
-    assert len(frames) == 80 and len(problems) == 1 and "jumped 1 time;" in problems[0]
-    writer = copy(source, tmp_path / "out.mp4")
-    assert total(tmp_path / "out.mp4") == Fraction(16, 5), writer.notes
-
-
 # Damage and locks.
 
 
@@ -298,7 +353,7 @@ def test_a_damaged_packet_costs_what_builds_on_it_alone(tmp_path: Path, number: 
     # With a key frame lost, the decoder waits for the next one.
     lost = {0: set(range(10)), 25: {25}}[number]
     assert {f.pts for f in clean} - {f.pts for f in frames} <= {clean[n].pts for n in lost}
-    assert any("packets could not be decoded" in line for line in problems)
+    assert any("could not be decoded" in line for line in problems)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -307,14 +362,6 @@ def test_a_damaged_end_takes_no_whole_frames_along(tmp_path: Path, suffix: str) 
     _, frames, _ = read(hurt(path, 59))
     assert len(frames) == 59
     assert all(a.pts < b.pts for a, b in pairwise(frames))
-
-
-def test_encrypted_pictures_are_refused_by_name(media_dir: Path) -> None:
-    with pytest.raises(
-        FaceswapError, match=r"cenc\.mp4: its picture is encrypted \(CENC\)"
-    ) as told:
-        open_clip(media_dir / "odd/cenc.mp4")
-    assert "\n" not in str(told.value)
 
 
 def test_a_scrambled_transport_stream_is_refused_by_name(tmp_path: Path) -> None:
@@ -330,17 +377,49 @@ def test_a_scrambled_transport_stream_is_refused_by_name(tmp_path: Path) -> None
         open_clip(path)
 
 
+def test_an_encrypted_matroska_is_refused_by_name(tmp_path: Path) -> None:
+    path = encode(tmp_path / "in.mkv", steady(5))
+    encryption = element("6d80", element("6240", b"".join([
+            element("5032", b"\1"),
+            element("5033", b"\1"),
+            element("5035", element("47e1", b"\5") + element("47e2", b"a key's name")),
+    ])))  # fmt: skip
+    (head, segment) = elements(path.read_bytes())[:2]
+    inside = []
+    for name, body in elements(segment[1]):
+        if name == "1654ae6b":  # Tracks
+            parts = elements(body)
+            body = b"".join(element(n, b + encryption if n == "ae" else b) for n, b in parts)
+        if name in ("1549a966", "1654ae6b", "1f43b675"):
+            inside.append(element(name, body))
+    path.write_bytes(element(*head) + element(segment[0], b"".join(inside)))
+    with pytest.raises(FaceswapError, match="Matroska's content encryption"):
+        open_clip(path)
+
+
+def element(name: str, body: bytes) -> bytes:
+    """An EBML element. Source: RFC 8794."""
+    return bytes.fromhex(name) + (1 << 56 | len(body)).to_bytes(8, "big") + body
+
+
+def elements(data: bytes) -> list[tuple[str, bytes]]:
+    found = []
+    while data:
+        name = data[: 9 - data[0].bit_length()]
+        data = data[len(name) :]
+        width = 9 - data[0].bit_length()
+        size = int.from_bytes(data[:width], "big") - (1 << 7 * width)
+        found.append((name.hex(), data[width : width + size]))
+        data = data[width + size :]
+    return found
+
+
 @pytest.mark.parametrize("stray", [-60, 0, -25 * 3600, 25 * 3600])
 def test_one_frame_off_the_line_moves_alone(stray: int) -> None:
     """`stray`: frames by which the 20th lies away from the 19th's time."""
-    times = [3600 * n for n in range(FRAMES)]
-    times[20] = times[19] + 3600 * stray
-    track = _Track("video", TICK)
-    for number, time in enumerate(times):
-        packet = av.Packet(b"picture")
-        packet.pts = packet.dts = time
-        track.add(packet, number)
-    track.close()
+    times = [Fraction(n, 25) for n in range(FRAMES)]
+    times[20] = times[19] + Fraction(stray, 25)
+    track = track_of(times)
     clock = _mend(0, {0: track}, broadcast=True)
     moved = track.shown + clock._moves[0]
     assert moved.tolist() == [3600 * n for n in range(FRAMES)]

@@ -290,7 +290,7 @@ def test_killed_while_the_outputs_get_their_names(
     name: str,
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        for placing in ("_place_file", "_place_folder"):
+        for placing in ("place_file", "place_folder"):
             patch.setattr(writing, placing, dying(getattr(writing, placing), name, moment))
         if moment == "before the sidecar":
             patch.setattr(convert, "write_sidecar", dying(convert.write_sidecar, None, moment))
@@ -307,7 +307,7 @@ def test_killed_after_a_clip_without_the_face_has_its_name(
     grey = [np.full((64, 64, 3), 100 + n, np.uint8) for n in range(6)]
     clip, out = write_clip(tmp_path / "grey.mkv", grey, cast.unseen_clip), tmp_path / name
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        for placing in ("_place_file", "_place_folder"):
+        for placing in ("place_file", "place_folder"):
             patch.setattr(
                 writing, placing, dying(getattr(writing, placing), name, "after its name")
             )
@@ -335,8 +335,8 @@ def test_another_job_s_output_is_not_taken_for_ours_after_a_failure(
     convert_clip(run, picture, out, ConvertConfig(), say=silent)
     other = ConvertConfig(color="none")
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        place = dying(writing._place_file, out.name, "before its name")
-        patch.setattr(writing, "_place_file", place)
+        place = dying(writing.place_file, out.name, "before its name")
+        patch.setattr(writing, "place_file", place)
         convert_clip(run, picture, out, other, overwrite=True, say=silent)
     convert_clip(run, picture, out, other, overwrite=True, say=silent)
     convert_clip(run, picture, tmp_path / "fresh.png", other, say=silent)
@@ -443,6 +443,19 @@ def test_other_settings_do_not_search_again(
     assert searches.count == FRAMES
     assert any("faces as found before" in line for line in said)
     assert len(names_in(tmp_path / "run" / "faces")) == 1
+
+
+def test_faces_that_an_earlier_version_found_are_found_anew(
+    cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches
+) -> None:
+    elsewhere, said = at(run, tmp_path / "run"), list[str]()
+    convert_clip(elsewhere, cast.unseen_clip, tmp_path / "a.mkv", ConvertConfig(), say=silent)
+    (kept,) = (elsewhere.path / "faces").iterdir()
+    whole, count = kept.read_bytes(), searches.count
+    kept.write_bytes(whole.replace(b'"version":3', b'"version":2', 1))
+    convert_clip(elsewhere, cast.unseen_clip, tmp_path / "b.mkv", ConvertConfig(), say=said.append)
+    assert searches.count == 2 * count > 0 and kept.read_bytes() == whole
+    assert sum("earlier version" in line for line in said) == 1
 
 
 @pytest.mark.parametrize("stage", ["convert", "preview", "evaluate"])
@@ -955,12 +968,12 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(
     # 12 frames of 256x256, twice a byte a pixel: 1.6 MB.
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50_000))
-        with pytest.raises(FaceswapError, match="about 2 MB are needed for a time, 0 MB are free"):
+        with pytest.raises(FaceswapError, match="about 2 MB may be needed, 0 MB are free"):
             convert()
         assert searches.count == 0 and names_in(tmp_path) == ["run"]
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
         convert()
-    assert any("2 MB are needed for a time, 1 MB are free" in line for line in said)
+    assert any("2 MB may be needed, 1 MB are free" in line for line in said)
 
 
 def test_what_becomes_of_the_sound_is_said_before_the_work(

@@ -14,6 +14,7 @@ from conftest import Cast, figures_of, silent
 from safetensors.torch import save_file
 
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
+from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.check import check_clip
 from faceswap_lite.evaluation.evaluate import evaluate_clips, report_table
@@ -25,9 +26,10 @@ from faceswap_lite.runs.trained import TrainedRun, load_run
 
 def evaluated(run: TrainedRun, clip: Path, out: Path, **options: Any) -> dict[str, Any]:
     converted = options.pop("converted", [])
-    contenders = [Contender(run, ConvertConfig())]
+    contenders = [Contender(run, options.pop("convert", ConvertConfig()))]
+    say = options.pop("say", silent)
     config = EvaluateConfig(**options)
-    return evaluate_clips(contenders, [clip], out, config, converted=converted, say=silent)
+    return evaluate_clips(contenders, [clip], out, config, converted=converted, say=say)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,19 @@ def test_every_figure_has_its_interval_or_says_why_it_is_missing(report: dict[st
     assert "actors" in result["metrics"]["identity_to_source"]["reason"]
     assert "evaluate.lpips" in result["metrics"]["heldout_lpips"]["reason"]
     assert len(result["frames"]["index"]) == 12 == sum(result["frames"]["series"]["found"])
+
+
+def test_whole_clips_are_measured_whatever_part_is_converted(
+    cast: Cast, run: TrainedRun, report: dict[str, Any], report_path: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    part = ConvertConfig(start=3, end=7)
+    again = evaluated(run, cast.unseen_clip, report_path, convert=part, say=said.append)
+    assert again == report and "convert.start" in said[0] and "already done" in said[1]
+    swap = tmp_path / "part.mkv"
+    convert_clip(run, cast.unseen_clip, swap, part, say=silent)
+    with pytest.raises(FaceswapError, match=r"part\.mkv: is a conversion of frames 3:7 alone"):
+        evaluated(run, cast.unseen_clip, tmp_path / "r.json", converted=[swap])
 
 
 def test_figures_of_a_short_training(report: dict[str, Any]) -> None:

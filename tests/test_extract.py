@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -433,6 +435,25 @@ def test_unreadable_clips(tmp_path: Path, toy: list[str]) -> None:
     assert not (tmp_path / "none").exists()
     with pytest.raises(FaceswapError, match="no such clip"):
         extract_faces([tmp_path / "gone.mp4"], tmp_path / "none", CONFIG)
+
+
+def test_a_disk_that_may_be_too_small_is_told_before_the_work(
+    tmp_path: Path, toy: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    clip = paint_clip(tmp_path / "clip", [[Painted(50, 1.0)]] * 10)
+    # 64x64 at 1.5 bytes a pixel, ten times: 61 kB.
+    free = {"several faces fit": 20_000, "not one does": 5_000, "all fit": 70_000}
+    for place, (name, count) in enumerate(free.items()):
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda _, count=count: SimpleNamespace(free=count))
+            if count < 64 * 64 * 1.5:
+                with pytest.raises(FaceswapError, match=r"make room"):
+                    extract_faces([clip], tmp_path / name, CONFIG)
+                assert toy == [] and not (tmp_path / name).exists()
+            else:
+                assert extract_faces([clip], tmp_path / name, CONFIG).kept == 10
+        assert ("may be full" in capsys.readouterr().out) == (place == 0)
+        toy.clear()
 
 
 def test_one_clip_given_twice_is_taken_once(tmp_path: Path, toy: list[str]) -> None:

@@ -17,9 +17,10 @@ from PIL import Image
 
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.clips import ClipInfo, ColorTags, Frame, clip_fingerprint, find_clips
+from faceswap_lite.media.decoding import broken_start
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.marks import SyntheticMark
-from faceswap_lite.media.reading import ClipReader, broken_start, open_clip
+from faceswap_lite.media.reading import ClipReader, open_clip
 from faceswap_lite.media.sidecar import read_synthetic_mark
 from faceswap_lite.media.writing import ClipWriter
 

@@ -17,9 +17,9 @@ from faceswap_lite.conversion.preview import preview_sheet
 from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
-from faceswap_lite.media import writing
-from faceswap_lite.media.clips import find_clips, passed_over
-from faceswap_lite.media.reading import TIMES_NAME, open_clip
+from faceswap_lite.media import sinks
+from faceswap_lite.media.clips import TIMES_NAME, find_clips, passed_over
+from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.runs.trained import TrainedRun
 
@@ -199,7 +199,7 @@ def test_a_fill_that_was_killed_goes_on(
         true_link(*given)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(writing.os, "link", link)
+        patch.setattr(sinks.os, "link", link)
         short(out)
     assert len(names_in(out)) == 2
     assert short(out).frames == 2

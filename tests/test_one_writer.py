@@ -188,6 +188,10 @@ def test_two_conversions_to_one_name(cast: Cast, run: TrainedRun, tmp_path: Path
             other = ConvertConfig(color="none")
             with pytest.raises(FaceswapError, match=refusal(tmp_path / name, process)):
                 convert_clip(run, cast.unseen_clip, tmp_path / name, other, overwrite=True)
+        sidecar = tmp_path / "swap.mp4.json"
+        refused = pytest.raises(FaceswapError, match=refusal(sidecar, process))
+        with refused, written_by_one([sidecar]):
+            pass
         process.send_signal(signal.SIGCONT)
         assert process.wait(timeout=200) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [

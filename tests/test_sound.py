@@ -14,7 +14,8 @@ import sound as benchmark
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.copying import check_copy
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.writing import WRITTEN_SUFFIXES, ClipWriter
+from faceswap_lite.media.sinks import WRITTEN_SUFFIXES
+from faceswap_lite.media.writing import ClipWriter
 
 PAGE = ROOT / "docs" / "sound.md"
 
@@ -84,6 +85,8 @@ def test_the_page_says_what_becomes_of_a_codec(tmp_path: Path, row: Row, quiet: 
         (".mov", "nellymoser", "mono", ".m4v", "AAC"),
         # Its times are counted in packets.
         (".avi", "libmp3lame", "stereo", ".m4v", "AAC"),
+        # Its tag is no text.
+        (".avi", "aac", "stereo", ".mp4", "copied"),
         # It comes with gaps.
         (".mpg", "pcm_dvd", "stereo", ".mp4", "AAC"),
         # Decoders must not be late by what an encoder put before the first sample.

@@ -6,6 +6,7 @@ import zlib
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -273,6 +274,22 @@ def test_a_dim_picture_is_not_brightened(tmp_path: Path) -> None:
 
 
 # Several pictures in time.
+
+
+@pytest.mark.parametrize(("pixels", "bits"), [("yuv420p", 8), ("yuv420p10le", 10)])
+def test_bits_of_avif_that_are_not_read_are_said(tmp_path: Path, pixels: str, bits: int) -> None:
+    if not features.check("avif") or "libsvtav1" not in av.codecs_available:
+        pytest.skip("AVIF is not made or read here")
+    path = tmp_path / "a.avif"
+    with av.open(str(path), "w", format="avif") as container:
+        stream = container.add_stream("libsvtav1", rate=1)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, pixels
+        frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 100, np.uint8))
+        container.mux(stream.encode(frame.reformat(format=pixels)))
+        container.mux(stream.encode(None))
+    with open_clip(path) as reader:
+        assert sum(f"of {bits} bits" in line for line in reader.problems) == (bits > 8)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".avif"])

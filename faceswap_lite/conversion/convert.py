@@ -78,7 +78,12 @@ class _Task:
     job: ConvertJob
 
 
-@one_writer(lambda out, tracks, **_: [out, *(tracks or Tracks()).named().values()])
+def _written(out: Path, tracks: Tracks | None, **_: Any) -> list[Path]:
+    beside = [sidecar_path(out)] if out.name else []
+    return [out, *beside, *(tracks or Tracks()).named().values()]
+
+
+@one_writer(_written)
 def convert_clip(
     run: TrainedRun,
     clip: Path,

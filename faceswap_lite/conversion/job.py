@@ -15,10 +15,10 @@ from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.given_masks import GivenMasks, given_masks_for
 from ..faces.journal import append_lines, read_lines
-from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint, is_sequence, list_images
-from ..media.reading import TIMES_NAME, open_clip
+from ..media.clips import IMAGE_SUFFIXES, TIMES_NAME, clip_fingerprint, is_sequence, list_images
+from ..media.reading import open_clip
 from ..media.sidecar import output_name, sidecar_path
-from ..media.writing import PICTURES, check_fillable
+from ..media.sinks import PICTURES, check_fillable
 from ..outputs import claim, found_job, read_json, short_name, write_text
 from ..runs.known import open_known_set
 from ..runs.trained import TrainedRun

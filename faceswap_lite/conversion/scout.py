@@ -35,6 +35,8 @@ from .smoothing import reach
 
 FACES_FOLDER = "faces"
 """In a run's folder: what was found in the clips that it converted."""
+JOURNAL_VERSION = 3
+"""Raised when what is kept of a clip changes; of earlier ones, 2 has times that jump."""
 TRACK_FRAMES = 200
 """So much of a track, before and after the wanted frames, tells whose face it is."""
 
@@ -110,12 +112,14 @@ def scout_clip(
     """
     reuse = reuse and not config.all_faces and config.face is None
     known = _faces_of_set(run, config, fingerprint) if reuse else {}
-    head: dict[str, Any] = {"version": 3, "job": _scouting_id(fingerprint, run, packs[0], known)}
+    head = {"version": JOURNAL_VERSION, "job": _scouting_id(fingerprint, run, packs[0], known)}
     kept = run.path / FACES_FOLDER / f"{head['job']}.jsonl"
     done = read_journal(kept, head)
     if done is not None and done.end is not None:
         say(f"{clip.name}: faces as found before ({kept})")
         return Scouting(done.sightings, done.end.frame_ticks, done.end.problems)
+    if kept.is_file():
+        say(f"{clip.name}: {kept} is damaged or of an earlier version: faces are found anew")
     if known:
         where = open_known_set(run, config.shown_side).path
         say(f"{clip.name}: the faces of {len(known)} frames are taken from {where}")

@@ -17,12 +17,16 @@ from ..media.encoding import alpha_holders, with_alpha
 from ..media.label import draw_label
 from ..media.marks import SyntheticMark
 from ..media.reading import ClipReader
+from ..media.sinks import WRITTEN_SUFFIXES
 from ..media.stills import image_size
-from ..media.writing import PIECE_FRAMES, WRITTEN_SUFFIXES, ClipWriter, holds_alpha
+from ..media.writing import PIECE_FRAMES, ClipWriter, holds_alpha
 from ..outputs import VERSION, check_space
 from .blend import layer_mask, layer_rgba
 from .composite import Composite
 from .job import ConvertJob
+
+SURELY = 20
+"""By how much an estimate of bytes may be too high."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ def check_outputs(job: ConvertJob, reader: ClipReader, config: ConvertConfig) ->
     alone = [path for path in job.missing().values() if path.suffix.lower() in IMAGE_SUFFIXES]
     if alone and len(list(islice(reader, config.start, _second(config)))) > 1:
         raise FaceswapError(f"{alone[0]}: holds one picture; name a video, or a folder")
-    return notes + check_space(job.work, needed)
+    return notes + check_space(job.work, needed, needed // SURELY)
 
 
 def told(writer: ClipWriter) -> list[str]:

@@ -5,6 +5,7 @@ reason; nothing is guessed.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def evaluate_clips(
     other frames than its clip.
     """
     prints = _refuse(contenders, clips, out, converted)
+    contenders = _of_whole_clips(contenders, say)
     _, page = beside(out, ".html")
     settings = {
         "evaluate": config.model_dump(),
@@ -124,6 +126,14 @@ def _refuse(
     return prints
 
 
+def _of_whole_clips(contenders: Sequence[Contender], say: Callable[[str], None]) -> list[Contender]:
+    """The contenders as they would convert whole clips, so that all are of the same frames."""
+    if any(c.convert.start or c.convert.end is not None for c in contenders):
+        say("convert.start and convert.end do not count here: whole clips are measured")
+    whole = {"start": 0, "end": None}
+    return [replace(c, convert=c.convert.model_copy(update=whole)) for c in contenders]
+
+
 def _measure(
     contenders: Sequence[Contender],
     clips: Sequence[Path],
@@ -180,6 +190,14 @@ def _check_clips(clips: Sequence[Path], prints: Sequence[str], converted: Sequen
         if made_of.get("clip_sha256", fingerprint) != fingerprint:
             other = made_of.get("clip", "another clip")
             raise FaceswapError(f"{swap}: is a conversion of {other}, not of {clip}")
+        made_with = made_of.get("settings")
+        part = made_with if isinstance(made_with, dict) else {}
+        first, end = part.get("start", 0), part.get("end")
+        if first or end is not None:
+            raise FaceswapError(
+                f"{swap}: is a conversion of frames {first}:{end or ''} alone, and whole clips are "
+                "measured; convert the whole clip"
+            )
         if (info.width, info.height) != (of_swap.width, of_swap.height):
             raise FaceswapError(f"{swap}: is of another size than {clip}; is it its own?")
 

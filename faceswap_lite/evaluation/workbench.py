@@ -116,9 +116,7 @@ def measure_clip(
     Raises: FaceswapError when it shows nobody to swap, or `converted` has other frames.
     """
     run = bench.contender.run
-    # The whole clip is measured, with what the run would convert it with.
-    whole = {"start": 0, "end": None}
-    convert = config_for(clip, bench.contender.convert).model_copy(update=whole)
+    convert = config_for(clip, bench.contender.convert)
     plan = cast_clip(run, clip, bench.packs, convert, say=say)
     nobody = f"{clip}: no frame shows the target's face; is it the right clip?"
     if not plan.placements:

@@ -11,10 +11,19 @@ import numpy as np
 
 from ..config import ExtractConfig
 from ..errors import FaceswapError
-from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint
+from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint, list_images
 from ..media.reading import open_clip
 from ..media.truth import load_true_landmarks
-from ..outputs import claim, file_sha256, job_id, one_writer, short_name, whole_folder, write_json
+from ..outputs import (
+    check_space,
+    claim,
+    file_sha256,
+    job_id,
+    one_writer,
+    short_name,
+    whole_folder,
+    write_json,
+)
 from .candidates import Source
 from .embed import embedding_distance
 from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, Tally, read_progress
@@ -25,6 +34,8 @@ from .unfound import why_so_few
 
 FEW_SHARE = 0.5
 """Of the frames: where fewer gave a face, the summary says why."""
+CROP_BYTES_A_PIXEL = 1.5
+"""Of a filmed face as PNG, about."""
 
 # Fewer faces than this share of the set are no person of their own in the summary.
 _PERSON_SHARE = 0.02
@@ -103,7 +114,11 @@ def extract_faces(
         summary = ExtractSummary(**{**found["summary"], "out": out, "already_done": True})
         print(f"{out}: already done, {summary.kept} faces")
         return summary
-    _check_videos(sources)
+    frames = _count_frames(sources)
+    # One face a frame; there may be none in most.
+    crop_bytes = round(CROP_BYTES_A_PIXEL * config.size**2)
+    for line in check_space(out, frames // config.every * crop_bytes, crop_bytes):
+        print(f"warning: {line}")
     done = read_progress(out, job) if todo == "resume" else None
     names = (config.detector, config.landmarks, config.embedder)
     if todo == "resume" and found is not None:
@@ -152,23 +167,28 @@ def _sources(clips: Sequence[Path]) -> tuple[list[Source], list[str]]:
     return sources, problems
 
 
-def _check_videos(sources: Sequence[Source]) -> None:
-    """Say now which videos will be refused when their turn comes.
+def _count_frames(sources: Sequence[Source]) -> int:
+    """How many frames the clips have, as far as they say; which will be refused is said now.
 
     Raises: FaceswapError when no clip is left.
     """
     refused = []
+    frames = 0
     for source in sources:
         if source.path.is_dir() or source.path.suffix.lower() in IMAGE_SUFFIXES:
-            continue  # thousands, maybe, and read as quickly as here
+            # Thousands, maybe, and read as quickly as here.
+            frames += len(list_images(source.path)) if source.path.is_dir() else 1
+            continue
         try:
-            open_clip(source.path).close()
+            with open_clip(source.path) as reader:
+                frames += reader.info.frame_count or 0
         except FaceswapError as error:
             refused.append(str(error))
     if refused and len(refused) == len(sources):
         raise FaceswapError("; ".join(refused))
     for line in refused:
         print(f"warning: {line}; it is left out")
+    return frames
 
 
 def _photo_sha256(photo: Path) -> str:

@@ -22,6 +22,11 @@ VIDEO_SUFFIXES = {
     ".wmv", ".flv", ".mxf", ".gif", ".ogv", ".3gp",
 }  # fmt: skip
 
+STILLS_RATE = Fraction(25)
+"""Frames a second of a folder of pictures that does not say its times."""
+TIMES_NAME = "times.json"
+"""Beside an image sequence: when each picture is shown."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -136,9 +141,14 @@ def some_of(names: Sequence[str], one: str, many: str) -> str:
     """How many files, what of them, and the names of the first three; "" without any."""
     if not names:
         return ""
-    what = f"1 file {one}" if len(names) == 1 else f"{len(names)} files {many}"
+    what = counted(len(names), f"file {one}", f"files {many}")
     more = ", ..." if len(names) > 3 else ""
     return f"{what}: {', '.join(names[:3])}{more}"
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A number and what there is of it: `one` of 1, else `many`."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def find_clips(patterns: Sequence[str | Path]) -> list[Path]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ import av
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from .clips import ffmpeg_url
-from .protection import encryption
+from .clips import counted, ffmpeg_url
 
 LONGEST_STILL = 900
 """Seconds that a frame may stand while the clip is silent; beyond, nobody meant it."""
@@ -47,15 +47,16 @@ class Clock:
 
     `usual` is the commonest length of a frame, in seconds (None: no two frames have times).
     `jumps` counts the places where pictures jump, `sound_jumps` those where only sound does.
-    `encrypted` names how, by stream.
+    `encrypted` are streams with packets that say so.
     """
 
     usual: Fraction | None = None
     jumps: int = 0
     sound_jumps: int = 0
-    encrypted: dict[int, str] = field(default_factory=dict)
+    encrypted: frozenset[int] = frozenset()
     _moves: dict[int, Int64[np.ndarray, " n"]] = field(default_factory=dict, repr=False)
     """By stream: the ticks that each packet moves by."""
+    _parts: tuple["_Part", ...] = field(default=(), repr=False)
 
     def steady(self, packets: Iterable[Any]) -> Iterator[Any]:
         """A file's packets, from its start, with times that do not jump."""
@@ -74,6 +75,18 @@ class Clock:
         """The ticks that a stream's last packet moves by."""
         moves = self._moves.get(stream)
         return 0 if moves is None else int(moves[-1])
+
+    def steadied(self, seconds: Fraction) -> Fraction:
+        """When a moment of the file is, on the clock that does not jump.
+
+        Of moments that the file has twice it is the first; one in a gap is where the gap was.
+        """
+        if not self._parts:
+            return seconds
+        parts = [part for part in self._parts if part.start <= seconds] or self._parts[:1]
+        part = next((part for part in parts if seconds < part.end), None)
+        part = part or max(parts, key=lambda part: part.start)
+        return min(seconds, part.end) + part.move
 
     def problems(self) -> list[str]:
         """A line on what was mended."""
@@ -118,15 +131,11 @@ def read_clock(path: Path) -> Clock:
 @lru_cache(maxsize=8)
 def _read_clock(path: Path, size: int, changed_ns: int) -> Clock:
     tracks: dict[int, _Track] = {}
-    encrypted: dict[int, str] = {}
+    encrypted = set()
     with av.open(ffmpeg_url(path), metadata_errors="replace") as container:
-        for stream in container.streams:
-            how = encryption(path, stream)
-            if how is not None:
-                encrypted[stream.index] = how
         pictures = picture_stream(container)
         if pictures is None:
-            return Clock(encrypted=encrypted)
+            return Clock()
         picture = pictures.index
         broadcast = bool(container.format.flags & _TS_DISCONT)
         for stream in container.streams:
@@ -138,12 +147,11 @@ def _read_clock(path: Path, size: int, changed_ns: int) -> Clock:
                 track = tracks.get(packet.stream.index)
                 if packet.size and track is not None:
                     track.add(packet, position)
-                    # The first seconds may be in the clear.
                     if packet.has_sidedata("encryption_info"):
-                        encrypted[packet.stream.index] = "CENC"
+                        encrypted.add(packet.stream.index)
     for track in tracks.values():
         track.close()
-    return replace(_mend(picture, tracks, broadcast), encrypted=encrypted)
+    return replace(_mend(picture, tracks, broadcast), encrypted=frozenset(encrypted))
 
 
 class _Track:
@@ -182,9 +190,14 @@ class _Track:
 
 @dataclass(frozen=True)
 class _Part:
-    """Where in the file pictures on end begin, and the seconds that they move by."""
+    """Where in the file pictures on end begin, when they are shown, and by how much they move.
+
+    Times are in seconds, and the file's.
+    """
 
     at: int
+    start: Fraction
+    end: Fraction
     move: Fraction
 
 
@@ -209,7 +222,8 @@ def _mend(picture: int, tracks: dict[int, _Track], broadcast: bool) -> Clock:
         if ticks.any():
             moves[index] = ticks
     told = {index: tracks[index].for_all(ticks) for index, ticks in moves.items()}
-    return Clock(usual * pictures.time_base, jumps, sound_jumps, _moves=told)
+    mended = tuple(parts) if jumps else ()
+    return Clock(usual * pictures.time_base, jumps, sound_jumps, _moves=told, _parts=mended)
 
 
 def _bridge(
@@ -235,9 +249,10 @@ def _bridge(
         moves[order] = moved = move + np.cumsum(steps)
         move, end, after_stray = int(moved[-1]), int(shown[-1] + moved[-1]), stray
         if not stray:
-            for first in (0, *leaps):
+            for first, stop in pairwise((0, *leaps, len(order))):
                 at = int(pictures.at[order[first:]].min())
-                parts.append(_Part(at, int(moved[first]) * pictures.time_base))
+                ticks = int(shown[first]), int(shown[stop - 1]) + usual, int(moved[first])
+                parts.append(_Part(at, *(count * pictures.time_base for count in ticks)))
     return moves, parts, jumps
 
 
@@ -365,4 +380,4 @@ def _beside(track: _Track, parts: list[_Part]) -> Int64[np.ndarray, " n"]:
 
 
 def _times(count: int) -> str:
-    return f"{count} time{'s' if count != 1 else ''}"
+    return counted(count, "time", "times")

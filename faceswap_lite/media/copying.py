@@ -12,8 +12,9 @@ import av
 from av.subtitles.subtitle import SubtitleSet
 
 from ..errors import FaceswapError
-from .clips import ffmpeg_url
+from .clips import counted, ffmpeg_url
 from .clock import picture_stream, read_clock
+from .probing import encryption
 
 Span = tuple[Fraction, Fraction | None]
 """From and to, in seconds of the input; None: to its end."""
@@ -100,10 +101,10 @@ class TrackCopy:
         self._heard: dict[int, int] = {}
         self._held = output.supported_codecs
         try:
-            clock = read_clock(path)
+            self._clock = clock = read_clock(path)
             streams = self._input.streams
             for sound in streams.audio:
-                if how := clock.encrypted.get(sound.index):
+                if how := encryption(path, sound, clock):
                     notes.append(f"sound is encrypted ({how}): left out")
                 else:
                     self._add_sound(sound)
@@ -143,8 +144,8 @@ class TrackCopy:
         chapters = []
         for chapter in self._input.chapters():
             tick = chapter["time_base"] or MILLISECONDS
-            start = max(chapter["start"] * tick - shift, Fraction(0))
-            stop = min(chapter["end"] * tick - shift, end)
+            start, stop = (self._clock.steadied(chapter[edge] * tick) for edge in ("start", "end"))
+            start, stop = max(start - shift, Fraction(0)), min(stop - shift, end)
             if start < stop:
                 times = {"start": round(start / tick), "end": round(stop / tick)}
                 chapters.append({**chapter, **times, "time_base": tick})
@@ -261,8 +262,9 @@ class TrackCopy:
         packet.pts, packet.dts = packet.pts * parts - moved, dts * parts - moved
         packet.duration, packet.time_base = packet.duration * parts, packet.time_base / parts
         ahead = packet.dts - self._last.get(index, packet.dts - 1)
-        # Matroska's milliseconds may be one for two packets; an mp4 refuses that.
-        if ahead < 0 or (ahead == 0 and self._output.format.name != "matroska"):
+        # Matroska's milliseconds may be one for two packets that are as short; an mp4 refuses that.
+        short = packet.duration <= parts and self._output.format.name == "matroska"
+        if ahead < 0 or (ahead == 0 and not short):
             self._late += 1
             return
         self._last[index] = packet.dts
@@ -325,9 +327,11 @@ class TrackCopy:
         for encoder in self._sound_encoders.values():
             self._output.mux(encoder.encode(None))
         if self._damaged:
-            self._notes.append(f"{self._damaged} packets of the sound are damaged: left out")
+            packets = counted(self._damaged, "packet of the sound is", "packets of the sound are")
+            self._notes.append(f"{packets} damaged: left out")
         if self._late:
-            self._notes.append(f"{self._late} packets of the sound go back in time: left out")
+            packets = counted(self._late, "packet of the sound goes", "packets of the sound go")
+            self._notes.append(f"{packets} back in time: left out")
 
     def _next(self) -> Any:
         """The next packet that is to be copied; None at the end."""

@@ -24,6 +24,8 @@ ICC_PROFILE, EXIF = 34675, 34665
 """TIFF's tags."""
 TIMED = {"PNG", "WEBP", "AVIF", "GIF"}
 """Pillow's names of formats whose several pictures are shown one after another."""
+AVIF_HEAD = 1 << 16
+"""Bytes at an AVIF's beginning in which its boxes lie."""
 UNTIMED_MS = 100
 """How long one of these is shown that says no time, as browsers have it."""
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -96,6 +98,8 @@ def still_head(path: Path) -> StillHead:
             deep = _is_deep_png(path) and not durations
             if _is_deep_png(path) and durations:
                 notes.append("moves, and of its 16 bits 8 are read")
+            if picture.format == "AVIF" and (bits := _av1_bits(path)) > 8:
+                notes.append(f"is AVIF of {bits} bits, of which 8 are read")
             return StillHead(
                 16 if deep else 8,
                 _pillow_alpha(picture),
@@ -214,6 +218,15 @@ def _durations(picture: Image.Image) -> list[Fraction]:
 def _is_deep_png(path: Path) -> bool:
     start = _start(path)
     return start.startswith(PNG_START) and start[24] == 16
+
+
+def _av1_bits(path: Path) -> int:
+    """Bits of an AVIF's samples. Source: AV1 Codec ISO Media File Format Binding, 2.3.3, av1C."""
+    with path.open("rb") as file:
+        _, box, after = file.read(AVIF_HEAD).partition(b"av1C")
+    if not box or len(after) < 3:
+        return 8
+    return 12 if after[2] & 0x20 else 10 if after[2] & 0x40 else 8
 
 
 def _read_deep_png(path: Path, orientation: int) -> Still:

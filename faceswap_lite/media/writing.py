@@ -1,48 +1,29 @@
 """Clips out: the input's timing, size, colour tags, sound and more; whole or not at all."""
 
-import errno
-import filecmp
-import os
 import queue
 import shutil
 import threading
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
 
 from ..config import CodecName
 from ..errors import FaceswapError
-from ..outputs import REFUSALS, _sync, hidden_folder, job_id, whole_file, whole_folder, write_json
-from .clips import IMAGE_SUFFIXES, ClipInfo, ColorTags, FieldOrder, Light
-from .copying import Span, check_copy, held_beside
-from .encoding import CODECS, Picture, PieceEncoder, check_container, choose_encoding
-from .images import DEEP_SUFFIXES, write_image
-from .marks import SyntheticMark, append_xmp
-from .muxing import MP4_SUFFIXES, Beside, join_pieces
-from .pieces import Piece, PieceShelf
-from .reading import STILLS_RATE, TIMES_NAME
-from .timecode import later_timecode
+from ..outputs import REFUSALS, hidden_folder
+from .clips import STILLS_RATE, ClipInfo, ColorTags
+from .copying import Span
+from .encoding import CODECS, Picture
+from .marks import SyntheticMark
+from .sinks import ALPHA_SUFFIXES, WRITTEN_SUFFIXES, Plan, Sink, open_sink, place_file, place_folder
 
-WRITTEN_SUFFIXES = tuple(dict.fromkeys(s for c in CODECS.values() for s in c.containers))
-"""Containers that keep frame times, sound and the synthetic mark."""
-MARKED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""Pictures that hold the synthetic mark."""
-ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
-"""Pictures that hold alpha."""
 WAITING = 4
 """Pictures that may wait for the encoder."""
-PNG_THREADS = 2
-PICTURES = "pictures"
-"""In the folder where a clip is put together: where those of a folder of pictures wait."""
 PNG_BYTES_A_PIXEL = 1.5
 PIECE_FRAMES = 120
 """Frames that a killed writer loses at most, and a little: each piece begins with a key frame."""
@@ -115,7 +96,7 @@ class ClipWriter:
         self.done = 0
         self.alpha = alpha
         rate = Fraction(rate or (like and like.rate) or STILLS_RATE)
-        self._plan = _Plan(
+        self._plan = Plan(
             width=width or (like.width if like else None),
             height=height or (like.height if like else None),
             rate=rate,
@@ -144,13 +125,13 @@ class ClipWriter:
         self._given_up = self._begun = False
         self._last_pts: int | None = None
         self._folder: Path
-        self._sink: _Sink
+        self._sink: Sink
         self._thread: threading.Thread
 
     def __enter__(self) -> "ClipWriter":
         try:
             self._folder = self._open_folder()
-            self._sink = self._open_sink(self._folder, self._plan, self.notes)
+            self._sink = open_sink(self.path, self._folder, self._plan, self.notes)
             self.done, self._last_pts = self._sink.shelf.frames, self._sink.shelf.last_pts
         except BaseException as error:
             self._fail(error)
@@ -252,7 +233,7 @@ class ClipWriter:
         folder = self._folder / "trial"
         folder.mkdir(exist_ok=True)
         try:
-            sink = self._open_sink(folder, plan, [])
+            sink = open_sink(self.path, folder, plan, [])
             try:
                 black = np.zeros((height, width, 4 if plan.alpha else 3), np.uint8)
                 sink.write(black, 0, None, None)
@@ -269,28 +250,12 @@ class ClipWriter:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _open_sink(self, folder: Path, plan: "_Plan", notes: list[str]) -> "_Sink":
-        suffix = self.path.suffix.lower()
-        if suffix in IMAGE_SUFFIXES:
-            return _PictureSink(folder, suffix, plan, notes)
-        if suffix == "":
-            sink = _FolderSink(folder, plan, notes)
-            if self.path.exists():
-                check_fillable(self.path, sink.pictures)
-            return sink
-        if suffix not in WRITTEN_SUFFIXES:
-            kinds = ", ".join(WRITTEN_SUFFIXES)
-            raise FaceswapError(
-                f"{self.path}: clips are written as {kinds}, a picture, or a folder (no suffix)"
-            )
-        return _VideoSink(folder, suffix, plan, notes)
-
     def _complete(self) -> None:
         """Put the clip together, hand it to `finish`, and give it its name."""
         made = self._sink.finish()
         if self._finish is not None:
             self._finish(made)
-        (_place_folder if made.is_dir() else _place_file)(made, self.path)
+        (place_folder if made.is_dir() else place_file)(made, self.path)
         if self._work is not None:
             shutil.rmtree(self._work, ignore_errors=True)
 
@@ -342,344 +307,10 @@ class _OnlyAsked(Exception):
     """Nothing is to be written."""
 
 
-@dataclass(frozen=True)
-class _Plan:
-    width: int | None
-    height: int | None
-    rate: Fraction
-    time_base: Fraction
-    bit_depth: int
-    color: ColorTags
-    pixel_aspect: Fraction
-    codec: CodecName
-    quality: int
-    alpha: bool
-    fields: FieldOrder | None
-    light: Light | None
-    timecode: tuple[str, Fraction] | None
-    icc: bytes | None
-    copy_from: Path | None
-    span: Span | None
-    metadata: dict[str, str]
-    mark: SyntheticMark | None
-    piece_frames: int | None
-    """None: one piece holds all."""
-
-
-@runtime_checkable
-class _Sink(Protocol):
-    shelf: PieceShelf
-
-    def keep(self, frames: int) -> None: ...
-
-    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None: ...
-
-    def finish(self) -> Path:
-        """The complete clip, not yet in its place."""
-        ...
-
-    def abandon(self) -> None: ...
-
-
-class _PictureSink:
-    """A single picture; a second frame is refused. It is kept until the end, then written."""
-
-    def __init__(self, folder: Path, suffix: str, plan: _Plan, notes: list[str]):
-        if plan.alpha and suffix not in ALPHA_SUFFIXES:
-            raise FaceswapError(f"a {suffix} holds no alpha; {', '.join(ALPHA_SUFFIXES)} do")
-        if plan.mark is not None and suffix not in MARKED_SUFFIXES:
-            raise FaceswapError(f"a {suffix} cannot say that it is synthetic; write a .png")
-        notes += _picture_notes(plan, suffix)
-        self.shelf = PieceShelf(folder, "one picture is never half done")
-        self._path, self._mark = folder / f".whole{suffix}", plan.mark
-        self._icc = plan.icc
-        self._image: Picture | None = None
-
-    def keep(self, frames: int) -> None:
-        pass
-
-    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None:
-        if self._image is not None:
-            raise FaceswapError(
-                "holds one picture, and the clip has more frames; name a video, or a folder"
-            )
-        self._image = image
-
-    def finish(self) -> Path:
-        if self._image is None:
-            raise FaceswapError("not one frame was written")
-        write_image(self._path, self._image, mark=self._mark, icc=self._icc)
-        return self._path
-
-    def abandon(self) -> None:
-        self._image = None
-        self._path.unlink(missing_ok=True)
-
-
-class _FolderSink:
-    """Numbered PNG pictures, and their times beside them."""
-
-    def __init__(self, folder: Path, plan: _Plan, notes: list[str]):
-        self._plan = plan
-        notes += _picture_notes(plan)
-        # The mark stands in every picture.
-        facts: dict[str, Any] = {"piece_frames": plan.piece_frames, "mark": plan.mark}
-        facts |= {"depth": plan.bit_depth, "alpha": plan.alpha, "icc": plan.icc}
-        recipe = job_id(kind="png", named="by number", **facts)
-        self.shelf = PieceShelf(folder, recipe)
-        self.pictures = folder / PICTURES
-        if not self.pictures.is_dir():
-            self.shelf.keep(0)
-        self.pictures.mkdir(exist_ok=True)
-        self._pool = ThreadPoolExecutor(PNG_THREADS, thread_name_prefix="png")
-        self._waiting: deque[Future[None]] = deque()
-        self._pts: list[int] = []
-        self._numbers: list[int] = []
-        self._ticks: int | None = None
-        self._drop_unknown()
-
-    def keep(self, frames: int) -> None:
-        self.shelf.keep(frames)
-        self._drop_unknown()
-
-    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None:
-        self._pts.append(pts)
-        self._ticks = ticks
-        self._numbers.append(self.shelf.frames + len(self._pts) if number is None else number)
-        path = self.pictures / _picture_name(self._numbers[-1])
-        mark, icc = self._plan.mark, self._plan.icc
-        self._waiting.append(self._pool.submit(write_image, path, image, mark=mark, icc=icc))
-        while len(self._waiting) > PNG_THREADS:
-            self._waiting.popleft().result()
-        if len(self._pts) == self._plan.piece_frames:
-            self._end_piece()
-
-    def finish(self) -> Path:
-        if self._pts:
-            self._end_piece()
-        self._pool.shutdown()
-        if not self.shelf.frames:
-            raise FaceswapError("not one frame was written")
-        names = map(_picture_name, self.shelf.numbers)
-        times = {
-            "schema": 1,
-            "rate": str(self._plan.rate),
-            "time_base": str(self._plan.time_base),
-            "pts": dict(zip(names, self.shelf.pts, strict=True)),
-            "end": self.shelf.end(max(1, round(1 / (self._plan.rate * self._plan.time_base)))),
-        }
-        write_json(self.pictures / TIMES_NAME, times)
-        return self.pictures
-
-    def abandon(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        with suppress(OSError):
-            self._drop_unknown()
-            if not self.shelf.pieces:
-                self.pictures.rmdir()
-
-    def _end_piece(self) -> None:
-        while self._waiting:
-            self._waiting.popleft().result()
-        self.shelf.add(Piece(self._pts, last_ticks=self._ticks, numbers=self._numbers))
-        self._pts, self._numbers = [], []
-
-    def _drop_unknown(self) -> None:
-        """Remove pictures of no piece, and what a killed writer left half written."""
-        known = {TIMES_NAME, *map(_picture_name, self.shelf.numbers)}
-        for path in self.pictures.iterdir():
-            if path.name not in known:
-                path.unlink()
-
-
-class _VideoSink:
-    """A video, encoded in pieces and joined at the end."""
-
-    def __init__(self, folder: Path, suffix: str, plan: _Plan, notes: list[str]):
-        if plan.width is None or plan.height is None:
-            raise ValueError("a video needs a width and a height, or a clip to be like")
-        self._plan, self._notes = plan, notes
-        self._encoding = choose_encoding(
-            plan.codec,
-            plan.quality,
-            size=(plan.width, plan.height),
-            rate=plan.rate,
-            bit_depth=plan.bit_depth,
-            color=plan.color,
-            pixel_aspect=plan.pixel_aspect,
-            alpha=plan.alpha,
-            fields=plan.fields,
-            light=plan.light,
-        )
-        self._whole = folder / f".whole{suffix}"
-        self._partial = folder / ".encoding.mkv"
-        # What would fail in the end is to fail now.
-        check_container(suffix, plan.codec)
-        if plan.copy_from is not None:
-            notes += check_copy(plan.copy_from, suffix)
-        notes += self._encoding.lost(suffix, plan.bit_depth)
-        notes += _timecode_notes(plan, suffix)
-        if plan.icc is not None:
-            notes.append("the pictures' ICC profile is left out: a video holds none")
-        made_of = asdict(self._encoding), plan.piece_frames, av.library_versions
-        self.shelf = PieceShelf(folder, job_id(kind="video", made_of=made_of))
-        self._encoder: PieceEncoder | None = None
-        self._pts: list[int] = []
-        self._ticks: int | None = None
-
-    def keep(self, frames: int) -> None:
-        self.shelf.keep(frames)
-
-    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None:
-        width, height = self._encoding.width, self._encoding.height
-        if image.shape[:2] != (height, width):
-            raise FaceswapError(
-                f"frame at {pts}: is {image.shape[1]}x{image.shape[0]}, the video is "
-                f"{width}x{height}; a folder of pictures may mix sizes"
-            )
-        if self._encoder is None:
-            self._encoder = PieceEncoder(self._partial, self._encoding)
-        self._encoder.write(image)
-        self._pts.append(pts)
-        self._ticks = ticks
-        if len(self._pts) == self._plan.piece_frames:
-            self._end_piece()
-
-    def finish(self) -> Path:
-        if self._pts:
-            self._end_piece()
-        if not self.shelf.pieces:
-            raise FaceswapError("not one frame was written")
-        plan = self._plan
-        metadata, timecode = _with_mark(plan.metadata, plan.mark), plan.timecode
-        beside = Beside(plan.time_base, metadata, plan.copy_from, plan.span, timecode)
-        late: list[str] = []
-        join_pieces(
-            self._whole, self.shelf.files(), self.shelf.pieces, self._encoding, beside, late
-        )
-        self._notes += [note for note in late if note not in self._notes]
-        if plan.mark is not None and self._whole.suffix in MP4_SUFFIXES:
-            append_xmp(self._whole, plan.mark)
-        return self._whole
-
-    def abandon(self) -> None:
-        if self._encoder is not None:
-            self._encoder.abandon()
-        for path in (self._partial, self._whole):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-
-    def _end_piece(self) -> None:
-        assert self._encoder is not None
-        self._encoder.finish()
-        _place_file(self._partial, self.shelf.file(len(self.shelf.pieces)))
-        self.shelf.add(Piece(self._pts, self._encoder.delay, self._ticks))
-        self._encoder, self._pts = None, []
-
-
-def _place_file(made: Path, path: Path) -> None:
-    """Give a complete file its name, from whichever disk it lies on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sync(made)
-    try:
-        # At once: a kill leaves the file here or there, and nothing else beside `path`.
-        os.replace(made, path)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        with whole_file(path) as partial:
-            shutil.copyfile(made, partial)
-    else:
-        _sync(path.parent)
-
-
-def check_fillable(path: Path, made: Path) -> None:
-    """Raises: FaceswapError unless `path` is a folder of nothing but files of `made`.
-
-    Such a folder is empty, or a killed call was filling it.
-    """
-    if not path.is_dir():
-        raise FaceswapError(f"{path}: exists already")
-    for file in path.iterdir():
-        twin = made / file.name
-        if not (file.is_file() and twin.is_file() and filecmp.cmp(file, twin, shallow=False)):
-            raise FaceswapError(
-                f"{path}: exists already and holds {file.name}, which this command did not write; "
-                "empty it, or choose another name"
-            )
-
-
-def _fill_folder(made: Path, path: Path) -> None:
-    """Put complete files into a folder that is there; `made` keeps them, in case of a kill."""
-    check_fillable(path, made)
-    # The last picture makes it whole, so the times come first.
-    for file in sorted(made.iterdir(), key=lambda file: file.name != TIMES_NAME):
-        try:
-            (path / file.name).unlink(missing_ok=True)
-            os.link(file, path / file.name)
-        except OSError:  # another disk, or one without links
-            with whole_file(path / file.name) as partial:
-                shutil.copyfile(file, partial)
-
-
-def _place_folder(made: Path, path: Path) -> None:
-    """Give a folder of complete files its name, from whichever disk it lies on."""
-    if path.exists():
-        return _fill_folder(made, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.rename(made, path)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        with whole_folder(path) as partial:
-            shutil.copytree(made, partial, dirs_exist_ok=True)
-
-
 def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
 
 
-def _picture_name(number: int) -> str:
-    return f"frame_{number:06d}.png"
-
-
-def _picture_notes(plan: _Plan, suffix: str = ".png") -> list[str]:
-    notes = []
-    if plan.bit_depth > 8 and suffix not in DEEP_SUFFIXES:
-        notes.append(f"a {suffix} is written with 8 bits, the clip has {plan.bit_depth}")
-    if plan.icc is not None and suffix == ".bmp":
-        notes.append("the pictures' ICC profile is left out: a .bmp holds none")
-    if plan.copy_from is not None:
-        held = held_beside(plan.copy_from) + (["timecode"] if plan.timecode else [])
-        if held:
-            *some, last = held
-            names = f"{', '.join(some)} and {last}" if some else last
-            notes.append(f"pictures hold no {names}: left out")
-    return notes
-
-
-def _timecode_notes(plan: _Plan, suffix: str) -> list[str]:
-    if plan.timecode is None or plan.copy_from is None:
-        return []
-    timecode, _ = plan.timecode
-    if suffix == ".m4v":
-        return [f"the timecode {timecode} is left out: a .m4v holds none; .mov, .mp4 and .mkv do"]
-    if later_timecode(timecode, 0, plan.rate) is None:
-        rate = f"{float(plan.rate):g} frames a second"
-        return [f"the timecode {timecode} is left out: it is none of {rate}"]
-    return []
-
-
 def _kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in metadata.items() if key.lower() not in _TECHNICAL}
-
-
-def _with_mark(metadata: dict[str, str], mark: SyntheticMark | None) -> dict[str, str]:
-    """The metadata with the mark as the comment's first line; an older mark gives way to it."""
-    if mark is None:
-        return metadata
-    old = metadata.get("comment", "").splitlines()
-    kept = [line for line in old if "DigitalSourceType=" not in line]
-    return {**metadata, "comment": "\n".join([mark.comment(), *kept])}

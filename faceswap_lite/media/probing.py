@@ -1,0 +1,317 @@
+"""What a video says of itself: opened or refused, described, and lines on what is to be known."""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.sidedata.sidedata import SideDataContainer
+from av.sidedata.sidedata import Type as SideDataType
+from jaxtyping import Int32, Shaped
+
+from ..errors import FaceswapError
+from .clips import ClipInfo, ColorTags, FieldOrder, Light, ffmpeg_url
+from .clock import Clock, picture_stream, picture_streams, read_clock
+from .color import alpha_of, has_alpha
+
+TAGS = {"encv": "CENC", "enca": "CENC", "drmi": "FairPlay", "drms": "FairPlay"}
+"""An mp4's tags of encrypted streams."""
+PACKET = 188
+"""Bytes of a transport stream's packet; an .m2ts puts a time of 4 before each."""
+SEARCHED = 4 << 20
+"""Bytes of a transport stream that are looked at."""
+PQ = 16
+"""FFmpeg's number of SMPTE ST 2084."""
+UNREAD = {
+    SideDataType.A53_CC: "closed captions inside the picture (CEA-608/708)",
+    SideDataType.DYNAMIC_HDR_PLUS: "light by scenes (HDR10+)",
+    SideDataType.DYNAMIC_HDR_VIVID: "light by scenes (HDR Vivid)",
+    SideDataType.DOVI_METADATA: "light by scenes (Dolby Vision)",
+    SideDataType.AMBIENT_VIEWING_ENVIRONMENT: "the light of the room it is made for",
+    SideDataType.SPHERICAL: "that it is a spherical picture",
+    SideDataType.STEREO3D: "that it is stereoscopic",
+    SideDataType.ICC_PROFILE: "an ICC profile",
+}
+"""What no output carries, in words."""
+# FFmpeg's AVFieldOrder: first the two whose fields are coded and shown in one order.
+_FIELD_ORDERS: dict[int, FieldOrder] = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
+_EBML, _SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
+
+
+@dataclass(frozen=True)
+class OpenVideo:
+    """A video file whose pictures can be decoded, and the clock of its packets."""
+
+    path: Path
+    container: Any
+    stream: av.VideoStream
+    clock: Clock
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of what decodes it."""
+        context = self.stream.codec_context
+        return context.name if context is not None else "unknown codec"
+
+    @property
+    def claimed_frames(self) -> int | None:
+        """How many frames the container says that it holds; None: it does not say."""
+        # An mp4's index, once its edit list is applied, knows better than the track's total.
+        indexed = len(self.stream.index_entries)
+        return min(self.stream.frames, indexed or self.stream.frames) or None
+
+    @property
+    def is_mp4(self) -> bool:
+        """Whether an index says when frames end."""
+        return "mp4" in self.container.format.name
+
+    def claimed_end(self) -> Fraction | None:
+        """When the pictures end, in seconds, as Matroska and an mp4's index say."""
+        stream, time_base = self.stream, self.time_base
+        end = _seconds(stream.metadata.get("DURATION", ""))
+        if self.is_mp4 and stream.duration:
+            end = ((stream.start_time or 0) + stream.duration) * time_base
+        return end + self.clock.last_move(stream.index) * time_base if end else None
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of a tick."""
+        return self.stream.time_base or Fraction(1, 1000)
+
+
+def open_video(path: Path) -> OpenVideo:
+    """A video file, open for decoding from its start.
+
+    Raises: FaceswapError, one line, when it is no video, has no pictures, or is encrypted.
+    """
+    try:
+        container = av.open(ffmpeg_url(path), metadata_errors="replace")
+    except (av.FFmpegError, OSError) as error:
+        raise FaceswapError(f"{path}: {_why_unreadable(path, error)}") from error
+    try:
+        stream = picture_stream(container)
+        if stream is None:
+            what = "sound but no video" if container.streams.audio else "no video stream"
+            raise FaceswapError(f"{path}: has {what}")
+        clock = read_clock(path)
+        if how := encryption(path, stream, clock):
+            raise FaceswapError(
+                f"{path}: its picture is encrypted ({how}); only a decrypted copy can be read"
+            )
+    except BaseException:
+        container.close()
+        raise
+    return OpenVideo(path, container, cast(av.VideoStream, stream), clock)
+
+
+def describe(video: OpenVideo, first: av.VideoFrame) -> ClipInfo:
+    """The clip, by its container and its first frame, which tells what the container does not."""
+    stream, matrix = video.stream, display_matrix(first)
+    turned = _is_turned(matrix)
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    rate = stream.average_rate or stream.guessed_rate
+    if video.clock.jumps and video.clock.usual:
+        rate = 1 / video.clock.usual  # the mean counts the jumps in
+    return ClipInfo(
+        path=video.path,
+        kind="video",
+        width=first.height if turned else first.width,
+        height=first.width if turned else first.height,
+        frame_count=video.claimed_frames,
+        last_number=video.claimed_frames,
+        rate=rate,
+        time_base=video.time_base,
+        codec=video.codec,
+        pixel_format=first.format.name,
+        bit_depth=max(component.bits for component in first.format.components),
+        rotation_deg=first.rotation,
+        color=ColorTags(
+            int(first.color_primaries),
+            int(first.color_trc),
+            int(first.colorspace),
+            int(first.color_range),
+        ),
+        has_audio=bool(video.container.streams.audio),
+        metadata=dict(video.container.metadata),
+        pixel_aspect=1 / aspect if turned else aspect,
+        start_time=(first.pts or 0) * video.time_base,
+        alpha=_shows_alpha(video, first),
+        fields=_FIELD_ORDERS.get(stream.codec_context.field_order)
+        if first.interlaced_frame and matrix is None
+        else None,
+        light=light_of(first),
+        timecode=_timecode(video),
+    )
+
+
+def said_at_once(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list[str]:
+    """A line on each thing that is to be known of the clip before any work."""
+    lines = []
+    pictures = picture_streams(video.container)
+    if len(pictures) > 1:
+        size = f"{first.width}x{first.height}"
+        number = pictures.index(video.stream) + 1
+        lines.append(f"video stream {number} of {len(pictures)} ({size}) is taken, no other")
+    if video.stream.metadata.get("alpha_mode") == "1" and not info.alpha:
+        lines.append(f"its alpha is not read: the decoder of {video.codec} gives none")
+    if first.interlaced_frame:
+        order = {"tff": "top field first", "bff": "bottom field first", None: "field order lost"}
+        lines.append(f"is interlaced ({order[info.fields]}); it is not deinterlaced")
+    if info.color.transfer == PQ:
+        lines.append(
+            "is HDR of the PQ kind, and its values are taken as they are: colours of the swap "
+            "match better when it is graded to SDR (BT.709) or HLG first"
+        )
+    lines += [f"{words}: not kept" for words in unread(first)]
+    return lines
+
+
+def encryption(path: Path, stream: Any, clock: Clock) -> str | None:
+    """How a stream is encrypted, as its container or one of its packets says; None: it is not.
+
+    Nothing here has the key.
+    """
+    context = stream.codec_context
+    # PyAV does not take tags that are no text.
+    with suppress(UnicodeDecodeError):
+        if context is not None and context.codec_tag in TAGS:
+            return TAGS[context.codec_tag]
+    if "enc_key_id" in stream.metadata:
+        return "Matroska's content encryption"
+    if stream.container.format.name == "mpegts" and _is_scrambled(path, stream.id):
+        return "a scrambled transport stream"
+    # The first seconds may be in the clear.
+    return "CENC" if stream.index in clock.encrypted else None
+
+
+def _is_scrambled(path: Path, pid: int) -> bool:
+    """Source: ISO/IEC 13818-1, 2.4.3.2: transport_scrambling_control, two bits."""
+    with path.open("rb") as file:
+        start = file.read(SEARCHED)
+    before = next((n for n in (0, 4) if start[n : n + 1] == start[n + PACKET + n :][:1] == b"G"), 0)
+    for at in range(before, len(start) - PACKET, PACKET + before):
+        _, high, low, flags = start[at : at + 4]
+        if (high & 0x1F) << 8 | low == pid and flags & 0xC0:
+            return True
+    return False
+
+
+def upright(
+    image: Shaped[np.ndarray, "h w c"], matrix: Int32[np.ndarray, " 9"] | None
+) -> Shaped[np.ndarray, "h2 w2 c"]:
+    """The picture as a display matrix shows it, by quarter turns and mirrorings.
+
+    Source: ISO/IEC 14496-12, 6.2.2: (x', y') = (a x + c y, b x + d y), rows a b u, c d v, x y w.
+    """
+    if matrix is None:
+        return image
+    a, b, _, c, d = (int(value) for value in matrix[:5])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image = image.transpose(1, 0, 2)
+        a, d = c, b
+    image = image[:, ::-1] if a < 0 else image
+    return np.ascontiguousarray(image[::-1] if d < 0 else image)
+
+
+def display_matrix(frame: av.VideoFrame) -> Int32[np.ndarray, " 9"] | None:
+    """How the frame is to be turned to be shown; None: as it is."""
+    found = _side_data(frame, SideDataType.DISPLAYMATRIX)
+    return None if found is None else np.frombuffer(found, np.int32)
+
+
+def light_of(frame: av.VideoFrame) -> Light | None:
+    """The light that a frame says it was mastered for.
+
+    Source: FFmpeg's mastering_display_metadata.h: rationals of x, y of red, green, blue and white,
+    of the least and the most light, then whether colours and light are known.
+    """
+    mastering = content = None
+    found = _side_data(frame, SideDataType.MASTERING_DISPLAY_METADATA)
+    if found is not None:
+        *numbers, has_colors, has_light = np.frombuffer(found, np.int32)[:22].tolist()
+        above, below = np.array(numbers).reshape(10, 2).T
+        if has_colors and has_light and below.all():
+            units = np.array([50_000] * 8 + [10_000] * 2)
+            mastering = tuple(np.round(above / below * units).astype(int).tolist())
+    found = _side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
+    if found is not None:
+        most, average = np.frombuffer(found, np.uint32)[:2].tolist()
+        content = (most, average)
+    return Light(mastering, content) if mastering or content else None
+
+
+def unread(frame: av.VideoFrame) -> list[str]:
+    """What the frame says that no output carries."""
+    return [words for kind, words in UNREAD.items() if _side_data(frame, kind) is not None]
+
+
+def _side_data(frame: av.VideoFrame, kind: SideDataType) -> bytes | None:
+    # PyAV types this mapping by the one key that it adds itself.
+    side_data = cast(SideDataContainer, frame.side_data)
+    try:
+        return bytes(side_data[kind])
+    except KeyError:
+        return None
+
+
+def _shows_alpha(video: OpenVideo, first: av.VideoFrame) -> bool:
+    if not has_alpha(first.format.name):
+        return False
+    # FFmpeg gives all GIF and every palette alpha, most of them are opaque.
+    by_kind = video.codec != "gif" and not first.format.has_palette
+    return by_kind or not (alpha_of(first) == 255).all()
+
+
+def _timecode(video: OpenVideo) -> str | None:
+    streams = (video.stream, *video.container.streams.data)
+    for said in (*(stream.metadata for stream in streams), video.container.metadata):
+        # Matroska writes its tags in capitals.
+        for key in ("timecode", "TIMECODE"):
+            if key in said:
+                return said[key]
+    return None
+
+
+def _is_turned(matrix: Int32[np.ndarray, " 9"] | None) -> bool:
+    if matrix is None:
+        return False
+    a, b, _, c, d = (abs(int(value)) for value in matrix[:5])
+    return b + c > a + d
+
+
+def _seconds(text: str) -> Fraction:
+    """Seconds in Matroska's "hh:mm:ss.fraction"; 0 when it is none."""
+    parts = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text)
+    if parts is None:
+        return Fraction(0)
+    return int(parts[1]) * 3600 + int(parts[2]) * 60 + Fraction(parts[3])
+
+
+def is_cut_matroska(path: Path) -> bool:
+    """Whether a Matroska file is shorter than its segment says. Source: RFC 8794, 4 to 6."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    at = start.find(_SEGMENT, 0, 1024)
+    if not start.startswith(_EBML) or at < 0:
+        return False
+    first = at + len(_SEGMENT)
+    width = 9 - start[first].bit_length()
+    size = int.from_bytes(start[first : first + width], "big") & ((1 << 7 * width) - 1)
+    unknown = size == (1 << 7 * width) - 1
+    return not unknown and path.stat().st_size < first + width + size
+
+
+def _why_unreadable(path: Path, error: av.FFmpegError | OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "may not be read (permission denied)"
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if b"\0" not in start:
+        return "is text, not a video"
+    if b"ftyp" in start[:64]:
+        return "is an mp4 without its index (moov): it was cut short or never finished"
+    return f"is not a video that FFmpeg can read ({error.strerror})"
