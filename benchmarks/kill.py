@@ -46,7 +46,7 @@ def kill_once(options: argparse.Namespace, run: Path, step: int, pause: float) -
         *(sys.executable, "-m", "faceswap_lite", "train", "--config", "demo", "--steps", "1000000"),
         *("--source", str(options.source), "--target", str(options.target), "--run", str(run)),
         *("--set", "training.save_every=2", "--set", "training.preview_every=1000000"),
-        *("--set", "training.heldout_every=1000000", "--set", "training.batch=2"),
+        *("--set", "training.heldout.every=1000000", "--set", "training.batch=2"),
     ]
     with (run.parent / "errors.txt").open("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)

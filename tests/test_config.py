@@ -56,9 +56,12 @@ def test_a_rate_is_a_number_or_auto(tmp_path: Path) -> None:
         ("training.lr=-1", "training.lr:"),
         ("model.size=70", "not a multiple"),
         ("nonsense", "section.key=value"),
-        ("convert.color=robust_mkl", "convert.color: robust_mkl is no more; take skin_gain"),
-        ("convert.color=histogram", "convert.color: histogram is no more; take mkl"),
-        ("convert.color=[1]", "convert.color:"),
+        (
+            "convert.color.kind=robust_mkl",
+            "convert.color.kind: robust_mkl is no more; take skin_gain",
+        ),
+        ("convert.color.kind=histogram", "convert.color.kind: histogram is no more; take mkl"),
+        ("convert.color.kind=[1]", "convert.color.kind:"),
     ],
 )
 def test_a_typo_gets_one_line(change: str, says: str) -> None:
@@ -76,14 +79,14 @@ def test_an_error_names_what_brought_it(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{path}: training.batch")
     # Mended by a change, and not there any more.
     assert load_config(path, ["training.batch=4"]).training.batch == 4
-    path.write_text("training: {steps: 5, schedule: cosine}\n", encoding="utf-8")
+    path.write_text("training: {steps: 5, schedule: {kind: cosine}}\n", encoding="utf-8")
     for changes in (["convert.views=0"], ["model.size=70"], ["training.steps=null"]):
         with pytest.raises(UsageError) as caught:
             load_config(path, ["training.threads=1", *changes])
         assert f"--set {changes[0]}: " in str(caught.value)
     with pytest.raises(UsageError) as caught:
-        change_section(ConvertConfig(), ["views=2", "color=red"])
-    assert str(caught.value).startswith("views=2 color=red: convert.color")
+        change_section(ConvertConfig(), ["views=2", "color.kind=red"])
+    assert str(caught.value).startswith("views=2 color.kind=red: convert.color.kind")
 
 
 def test_a_file_that_is_no_config(tmp_path: Path) -> None:
@@ -103,29 +106,31 @@ def test_configs_do_not_change_once_made() -> None:
 
 
 def test_a_colon_in_a_sentence_makes_no_mapping() -> None:
-    config = load_config(None, ["convert.label=Synthetic: face replaced", "consent=Anna: 2 May"])
-    assert config.convert.label == "Synthetic: face replaced"
+    config = load_config(
+        None, ["convert.output.label=Synthetic: face replaced", "consent=Anna: 2 May"]
+    )
+    assert config.convert.output.label == "Synthetic: face replaced"
     assert config.consent == "Anna: 2 May"
-    assert load_config(None, ["convert.label="]).convert.label == ""
+    assert load_config(None, ["convert.output.label="]).convert.output.label == ""
 
 
 def test_a_colour_match_that_went_is_refused_but_in_a_runs_own_config(tmp_path: Path) -> None:
     """A run's file has every option, chosen or not."""
     path, heard = tmp_path / "config.yaml", list[str]()
-    path.write_text("convert: {color: sliced_ot, views: 2}", encoding="utf-8")
+    path.write_text("convert: {color: {kind: sliced_ot}, views: 2}", encoding="utf-8")
     with pytest.raises(UsageError, match="sliced_ot is no more; take mkl"):
         load_config(path)
     (tmp_path / MANIFEST_FILE).write_text("{}")
     config = load_config(path, say=heard.append).convert
-    assert (config.color, config.views) == ("skin_gain", 2)
-    assert heard == [f"{path}: convert.color sliced_ot is no more; skin_gain stands in"]
+    assert (config.color.kind, config.views) == ("skin_gain", 2)
+    assert heard == [f"{path}: convert.color.kind sliced_ot is no more; skin_gain stands in"]
     heard.clear()
-    assert load_config(path, ["convert.color=mkl"], heard.append).convert.color == "mkl"
+    assert load_config(path, ["convert.color.kind=mkl"], heard.append).convert.color.kind == "mkl"
     assert heard == []
-    assert load_config(path, ["convert.views=3"], heard.append).convert.color == "skin_gain"
+    assert load_config(path, ["convert.views=3"], heard.append).convert.color.kind == "skin_gain"
     assert len(heard) == 1
     with pytest.raises(UsageError, match="take mkl"):
-        load_config(path, ["convert.color=mean"])
+        load_config(path, ["convert.color.kind=mean"])
     assert set(GONE_COLORS).isdisjoint(get_args(ColorName)) and {*GONE_COLORS.values()} <= {
         *get_args(ColorName)
     }

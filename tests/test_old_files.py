@@ -115,7 +115,7 @@ def test_a_half_done_conversion_whose_colour_match_went_starts_anew(old: Path, c
     assert len(frames_of(pieces[0])) == PIECE
     with counting_faces() as shown:
         said = call(*convert, "--out", folder / "swap.mp4", "--set", "convert.device=cpu")
-    assert "config.yaml: convert.color robust_mkl is no more; skin_gain stands in" in said
+    assert "config.yaml: convert.color.kind robust_mkl is no more; skin_gain stands in" in said
     assert said.count("is no more") == 1
     assert f"{FRAMES} of {FRAMES} frames swapped" in said
     assert sum(shown) >= FRAMES
@@ -126,7 +126,7 @@ def test_a_half_done_conversion_whose_colour_match_went_starts_anew(old: Path, c
 def test_an_old_run_converts(old: Path, call: Any) -> None:
     clip, out = old / "conversion" / "scene.mp4", old / "swap.mkv"
     what = ["--run", old / "liae", "--clip", clip, "--frames", "10:14"]
-    said = call("convert", *what, "--out", out, "--set", "convert.codec=ffv1")
+    said = call("convert", *what, "--out", out, "--set", "convert.output.codec=ffv1")
     assert "4 of 4 frames swapped" in said
     assert np.abs(frames_of(out).astype(int) - frames_of(clip)[10:14]).max() > 20
 
