@@ -590,9 +590,9 @@ def load_config(
         if not isinstance(values, dict):
             raise UsageError(f"{path}: must hold sections ({', '.join(Config.model_fields)})")
         if path.with_name(_RUN_FILE).is_file():
-            chosen = any(_key(change) == "convert.color.kind" for change in changes)
-            values = _as_named_now(values, path, None if chosen else say)
-            values = values if chosen else _without_gone(values, path, say)
+            values = _as_named_now(values, path, say)
+            if not any(_key(change) == "convert.color.kind" for change in changes):
+                values = _without_gone(values, path, say)
         elif old := [new_name(name) for name, _ in old_names_in(values)]:
             raise UsageError(f"{path}: {'; '.join(old)}")
     unchanged = values

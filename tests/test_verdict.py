@@ -308,7 +308,9 @@ def test_what_is_to_be_mended_first_comes_first() -> None:
 
 
 def test_any_move_or_warp_is_augmentation() -> None:
-    still = [f"training.{name}=0" for name in ("rotation_deg", "zoom", "shift", "warp", "flip")]
+    still = [
+        f"training.augment.{name}=0" for name in ("rotation_deg", "zoom", "shift", "warp", "flip")
+    ]
 
     def augmented(*changes: str) -> bool:
         return is_augmented(load_config("demo", [*still, *changes]).training.augment)
