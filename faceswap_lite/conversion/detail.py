@@ -63,7 +63,8 @@ def match_sharpness(
     for band, wanted in zip(_bands(luma), _bands(wanted_luma), strict=True):
         ratio = _energy(wanted, inside) / max(_energy(band, inside), LEAST_ENERGY)
         missing += (np.clip(np.sqrt(ratio), 1, MOST_GAIN) - 1) * band
-    amount = strength * _amount(luma, missing, inside, _laplacian_energy(wanted_luma, inside))
+    fine = _energy(cv2.Laplacian(wanted_luma, cv2.CV_32F), inside)
+    amount = strength * _amount(luma, missing, inside, fine)
     return np.clip(face + np.float32(amount) * (missing * mask)[..., None], 0, 1)
 
 
@@ -137,10 +138,6 @@ def _bands(luma: Luma) -> list[Luma]:
 
 def _energy(picture: Luma, weights: Luma) -> float:
     return float((np.square(picture) * weights).sum() / weights.sum())
-
-
-def _laplacian_energy(luma: Luma, weights: Luma) -> float:
-    return _energy(cv2.Laplacian(luma, cv2.CV_32F), weights)
 
 
 def _amount(luma: Luma, missing: Luma, weights: Luma, wanted: float) -> float:

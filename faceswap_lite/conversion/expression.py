@@ -6,8 +6,7 @@ them, and painted lids as far as the clip's in the painted person's own measure.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -17,6 +16,7 @@ from ..errors import FaceswapError
 from ..faces.landmarks import build_mesh
 from ..faces.openings import lid_gaps, with_lids, with_mouth
 from ..faces.reading import Reader
+from ..geometry import transform_points
 from ..metrics.landmarks import eye_opening, mouth_opening
 from ..models.autoencoder import Side
 from ..models.crops import decode
@@ -52,6 +52,9 @@ class Follows:
     person shows in the middle, over what the clip's does."""
 
 
+_FOLLOWS = [part.name for part in fields(Follows)]
+
+
 @dataclass(frozen=True)
 class ClipExpression:
     """Moves painted lips or lids, or both, as the clip's. `mouth`, `eyes`: gains; None: not."""
@@ -66,14 +69,16 @@ class ClipExpression:
 
     def given_to(self, face: PaintedFace) -> PaintedFace:
         """The face with it. One whose points cannot be found, painted or true, stays as it is."""
-        there = self.points(face.crop)
-        return (
-            face if there is None else replace(face, face=self.shown(face.face, face.true, there))
-        )
+        placed = face.placement.landmarks if face.pack == "mesh" else None
+        near = None if placed is None else transform_points(placed, face.frame_to_crop)
+        there = self.points(face.crop, near)
+        if there is None:
+            return face
+        return replace(face, face=self.shown(face.face, face.true, there))
 
     def shown(self, painted: Picture, true: Picture, points: Points) -> Picture:
         """A painted crop as the true one, whose points are in its pixels."""
-        own = self.points(painted)
+        own = self.points(painted, points)
         if own is None:
             return painted
         if self.eyes is not None:
@@ -82,10 +87,13 @@ class ClipExpression:
             painted = with_mouth(painted, own, true, points, self.mouth)
         return painted
 
-    def points(self, picture: Picture | UInt8[np.ndarray, "s s 3"]) -> Points | None:
-        """The mesh points of a crop, in its pixels."""
-        found = self.reader.landmarks(picture)
-        return None if found is None else found * len(picture) - 0.5
+    def points(
+        self, picture: Picture | UInt8[np.ndarray, "s s 3"], near: Points | None = None
+    ) -> Points | None:
+        """The mesh points of a crop, in its pixels; `near`: about where they lie."""
+        size = len(picture)
+        found = self.reader.landmarks(picture, None if near is None else (near + 0.5) / size)
+        return None if found is None else found * size - 0.5
 
 
 def choose_expression(
@@ -136,7 +144,8 @@ def _kept(run: TrainedRun, config: ConvertConfig, reader: Reader) -> dict[str, F
     """How this run's mouths and eyes follow, as measured before or now."""
     path = run.path / FOLDER / f"{run.fingerprint}_{config.painted_side}.json"
     try:
-        return {name: _follows(found) for name, found in read_json(path).items()}
+        kept = read_json(path).items()
+        return {name: Follows(*(float(found[n]) for n in _FOLLOWS)) for name, found in kept}
     except (FaceswapError, AttributeError, KeyError, TypeError, ValueError):
         follows = measure(run, config.painted_side, config.shown_side, reader)
     try:
@@ -145,10 +154,6 @@ def _kept(run: TrainedRun, config: ConvertConfig, reader: Reader) -> dict[str, F
     except (OSError, FaceswapError):
         pass  # a run's folder that may not be written to only costs the next call its measuring
     return follows
-
-
-def _follows(found: Any) -> Follows:
-    return Follows(*(float(found[name]) for name in ("correlation", "spread", "gain")))
 
 
 def measure(run: TrainedRun, painted: Side, shown: Side, reader: Reader) -> dict[str, Follows]:

@@ -70,16 +70,13 @@ class Judge:
         """Whom the face at these points looks like."""
         vector = self.embedder(image, five)
         sets = (self.source, self.target, *self.others.values())
-        nearest = [self._nearest(vector, gallery) for gallery in sets]
         metric = self.embedder.metric
+        nearest = [min(embedding_distance(vector, own, metric) for own in some) for some in sets]
         return Likeness(
             to_source=embedding_distance(vector, self.source.mean(0), metric),
             to_target=embedding_distance(vector, self.target.mean(0), metric),
             source_is_nearest=int(np.argmin(nearest)) == 0,
         )
-
-    def _nearest(self, vector: Float[np.ndarray, " d"], gallery: _Vectors) -> float:
-        return min(embedding_distance(vector, own, self.embedder.metric) for own in gallery)
 
 
 def build_judges(

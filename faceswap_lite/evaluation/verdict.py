@@ -224,8 +224,8 @@ def _progress(evidence: Evidence) -> Finding:
     if moves is None:
         return Finding(
             "too_early",
-            f"Too early to tell: {_count(looks, 'look')} at held-out faces, and a trend needs "
-            f"{LEAST_LOOKS}.",
+            f"Too early to tell: {looks} look{'s' * (looks != 1)} at held-out faces, "
+            f"and a trend needs {LEAST_LOOKS}.",
             _figures(evidence),
             "train on; a lower training.heldout.every looks more often",
         )
@@ -514,7 +514,3 @@ def _said(figure: Interval) -> str:
 
 def _faces_line(evidence: Evidence) -> str:
     return ", ".join(f"{count} of the {side}" for side, count in evidence.seen_faces.items())
-
-
-def _count(number: int, one: str) -> str:
-    return f"{number} {one}" if number == 1 else f"{number} {one}s"
