@@ -61,21 +61,39 @@ class Section(BaseModel):
 class ExtractConfig(Section):
     """From clips to a face set."""
 
-    detector: DetectorName = Field("auto", description="what finds faces")
+    detector: DetectorName = Field(
+        "auto", description="what finds faces; auto: yunet where its weights can be had, else mtcnn"
+    )
     landmarks: LandmarksName = Field(
-        "auto", description="mesh: 468 points; five: the detector's own"
+        "auto",
+        description="points of a face; mesh: 468; five: the detector's own; auto: mesh where "
+        "it can be had",
     )
     embedder: EmbedderName = Field(
-        "auto", description="what tells people apart; none: nothing does"
+        "auto",
+        description="what tells people apart; none: nothing does; auto: the best that can be had",
     )
-    coverage: CoverageName = Field("full", description="how much of the head the crop shows")
+    coverage: CoverageName = Field(
+        "full", description="how much of the head a crop shows, from face, the least, to head"
+    )
     size: int = Field(256, ge=32, le=2048, description="side of a stored crop, margin included, px")
-    margin: float = Field(0.15, ge=0, le=0.5, description="extra border a side, in crop sides")
-    sure_score: float = Field(0.9, ge=0, le=1, description="a face this sure stands by itself")
-    weak_score: float = Field(0.6, ge=0, le=1, description="kept when its track is sure somewhere")
-    min_face_px: int = Field(20, ge=8, description="smaller boxes are not looked at")
-    max_side_px: int = Field(1280, ge=64, description="frames are shrunk to this for detection")
-    every: int = Field(1, ge=1, description="take every n-th frame")
+    margin: float = Field(
+        0.15, ge=0, le=0.5, description="extra border on each side, in sides of the crop"
+    )
+    sure_score: float = Field(
+        0.9, ge=0, le=1, description="detection score from which a face stands by itself"
+    )
+    weak_score: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        description="detection score from which a face is kept when its track is sure somewhere",
+    )
+    min_face_px: int = Field(20, ge=8, description="faces whose box is smaller are left out, px")
+    max_side_px: int = Field(
+        1280, ge=64, description="longer side that frames are shrunk to for detection, px"
+    )
+    every: int = Field(1, ge=1, description="look at every n-th frame")
 
     @model_validator(mode="after")
     def _scores_in_order(self) -> "ExtractConfig":
@@ -88,24 +106,39 @@ class CurateConfig(Section):
     """Which faces of a set do not belong. A limit says where a face is rejected."""
 
     person: int | None = Field(
-        None, ge=1, description="of several people the n-th, most faces first; null: by majority"
+        None,
+        ge=1,
+        description="keep the n-th of several people, most faces first; null: the majority",
     )
     identity_limit: float | None = Field(
-        None, gt=0, description="distance to the person's centre; null: the embedder's own"
+        None,
+        gt=0,
+        description="rejected beyond this distance from the person's centre; null: the "
+        "embedder's own",
     )
     misplacement_limit: float = Field(
-        0.12, gt=0, description="where the points are and should be, in eye distances"
+        0.12,
+        gt=0,
+        description="rejected when the points lie this far from where they should, in eye "
+        "distances",
     )
     occlusion_limit: float = Field(
-        0.6, gt=0, description="local difference from the set's faces, in the face's own contrast"
+        0.6,
+        gt=0,
+        description="rejected when a place differs this much from the set's faces, in the "
+        "face's own contrast",
     )
-    blur_limit: float = Field(0.5, ge=0, le=1, description="sharpness, in medians of the set")
+    blur_limit: float = Field(
+        0.5, ge=0, le=1, description="rejected below this sharpness, in medians of the set"
+    )
     small_limit: float = Field(
-        0.4, ge=0, le=1, description="size in the frame, in medians of the set"
+        0.4, ge=0, le=1, description="rejected below this size in the frame, in medians of the set"
     )
     duplicates: bool = Field(True, description="reject all but the sharpest of equal pictures")
     rare_weight: float = Field(
-        3.0, ge=1, description="most times that training draws a rare face beside a common one"
+        3.0,
+        ge=1,
+        description="how many times as often as a common face training draws a rare one, at most",
     )
 
 
@@ -113,14 +146,29 @@ class ModelConfig(Section):
     """The network. The field's names in brackets."""
 
     architecture: ArchitectureName = Field(
-        "df", description="original: of 2017; df: a decoder each; liae: one decoder for both"
+        "df",
+        description="df: a decoder for each person; liae: one decoder for both; original: the "
+        "A/B net of 2017",
     )
-    flags: str = Field("d", pattern="^[udtc]*$", description="u, d, t, c; not for original")
+    flags: str = Field(
+        "d",
+        pattern="^[udtc]*$",
+        description="any of u (code normalised), d (size doubled in the last layer), t and c, "
+        "as in the field; not for original",
+    )
     size: int = Field(128, ge=32, le=1024, description="side of the model's faces, px")
-    encoder_dims: int = Field(32, ge=4, le=1024, description="[e_dims] not for original")
-    inter_dims: int = Field(128, ge=16, le=4096, description="[ae_dims] not for original")
-    decoder_dims: int = Field(16, ge=4, le=1024, description="[d_dims] not for original")
-    mask_dims: int = Field(8, ge=2, le=512, description="[d_mask_dims] not for original")
+    encoder_dims: int = Field(
+        32, ge=4, le=1024, description="width of the encoder [e_dims]; not for original"
+    )
+    inter_dims: int = Field(
+        128, ge=16, le=4096, description="width of the inter [ae_dims]; not for original"
+    )
+    decoder_dims: int = Field(
+        16, ge=4, le=1024, description="width of the decoders [d_dims]; not for original"
+    )
+    mask_dims: int = Field(
+        8, ge=2, le=512, description="width of the mask's decoders [d_mask_dims]; not for original"
+    )
     mask_head: bool = Field(True, description="each decoder also paints its face's mask")
 
     @model_validator(mode="after")
@@ -142,14 +190,20 @@ class InitConfig(Section):
         description="base: the package's own, where it fits network and crops; none: fresh "
         "weights; else a run's folder or a base's file",
     )
-    parts: list[str] | None = Field(None, description="only these, all of them; null: what fits")
+    parts: list[str] | None = Field(
+        None, description="take only these parts, all of them; null: what fits"
+    )
     code_rate: float = Field(
-        0.1, gt=0, le=1,
-        description="of the learning rate, for what makes codes (df: encoder and inter; liae: "
+        0.1,
+        gt=0,
+        le=1,
+        description="share of the learning rate for what makes codes (df: encoder and inter; liae: "
         "encoder), in a run that begins with a base",
-    )  # fmt: skip
-    freeze: list[str] = Field([], description="parts that do not learn at first")
-    freeze_steps: int = Field(100, ge=0, description="how long they do not")
+    )
+    freeze: list[str] = Field([], description="parts that do not learn in the first freeze_steps")
+    freeze_steps: int = Field(
+        100, ge=0, description="steps in which the parts of freeze do not learn"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -169,17 +223,29 @@ class InitConfig(Section):
 class OptimizerConfig(Section):
     """What a gradient does to the weights."""
 
-    kind: OptimizerName = Field("adam", description="which optimiser")
-    beta1: float = Field(0.9, ge=0, lt=1, description="memory of the mean gradient, a step")
-    beta2: float = Field(0.999, ge=0, lt=1, description="memory of its square, a step")
-    weight_decay: float = Field(0.01, ge=0, description="of adamw and schedulefree")
+    kind: OptimizerName = Field("adam", description="what turns gradients into steps")
+    beta1: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="share of the past kept at each step in the running mean of the gradient",
+    )
+    beta2: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="share of the past kept at each step in the running mean of its square",
+    )
+    weight_decay: float = Field(
+        0.01, ge=0, description="decay of the weights, of adamw and schedulefree"
+    )
     clip_norm: float = Field(1.0, ge=0, description="largest norm of a step's gradient; 0: off")
     ema_decay: float = Field(
         0.998,
         ge=0,
         lt=1,
-        description="of the running average of the weights, a step; 0: no averaging; schedulefree "
-        "keeps its own average",
+        description="share of the past kept at each step in the averaged weights, which are "
+        "what is used; 0: no averaging; schedulefree keeps its own average",
     )
 
 
@@ -188,27 +254,34 @@ class ScheduleConfig(Section):
 
     kind: ScheduleName = Field(
         "constant",
-        description="constant; cosine: down to 0 at the last step; step: dropped every so often; "
-        "one_cycle: up and down; plateau: dropped when the held-out loss no longer falls",
+        description="constant: held; cosine: falls to 0 at training.steps; step: drops every "
+        "step_every steps; one_cycle: rises and falls; plateau: drops when the "
+        "held-out loss no longer falls",
     )
     warmup_steps: int = Field(
-        20, ge=0, description="linear rise of the rate, steps; one_cycle has its own"
+        20,
+        ge=0,
+        description="steps in which the rate rises to its full; one_cycle has its own rise",
     )
-    step_every: int = Field(1000, ge=1, description="kind step: steps between drops")
-    step_factor: float = Field(0.5, gt=0, le=1, description="kind step: a drop's factor")
+    step_every: int = Field(1000, ge=1, description="steps between drops, of kind step")
+    step_factor: float = Field(
+        0.5, gt=0, le=1, description="factor of the rate at a drop, of kind step"
+    )
     plateau_threshold: float = Field(
         0.005,
         ge=0,
         lt=1,
-        description="kind plateau: a smaller relative gain of the held-out loss is none",
+        description="relative gain of the held-out loss below which there is none, of kind plateau",
     )
     plateau_patience: int = Field(
-        5, ge=0, description="kind plateau: held-out losses without a gain borne"
+        5, ge=0, description="held-out losses without a gain before a drop, of kind plateau"
     )
     plateau_cooldown: int = Field(
-        2, ge=0, description="kind plateau: held-out losses not judged after a drop"
+        2, ge=0, description="held-out losses not judged after a drop, of kind plateau"
     )
-    plateau_factor: float = Field(0.5, gt=0, lt=1, description="kind plateau: a drop's factor")
+    plateau_factor: float = Field(
+        0.5, gt=0, lt=1, description="factor of the rate at a drop, of kind plateau"
+    )
 
 
 class LossConfig(Section):
@@ -236,23 +309,47 @@ class AugmentConfig(Section):
         description="auto: rotation_deg, zoom, shift, warp, brightness and contrast go by the "
         "number of faces; hand: these six are as given, which giving one of them asks for",
     )
-    rotation_deg: float = Field(4.0, ge=0, le=45, description="drawn from -x to x, degrees")
-    zoom: float = Field(0.03, ge=0, lt=0.5, description="factor from 1-x to 1+x")
-    shift: float = Field(0.02, ge=0, lt=0.5, description="from -x to x, in crop sides")
+    rotation_deg: float = Field(
+        4.0, ge=0, le=45, description="rotation drawn from -x to x, degrees"
+    )
+    zoom: float = Field(0.03, ge=0, lt=0.5, description="zoom drawn from 1-x to 1+x")
+    shift: float = Field(0.02, ge=0, lt=0.5, description="shift drawn from -x to x, in crop sides")
     flip: float = Field(0.0, ge=0, le=1, description="probability of a mirrored face")
-    warp: float = Field(0.02, ge=0, le=0.2, description="elastic warp's spread, in crop sides")
+    warp: float = Field(
+        0.02, ge=0, le=0.2, description="spread of the input's elastic warp, in crop sides; 0: off"
+    )
     warp_until: int | None = Field(
         None, ge=0, description="no warp after this many steps, to finish; null: always"
     )
     brightness: float = Field(
-        0.05, ge=0, le=0.5, description="additive jitter of both sides, from -x to x of full scale"
+        0.05,
+        ge=0,
+        le=0.5,
+        description="added to input and truth alike, drawn from -x to x of full scale",
     )
     contrast: float = Field(
-        0.05, ge=0, le=0.5, description="multiplicative jitter of both sides, from 1-x to 1+x"
+        0.05, ge=0, le=0.5, description="contrast of input and truth alike, drawn from 1-x to 1+x"
     )
-    hue: float = Field(0.0, ge=0, le=0.5, description="jitter of both sides, in turns; 0: off")
-    saturation: float = Field(0.0, ge=0, le=1, description="of both sides, from 1-x to 1+x; 0: off")
-    value: float = Field(0.0, ge=0, le=1, description="HSV's, from 1-x to 1+x; 0: off")
+    hue: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="turn of the hue of input and truth alike, drawn from -x to x turns; 0: off",
+    )
+    saturation: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="factor of the saturation of input and truth alike, drawn from 1-x to "
+        "1+x; 0: off",
+    )
+    value: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="factor of the value (of HSV) of input and truth alike, drawn from 1-x to "
+        "1+x; 0: off",
+    )
     color_transfer: float = Field(
         0.0, ge=0, le=1, description="probability of a source face in a target face's colours"
     )
@@ -272,8 +369,12 @@ class HeldoutConfig(Section):
     by: Literal["block", "clip"] = Field(
         "block", description="block: the end of every clip; clip: the last whole clip"
     )
-    share: float = Field(0.1, gt=0, lt=0.5, description="of each clip, when by block")
-    gap: int = Field(5, ge=0, description="frames dropped beside a held-out block")
+    share: float = Field(
+        0.1, gt=0, lt=0.5, description="share of each clip that is held out, when by block"
+    )
+    gap: int = Field(
+        5, ge=0, description="frames beside a held-out block that are left out of both"
+    )
     every: int = Field(100, ge=1, description="steps between held-out losses")
 
 
@@ -281,13 +382,19 @@ class TrainingConfig(Section):
     """How long, with which faces, at which rate; losses, augmentation, checkpoints."""
 
     steps: int | None = Field(None, ge=1, description="stop after this many steps in all")
-    minutes: float | None = Field(None, gt=0, description="stop after this much training time")
+    minutes: float | None = Field(
+        None, gt=0, description="stop after this much training time, minutes"
+    )
     patience: int | None = Field(
         None, ge=1, description="stop after so many held-out losses without a new best; null: never"
     )
     batch: int = Field(8, ge=1, description="faces of each identity in a step")
     source_share: float = Field(
-        0.5, gt=0, lt=1, description="of a step's 2 * batch faces; the rest is the target's"
+        0.5,
+        gt=0,
+        lt=1,
+        description="share of the source's among a step's 2 * batch faces; the rest is the "
+        "target's",
     )
     accumulate: int = Field(
         1, ge=1, description="parts that a batch is worked through in: less memory, same gradient"
@@ -295,11 +402,11 @@ class TrainingConfig(Section):
     seed: int = Field(0, ge=0, description="of first weights, order of faces and augmentation")
 
     lr: float | Literal["auto"] = Field(
-        1e-3, description="base rate; auto: named by a range test when the run begins"
+        1e-3, description="learning rate; auto: named by a range test when the run begins"
     )
-    find_lr_steps: int = Field(150, ge=10, description="range test: most steps, fewer if it breaks")
-    find_lr_low: float = Field(1e-6, gt=0, description="range test: the first rate")
-    find_lr_high: float = Field(0.1, gt=0, description="range test: the last rate")
+    find_lr_steps: int = Field(150, ge=10, description="steps of a range test, at most")
+    find_lr_low: float = Field(1e-6, gt=0, description="first learning rate of a range test")
+    find_lr_high: float = Field(0.1, gt=0, description="last learning rate of a range test")
     schedule: ScheduleConfig = ScheduleConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()
@@ -307,7 +414,7 @@ class TrainingConfig(Section):
     heldout: HeldoutConfig = HeldoutConfig()
 
     pose_balance: float = Field(
-        0.0, ge=0, le=1, description="0: faces as they come; 1: all yaws equally often"
+        0.0, ge=0, le=1, description="0: faces are drawn as they come; 1: all yaws equally often"
     )
     late_ramp: int = Field(
         1000, ge=0, description="steps in which faces added to a run reach their share; 0: at once"
@@ -316,10 +423,14 @@ class TrainingConfig(Section):
     log_every: int = Field(10, ge=1, description="steps between lines of the log")
     preview_every: int = Field(200, ge=1, description="steps between preview sheets")
     save_every: int = Field(200, ge=1, description="steps between checkpoints")
-    keep: int = Field(2, ge=1, description="newest checkpoints kept")
+    keep: int = Field(2, ge=1, description="how many of the newest checkpoints are kept")
 
-    device: DeviceName = Field("auto", description="auto: the GPU, where there is one")
-    precision: PrecisionName = Field("auto", description="auto: bf16 where the hardware has it")
+    device: DeviceName = Field(
+        "auto", description="what computes; auto: a GPU where there is one, else the CPU"
+    )
+    precision: PrecisionName = Field(
+        "auto", description="of the network's arithmetic; auto: bf16 where the hardware has it"
+    )
     compile: bool = Field(False, description="torch.compile: slow to begin, then faster on GPUs")
     threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")
 
@@ -362,10 +473,17 @@ class TrainingConfig(Section):
 class BaseConfig(Section):
     """A base of rendered people: how many, and how long it learns from them."""
 
-    steps: int = Field(6_000, ge=1, description="in all; the rate falls to 0 at the end")
-    crops: int = Field(40_960, ge=64, description="in the pool; each is 5 bytes a pixel")
+    steps: int = Field(
+        6_000, ge=1, description="steps of learning in all; the rate falls to 0 at the end"
+    )
+    crops: int = Field(
+        40_960, ge=64, description="rendered crops in the pool; each takes 5 bytes a pixel"
+    )
     renew_every: int = Field(
-        6, ge=0, description="steps between new groups of 32 crops for the oldest; 0: never"
+        6,
+        ge=0,
+        description="steps after which the oldest 32 crops of the pool give way to new ones; "
+        "0: never",
     )
 
 
@@ -378,10 +496,13 @@ class ColorConfig(Section):
         "none: as painted",
     )
     steady: float = Field(
-        3.0, ge=0, le=50, description="frames that colours are steadied over (sigma); 0: off"
+        3.0, ge=0, le=50, description="frames that colours are averaged over (sigma); 0: off"
     )
     relight: float = Field(
-        0.0, ge=0, le=1, description="how far the target's broad light replaces the face's; 0: off"
+        0.0,
+        ge=0,
+        le=1,
+        description="how far the target's broad light replaces the painted face's; 0: off",
     )
 
     @field_validator("kind", mode="before")
@@ -397,40 +518,55 @@ class MaskConfig(Section):
 
     kind: MaskName = Field(
         "product",
-        description="hull: the landmarks' outline; learned: the model's own; product: what both "
-        "show",
+        description="hull: the landmarks' outline; learned: the model's own; product: only "
+        "what both show",
     )
-    erode: float = Field(-0.03, ge=-0.3, le=0.3, description="in face sides; below 0: dilate")
-    feather: float = Field(0.05, ge=0, le=0.5, description="soft edge's width, in face sides")
+    erode: float = Field(
+        -0.03,
+        ge=-0.3,
+        le=0.3,
+        description="how far the edge moves inwards, in face sides; below 0: outwards",
+    )
+    feather: float = Field(0.05, ge=0, le=0.5, description="width of the soft edge, in face sides")
     top: float = Field(
         -0.1,
         ge=-0.5,
         le=0.5,
-        description="mask's upper edge moved outwards, face sides; 0 shows all of the forehead, "
-        "with what hair the painted face has on it",
+        description="how far the upper edge moves outwards, in face sides; 0 shows all of the "
+        "forehead, with what hair the painted face has on it",
     )
-    bottom: float = Field(0.0, ge=-0.5, le=0.5, description="its lower edge, likewise")
-    left: float = Field(0.0, ge=-0.5, le=0.5, description="its left edge, likewise")
-    right: float = Field(0.0, ge=-0.5, le=0.5, description="its right edge, likewise")
+    bottom: float = Field(
+        0.0, ge=-0.5, le=0.5, description="how far the lower edge moves outwards, in face sides"
+    )
+    left: float = Field(
+        0.0, ge=-0.5, le=0.5, description="how far the left edge moves outwards, in face sides"
+    )
+    right: float = Field(
+        0.0, ge=-0.5, le=0.5, description="how far the right edge moves outwards, in face sides"
+    )
     steady: float = Field(
         1.0, ge=0, le=50, description="frames that the mask is averaged over (sigma); 0: off"
     )
     folder: str | None = Field(
-        None, description="of PNG masks of the frames: white may be swapped, black never"
+        None, description="folder of PNG masks of the frames: white may be swapped, black never"
     )
 
 
 class OutputConfig(Section):
     """What is written, and how it is marked."""
 
-    codec: CodecName = Field("h264", description="of videos; all but h264 keep 10 bit")
-    quality: int = Field(16, ge=0, le=51, description="crf of h264 and hevc: 0 lossless, 51 worst")
+    codec: CodecName = Field("h264", description="of videos: h264 has 8 bits, the others keep 10")
+    quality: int = Field(
+        16, ge=0, le=51, description="crf of h264 and hevc: 0 is lossless, 51 the worst"
+    )
     label: str = Field("", description="a visible line burnt into every frame; empty: none")
     c2pa: bool = Field(False, description="sign the file with a C2PA manifest (extra c2pa)")
     c2pa_certificate: str | None = Field(
-        None, description="PEM chain; null: a local one is made, which nobody else trusts"
+        None,
+        description="file of the PEM certificate chain; null: a local one is made, which "
+        "nobody else trusts",
     )
-    c2pa_key: str | None = Field(None, description="PEM private key of the certificate")
+    c2pa_key: str | None = Field(None, description="file of the certificate's private key, PEM")
 
     @model_validator(mode="after")
     def _key_fits(self) -> "OutputConfig":
@@ -448,44 +584,61 @@ class ConvertConfig(Section):
     swap: SwapName = Field("source-to-target", description="whose face is painted, and onto whom")
 
     face: int | None = Field(
-        None, ge=0, description="swap the n-th face from the left, not the target's by likeness"
+        None,
+        ge=0,
+        description="swap the n-th face from the left, from 0; null: the target's, by likeness",
     )
     all_faces: bool = Field(False, description="swap every face, whoever it is")
     start: int = Field(0, ge=0, description="the first frame that is written")
-    end: int | None = Field(None, ge=1, description="the frame before which it ends; null: all")
+    end: int | None = Field(
+        None, ge=1, description="the frame before which writing ends; null: the clip's end"
+    )
     start_number: int | None = Field(
         None,
         ge=0,
-        description="what pictures and masks of the clip's first frame are called by; null: a "
-        "sequence's own number, else 1",
+        description="number of the first frame in the names of pictures and masks; null: a "
+        "sequence's own, else 1",
     )
     smooth: float = Field(
-        2.5, ge=0, le=20, description="frames that landmarks are smoothed over (sigma); 0: off"
+        2.5, ge=0, le=20, description="frames that landmarks are averaged over (sigma); 0: off"
     )
-    bridge: int = Field(5, ge=0, le=50, description="longest gap in a face's track filled, frames")
+    bridge: int = Field(
+        5, ge=0, le=50, description="longest gap in a face's track that is filled, frames"
+    )
 
-    views: int = Field(1, ge=1, le=64, description="shifted inputs averaged; costs that much more")
-    scale: float = Field(1.0, ge=0.5, le=2, description="size of the painted face, 1: as it is")
+    views: int = Field(
+        1, ge=1, le=64, description="shifted inputs that are painted and averaged; time grows alike"
+    )
+    scale: float = Field(1.0, ge=0.5, le=2, description="size of the painted face; 1: as it is")
     mouth: WhoseName = Field(
         "auto",
         description="whose opening of the lips, with teeth and tongue: as painted, the clip's, or "
         "the clip's where painted mouths do not follow it",
     )
-    eyes: WhoseName = Field("auto", description="whose opening of the lids, likewise")
+    eyes: WhoseName = Field("auto", description="whose opening of the lids, as mouth has it")
 
     color: ColorConfig = ColorConfig()
     mask: MaskConfig = MaskConfig()
     blend: BlendName = Field(
-        "alpha", description="alpha: by the mask; multiband: coarse parts over wider edges"
+        "alpha",
+        description="alpha: as soft as the mask; multiband: broad colour fades over a fifth "
+        "of the face, detail at the mask's edge",
     )
     sharpen: float = Field(
-        0.0, ge=0, le=1, description="how far the face's sharpness is brought to the target's"
+        0.0,
+        ge=0,
+        le=1,
+        description="how far the face's sharpness is brought to the target's; 0: off",
     )
-    grain: float = Field(0.0, ge=0, le=1, description="how far its grain is; 0: off")
+    grain: float = Field(
+        0.0, ge=0, le=1, description="how far the face gets the frame's grain; 0: off"
+    )
     output: OutputConfig = OutputConfig()
 
-    batch: int = Field(16, ge=1, description="most frames whose faces are painted at a time")
-    device: DeviceName = Field("auto", description="auto: the GPU, where there is one")
+    batch: int = Field(16, ge=1, description="frames whose faces are painted at a time, at most")
+    device: DeviceName = Field(
+        "auto", description="what computes; auto: a GPU where there is one, else the CPU"
+    )
 
     @model_validator(mode="after")
     def _choices_agree(self) -> "ConvertConfig":
@@ -513,26 +666,30 @@ class ConvertConfig(Section):
 class EvaluateConfig(Section):
     """Measures on a clip that training never saw."""
 
-    judge: EmbedderName = Field("auto", description="must have had no part in building the sets")
+    judge: EmbedderName = Field(
+        "auto",
+        description="embedder that judges identity; it must have had no part in building the sets",
+    )
     every: int = Field(1, ge=1, description="measure every n-th frame")
-    gallery: int = Field(60, ge=5, description="faces of each set that stand for the identity")
+    gallery: int = Field(60, ge=5, description="how many faces of each set stand for an identity")
     known: list[str] = Field([], description="face sets of others that the swap may be taken for")
     lpips: str | None = Field(
-        None, description="AlexNet's and LPIPS' weights, a file or folder; null: not measured"
+        None,
+        description="file or folder of AlexNet's and LPIPS' weights; null: LPIPS is not measured",
     )
     memory: bool = Field(True, description="look for training faces that outputs repeat")
-    seed: int = Field(0, ge=0, description="of the resampling behind confidence intervals")
+    seed: int = Field(0, ge=0, description="seed of the resampling behind confidence intervals")
 
 
 class RenderConfig(Section):
     """A clip of a synthetic actor, with its truth."""
 
-    actor: str = Field("ada", description="a name, or random:SEED")
+    actor: str = Field("ada", description="the actor's name, or random:SEED")
     twin: str | None = Field("bruno", description="whose face the twin clips wear; null: no twins")
-    frames: int = Field(240, ge=1, description="how many")
+    frames: int = Field(240, ge=1, description="length of the clip, frames")
     size: int = Field(256, ge=64, le=2048, description="side of the square frame, px")
     rate: int = Field(25, ge=1, le=240, description="frames a second")
-    seed: int = Field(0, ge=0, description="of motion, light and background")
+    seed: int = Field(0, ge=0, description="seed of motion, light and background")
     max_yaw_deg: float = Field(
         40.0, ge=0, le=80, description="how far the head turns to either side, degrees"
     )

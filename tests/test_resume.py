@@ -138,11 +138,11 @@ def test_an_option_that_a_run_was_made_without_counts_as_its_default(
 ) -> None:
     run_steps(cast, tmp_path / "run", steps=2)
     config = tmp_path / "run/config.yaml"
-    kept = [line for line in config.read_text().splitlines() if "l1_weight" not in line]
+    kept = [line for line in config.read_text().splitlines() if line.split(":")[0] != "    l1"]
     config.write_text("\n".join(kept) + "\n")
     assert run_steps(cast, tmp_path / "run", steps=3).step == 3
     config.write_text("\n".join(kept) + "\n")
-    with pytest.raises(FaceswapError, match=r"training\.l1_weight 0\.0 there, 0\.5 now"):
+    with pytest.raises(FaceswapError, match=r"training\.loss\.l1 0\.0 there, 0\.5 now"):
         run_steps(cast, tmp_path / "run", steps=4, loss={"l1": 0.5})
 
 

@@ -74,7 +74,7 @@ END
 [ ! -e swap.json ] || { echo "the kill came too late" >&2; exit 1; }
 
 # What is not needed again, or names the machine.
-rm -r run/preview* run/tensorboard
+rm -r run/preview* run/tensorboard .swap.lock .swap.writer
 rm -f *.truth.npz source.mp4 target.mp4 */.faceswap_lite/index.npz
 tar --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w --mtime=@0 -cJf \
     "$here/files.tar.xz" .
