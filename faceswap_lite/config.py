@@ -65,13 +65,10 @@ class ExtractConfig(Section):
         "auto", description="what finds faces; auto: yunet where its weights can be had, else mtcnn"
     )
     landmarks: LandmarksName = Field(
-        "auto",
-        description="points of a face; mesh: 468; five: the detector's own; auto: mesh where "
-        "it can be had",
+        "auto", description="a face's points; mesh: 468; five: the detector's own; auto: the better"
     )
     embedder: EmbedderName = Field(
-        "auto",
-        description="what tells people apart; none: nothing does; auto: the best that can be had",
+        "auto", description="what tells people apart; none: nothing does; auto: the best there is"
     )
     coverage: CoverageName = Field(
         "full", description="how much of the head a crop shows, from face, the least, to head"
@@ -81,13 +78,10 @@ class ExtractConfig(Section):
         0.15, ge=0, le=0.5, description="extra border on each side, in sides of the crop"
     )
     sure_score: float = Field(
-        0.9, ge=0, le=1, description="detection score from which a face stands by itself"
+        0.9, ge=0, le=1, description="score of detection from which a face stands by itself"
     )
     weak_score: float = Field(
-        0.6,
-        ge=0,
-        le=1,
-        description="detection score from which a face is kept when its track is sure somewhere",
+        0.6, ge=0, le=1, description="score from which it stays when its track is sure somewhere"
     )
     min_face_px: int = Field(20, ge=8, description="faces whose box is smaller are left out, px")
     max_side_px: int = Field(
@@ -106,39 +100,24 @@ class CurateConfig(Section):
     """Which faces of a set do not belong. A limit says where a face is rejected."""
 
     person: int | None = Field(
-        None,
-        ge=1,
-        description="keep the n-th of several people, most faces first; null: the majority",
+        None, ge=1, description="keep the n-th person, most faces first; null: by majority"
     )
     identity_limit: float | None = Field(
-        None,
-        gt=0,
-        description="rejected beyond this distance from the person's centre; null: the "
-        "embedder's own",
+        None, gt=0, description="greatest distance to the person's centre; null: the embedder's own"
     )
     misplacement_limit: float = Field(
-        0.12,
-        gt=0,
-        description="rejected when the points lie this far from where they should, in eye "
-        "distances",
+        0.12, gt=0, description="greatest distance of points from their places, in eye distances"
     )
     occlusion_limit: float = Field(
-        0.6,
-        gt=0,
-        description="rejected when a place differs this much from the set's faces, in the "
-        "face's own contrast",
+        0.6, gt=0, description="greatest local difference from the set, in the face's own contrast"
     )
-    blur_limit: float = Field(
-        0.5, ge=0, le=1, description="rejected below this sharpness, in medians of the set"
-    )
+    blur_limit: float = Field(0.5, ge=0, le=1, description="least sharpness, in medians of the set")
     small_limit: float = Field(
-        0.4, ge=0, le=1, description="rejected below this size in the frame, in medians of the set"
+        0.4, ge=0, le=1, description="least size in the frame, in medians of the set"
     )
     duplicates: bool = Field(True, description="reject all but the sharpest of equal pictures")
     rare_weight: float = Field(
-        3.0,
-        ge=1,
-        description="how many times as often as a common face training draws a rare one, at most",
+        3.0, ge=1, description="how often, at most, a rare face is drawn beside a common one"
     )
 
 
@@ -146,9 +125,7 @@ class ModelConfig(Section):
     """The network. The field's names in brackets."""
 
     architecture: ArchitectureName = Field(
-        "df",
-        description="df: a decoder for each person; liae: one decoder for both; original: the "
-        "A/B net of 2017",
+        "df", description="df: a decoder each; liae: one for both; original: the A/B net of 2017"
     )
     flags: str = Field(
         "d",
@@ -225,16 +202,10 @@ class OptimizerConfig(Section):
 
     kind: OptimizerName = Field("adam", description="what turns gradients into steps")
     beta1: float = Field(
-        0.9,
-        ge=0,
-        lt=1,
-        description="share of the past kept at each step in the running mean of the gradient",
+        0.9, ge=0, lt=1, description="share of the past in the running mean of the gradient"
     )
     beta2: float = Field(
-        0.999,
-        ge=0,
-        lt=1,
-        description="share of the past kept at each step in the running mean of its square",
+        0.999, ge=0, lt=1, description="share of the past in the running mean of its square"
     )
     weight_decay: float = Field(
         0.01, ge=0, description="decay of the weights, of adamw and schedulefree"
@@ -244,8 +215,8 @@ class OptimizerConfig(Section):
         0.998,
         ge=0,
         lt=1,
-        description="share of the past kept at each step in the averaged weights, which are "
-        "what is used; 0: no averaging; schedulefree keeps its own average",
+        description="share of the past in the averaged weights, which are what is used; 0: no "
+        "averaging; schedulefree keeps its own average",
     )
 
 
@@ -259,19 +230,14 @@ class ScheduleConfig(Section):
         "held-out loss no longer falls",
     )
     warmup_steps: int = Field(
-        20,
-        ge=0,
-        description="steps in which the rate rises to its full; one_cycle has its own rise",
+        20, ge=0, description="steps in which the rate rises at first; one_cycle has its own rise"
     )
     step_every: int = Field(1000, ge=1, description="steps between drops, of kind step")
     step_factor: float = Field(
         0.5, gt=0, le=1, description="factor of the rate at a drop, of kind step"
     )
     plateau_threshold: float = Field(
-        0.005,
-        ge=0,
-        lt=1,
-        description="relative gain of the held-out loss below which there is none, of kind plateau",
+        0.005, ge=0, lt=1, description="a smaller relative gain of the held-out loss is none"
     )
     plateau_patience: int = Field(
         5, ge=0, description="held-out losses without a gain before a drop, of kind plateau"
@@ -322,34 +288,18 @@ class AugmentConfig(Section):
         None, ge=0, description="no warp after this many steps, to finish; null: always"
     )
     brightness: float = Field(
-        0.05,
-        ge=0,
-        le=0.5,
-        description="added to input and truth alike, drawn from -x to x of full scale",
+        0.05, ge=0, le=0.5, description="added to input and truth, from -x to x of full scale"
     )
     contrast: float = Field(
-        0.05, ge=0, le=0.5, description="contrast of input and truth alike, drawn from 1-x to 1+x"
+        0.05, ge=0, le=0.5, description="of input and truth, drawn from 1-x to 1+x"
     )
     hue: float = Field(
-        0.0,
-        ge=0,
-        le=0.5,
-        description="turn of the hue of input and truth alike, drawn from -x to x turns; 0: off",
+        0.0, ge=0, le=0.5, description="turn of input's and truth's hue, from -x to x turns; 0: off"
     )
     saturation: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="factor of the saturation of input and truth alike, drawn from 1-x to "
-        "1+x; 0: off",
+        0.0, ge=0, le=1, description="factor of input's and truth's, from 1-x to 1+x; 0: off"
     )
-    value: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="factor of the value (of HSV) of input and truth alike, drawn from 1-x to "
-        "1+x; 0: off",
-    )
+    value: float = Field(0.0, ge=0, le=1, description="the same of HSV's value; 0: off")
     color_transfer: float = Field(
         0.0, ge=0, le=1, description="probability of a source face in a target face's colours"
     )
@@ -390,11 +340,7 @@ class TrainingConfig(Section):
     )
     batch: int = Field(8, ge=1, description="faces of each identity in a step")
     source_share: float = Field(
-        0.5,
-        gt=0,
-        lt=1,
-        description="share of the source's among a step's 2 * batch faces; the rest is the "
-        "target's",
+        0.5, gt=0, lt=1, description="of a step's 2 * batch faces; the rest is the target's"
     )
     accumulate: int = Field(
         1, ge=1, description="parts that a batch is worked through in: less memory, same gradient"
@@ -480,10 +426,7 @@ class BaseConfig(Section):
         40_960, ge=64, description="rendered crops in the pool; each takes 5 bytes a pixel"
     )
     renew_every: int = Field(
-        6,
-        ge=0,
-        description="steps after which the oldest 32 crops of the pool give way to new ones; "
-        "0: never",
+        6, ge=0, description="steps after which the oldest 32 crops give way to new ones; 0: never"
     )
 
 
@@ -499,10 +442,7 @@ class ColorConfig(Section):
         3.0, ge=0, le=50, description="frames that colours are averaged over (sigma); 0: off"
     )
     relight: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="how far the target's broad light replaces the painted face's; 0: off",
+        0.0, ge=0, le=1, description="how far the target's broad light replaces the face's; 0: off"
     )
 
     @field_validator("kind", mode="before")
@@ -522,10 +462,7 @@ class MaskConfig(Section):
         "what both show",
     )
     erode: float = Field(
-        -0.03,
-        ge=-0.3,
-        le=0.3,
-        description="how far the edge moves inwards, in face sides; below 0: outwards",
+        -0.03, ge=-0.3, le=0.3, description="edge moved inwards, in face sides; below 0: outwards"
     )
     feather: float = Field(0.05, ge=0, le=0.5, description="width of the soft edge, in face sides")
     top: float = Field(
@@ -584,9 +521,7 @@ class ConvertConfig(Section):
     swap: SwapName = Field("source-to-target", description="whose face is painted, and onto whom")
 
     face: int | None = Field(
-        None,
-        ge=0,
-        description="swap the n-th face from the left, from 0; null: the target's, by likeness",
+        None, ge=0, description="swap the n-th face from the left, from 0; null: the target's"
     )
     all_faces: bool = Field(False, description="swap every face, whoever it is")
     start: int = Field(0, ge=0, description="the first frame that is written")
@@ -625,10 +560,7 @@ class ConvertConfig(Section):
         "of the face, detail at the mask's edge",
     )
     sharpen: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="how far the face's sharpness is brought to the target's; 0: off",
+        0.0, ge=0, le=1, description="how far sharpness is brought to the target's; 0: off"
     )
     grain: float = Field(
         0.0, ge=0, le=1, description="how far the face gets the frame's grain; 0: off"
@@ -667,15 +599,13 @@ class EvaluateConfig(Section):
     """Measures on a clip that training never saw."""
 
     judge: EmbedderName = Field(
-        "auto",
-        description="embedder that judges identity; it must have had no part in building the sets",
+        "auto", description="what judges identity; it must have had no part in building the sets"
     )
     every: int = Field(1, ge=1, description="measure every n-th frame")
     gallery: int = Field(60, ge=5, description="how many faces of each set stand for an identity")
     known: list[str] = Field([], description="face sets of others that the swap may be taken for")
     lpips: str | None = Field(
-        None,
-        description="file or folder of AlexNet's and LPIPS' weights; null: LPIPS is not measured",
+        None, description="file or folder of AlexNet's and LPIPS' weights; null: not measured"
     )
     memory: bool = Field(True, description="look for training faces that outputs repeat")
     seed: int = Field(0, ge=0, description="seed of the resampling behind confidence intervals")
