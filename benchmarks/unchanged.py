@@ -717,7 +717,7 @@ class Side:
             except (OSError, IndexError, KeyError, ValueError) as error:
                 facts = {"read": f"cannot be read ({error})"}
             here = str(self.folder)
-            facts = {k.replace(here, "HERE"): fact.replace(here, "HERE") for k, fact in facts.items()}
+            facts = {k.replace(here, "HERE"): v.replace(here, "HERE") for k, v in facts.items()}
             if self.has_old_names:
                 facts = {renamed_key(label): fact for label, fact in facts.items()}
             found[f"{name}/{thing}"] = facts
