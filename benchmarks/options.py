@@ -82,8 +82,10 @@ def values_of(field: FieldInfo) -> str:
 def kind_of(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
+    if get_origin(kind) in (list, tuple):
+        return f"list of {kind_of(get_args(kind)[0])}s"
     words = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}
-    return "`null`" if kind is NoneType else words.get(kind, "list of texts")
+    return "`null`" if kind is NoneType else words[kind]
 
 
 def said(value: object) -> str:
@@ -91,6 +93,8 @@ def said(value: object) -> str:
     plain = {None: "null", True: "true", False: "false", "": '""'}
     if isinstance(value, bool | NoneType) or value == "":
         return f"`{plain[value]}`"
+    if isinstance(value, tuple):
+        value = list(value)
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
