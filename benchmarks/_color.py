@@ -17,8 +17,8 @@ from faceswap_lite.conversion.smoothing import neighbour_weights
 Match = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 METHODS: dict[str, Match] = {**COLOR_MATCHERS, **GONE_MODES}
 FORMER = "robust_mkl"
-DEFAULT = ConvertConfig().color
-STEADY_FRAMES = ConvertConfig().color_steady
+DEFAULT = ConvertConfig().color.kind
+STEADY_FRAMES = ConvertConfig().color.steady
 
 
 def single(values: Any) -> np.ndarray:

@@ -110,7 +110,7 @@ def _child(
         os.dup2(handle, number)
     # The server's own, of whose buffers nothing is to come twice.
     sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(number, "w")) for number in (1, 2))
-    tempfile.tempdir = temporary and str(temporary)
+    tempfile.tempdir = None if temporary is None else str(temporary)
     os.chdir(place)
     writers.PIECE_FRAMES = PIECE_FRAMES
     faulthandler.dump_traceback_later(LONGEST_S, exit=True)

@@ -14,7 +14,7 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.weights import find_weights
 from faceswap_lite.outputs import write_json
 
-FROM_SCRATCH = ("init.run=none", "training.augment=hand", "training.warmup_steps=100")
+FROM_SCRATCH = ("init.run=none", "training.augment.kind=hand", "training.schedule.warmup_steps=100")
 """Of runs from fresh weights, augmented by hand: what many figures in docs/ are of."""
 
 

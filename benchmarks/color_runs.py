@@ -213,7 +213,7 @@ def cheekbones(run_folder: Path, clip: Path, swap: SwapName, mode: str) -> dict[
     plan = cast_clip(run, clip, build_run_packs(run, config), config)
     differences = []
     # The config knows no mode that went.
-    with patch.dict(COLOR_MATCHERS, {config.color: METHODS[mode]}), open_clip(clip) as reader:
+    with patch.dict(COLOR_MATCHERS, {config.color.kind: METHODS[mode]}), open_clip(clip) as reader:
         painted = paint_frames(reader, plan, run, config)
         for made in composite_frames(painted, config):
             if made.layers:

@@ -41,7 +41,8 @@ def compositing(repeats: int) -> dict[str, Any]:
     """Milliseconds of what one face costs without a network, on one thread."""
     cv2.setNumThreads(1)
     config = ConvertConfig()
-    print(f"a face {FACE_PX} px wide; color {config.color}, mask {config.mask}; bar {BAR_MS} ms")
+    kinds = f"color {config.color.kind}, mask {config.mask.kind}"
+    print(f"a face {FACE_PX} px wide; {kinds}; bar {BAR_MS} ms")
     figures: dict[str, Any] = {}
     for size in CROPS_PX:
         for name, shape in FRAMES.items():
@@ -67,17 +68,18 @@ def time_steps(
     target, hull = cut().astype(np.float32) / 255, outline()
     painted = np.clip(cv2.GaussianBlur(target, (0, 0), 1) * 0.9 + 0.05, 0, 1)
 
-    fitted = COLOR_MATCHERS[config.color](painted, target, hull)
+    fitted = COLOR_MATCHERS[config.color.kind](painted, target, hull)
     steps_away = np.arange(-8.0, 9.0)
-    weights = [neighbour_weights(steps_away, s) for s in (config.color_steady, config.mask_steady)]
+    weights = [neighbour_weights(steps_away, s) for s in (config.color.steady, config.mask.steady)]
 
     def match() -> np.ndarray:
-        color_map = COLOR_MATCHERS[config.color](painted, target, hull)
+        color_map = COLOR_MATCHERS[config.color.kind](painted, target, hull)
         return carry_outwards(color_map.apply(painted), without_wall(painted, hull))
 
     def mask(**sides: float) -> np.ndarray:
-        given = {"top": config.top, **sides}
-        return blend_alpha(hull * hull, erode=config.erode, feather=config.feather, **given)
+        edge = config.mask
+        given = {"top": edge.top, **sides}
+        return blend_alpha(hull * hull, erode=edge.erode, feather=edge.feather, **given)
 
     def steady() -> None:
         """What averaging over neighbours adds to the fit and the mask of the frame itself."""

@@ -36,7 +36,7 @@ import cv2
 import numpy as np
 
 from _door import clips_of, enter, keep, need, parser_of
-from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config import ConvertConfig, OutputConfig
 from faceswap_lite.conversion import writers
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.writers import Tracks
@@ -265,7 +265,7 @@ def untouched_pixels(run: TrainedRun, folder: Path, work: Path) -> dict[str, Any
     figures = {}
     for name in ("carphone_176x144.mp4", "rotation_metadata.mp4", NO_FACE):
         out, mask = work / f"lossless_{name}.mkv", work / f"mask_{name}.mkv"
-        config = ConvertConfig(all_faces=True, codec="ffv1")
+        config = ConvertConfig(all_faces=True, output=OutputConfig(codec="ffv1"))
         convert_clip(
             run, folder / name, out, config, tracks=Tracks(mask=mask), say=lambda line: None
         )

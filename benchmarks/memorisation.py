@@ -48,9 +48,8 @@ from faceswap_lite.training.loop import train
 # 20 are seen: of so few, two are held out and two lie between.
 PLANTED_FACES = 24
 PLANTED = (
-    "training.rotation_deg=0", "training.zoom=0", "training.shift=0", "training.warp=0",
-    "training.brightness=0", "training.contrast=0", "training.threads=1",
-    "training.preview_every=1000000",
+    "training.augment={rotation_deg: 0, zoom: 0, shift: 0, warp: 0, brightness: 0, contrast: 0}",
+    "training.threads=1", "training.preview_every=1000000",
 )  # fmt: skip
 RETRIEVAL_PX = 64
 SEED = 0

@@ -260,11 +260,10 @@ def bench_frame(options: argparse.Namespace) -> dict[str, Any]:
 
 
 AUGMENTATIONS = {
-    "none": [f"training.{name}=0" for name in
+    "none": [f"training.augment.{name}=0" for name in
              ("rotation_deg", "zoom", "shift", "warp", "brightness", "contrast")],
-    "weak": ["training.rotation_deg=2", "training.zoom=0.02", "training.shift=0.01",
-             "training.warp=0.01"],
-    "full": ["training.augment=hand"],
+    "weak": ["training.augment={rotation_deg: 2, zoom: 0.02, shift: 0.01, warp: 0.01}"],
+    "full": ["training.augment.kind=hand"],
     "auto": [],
 }  # fmt: skip
 

@@ -402,7 +402,7 @@ def by_chance(rng: np.random.Generator) -> dict[str, Any]:
 def study_config() -> Config:
     """quick64 at a size that a study of a dozen trainings can afford."""
     small = ("size=32", "encoder_dims=24", "inter_dims=64", "decoder_dims=12", "mask_dims=4")
-    changes = [*(f"model.{change}" for change in small), "training.ema_decay=0.99"]
+    changes = [*(f"model.{change}" for change in small), "training.optimizer.ema_decay=0.99"]
     return load_config("quick64", [*FROM_SCRATCH, *changes])
 
 
@@ -563,7 +563,9 @@ def fitted(model: nn.Module, loss: Any, faces: Renders, steps: int, blur: bool) 
 
     Blur, because decoders paint softly and the probe must not mind.
     """
-    options = load_config("quick64", ["training.warp=0", "training.rotation_deg=2"]).training
+    options = load_config(
+        "quick64", ["training.augment.warp=0", "training.augment.rotation_deg=2"]
+    ).training.augment
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = torch.Generator().manual_seed(11)

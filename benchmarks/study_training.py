@@ -22,7 +22,7 @@ import torch
 
 from _door import FROM_SCRATCH, clips_of, enter, need_weights, parser_of
 from faceswap_lite.actors.clip import render_clip
-from faceswap_lite.config import Config, ExtractConfig, RenderConfig, load_config
+from faceswap_lite.config import Config, ExtractConfig, HeldoutConfig, RenderConfig, load_config
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import FaceSet, open_face_set
 from faceswap_lite.figures import Curve, write_line_figure
@@ -230,7 +230,12 @@ def study_best(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for seed in range(options.seeds):
         run = trained(
-            sets["source"], sets["target"], f"best_{seed}", steps=2000, seed=seed, heldout_by="clip"
+            sets["source"],
+            sets["target"],
+            f"best_{seed}",
+            steps=2000,
+            seed=seed,
+            heldout=HeldoutConfig(by="clip"),
         )
         best, last = load_run(run, "best"), load_run(run, "last")
         for side in SIDES:
@@ -341,8 +346,8 @@ def own_loss(weights: TrainedRun, source: FaceSet, target: FaceSet) -> float:
     total = 0.0
     sets: dict[Side, FaceSet] = {"source": source, "target": target}
     for side, faces in sets.items():
-        data = load_side(faces, size, options, getattr(weights.manifest, side).groups)
-        total += heldout_loss(weights.model, data, size, options, side)
+        data = load_side(faces, size, options.pose_balance, getattr(weights.manifest, side).groups)
+        total += heldout_loss(weights.model, data, size, options.loss, side)
     return total
 
 
@@ -359,7 +364,7 @@ def loss_on(weights: TrainedRun, faces: FaceSet, side: Side) -> float:
     pixels, side_with_margin = load_pixels(faces, size)
     nothing = torch.zeros(0)
     data = SideData(pixels[:0], pixels, side_with_margin, nothing, nothing.long())
-    return heldout_loss(weights.model, data, size, options, side)
+    return heldout_loss(weights.model, data, size, options.loss, side)
 
 
 def subset(faces: FaceSet, chosen: np.ndarray) -> FaceSet:

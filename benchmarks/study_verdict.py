@@ -46,15 +46,15 @@ FEW_TAKES = 3
 SMALL = (
     "model.size=32", "model.encoder_dims=16", "model.inter_dims=32", "model.decoder_dims=8",
     "model.mask_dims=6", "training.threads=1", "training.minutes=null", "training.lr=2e-3",
-    "training.heldout_every=25", "training.heldout_share=0.2", "training.heldout_gap=3",
+    "training.heldout.every=25", "training.heldout.share=0.2", "training.heldout.gap=3",
     "training.preview_every=100000", "training.save_every=500", "training.precision=32-true",
 )  # fmt: skip
 TINY = (
     "model.encoder_dims=8", "model.inter_dims=16", "model.decoder_dims=4", "model.mask_dims=4",
-    "training.lr=4e-3", "training.heldout_every=50",
+    "training.lr=4e-3", "training.heldout.every=50",
 )  # fmt: skip
 PLAIN = tuple(
-    f"training.{name}=0"
+    f"training.augment.{name}=0"
     for name in ("rotation_deg", "zoom", "shift", "warp", "brightness", "contrast")
 )
 
@@ -71,7 +71,7 @@ class Stage:
 
 STAGES = {
     "early": Stage("source", "target", 250),
-    "over": Stage("source_few", "target_few", 2000, (*PLAIN, "training.heldout_by=clip")),
+    "over": Stage("source_few", "target_few", 2000, (*PLAIN, "training.heldout.by=clip")),
     "limited": Stage("source_closed", "target", 1200),
     # So small a model that it has learned what it can within minutes.
     "healthy": Stage("source", "target", 8000, TINY),

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from _door import enter, keep, parser_of
-from faceswap_lite.config import ModelConfig, PrecisionName, TrainingConfig
+from faceswap_lite.config import AugmentConfig, ModelConfig, PrecisionName, TrainingConfig
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model, count_parameters
 from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
 from faceswap_lite.runs.hardware import build_fabric
@@ -27,9 +27,7 @@ from faceswap_lite.training.loading import pose_weights
 from faceswap_lite.training.step import build_learner, train_step
 
 MARGIN = 1.3
-EVERY_COLOR = {
-    "hue": 0.03, "saturation": 0.1, "value": 0.1, "color_transfer": 0.5, "pose_balance": 1.0,
-}  # fmt: skip
+EVERY_COLOR = AugmentConfig(hue=0.03, saturation=0.1, value=0.1, color_transfer=0.5)
 
 Step = Callable[[dict[Side, Views]], None]
 
@@ -66,7 +64,7 @@ def main() -> None:
     speeds = {}
     for size in options.pipeline:
         plain = pipeline_speed(size, TrainingConfig(batch=16))
-        full = pipeline_speed(size, TrainingConfig(batch=16, **EVERY_COLOR))
+        full = pipeline_speed(size, TrainingConfig(batch=16, pose_balance=1, augment=EVERY_COLOR))
         print(
             f"batch pipeline at {size} px: {plain:,.0f} faces per cpu-s; with HSV jitter, colour "
             f"transfer and weights {full:,.0f}"

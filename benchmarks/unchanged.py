@@ -39,17 +39,26 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
+from faceswap_lite.renames import RENAMED
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # What may differ, and why: patterns of "thing" or "thing:label", as they are printed.
 ALLOWED: dict[str, str] = {
     # Of commits up to 18a7302; drop it for later ones.
-    "media/shots*": "extract has convert's cut detector: tracks end at the cuts that it missed"
+    "media/shots*": "extract has convert's cut detector: tracks end at the cuts that it missed",
+    # Of commits without renames.py.
+    "*config:training/plateau_*": "constants now",
+    "convert/sheet.png": "its rows are titled by the options",
 }
 
-# Names at the earlier commit, and what they are called at the later one.
-RENAMED_OPTIONS: dict[str, str] = {}
-RENAMED_KEYS: dict[str, str] = {}
+# Names at an earlier commit without the package's own table, and what they are called now: of
+# options, with and without their section (as --try and a conversion's settings have them), and of
+# keys of JSON and YAML.
+RENAMED_OPTIONS = RENAMED | {
+    old.removeprefix("convert."): new.removeprefix("convert.") for old, new in RENAMED.items()
+}
+RENAMED_KEYS = {old.replace(".", "/"): new.replace(".", "/") for old, new in RENAMED.items()}
 
 # What names versions, jobs and times, not results. Hashes of whole files: what is in them is
 # compared instead, since a clip's mark names its job.
@@ -117,33 +126,35 @@ def convert(run: str, clip: str, out: str, changes: dict[str, Any], *more: str) 
 
 TRAINING = {
     "training.seed": 3, "training.threads": 1, "training.device": "cpu", "training.batch": 4,
-    "training.log_every": 1, "training.heldout_every": 5, "training.preview_every": 30,
-    "training.save_every": 30, "training.warmup_steps": 5, "training.ema_decay": 0.95,
+    "training.log_every": 1, "training.heldout.every": 5, "training.preview_every": 30,
+    "training.save_every": 30, "training.schedule.warmup_steps": 5,
+    "training.optimizer.ema_decay": 0.95,
     # By hand, as all augmentation once was.
-    "training.rotation_deg": 4,
+    "training.augment.rotation_deg": 4,
 }  # fmt: skip
 TINY = {
     "model.size": 32, "model.encoder_dims": 8, "model.inter_dims": 16, "model.decoder_dims": 6,
     "model.mask_dims": 4,
 }  # fmt: skip
 PLATEAU = {
-    "training.schedule": "plateau", "training.plateau_patience": 1, "training.plateau_cooldown": 0,
-    "training.plateau_threshold": 0.03, "training.precision": "32-true", "training.flip": 0.3,
-    "training.color_transfer": 0.3, "training.pose_balance": 0.5, "training.l1_weight": 1,
+    "training.schedule.kind": "plateau", "training.schedule.plateau_patience": 1,
+    "training.schedule.plateau_cooldown": 0, "training.schedule.plateau_threshold": 0.03,
+    "training.precision": "32-true", "training.augment.flip": 0.3,
+    "training.augment.color_transfer": 0.3, "training.pose_balance": 0.5, "training.loss.l1": 1,
 }  # fmt: skip
 LIAE = {
-    "model.architecture": "liae", "model.flags": "ud", "training.optimizer": "adabelief",
-    "training.gradient_weight": 1, "training.frequency_weight": 1, "training.hue": 0.05,
-    "training.saturation": 0.2, "training.value": 0.2, "training.accumulate": 2,
-    "training.source_share": 0.25, "training.heldout_by": "clip", "training.warp_until": 40,
+    "model.architecture": "liae", "model.flags": "ud", "training.optimizer.kind": "adabelief",
+    "training.loss.gradient": 1, "training.loss.frequency": 1, "training.augment.hue": 0.05,
+    "training.augment.saturation": 0.2, "training.augment.value": 0.2, "training.accumulate": 2,
+    "training.source_share": 0.25, "training.heldout.by": "clip", "training.augment.warp_until": 40,
 }  # fmt: skip
 # Its dims are fixed: its optimiser takes minutes, whatever the batch. A stage of its own, for that.
 ORIGINAL = {
     "model.architecture": "original", "model.flags": '""', "model.size": 64, "training.batch": 1,
-    "training.precision": "32-true", "training.optimizer": "adamw", "training.heldout_every": 20,
-    "training.schedule": "cosine", "training.save_every": 60,
+    "training.precision": "32-true", "training.optimizer.kind": "adamw",
+    "training.heldout.every": 20, "training.schedule.kind": "cosine", "training.save_every": 60,
 }  # fmt: skip
-LOSSLESS = {"convert.codec": "ffv1", "convert.device": "cpu"}
+LOSSLESS = {"convert.output.codec": "ffv1", "convert.device": "cpu"}
 
 
 def render_commands(given: Given) -> list[Command]:
@@ -192,7 +203,7 @@ def original_commands(given: Given) -> list[Command]:
 
 
 def fit_commands(given: Given) -> list[Command]:
-    changes = {"training.threads": 1, "training.heldout_every": 5, "training.lr": 1e-4}
+    changes = {"training.threads": 1, "training.heldout.every": 5, "training.lr": 1e-4}
     clip = ["--target", "../inputs/unseen.mp4", "--run", "fit/fit", "--steps", "20"]
     return [("fit", ["fit", "--base", "fit/df", *clip, *options(changes)])]
 
@@ -201,13 +212,13 @@ def convert_commands(given: Given) -> list[Command]:
     tracks = [f"--{name.replace('_', '-')}" for name in ("mask_out", "layer_out", "compare")]
     outs = ["convert/mask.mkv", "convert/layer.mkv", "convert/compare.mkv"]
     rich = {
-        "convert.views": 2, "convert.blend": "multiband", "convert.mask": "hull",
-        "convert.color": "mkl", "convert.sharpen": 0.5, "convert.grain": 0.5,
-        "convert.relight": 0.5, "convert.scale": 1.1, "convert.weights": "last",
+        "convert.views": 2, "convert.blend": "multiband", "convert.mask.kind": "hull",
+        "convert.color.kind": "mkl", "convert.sharpen": 0.5, "convert.grain": 0.5,
+        "convert.color.relight": 0.5, "convert.scale": 1.1, "convert.weights": "last",
     }  # fmt: skip
-    many = {"convert.mask": "learned", "convert.color": "none", "convert.device": "cpu"}
-    colors = ("none", "mkl", "mkl blend=multiband", "none relight=0.5")
-    rows = [part for color in colors for part in ("--try", f"color={color}")]
+    many = {"convert.mask.kind": "learned", "convert.color.kind": "none", "convert.device": "cpu"}
+    colors = ("none", "mkl", "mkl blend=multiband", "none color.relight=0.5")
+    rows = [part for color in colors for part in ("--try", f"color.kind={color}")]
     unseen, cut, two = ("../inputs/unseen.mp4", "../inputs/cut.mkv", "../inputs/two.mkv")
     named = [part for pair in zip(tracks, outs, strict=True) for part in pair]
     sheet = ["--preview-settings", "convert/sheet.png", "--preview-frames", "3", *rows]
@@ -277,7 +288,7 @@ def media_commands(given: Given) -> list[Command]:
     target = [f"{video}/grid_s1_train_1.mp4"]
     shots, three = f"{robust}/multishot_multiface_dark.mp4", f"{robust}/threefaces_walking.mp4"
     vfr, unseen = f"{robust}/vfr.mp4", f"{video}/grid_s1_eval_1.mp4"
-    several = {**LOSSLESS, "convert.color": "mkl"}
+    several = {**LOSSLESS, "convert.color.kind": "mkl"}
     return [
         ("source", extract(source, "media/source", {**pack, "extract.every": 7})),
         ("target", extract(target, "media/target", {**pack, "extract.every": 7})),
@@ -647,12 +658,17 @@ class Side:
     tree: Path
     folder: Path
 
+    @property
+    def has_old_names(self) -> bool:
+        """Whether its commit is from before the package's table of renamed options."""
+        return not (self.tree / "faceswap_lite" / "renames.py").is_file()
+
     def run(self, name: str, arguments: list[str]) -> str:
         """Run a command and keep what it says; why it failed, or nothing."""
         said = self.folder / "said" / name
         said.parent.mkdir(parents=True, exist_ok=True)
-        if self.name == "later":
-            arguments = [renamed_option(argument) for argument in arguments]
+        if self.has_old_names:
+            arguments = [with_old_names(argument) for argument in arguments]
         done = subprocess.run(
             [sys.executable, "-m", "faceswap_lite", *arguments],
             cwd=self.folder,
@@ -701,20 +717,26 @@ class Side:
             except (OSError, IndexError, KeyError, ValueError) as error:
                 facts = {"read": f"cannot be read ({error})"}
             here = str(self.folder)
-            facts = {label: fact.replace(here, "HERE") for label, fact in facts.items()}
-            if self.name == "earlier":
+            facts = {k.replace(here, "HERE"): v.replace(here, "HERE") for k, v in facts.items()}
+            if self.has_old_names:
                 facts = {renamed_key(label): fact for label, fact in facts.items()}
             found[f"{name}/{thing}"] = facts
         return found
 
 
-def renamed_option(argument: str) -> str:
-    name, equals, value = argument.partition("=")
-    return RENAMED_OPTIONS.get(name, name) + equals + value
+def with_old_names(argument: str) -> str:
+    """An argument of a command as a commit before RENAMED has it; --try has several options."""
+    old = {new: old for old, new in RENAMED_OPTIONS.items()}
+    parts = (part.partition("=") for part in argument.split(" "))
+    return " ".join(old.get(name, name) + equals + value for name, equals, value in parts)
 
 
 def renamed_key(label: str) -> str:
-    return "/".join(RENAMED_KEYS.get(part, part) for part in label.split("/"))
+    """Where a value stands, under today's names."""
+    place, slash, name = label.rpartition("/")
+    if place.startswith("settings"):
+        return place + slash + RENAMED_OPTIONS.get(name, name)
+    return RENAMED_KEYS.get(label, label)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from _door import clips_of, enter, keep, line_of, need, parser_of
-from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config import ConvertConfig, OutputConfig
 from faceswap_lite.conversion.casting import plan_cast, whom
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.scout import build_run_packs, scout_clip
@@ -66,7 +66,7 @@ def check(
 ) -> dict[str, Any]:
     photo, plain = out / f"{person.name}.png", out / "plain.mkv"
     cut_photo(clip, person, packs[0], photo)
-    config = ConvertConfig(codec="ffv1")
+    config = ConvertConfig(output=OutputConfig(codec="ffv1"))
     swap, mask = out / "swap.mkv", out / "mask.mkv"
     convert_clip(
         run,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .config import Config, ConvertConfig
+from .config import Config, ConvertConfig, options_of
 from .errors import FaceswapError
 from .faces.face_set import HIDDEN_FOLDER, describe_face_set
 from .media.clips import list_images
@@ -11,6 +11,7 @@ from .media.credentials import read_credentials
 from .media.marks import as_words
 from .media.reading import open_clip
 from .media.sidecar import check_output, read_synthetic_mark
+from .renames import RENAMED
 from .runs.bases import SUFFIX as BASE_SUFFIX
 from .runs.bases import Base, read_base
 from .runs.checkpoints import as_state, checkpoint_facts, newest_good
@@ -184,7 +185,12 @@ def _sidecar_lines(facts: dict[str, Any]) -> list[str]:
 
 def changed_settings(settings: dict[str, Any]) -> str:
     """The settings of a conversion that are not the defaults, in the form of `--set`."""
-    defaults = ConvertConfig().model_dump()
+    # Under the names of its day.
+    settings = {
+        RENAMED.get(f"convert.{k}", f"convert.{k}").removeprefix("convert."): v
+        for k, v in settings.items()
+    }
+    defaults = options_of(ConvertConfig())
     changed = [f"{k}={v}" for k, v in settings.items() if k not in defaults or defaults[k] != v]
     return as_words(", ".join(changed), 2000) or "the defaults"
 

@@ -149,8 +149,8 @@ def train(
     RUN/find_lr.png; --set training.lr=auto does so at the start of a run, and trains with it.
 
     A run given again without --config has its own options. These may change: steps, minutes,
-    patience, keep, log_every, save_every, preview_every, accumulate, warp_until, late_ramp, device,
-    precision, compile, threads; with training.augment=hand also heldout_every.
+    patience, keep, log_every, save_every, preview_every, accumulate, augment.warp_until, late_ramp,
+    device, precision, compile, threads; with training.augment.kind=hand also heldout.every.
 
     On several GPUs: torchrun --nproc-per-node 4 -m faceswap_lite train ...
 
@@ -162,7 +162,7 @@ def train(
     if config is None and not overwrite and (run / "run.json").is_file() and begun.is_file():
         # A run that goes on has its options; when to stop is this call's to say.
         ends = ["training.minutes=null"] if steps or minutes else []
-        if minutes and load_config(begun).training.schedule not in ("cosine", "one_cycle"):
+        if minutes and load_config(begun).training.schedule.kind not in ("cosine", "one_cycle"):
             ends.append("training.steps=null")
         options = load_config(begun, [*ends, *changed], say=print)
     else:
@@ -274,7 +274,8 @@ def convert(
     ] = None,
     views: Annotated[int | None, typer.Option(help="Average so many views: steadier.")] = None,
     label: Annotated[
-        bool, typer.Option("--label", help="Burn in a visible line; convert.label is its text.")
+        bool,
+        typer.Option("--label", help="Burn in a visible line; convert.output.label is its text."),
     ] = False,
     c2pa: Annotated[bool, typer.Option("--c2pa", help="Sign with a C2PA manifest.")] = False,
     masks: Annotated[
@@ -304,7 +305,7 @@ def convert(
     """Paint the source's face into a clip of the target.
 
     Choose with your eyes before a long run: --preview-settings sheet.png shows a few frames under
-    several settings, or under yours: --try "color=mkl blend=multiband" --try mask=hull.
+    several settings, or under yours: --try "color.kind=mkl blend=multiband" --try mask.kind=hull.
 
     Given again after a kill, it goes on where it stopped.
 
@@ -323,15 +324,18 @@ def convert(
         all_faces=all_faces or None,
         swap=swap,
         views=views,
-        c2pa=c2pa or None,
         start_number=start_number,
     )
     changed += _range(frames)
+    changed += [Change("convert.output.c2pa=true", "--c2pa")] if c2pa else []
     whole = _options_of_run(run, config, changed)
     # Not through YAML, to which some folders' names are numbers.
-    folder = {} if masks is None else {"masks": str(masks)}
-    line = {"label": DEFAULT_LABEL} if label and not whole.convert.label else {}
-    options = whole.convert.model_copy(update={**folder, **line})
+    mask, output = whole.convert.mask, whole.convert.output
+    if masks is not None:
+        mask = mask.model_copy(update={"folder": str(masks)})
+    if label and not output.label:
+        output = output.model_copy(update={"label": DEFAULT_LABEL})
+    options = whole.convert.model_copy(update={"mask": mask, "output": output})
     from .conversion.convert import convert_clip
     from .conversion.preview import preview_sheet
     from .conversion.writers import Tracks

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import UsageError
+from .renames import CONSTANTS, is_old, new_name, old_names_in, under_new_names
 
 DetectorName = Literal["auto", "yunet", "mtcnn"]
 LandmarksName = Literal["auto", "mesh", "five"]
@@ -32,13 +33,13 @@ GONE_COLORS = {
     "sliced_ot": "mkl",
     "poisson": "skin_gain",
 }
-"""Values of `convert.color` that went, and which to take."""
+"""Values of `convert.color.kind` that went, and which to take."""
 MaskName = Literal["hull", "learned", "product"]
 WhoseName = Literal["source", "target", "auto"]
 BlendName = Literal["alpha", "multiband"]
 AugmentName = Literal["auto", "hand"]
 AUGMENTED = ("rotation_deg", "zoom", "shift", "warp", "brightness", "contrast")
-"""Options of `training` that `augment: auto` chooses."""
+"""Options of `training.augment` that its kind auto chooses."""
 SideName = Literal["source", "target"]
 SpaceName = Literal["code", "pixel", "both"]
 SwapName = Literal["source-to-target", "target-to-source"]
@@ -60,17 +61,33 @@ class Section(BaseModel):
 class ExtractConfig(Section):
     """From clips to a face set."""
 
-    detector: DetectorName = "auto"
-    landmarks: LandmarksName = "auto"
-    embedder: EmbedderName = "auto"
-    coverage: CoverageName = Field("full", description="how much of the head the crop shows")
+    detector: DetectorName = Field(
+        "auto", description="what finds faces; auto: yunet where its weights can be had, else mtcnn"
+    )
+    landmarks: LandmarksName = Field(
+        "auto", description="a face's points; mesh: 468; five: the detector's own; auto: the better"
+    )
+    embedder: EmbedderName = Field(
+        "auto", description="what tells people apart; none: nothing does; auto: the best there is"
+    )
+    coverage: CoverageName = Field(
+        "full", description="how much of the head a crop shows, from face, the least, to head"
+    )
     size: int = Field(256, ge=32, le=2048, description="side of a stored crop, margin included, px")
-    margin: float = Field(0.15, ge=0, le=0.5, description="extra border a side, in crop sides")
-    sure_score: float = Field(0.9, ge=0, le=1, description="a face this sure stands by itself")
-    weak_score: float = Field(0.6, ge=0, le=1, description="kept when its track is sure somewhere")
-    min_face_px: int = Field(20, ge=8, description="smaller boxes are not looked at")
-    max_side_px: int = Field(1280, ge=64, description="frames are shrunk to this for detection")
-    every: int = Field(1, ge=1, description="take every n-th frame")
+    margin: float = Field(
+        0.15, ge=0, le=0.5, description="extra border on each side, in sides of the crop"
+    )
+    sure_score: float = Field(
+        0.9, ge=0, le=1, description="score of detection from which a face stands by itself"
+    )
+    weak_score: float = Field(
+        0.6, ge=0, le=1, description="score from which it stays when its track is sure somewhere"
+    )
+    min_face_px: int = Field(20, ge=8, description="faces whose box is smaller are left out, px")
+    max_side_px: int = Field(
+        1280, ge=64, description="longer side that frames are shrunk to for detection, px"
+    )
+    every: int = Field(1, ge=1, description="look at every n-th frame")
 
     @model_validator(mode="after")
     def _scores_in_order(self) -> "ExtractConfig":
@@ -83,37 +100,52 @@ class CurateConfig(Section):
     """Which faces of a set do not belong. A limit says where a face is rejected."""
 
     person: int | None = Field(
-        None, ge=1, description="of several people the n-th, most faces first; null: by majority"
+        None, ge=1, description="keep the n-th person, most faces first; null: by majority"
     )
     identity_limit: float | None = Field(
-        None, gt=0, description="distance to the person's centre; null: the embedder's own"
+        None, gt=0, description="greatest distance to the person's centre; null: the embedder's own"
     )
     misplacement_limit: float = Field(
-        0.12, gt=0, description="where the points are and should be, in eye distances"
+        0.12, gt=0, description="greatest distance of points from their places, in eye distances"
     )
     occlusion_limit: float = Field(
-        0.6, gt=0, description="local difference from the set's faces, in the face's own contrast"
+        0.6, gt=0, description="greatest local difference from the set, in the face's own contrast"
     )
-    blur_limit: float = Field(0.5, ge=0, le=1, description="sharpness, in medians of the set")
+    blur_limit: float = Field(0.5, ge=0, le=1, description="least sharpness, in medians of the set")
     small_limit: float = Field(
-        0.4, ge=0, le=1, description="size in the frame, in medians of the set"
+        0.4, ge=0, le=1, description="least size in the frame, in medians of the set"
     )
     duplicates: bool = Field(True, description="reject all but the sharpest of equal pictures")
     rare_weight: float = Field(
-        3.0, ge=1, description="most times that training draws a rare face beside a common one"
+        3.0, ge=1, description="how often, at most, a rare face is drawn beside a common one"
     )
 
 
 class ModelConfig(Section):
     """The network. The field's names in brackets."""
 
-    architecture: ArchitectureName = "df"
-    flags: str = Field("d", pattern="^[udtc]*$", description="u, d, t, c; not for original")
+    architecture: ArchitectureName = Field(
+        "df", description="df: a decoder each; liae: one for both; original: the A/B net of 2017"
+    )
+    flags: str = Field(
+        "d",
+        pattern="^[udtc]*$",
+        description="any of u (code normalised), d (size doubled in the last layer), t and c, "
+        "as in the field; not for original",
+    )
     size: int = Field(128, ge=32, le=1024, description="side of the model's faces, px")
-    encoder_dims: int = Field(32, ge=4, le=1024, description="[e_dims] not for original")
-    inter_dims: int = Field(128, ge=16, le=4096, description="[ae_dims] not for original")
-    decoder_dims: int = Field(16, ge=4, le=1024, description="[d_dims] not for original")
-    mask_dims: int = Field(8, ge=2, le=512, description="[d_mask_dims] not for original")
+    encoder_dims: int = Field(
+        32, ge=4, le=1024, description="width of the encoder [e_dims]; not for original"
+    )
+    inter_dims: int = Field(
+        128, ge=16, le=4096, description="width of the inter [ae_dims]; not for original"
+    )
+    decoder_dims: int = Field(
+        16, ge=4, le=1024, description="width of the decoders [d_dims]; not for original"
+    )
+    mask_dims: int = Field(
+        8, ge=2, le=512, description="width of the mask's decoders [d_mask_dims]; not for original"
+    )
     mask_head: bool = Field(True, description="each decoder also paints its face's mask")
 
     @model_validator(mode="after")
@@ -135,14 +167,20 @@ class InitConfig(Section):
         description="base: the package's own, where it fits network and crops; none: fresh "
         "weights; else a run's folder or a base's file",
     )
-    parts: list[str] | None = Field(None, description="only these, all of them; null: what fits")
+    parts: list[str] | None = Field(
+        None, description="take only these parts, all of them; null: what fits"
+    )
     code_rate: float = Field(
-        0.1, gt=0, le=1,
-        description="of the learning rate, for what makes codes (df: encoder and inter; liae: "
+        0.1,
+        gt=0,
+        le=1,
+        description="share of the learning rate for what makes codes (df: encoder and inter; liae: "
         "encoder), in a run that begins with a base",
-    )  # fmt: skip
-    freeze: list[str] = Field([], description="parts that do not learn at first")
-    freeze_steps: int = Field(100, ge=0, description="how long they do not")
+    )
+    freeze: list[str] = Field([], description="parts that do not learn in the first freeze_steps")
+    freeze_steps: int = Field(
+        100, ge=0, description="steps in which the parts of freeze do not learn"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -159,11 +197,147 @@ class InitConfig(Section):
         return "none" if value is None else value
 
 
+class OptimizerConfig(Section):
+    """What a gradient does to the weights."""
+
+    kind: OptimizerName = Field("adam", description="what turns gradients into steps")
+    beta1: float = Field(
+        0.9, ge=0, lt=1, description="share of the past in the running mean of the gradient"
+    )
+    beta2: float = Field(
+        0.999, ge=0, lt=1, description="share of the past in the running mean of its square"
+    )
+    weight_decay: float = Field(
+        0.01, ge=0, description="decay of the weights, of adamw and schedulefree"
+    )
+    clip_norm: float = Field(1.0, ge=0, description="largest norm of a step's gradient; 0: off")
+    ema_decay: float = Field(
+        0.998,
+        ge=0,
+        lt=1,
+        description="share of the past in the averaged weights, which are what is used; 0: no "
+        "averaging; schedulefree keeps its own average",
+    )
+
+
+class ScheduleConfig(Section):
+    """How the learning rate goes, as a factor of `training.lr`."""
+
+    kind: ScheduleName = Field(
+        "constant",
+        description="constant: held; cosine: falls to 0 at training.steps; step: drops every "
+        "step_every steps; one_cycle: rises and falls; plateau: drops when the "
+        "held-out loss no longer falls",
+    )
+    warmup_steps: int = Field(
+        20, ge=0, description="steps in which the rate rises at first; one_cycle has its own rise"
+    )
+    step_every: int = Field(1000, ge=1, description="steps between drops, of kind step")
+    step_factor: float = Field(
+        0.5, gt=0, le=1, description="factor of the rate at a drop, of kind step"
+    )
+    plateau_threshold: float = Field(
+        0.005, ge=0, lt=1, description="a smaller relative gain of the held-out loss is none"
+    )
+    plateau_patience: int = Field(
+        5, ge=0, description="held-out losses without a gain before a drop, of kind plateau"
+    )
+    plateau_cooldown: int = Field(
+        2, ge=0, description="held-out losses not judged after a drop, of kind plateau"
+    )
+    plateau_factor: float = Field(
+        0.5, gt=0, lt=1, description="factor of the rate at a drop, of kind plateau"
+    )
+
+
+class LossConfig(Section):
+    """What counts how much; 0: not at all."""
+
+    dssim: float = Field(10.0, ge=0, description="weight of structural dissimilarity")
+    mse: float = Field(30.0, ge=0, description="weight of the mean squared difference")
+    l1: float = Field(0.0, ge=0, description="weight of the mean absolute difference")
+    gradient: float = Field(0.0, ge=0, description="weight of slopes at four scales")
+    frequency: float = Field(0.0, ge=0, description="weight of the focal frequency loss")
+    mask: float = Field(3.0, ge=0, description="weight of the mask head's loss")
+    features: float = Field(
+        10.0, ge=0, description="extra weight of eyes and mouth in the picture's loss"
+    )
+    background: float = Field(
+        0.1, ge=0, le=1, description="weight of the crop outside the face's mask"
+    )
+
+
+class AugmentConfig(Section):
+    """How faces are varied before they are learned from."""
+
+    kind: AugmentName = Field(
+        "auto",
+        description="auto: rotation_deg, zoom, shift, warp, brightness and contrast go by the "
+        "number of faces; hand: these six are as given, which giving one of them asks for",
+    )
+    rotation_deg: float = Field(
+        4.0, ge=0, le=45, description="rotation drawn from -x to x, degrees"
+    )
+    zoom: float = Field(0.03, ge=0, lt=0.5, description="zoom drawn from 1-x to 1+x")
+    shift: float = Field(0.02, ge=0, lt=0.5, description="shift drawn from -x to x, in crop sides")
+    flip: float = Field(0.0, ge=0, le=1, description="probability of a mirrored face")
+    warp: float = Field(
+        0.02, ge=0, le=0.2, description="spread of the input's elastic warp, in crop sides; 0: off"
+    )
+    warp_until: int | None = Field(
+        None, ge=0, description="no warp after this many steps, to finish; null: always"
+    )
+    brightness: float = Field(
+        0.05, ge=0, le=0.5, description="added to input and truth, from -x to x of full scale"
+    )
+    contrast: float = Field(
+        0.05, ge=0, le=0.5, description="of input and truth, drawn from 1-x to 1+x"
+    )
+    hue: float = Field(
+        0.0, ge=0, le=0.5, description="turn of input's and truth's hue, from -x to x turns; 0: off"
+    )
+    saturation: float = Field(
+        0.0, ge=0, le=1, description="factor of input's and truth's, from 1-x to 1+x; 0: off"
+    )
+    value: float = Field(0.0, ge=0, le=1, description="the same of HSV's value; 0: off")
+    color_transfer: float = Field(
+        0.0, ge=0, le=1, description="probability of a source face in a target face's colours"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _values_are_by_hand(cls, values: Any) -> Any:
+        # Whoever gives one of them wants it; so did runs from before there was a choice.
+        if isinstance(values, dict) and not values.keys().isdisjoint(AUGMENTED):
+            return {"kind": "hand", **values}
+        return values
+
+
+class HeldoutConfig(Section):
+    """Which faces training never sees, and how often it is judged by them."""
+
+    by: Literal["block", "clip"] = Field(
+        "block", description="block: the end of every clip; clip: the last whole clip"
+    )
+    share: float = Field(
+        0.1, gt=0, lt=0.5, description="share of each clip that is held out, when by block"
+    )
+    gap: int = Field(
+        5, ge=0, description="frames beside a held-out block that are left out of both"
+    )
+    every: int = Field(100, ge=1, description="steps between held-out losses")
+
+
 class TrainingConfig(Section):
-    """Batches, augmentation, losses, schedule, checkpoints."""
+    """How long, with which faces, at which rate; losses, augmentation, checkpoints."""
 
     steps: int | None = Field(None, ge=1, description="stop after this many steps in all")
-    minutes: float | None = Field(None, gt=0, description="stop after this much training time")
+    minutes: float | None = Field(
+        None, gt=0, description="stop after this much training time, minutes"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many held-out losses without a new best; null: never"
+    )
     batch: int = Field(8, ge=1, description="faces of each identity in a step")
     source_share: float = Field(
         0.5, gt=0, lt=1, description="of a step's 2 * batch faces; the rest is the target's"
@@ -171,105 +345,40 @@ class TrainingConfig(Section):
     accumulate: int = Field(
         1, ge=1, description="parts that a batch is worked through in: less memory, same gradient"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of first weights, order of faces and augmentation")
 
-    optimizer: OptimizerName = "adam"
     lr: float | Literal["auto"] = Field(
-        1e-3, description="base rate; auto: named by a range test when the run begins"
+        1e-3, description="learning rate; auto: named by a range test when the run begins"
     )
-    find_lr_steps: int = Field(150, ge=10, description="range test: most steps, fewer if it breaks")
-    find_lr_low: float = Field(1e-6, gt=0, description="range test: the first rate")
-    find_lr_high: float = Field(0.1, gt=0, description="range test: the last rate")
-    schedule: ScheduleName = "constant"
-    warmup_steps: int = Field(
-        20, ge=0, description="linear rise of the rate; one_cycle has its own"
-    )
-    step_every: int = Field(1000, ge=1, description="schedule step: steps between drops")
-    step_factor: float = Field(0.5, gt=0, le=1, description="schedule step: a drop's factor")
-    plateau_threshold: float = Field(
-        0.005, ge=0, lt=1, description="a smaller relative gain of the held-out loss is none"
-    )
-    plateau_patience: int = Field(5, ge=0, description="held-out losses without a gain borne")
-    plateau_cooldown: int = Field(2, ge=0, description="held-out losses not judged after a drop")
-    plateau_factor: float = Field(0.5, gt=0, lt=1, description="of the rate, at a drop")
-    plateau_floor: float = Field(0.01, ge=0, le=1, description="lowest rate, in shares of lr")
-    plateau_smoothing: float = Field(
-        0.5, ge=0, lt=1, description="weight of the past in the smoothed held-out loss; 0: off"
-    )
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0, description="of adamw and schedulefree")
-    clip_norm: float = Field(1.0, ge=0, description="largest norm of a step's gradient; 0: off")
-    ema_decay: float = Field(
-        0.998, ge=0, lt=1, description="0: no averaging; schedulefree keeps its own average"
-    )
-
-    dssim_weight: float = Field(10.0, ge=0)
-    mse_weight: float = Field(30.0, ge=0)
-    l1_weight: float = Field(0.0, ge=0, description="mean absolute difference; 0: off")
-    gradient_weight: float = Field(0.0, ge=0, description="slopes at four scales; 0: off")
-    frequency_weight: float = Field(0.0, ge=0, description="focal frequency loss; 0: off")
-    mask_weight: float = Field(3.0, ge=0, description="loss of the mask head")
-    features_weight: float = Field(
-        10.0, ge=0, description="extra weight of eyes and mouth in the picture's loss; 0: off"
-    )
-    background_weight: float = Field(
-        0.1, ge=0, le=1, description="weight of the crop outside the face's mask"
-    )
-
-    augment: AugmentName = Field(
-        "auto", description="auto: by the number of faces; hand: the next six"
-    )
-    rotation_deg: float = Field(4.0, ge=0, le=45, description="drawn from -x to x")
-    zoom: float = Field(0.03, ge=0, lt=0.5, description="factor from 1-x to 1+x")
-    shift: float = Field(0.02, ge=0, lt=0.5, description="from -x to x, in crop sides")
-    flip: float = Field(0.0, ge=0, le=1, description="probability of a mirrored face")
-    warp: float = Field(0.02, ge=0, le=0.2, description="elastic warp's spread, in crop sides")
-    warp_until: int | None = Field(
-        None, ge=0, description="no warp after this many steps, to finish; null: always"
-    )
-    brightness: float = Field(0.05, ge=0, le=0.5, description="additive jitter of both sides")
-    contrast: float = Field(0.05, ge=0, le=0.5, description="multiplicative jitter of both sides")
-    hue: float = Field(0.0, ge=0, le=0.5, description="jitter of both sides, in turns; 0: off")
-    saturation: float = Field(0.0, ge=0, le=1, description="of both sides, from 1-x to 1+x; 0: off")
-    value: float = Field(0.0, ge=0, le=1, description="HSV's, from 1-x to 1+x; 0: off")
-    color_transfer: float = Field(
-        0.0, ge=0, le=1, description="probability of a source face in a target face's colours"
-    )
+    find_lr_steps: int = Field(150, ge=10, description="steps of a range test, at most")
+    find_lr_low: float = Field(1e-6, gt=0, description="first learning rate of a range test")
+    find_lr_high: float = Field(0.1, gt=0, description="last learning rate of a range test")
+    schedule: ScheduleConfig = ScheduleConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    heldout: HeldoutConfig = HeldoutConfig()
 
     pose_balance: float = Field(
-        0.0, ge=0, le=1, description="0: faces as they come; 1: all yaws equally often"
+        0.0, ge=0, le=1, description="0: faces are drawn as they come; 1: all yaws equally often"
     )
     late_ramp: int = Field(
         1000, ge=0, description="steps in which faces added to a run reach their share; 0: at once"
     )
 
-    heldout_by: Literal["block", "clip"] = Field(
-        "block", description="block: the end of every clip; clip: the last whole clip"
-    )
-    heldout_share: float = Field(0.1, gt=0, lt=0.5, description="of each clip, when by block")
-    heldout_gap: int = Field(5, ge=0, description="frames dropped beside a held-out block")
     log_every: int = Field(10, ge=1, description="steps between lines of the log")
-    heldout_every: int = Field(100, ge=1, description="steps between held-out losses")
-    patience: int | None = Field(
-        None, ge=1, description="stop after so many held-out losses without a new best; null: never"
-    )
     preview_every: int = Field(200, ge=1, description="steps between preview sheets")
     save_every: int = Field(200, ge=1, description="steps between checkpoints")
-    keep: int = Field(2, ge=1, description="newest checkpoints kept")
+    keep: int = Field(2, ge=1, description="how many of the newest checkpoints are kept")
 
-    device: DeviceName = "auto"
-    precision: PrecisionName = Field("auto", description="auto: bf16 where the hardware has it")
+    device: DeviceName = Field(
+        "auto", description="what computes; auto: a GPU where there is one, else the CPU"
+    )
+    precision: PrecisionName = Field(
+        "auto", description="of the network's arithmetic; auto: bf16 where the hardware has it"
+    )
     compile: bool = Field(False, description="torch.compile: slow to begin, then faster on GPUs")
     threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _values_are_by_hand(cls, values: Any) -> Any:
-        # Whoever gives one of them wants it; so did runs from before there was a choice.
-        if isinstance(values, dict) and not values.keys().isdisjoint(AUGMENTED):
-            return {"augment": "hand", **values}
-        return values
 
     @field_validator("lr", mode="before")
     @classmethod
@@ -300,9 +409,9 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> "TrainingConfig":
-        if self.schedule in ("cosine", "one_cycle") and self.steps is None:
-            raise ValueError(f"schedule {self.schedule} needs training.steps: it ends there")
-        if self.optimizer == "schedulefree" and self.schedule != "constant":
+        if self.schedule.kind in ("cosine", "one_cycle") and self.steps is None:
+            raise ValueError(f"schedule {self.schedule.kind} needs training.steps: it ends there")
+        if self.optimizer.kind == "schedulefree" and self.schedule.kind != "constant":
             raise ValueError("optimizer schedulefree goes with schedule constant alone")
         return self
 
@@ -310,11 +419,97 @@ class TrainingConfig(Section):
 class BaseConfig(Section):
     """A base of rendered people: how many, and how long it learns from them."""
 
-    steps: int = Field(6_000, ge=1, description="in all; the rate falls to 0 at the end")
-    crops: int = Field(40_960, ge=64, description="in the pool; each is 5 bytes a pixel")
-    renew_every: int = Field(
-        6, ge=0, description="steps between new groups of 32 crops for the oldest; 0: never"
+    steps: int = Field(
+        6_000, ge=1, description="steps of learning in all; the rate falls to 0 at the end"
     )
+    crops: int = Field(
+        40_960, ge=64, description="rendered crops in the pool; each takes 5 bytes a pixel"
+    )
+    renew_every: int = Field(
+        6, ge=0, description="steps after which the oldest 32 crops give way to new ones; 0: never"
+    )
+
+
+class ColorConfig(Section):
+    """How the painted face gets the clip's colours and light."""
+
+    kind: ColorName = Field(
+        "skin_gain",
+        description="skin_gain: the target's skin tone and light; mkl: its mean and covariance; "
+        "none: as painted",
+    )
+    steady: float = Field(
+        3.0, ge=0, le=50, description="frames that colours are averaged over (sigma); 0: off"
+    )
+    relight: float = Field(
+        0.0, ge=0, le=1, description="how far the target's broad light replaces the face's; 0: off"
+    )
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _kind_is_there(cls, value: Any) -> Any:
+        if isinstance(value, str) and value in GONE_COLORS:
+            raise ValueError(f"{value} is no more; take {GONE_COLORS[value]}")
+        return value
+
+
+class MaskConfig(Section):
+    """Which pixels of the painted face are shown. Sides are the model's crop's."""
+
+    kind: MaskName = Field(
+        "product",
+        description="hull: the landmarks' outline; learned: the model's own; product: only "
+        "what both show",
+    )
+    erode: float = Field(
+        -0.03, ge=-0.3, le=0.3, description="edge moved inwards, in face sides; below 0: outwards"
+    )
+    feather: float = Field(0.05, ge=0, le=0.5, description="width of the soft edge, in face sides")
+    top: float = Field(
+        -0.1,
+        ge=-0.5,
+        le=0.5,
+        description="how far the upper edge moves outwards, in face sides; 0 shows all of the "
+        "forehead, with what hair the painted face has on it",
+    )
+    bottom: float = Field(
+        0.0, ge=-0.5, le=0.5, description="how far the lower edge moves outwards, in face sides"
+    )
+    left: float = Field(
+        0.0, ge=-0.5, le=0.5, description="how far the left edge moves outwards, in face sides"
+    )
+    right: float = Field(
+        0.0, ge=-0.5, le=0.5, description="how far the right edge moves outwards, in face sides"
+    )
+    steady: float = Field(
+        1.0, ge=0, le=50, description="frames that the mask is averaged over (sigma); 0: off"
+    )
+    folder: str | None = Field(
+        None, description="folder of PNG masks of the frames: white may be swapped, black never"
+    )
+
+
+class OutputConfig(Section):
+    """What is written, and how it is marked."""
+
+    codec: CodecName = Field("h264", description="of videos: h264 has 8 bits, the others keep 10")
+    quality: int = Field(
+        16, ge=0, le=51, description="crf of h264 and hevc: 0 is lossless, 51 the worst"
+    )
+    label: str = Field("", description="a visible line burnt into every frame; empty: none")
+    c2pa: bool = Field(False, description="sign the file with a C2PA manifest (extra c2pa)")
+    c2pa_certificate: str | None = Field(
+        None,
+        description="file of the PEM certificate chain; null: a local one is made, which "
+        "nobody else trusts",
+    )
+    c2pa_key: str | None = Field(None, description="file of the certificate's private key, PEM")
+
+    @model_validator(mode="after")
+    def _key_fits(self) -> "OutputConfig":
+        if (self.c2pa_certificate is None) != (self.c2pa_key is None):
+            raise ValueError("c2pa_certificate and c2pa_key go together")
+        return self
 
 
 class ConvertConfig(Section):
@@ -326,81 +521,56 @@ class ConvertConfig(Section):
     swap: SwapName = Field("source-to-target", description="whose face is painted, and onto whom")
 
     face: int | None = Field(
-        None, ge=0, description="swap the n-th face from the left, not the target's by likeness"
+        None, ge=0, description="swap the n-th face from the left, from 0; null: the target's"
     )
     all_faces: bool = Field(False, description="swap every face, whoever it is")
     start: int = Field(0, ge=0, description="the first frame that is written")
-    end: int | None = Field(None, ge=1, description="the frame before which it ends; null: all")
+    end: int | None = Field(
+        None, ge=1, description="the frame before which writing ends; null: the clip's end"
+    )
     start_number: int | None = Field(
         None,
         ge=0,
-        description="what pictures and masks of the clip's first frame are called by; null: a "
-        "sequence's own number, else 1",
+        description="number of the first frame in the names of pictures and masks; null: a "
+        "sequence's own, else 1",
     )
     smooth: float = Field(
-        2.5, ge=0, le=20, description="frames that landmarks are smoothed over (sigma); 0: off"
+        2.5, ge=0, le=20, description="frames that landmarks are averaged over (sigma); 0: off"
     )
-    bridge: int = Field(5, ge=0, le=50, description="longest gap in a face's track filled, frames")
+    bridge: int = Field(
+        5, ge=0, le=50, description="longest gap in a face's track that is filled, frames"
+    )
 
-    views: int = Field(1, ge=1, le=64, description="shifted inputs averaged; costs that much more")
-    scale: float = Field(1.0, ge=0.5, le=2, description="size of the painted face, 1: as it is")
+    views: int = Field(
+        1, ge=1, le=64, description="shifted inputs that are painted and averaged; time grows alike"
+    )
+    scale: float = Field(1.0, ge=0.5, le=2, description="size of the painted face; 1: as it is")
     mouth: WhoseName = Field(
         "auto",
         description="whose opening of the lips, with teeth and tongue: as painted, the clip's, or "
         "the clip's where painted mouths do not follow it",
     )
-    eyes: WhoseName = Field("auto", description="whose opening of the lids, likewise")
+    eyes: WhoseName = Field("auto", description="whose opening of the lids, as mouth has it")
 
-    color: ColorName = "skin_gain"
-    color_steady: float = Field(
-        3.0, ge=0, le=50, description="frames that colours are steadied over (sigma); 0: off"
+    color: ColorConfig = ColorConfig()
+    mask: MaskConfig = MaskConfig()
+    blend: BlendName = Field(
+        "alpha",
+        description="alpha: as soft as the mask; multiband: broad colour fades over a fifth "
+        "of the face, detail at the mask's edge",
     )
-    relight: float = Field(
-        0.0, ge=0, le=1, description="how far the target's broad light replaces the face's; 0: off"
-    )
-
-    mask: MaskName = "product"
-    erode: float = Field(-0.03, ge=-0.3, le=0.3, description="in face sides; below 0: dilate")
-    feather: float = Field(0.05, ge=0, le=0.5, description="soft edge's width, in face sides")
-    top: float = Field(
-        -0.1,
-        ge=-0.5,
-        le=0.5,
-        description="mask's upper edge moved outwards, face sides; 0 shows all of the forehead, "
-        "with what hair the painted face has on it",
-    )
-    bottom: float = Field(0.0, ge=-0.5, le=0.5, description="its lower edge")
-    left: float = Field(0.0, ge=-0.5, le=0.5, description="its left edge")
-    right: float = Field(0.0, ge=-0.5, le=0.5, description="its right edge")
-    mask_steady: float = Field(
-        1.0, ge=0, le=50, description="frames that the mask is averaged over (sigma); 0: off"
-    )
-    masks: str | None = Field(
-        None, description="folder of PNG masks of the frames: white may be swapped, black never"
-    )
-    blend: BlendName = "alpha"
     sharpen: float = Field(
-        0.0, ge=0, le=1, description="how far the face's sharpness is brought to the target's"
+        0.0, ge=0, le=1, description="how far sharpness is brought to the target's; 0: off"
     )
-    grain: float = Field(0.0, ge=0, le=1, description="how far its grain is; 0: off")
-
-    codec: CodecName = "h264"
-    quality: int = Field(16, ge=0, le=51, description="crf of h264 and hevc: 0 lossless, 51 worst")
-    label: str = Field("", description="a visible line burnt into every frame; empty: none")
-    c2pa: bool = Field(False, description="sign the file with a C2PA manifest (extra c2pa)")
-    c2pa_certificate: str | None = Field(
-        None, description="PEM chain; null: a local one is made, which nobody else trusts"
+    grain: float = Field(
+        0.0, ge=0, le=1, description="how far the face gets the frame's grain; 0: off"
     )
-    c2pa_key: str | None = Field(None, description="PEM private key of the certificate")
-    batch: int = Field(16, ge=1, description="most frames whose faces are painted at a time")
-    device: DeviceName = "auto"
+    output: OutputConfig = OutputConfig()
 
-    @field_validator("color", mode="before")
-    @classmethod
-    def _color_is_there(cls, value: Any) -> Any:
-        if isinstance(value, str) and value in GONE_COLORS:
-            raise ValueError(f"{value} is no more; take {GONE_COLORS[value]}")
-        return value
+    batch: int = Field(16, ge=1, description="frames whose faces are painted at a time, at most")
+    device: DeviceName = Field(
+        "auto", description="what computes; auto: a GPU where there is one, else the CPU"
+    )
 
     @model_validator(mode="after")
     def _choices_agree(self) -> "ConvertConfig":
@@ -408,8 +578,6 @@ class ConvertConfig(Section):
             raise ValueError("face names one, all_faces means all: choose")
         if self.end is not None and self.end <= self.start:
             raise ValueError("end must lie after start")
-        if (self.c2pa_certificate is None) != (self.c2pa_key is None):
-            raise ValueError("c2pa_certificate and c2pa_key go together")
         return self
 
     @property
@@ -430,27 +598,31 @@ class ConvertConfig(Section):
 class EvaluateConfig(Section):
     """Measures on a clip that training never saw."""
 
-    judge: EmbedderName = Field("auto", description="must have had no part in building the sets")
+    judge: EmbedderName = Field(
+        "auto", description="what judges identity; it must have had no part in building the sets"
+    )
     every: int = Field(1, ge=1, description="measure every n-th frame")
-    gallery: int = Field(60, ge=5, description="faces of each set that stand for the identity")
+    gallery: int = Field(60, ge=5, description="how many faces of each set stand for an identity")
     known: list[str] = Field([], description="face sets of others that the swap may be taken for")
     lpips: str | None = Field(
-        None, description="AlexNet's and LPIPS' weights, a file or folder; null: not measured"
+        None, description="file or folder of AlexNet's and LPIPS' weights; null: not measured"
     )
     memory: bool = Field(True, description="look for training faces that outputs repeat")
-    seed: int = Field(0, ge=0, description="of the resampling behind confidence intervals")
+    seed: int = Field(0, ge=0, description="seed of the resampling behind confidence intervals")
 
 
 class RenderConfig(Section):
     """A clip of a synthetic actor, with its truth."""
 
-    actor: str = Field("ada", description="a name, or random:SEED")
+    actor: str = Field("ada", description="the actor's name, or random:SEED")
     twin: str | None = Field("bruno", description="whose face the twin clips wear; null: no twins")
-    frames: int = Field(240, ge=1)
+    frames: int = Field(240, ge=1, description="length of the clip, frames")
     size: int = Field(256, ge=64, le=2048, description="side of the square frame, px")
     rate: int = Field(25, ge=1, le=240, description="frames a second")
-    seed: int = Field(0, ge=0, description="of motion, light and background")
-    max_yaw_deg: float = Field(40.0, ge=0, le=80)
+    seed: int = Field(0, ge=0, description="seed of motion, light and background")
+    max_yaw_deg: float = Field(
+        40.0, ge=0, le=80, description="how far the head turns to either side, degrees"
+    )
 
 
 class Config(Section):
@@ -489,8 +661,8 @@ def load_config(
 ) -> Config:
     """The config of a YAML file, or of a preset's name, with `section.key=value` changes applied.
 
-    A run's own file holds every option, chosen or not: there, what went is what it is by default
-    now, and `say` hears of it.
+    A run's own file holds every option, chosen or not, under the names of its day: there, what went
+    is what it is by default now, and `say` hears of it. Elsewhere old names are refused.
     Raises: UsageError naming the key, and the nearest right one when it is a typo; and the option
     or the file that it was given by.
     """
@@ -504,16 +676,24 @@ def load_config(
             raise UsageError(f"{path}: is not a readable config ({reason})") from error
         if not isinstance(values, dict):
             raise UsageError(f"{path}: must hold sections ({', '.join(Config.model_fields)})")
-        chosen = any(_key(change) == "convert.color" for change in changes)
-        if path.with_name(_RUN_FILE).is_file() and not chosen:
-            values = _without_gone(values, path, say)
+        if path.with_name(_RUN_FILE).is_file():
+            values = _as_named_now(values, path, say)
+            if not any(_key(change) == "convert.color.kind" for change in changes):
+                values = _without_gone(values, path, say)
+        elif old := [new_name(name) for name, _ in old_names_in(values)]:
+            raise UsageError(f"{path}: {'; '.join(old)}")
     unchanged = values
+    named = set[str]()
     for change in changes:
+        name, value = _parsed(change)
+        if is_old(name, value):
+            raise UsageError(f"{_typed(change)}: {new_name(name)}")
         values = _with_change(values, change)
-    named = {_key(change) for change in changes}
-    if "training.augment" not in named and any(f"training.{name}" in named for name in AUGMENTED):
+        named |= {f"{name}.{key}" for key in value} if isinstance(value, dict) else {name}
+    by_hand = {f"training.augment.{name}" for name in AUGMENTED} & named
+    if by_hand and "training.augment.kind" not in named:
         # A run's own file holds all options: what is asked for now decides.
-        values = _with_change(values, "training.augment=hand")
+        values = _with_change(values, "training.augment.kind=hand")
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -532,8 +712,11 @@ def change_section(section: SectionT, changes: Sequence[str]) -> SectionT:
     """
     name = type(section).__name__.removesuffix("Config").lower()
     values: dict[str, Any] = {name: section.model_dump()}
-    for change in changes:
-        values = _with_change(values, Change(f"{name}.{change}", change))
+    for change in (Change(f"{name}.{change}", change) for change in changes):
+        if is_old(*_parsed(change)):
+            told = new_name(_key(change)).replace(f"{name}.", "")
+            raise UsageError(f"{change.typed}: {told}")
+        values = _with_change(values, change)
     try:
         return type(section).model_validate(values[name])
     except ValidationError as error:
@@ -556,18 +739,43 @@ def find_config(source: str | Path) -> Path:
     raise UsageError(f"{source}: no such config file or preset (presets: {', '.join(names)})")
 
 
+def options_of(section: Section) -> dict[str, Any]:
+    """Every option of a section by its dotted name, as `--set` has it without the section."""
+    options: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            options |= {f"{name}.{key}": inner for key, inner in options_of(value).items()}
+        else:
+            options[name] = value
+    return options
+
+
+def _as_named_now(
+    values: dict[str, Any], path: Path, say: Callable[[str], None] | None
+) -> dict[str, Any]:
+    """A run's options under today's names."""
+    for name, value in old_names_in(values):
+        if say is not None and name in CONSTANTS and value != CONSTANTS[name]:
+            say(f"{path}: {new_name(name)}")
+    return under_new_names(values)
+
+
 def _without_gone(
     values: dict[str, Any], path: Path, say: Callable[[str], None] | None
 ) -> dict[str, Any]:
     """A run's options without those that went."""
-    convert = values.get("convert")
-    # A list, as no key of a mapping can be: what is no name is told of later.
-    if not isinstance(convert, dict) or convert.get("color") not in [*GONE_COLORS]:
+    try:
+        kind = values["convert"]["color"]["kind"]
+    except (KeyError, TypeError):
         return values
-    now = ConvertConfig().color
+    # A list, as no key of a mapping can be: what is no name is told of later.
+    if kind not in [*GONE_COLORS]:
+        return values
+    now = ColorConfig().kind
     if say is not None:
-        say(f"{path}: convert.color {convert['color']} is no more; {now} stands in")
-    return {**values, "convert": {**convert, "color": now}}
+        say(f"{path}: convert.color.kind {kind} is no more; {now} stands in")
+    return _with_change(values, f"convert.color.kind={now}")
 
 
 def dump_config(config: Config) -> str:
@@ -598,12 +806,14 @@ def _blamed(error: ValidationError, changes: Sequence[str], unchanged: dict[str,
     return f"{' '.join(dict.fromkeys(map(_typed, near)))}: " if near else ""
 
 
-def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
+def _parsed(change: str) -> tuple[str, Any]:
+    """The option that a change names, and its value."""
     name, equals, text = change.partition("=")
-    section, dot, key = name.strip().partition(".")
-    if equals and section == "consent" and not dot:
-        return {**values, "consent": text}
-    if not (equals and dot and key):
+    name = name.strip()
+    if equals and name == "consent":
+        return name, text
+    section, *keys = name.split(".")
+    if not (equals and keys and all([section, *keys])):
         raise UsageError(f"--set {change}: must read section.key=value")
     try:
         value = yaml.safe_load(text)
@@ -612,12 +822,24 @@ def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
     if isinstance(value, dict) and not text.lstrip().startswith("{"):
         # A colon in a sentence makes no mapping of it.
         value = text
-    if text == "":
-        value = ""
-    old = values.get(section) or {}
-    if not isinstance(old, dict):
-        raise UsageError(f"{_typed(change)}: {section} must hold options, one a line, not {old!r}")
-    return {**values, section: {**old, key: value}}
+    return name, "" if text == "" else value
+
+
+def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
+    name, value = _parsed(change)
+
+    def put(options: dict[str, Any], key: str, *rest: str) -> dict[str, Any]:
+        if not rest:
+            both = isinstance(value, dict) and isinstance(options.get(key), dict)
+            return {**options, key: {**options[key], **value} if both else value}
+        inner = options.get(key) or {}
+        if not isinstance(inner, dict):
+            raise UsageError(
+                f"{_typed(change)}: {key} must hold options, one a line, not {inner!r}"
+            )
+        return {**options, key: put(inner, *rest)}
+
+    return put(values, *name.split("."))
 
 
 def _explain(error: ValidationError, *inside: str) -> str:

@@ -60,8 +60,8 @@ class Cast:
 # Small enough for seconds, and everything that a real config has.
 TINY = (
     "model.size=32", "model.encoder_dims=8", "model.inter_dims=16", "model.decoder_dims=6",
-    "model.mask_dims=4", "training.batch=4", "training.log_every=1", "training.heldout_every=10",
-    "training.preview_every=1000", "training.save_every=1000", "training.warmup_steps=5",
+    "model.mask_dims=4", "training.batch=4", "training.log_every=1", "training.heldout.every=10",
+    "training.preview_every=1000", "training.save_every=1000", "training.schedule.warmup_steps=5",
     "training.threads=1",
 )  # fmt: skip
 

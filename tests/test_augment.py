@@ -1,6 +1,6 @@
 import torch
 
-from faceswap_lite.config import TrainingConfig
+from faceswap_lite.config import AugmentConfig
 from faceswap_lite.training.augment import central_views, draw_geometry, make_views
 
 STILL = {"rotation_deg": 0, "zoom": 0, "shift": 0, "flip": 0, "brightness": 0, "contrast": 0}
@@ -30,7 +30,7 @@ def test_central_views_are_the_stored_crop_s_middle() -> None:
 
 
 def test_the_warp_moves_the_input_alone() -> None:
-    config = TrainingConfig(**STILL, warp=0.08)
+    config = AugmentConfig(**STILL, warp=0.08)
     views = make_views(floats(), draw_geometry(2, config, generator()), 64, 1.3)
     plain = central_views(stored_faces(), 64, 1.3)
     assert torch.allclose(views.face, plain.face, atol=1e-6)
@@ -38,14 +38,14 @@ def test_the_warp_moves_the_input_alone() -> None:
 
 
 def test_face_mask_and_features_move_together() -> None:
-    config = TrainingConfig(rotation_deg=20, zoom=0.1, shift=0.1, brightness=0, contrast=0)
+    config = AugmentConfig(rotation_deg=20, zoom=0.1, shift=0.1, brightness=0, contrast=0)
     views = make_views(floats(), draw_geometry(2, config, generator(3)), 64, 1.3)
     assert torch.allclose(views.face[:, :1], views.mask, atol=1e-6)
     assert torch.allclose(views.mask, views.features, atol=1e-6)
 
 
 def test_flip_mirrors() -> None:
-    config = TrainingConfig(**{**STILL, "flip": 1}, warp=0)
+    config = AugmentConfig(**{**STILL, "flip": 1}, warp=0)
     views = make_views(floats(), draw_geometry(2, config, generator()), 64, 1.3)
     plain = central_views(stored_faces(), 64, 1.3)
     assert torch.allclose(views.face, plain.face.flip(-1), atol=1e-3)
@@ -53,7 +53,7 @@ def test_flip_mirrors() -> None:
 
 def test_rotation_turns_by_the_drawn_angle() -> None:
     """A quarter turn, put in by hand, is torch's own rot90."""
-    config = TrainingConfig(**STILL, warp=0)
+    config = AugmentConfig(**STILL, warp=0)
     geometry = draw_geometry(2, config, generator())
     quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]]).expand(2, 2, 2)
     turned = make_views(floats(), type(geometry)(**{**vars(geometry), "matrix": quarter}), 64, 1.3)
@@ -62,7 +62,7 @@ def test_rotation_turns_by_the_drawn_angle() -> None:
 
 
 def test_same_generator_same_views() -> None:
-    config = TrainingConfig()
+    config = AugmentConfig()
     first, again, other = (
         make_views(floats(), draw_geometry(2, config, generator(seed)), 64, 1.3).warped
         for seed in (5, 5, 6)

@@ -401,7 +401,7 @@ def test_a_damaged_checkpoint_is_no_reason_to_begin_anew(cast: Cast, tmp_path: P
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [("training.lr=auto", "name a rate"), ("training.optimizer=schedulefree", "schedulefree")],
+    [("training.lr=auto", "name a rate"), ("training.optimizer.kind=schedulefree", "schedulefree")],
 )
 def test_what_a_base_cannot_learn_by(cast: Cast, tmp_path: Path, change: str, told: str) -> None:
     config = load_config(None, [*TINY_BASE, change])
@@ -425,7 +425,7 @@ def test_a_base_of_real_faces(cast: Cast, tmp_path: Path) -> None:
     recipe = read_base(out).recipe
     assert all(0 < seen < len(one.faces) for seen, one in zip(recipe["faces"], sets, strict=True))
     # A run that begins with it holds out what it has not seen, and says what clips it knows.
-    config = with_training(cast.config, steps=1, heldout_share=0.3)
+    config = with_training(cast.config, steps=1, heldout={"share": 0.3})
     config = config.model_copy(update={"init": InitConfig(run=str(out))})
     train(sets[0], sets[1], tmp_path / "run", config, say=silent)
     manifest = read_manifest(tmp_path / "run")
@@ -552,7 +552,7 @@ def test_what_makes_codes_learns_slowly_in_a_run_that_begins_with_a_base(
     source, target = open_face_set(cast.source), open_face_set(cast.target)
 
     def trained(name: str, steps: int, **init: Any) -> tuple[Path, list[float]]:
-        config = with_training(cast.config, steps=steps, augment="hand")
+        config = with_training(cast.config, steps=steps, augment={"kind": "hand"})
         config = config.model_copy(update={"init": InitConfig.model_validate(init)})
         train(source, target, tmp_path / name, config, say=silent)
         facts = checkpoint_facts(tmp_path / name, steps)["optimizer"]["param_groups"]

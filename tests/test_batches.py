@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceswap_lite.config import TrainingConfig
+from faceswap_lite.config import AugmentConfig, TrainingConfig
 from faceswap_lite.models.autoencoder import Side
 from faceswap_lite.training.augment import Views
 from faceswap_lite.training.batches import SideData, draw_faces, draw_views, ramp
@@ -102,8 +102,8 @@ def side_of(seed: int, low: int, high: int, count: int = 12) -> SideData:
 SIDES_OF_TEST: dict[Side, SideData] = {"source": side_of(1, 0, 120), "target": side_of(2, 100, 256)}
 
 
-def views_of(side: Any, step: int = 3, **options: Any) -> Views:
-    config = TrainingConfig(batch=8, **options)
+def views_of(side: Any, step: int = 3, seed: int = 0, **options: Any) -> Views:
+    config = TrainingConfig(batch=8, seed=seed, augment=AugmentConfig(**options))
     return draw_views(SIDES_OF_TEST, 32, config, step, side, torch.device("cpu"))
 
 
@@ -159,7 +159,7 @@ def test_late_faces_come_in_by_their_ramp() -> None:
         seen=faces.byte()[:, None, None, None].expand(12, 5, 42, 42),
         since=torch.where(faces < 6, 0, 1000),
     )
-    config = TrainingConfig(batch=8, late_ramp=100, brightness=0, contrast=0)
+    config = TrainingConfig(batch=8, late_ramp=100, augment=AugmentConfig(brightness=0, contrast=0))
 
     def late(step: int) -> float:
         views = draw_views({"source": marked}, 32, config, step, "source", torch.device("cpu"))

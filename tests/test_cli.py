@@ -16,7 +16,7 @@ from conftest import TINY, Cast
 
 from faceswap_lite import __main__ as door
 from faceswap_lite import cli
-from faceswap_lite.config import load_config
+from faceswap_lite.config import change_section, load_config
 from faceswap_lite.conversion import convert, preview, writers
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import write_image
@@ -138,7 +138,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return called
 
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("convert: {color: none, quality: 9}\n")
+    (tmp_path / "run" / "config.yaml").write_text(OWN)
     monkeypatch.setattr(trained, "load_run", lambda *given: given)
     monkeypatch.setattr(convert, "convert_clip", stage("convert"))
     monkeypatch.setattr(preview, "preview_sheet", stage("preview"))
@@ -146,6 +146,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return asked
 
 
+OWN = "convert: {color: {kind: none}, output: {quality: 9}}\n"
 CONVERT = ["convert", "--run", "run", "--clip", "a.mp4"]
 
 
@@ -155,7 +156,7 @@ def test_convert_hands_its_options_on(
     words = (
         "--out b.mov --like who.jpg --swap target-to-source --frames 3:9 --views 4 "
         "--label --masks m --mask-out mask.mov --layer-out layer.mov --compare c.mov --overwrite "
-        "--set convert.color=mkl"
+        "--set convert.color.kind=mkl"
     )
     assert call(capsys, monkeypatch, *CONVERT, *words.split()) == (0, "done\n", "")
     assert (asked["name"], asked["clip"], asked["out"]) == ("convert", Path("a.mp4"), Path("b.mov"))
@@ -163,11 +164,11 @@ def test_convert_hands_its_options_on(
     wanted = writers.Tracks(Path("mask.mov"), Path("layer.mov"), Path("c.mov"))
     assert asked["tracks"] == wanted
     # The run's own options, changed by these; --set is stronger.
-    changes = {
-        "color": "mkl", "quality": 9, "swap": "target-to-source", "start": 3, "end": 9, "views": 4,
-        "label": cli.DEFAULT_LABEL, "masks": "m",
-    }  # fmt: skip
-    assert asked["config"] == load_config().convert.model_copy(update=changes)
+    changes = (
+        "color.kind=mkl", "output.quality=9", "swap=target-to-source", "start=3", "end=9",
+        "views=4", f"output.label={cli.DEFAULT_LABEL}", "mask.folder=m",
+    )  # fmt: skip
+    assert asked["config"] == change_section(load_config().convert, changes)
     assert call(capsys, monkeypatch, *CONVERT, "--out", "b.mov", "--all-faces")[0] == 0
     assert asked["config"].all_faces and asked["like"] is None and not asked["overwrite"]
 
@@ -190,20 +191,20 @@ def test_frames_may_leave_out_either_end(
 def test_a_label_of_one_s_own_is_kept(
     asked: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [*CONVERT, "--out", "b.mp4", "--set", "convert.label=made by Ada"]
+    words = [*CONVERT, "--out", "b.mp4", "--set", "convert.output.label=made by Ada"]
     for more in ([], ["--label"]):
         assert call(capsys, monkeypatch, *words, *more)[0] == 0
-        assert asked["config"].label == "made by Ada"
+        assert asked["config"].output.label == "made by Ada"
 
 
 def test_a_sheet_gets_its_tries(
     asked: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tries = ["--try", "color=none mask=hull", "--try", "blend=multiband"]
+    tries = ["--try", "color.kind=none mask.kind=hull", "--try", "blend=multiband"]
     code, out, _ = call(capsys, monkeypatch, *CONVERT, "--preview-settings", "s.png", *tries)
     assert (code, out) == (0, "look at s.png\n")
     assert (asked["name"], asked["out"]) == ("preview", Path("s.png"))
-    assert asked["more"] == (["color=none mask=hull", "blend=multiband"],)
+    assert asked["more"] == (["color.kind=none mask.kind=hull", "blend=multiband"],)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_a_sheet_gets_its_tries(
     [
         ([], "--out or --preview-settings"),
         (["--out", "b.mp4", "--preview-settings", "s.png"], "--out or --preview-settings"),
-        (["--out", "b.mp4", "--try", "color=none"], "--try goes with --preview-settings"),
+        (["--out", "b.mp4", "--try", "color.kind=none"], "--try goes with --preview-settings"),
         (["--out", "b.mp4", "--frames", "3"], "START:END"),
         (["--out", "b.mp4", "--frames", "-3:9"], "START:END"),
         (["--out", "b.mp4", "--frames", "1:2:3"], "START:END"),
@@ -223,7 +224,7 @@ def test_a_sheet_gets_its_tries(
         (["--out", "b.mp4", "--views", "0"], "convert.views"),
         (["--out", "b.mp4", "--swap", "both"], "convert.swap"),
         (["--out", "b.mp4", "--set", "convert.colour=mkl"], "did you mean color"),
-        (["--out", "b.mp4", "--set", "convert.codec=no_such"], "convert.codec"),
+        (["--out", "b.mp4", "--set", "convert.output.codec=no_such"], "convert.output.codec"),
     ],
 )
 def test_misuse_of_convert_is_told(

@@ -70,7 +70,7 @@ def test_runs_of_older_versions_are_read(cast: Cast, tmp_path: Path) -> None:
 def test_a_fit_has_its_own_consent_or_the_bases(cast: Cast, tmp_path: Path, own: str) -> None:
     base, run = tmp_path / "base", tmp_path / "fit"
     run_with(cast, base, 4, TEXT)
-    changes = ["training.steps=2", "training.heldout_every=1", "training.warmup_steps=1"]
+    changes = ["training.steps=2", "training.heldout.every=1", "training.schedule.warmup_steps=1"]
     config = load_config("fit", [*changes, "training.threads=1", f"consent={own}"])
     said: list[str] = []
     fit_run(base, cast.target, run, config, say=said.append)

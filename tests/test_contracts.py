@@ -154,15 +154,13 @@ def test_architecture(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedule(name: str) -> None:
-    settings = config.TrainingConfig.model_validate(
-        {"schedule": name, "steps": 50, "warmup_steps": 10}
-    )
-    factors = [SCHEDULES[name](step, settings) for step in range(51)]
+    settings = config.ScheduleConfig.model_validate({"kind": name, "warmup_steps": 10})
+    factors = [SCHEDULES[name](step, settings, 50) for step in range(51)]
     assert all(0 <= factor <= 1 for factor in factors)
     # A one-cycle rate has its own rise, of 0.3 of the steps.
     top = 14 if name == "one_cycle" else 9
     assert factors[0] < factors[top] == max(factors) == 1
-    assert factors == [SCHEDULES[name](step, settings) for step in range(51)]
+    assert factors == [SCHEDULES[name](step, settings, 50) for step in range(51)]
 
 
 @pytest.mark.parametrize("name", COLOR_MATCHERS)

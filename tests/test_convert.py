@@ -24,7 +24,14 @@ import torch
 from conftest import Cast, figures_of, silent
 from test_pieces import click_in, packets, talk
 
-from faceswap_lite.config import ConvertConfig, EvaluateConfig
+from faceswap_lite.config import (
+    ColorConfig,
+    ConvertConfig,
+    EvaluateConfig,
+    MaskConfig,
+    OutputConfig,
+    change_section,
+)
 from faceswap_lite.conversion import casting, composite, convert, paint, scout, writers
 from faceswap_lite.conversion.composite import Composite
 from faceswap_lite.conversion.convert import convert_clip
@@ -47,7 +54,7 @@ from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.pictures import psnr_db
 from faceswap_lite.runs.trained import TrainedRun
 
-LOSSLESS = ConvertConfig(codec="ffv1")
+LOSSLESS = ConvertConfig(output=OutputConfig(codec="ffv1"))
 FRAMES = 12
 # Where Ada's face is in every frame of the unseen clip, and where it never is.
 FACE = (slice(100, 180), slice(90, 170))
@@ -176,7 +183,7 @@ def straight(cast: Cast, run: TrainedRun, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-KILLED_CONFIG = ConvertConfig(batch=5, quality=10)
+KILLED_CONFIG = ConvertConfig(batch=5, output=OutputConfig(quality=10))
 
 
 def convert_all(run: TrainedRun, clip: Path, folder: Path, **options: Any) -> Any:
@@ -226,7 +233,7 @@ def test_a_conversion_broken_off_ends_with_the_same_bytes(
 def test_whole_pieces_are_not_painted_again(
     cast: Cast, run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_pieces: None
 ) -> None:
-    config = KILLED_CONFIG.model_copy(update={"color_steady": 0.0, "mask_steady": 0.0})
+    config = change_section(KILLED_CONFIG, ["color.steady=0", "mask.steady=0"])
     with monkeypatch.context() as patch, pytest.raises(Killed):
         die_after(patch, 10)
         convert_clip(run, cast.unseen_clip, tmp_path / "a.mp4", config, say=silent)
@@ -333,7 +340,7 @@ def test_another_job_s_output_is_not_taken_for_ours_after_a_failure(
     picture, out = tmp_path / "in.png", tmp_path / "swap.png"
     write_image(picture, frames_of(cast.unseen_clip)[5])
     convert_clip(run, picture, out, ConvertConfig(), say=silent)
-    other = ConvertConfig(color="none")
+    other = ConvertConfig(color=ColorConfig(kind="none"))
     with monkeypatch.context() as patch, pytest.raises(Killed):
         place = dying(writing.place_file, out.name, "before its name")
         patch.setattr(writing, "place_file", place)
@@ -437,7 +444,7 @@ def test_other_settings_do_not_search_again(
     convert_clip(elsewhere, cast.unseen_clip, tmp_path / "a.mp4", ConvertConfig(), say=silent)
     assert searches.count == FRAMES
     said: list[str] = []
-    other = ConvertConfig(color="none", smooth=0, start=3, end=9)
+    other = ConvertConfig(color=ColorConfig(kind="none"), smooth=0, start=3, end=9)
     convert_clip(elsewhere, cast.unseen_clip, tmp_path / "b.mp4", other, say=said.append)
     preview_sheet(elsewhere, cast.unseen_clip, tmp_path / "c.png", ConvertConfig(), say=silent)
     assert searches.count == FRAMES
@@ -471,7 +478,7 @@ def test_a_run_that_cannot_be_written_to_only_costs_the_search(
         if stage == "convert":
             convert_clip(elsewhere, clip, out.with_suffix(".mp4"), config, say=silent)
         elif stage == "preview":
-            preview_sheet(elsewhere, clip, out, config, ["mask=hull"], say=silent)
+            preview_sheet(elsewhere, clip, out, config, ["mask.kind=hull"], say=silent)
         else:
             evaluate_clips(
                 [Contender(elsewhere, config)], [clip], out, EvaluateConfig(), say=silent
@@ -514,7 +521,9 @@ def test_what_the_set_holds_is_no_answer_to_who_else_is_there(
 ) -> None:
     # The set holds the target's faces alone; the source, or whom a photo shows, may stand beside.
     monkeypatch.setattr(scout, "TRACK_FRAMES", 0)
-    short = ConvertConfig(end=2, batch=1, smooth=0, color_steady=0, mask_steady=0, bridge=0)
+    short = ConvertConfig(
+        end=2, batch=1, smooth=0, color=ColorConfig(steady=0), mask=MaskConfig(steady=0), bridge=0
+    )
     back = short.model_copy(update={"swap": "target-to-source"})
     convert_clip(at(run, tmp_path / "r1"), cast.target_clip, tmp_path / "a.mp4", back, say=silent)
     assert searches.count == 3
@@ -569,7 +578,7 @@ def test_a_span_is_that_part_of_the_whole(
     blind_to_white_corners(monkeypatch)
     # So that a span is looked at with less than the whole clip around it.
     monkeypatch.setattr(scout, "TRACK_FRAMES", 2)
-    given = {"batch": 3, "smooth": 1.0, "color_steady": 1.0, "bridge": 3}
+    given = {"batch": 3, "smooth": 1.0, "color": ColorConfig(steady=1.0), "bridge": 3}
     config = LOSSLESS.model_copy(update=given)
     whole = tmp_path / "whole.mkv"
     summary = convert_clip(at(run, tmp_path / "run"), two_shots, whole, config, say=silent)
@@ -597,7 +606,7 @@ def test_a_span_has_its_frames_its_times_and_its_sound(
     stop: int | None,
 ) -> None:
     out = tmp_path / "swap.mp4"
-    config = ConvertConfig(start=3, end=9, quality=4)
+    config = ConvertConfig(start=3, end=9, output=OutputConfig(quality=4))
     if stop is not None:
         with monkeypatch.context() as patch, pytest.raises(Killed):
             die_after(patch, stop)
@@ -764,7 +773,7 @@ def test_what_a_mask_blackens_is_never_touched(
     cast: Cast, run: TrainedRun, before: np.ndarray, plain: Path, tmp_path: Path
 ) -> None:
     masks = draw_masks(tmp_path / "masks", slice(0, 128))
-    config = LOSSLESS.model_copy(update={"masks": str(masks)})
+    config = LOSSLESS.model_copy(update={"mask": MaskConfig(folder=str(masks))})
     out = tmp_path / "swap.mkv"
     convert_clip(run, cast.unseen_clip, out, config, say=silent)
     made, whole = frames_of(out), frames_of(plain / "swap.mkv")
@@ -875,7 +884,7 @@ def test_what_is_read_is_never_written_to(
     clip, photo = tmp_path / "in.mp4", tmp_path / "like.png"
     shutil.copyfile(cast.unseen_clip, clip)
     write_image(photo, np.zeros((8, 8, 3), np.uint8))
-    config = ConvertConfig(masks=str(masks))
+    config = ConvertConfig(mask=MaskConfig(folder=str(masks)))
     for given in (clip, photo, masks, masks / "frame_000001.png", elsewhere.path, tmp_path):
         for out, tracks in ((given, None), (tmp_path / "a.mp4", Tracks(mask=given))):
             with pytest.raises(FaceswapError, match=r"is read|reads|a folder|holds another"):
@@ -909,7 +918,7 @@ def test_what_would_fail_at_the_end_fails_before_the_work(
 ) -> None:
     named = Tracks(**{key: tmp_path / name for key, name in tracks.items()})
     elsewhere = at(run, tmp_path.with_name(f"{tmp_path.name}_run"))
-    config = ConvertConfig(label=label)
+    config = ConvertConfig(output=OutputConfig(label=label))
     with pytest.raises(FaceswapError):
         convert_clip(elsewhere, cast.unseen_clip, tmp_path / out, config, tracks=named, say=silent)
     assert searches.count == 0
@@ -960,7 +969,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(
     cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere, said = at(run, tmp_path / "run"), list[str]()
-    config = ConvertConfig(codec="ffv1")
+    config = ConvertConfig(output=OutputConfig(codec="ffv1"))
 
     def convert() -> None:
         convert_clip(elsewhere, cast.unseen_clip, tmp_path / "a.mkv", config, say=said.append)
@@ -1029,7 +1038,7 @@ def test_a_track_asked_for_later_is_added(
 def test_the_label_changes_its_box_alone(
     cast: Cast, run: TrainedRun, plain: Path, tmp_path: Path
 ) -> None:
-    config = LOSSLESS.model_copy(update={"label": "AI-generated"})
+    config = change_section(LOSSLESS, ["output.label=AI-generated"])
     tracks = all_tracks(tmp_path)
     convert_clip(run, cast.unseen_clip, tmp_path / "swap.mkv", config, tracks=tracks, say=silent)
     wanted = frames_of(plain / "swap.mkv")
@@ -1053,7 +1062,9 @@ def signing(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
 
 def test_a_signed_swap_holds(cast: Cast, run: TrainedRun, tmp_path: Path, signing: None) -> None:
     out = tmp_path / "swap.mp4"
-    convert_clip(run, cast.unseen_clip, out, ConvertConfig(c2pa=True), say=silent)
+    convert_clip(
+        run, cast.unseen_clip, out, ConvertConfig(output=OutputConfig(c2pa=True)), say=silent
+    )
     credentials = read_credentials(out)
     assert credentials is not None and credentials.state == "Valid"
     assert check_output(out).state == "unaltered"
@@ -1062,7 +1073,7 @@ def test_a_signed_swap_holds(cast: Cast, run: TrainedRun, tmp_path: Path, signin
 def test_what_cannot_be_signed_is_refused_before_any_work(
     cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches, signing: None
 ) -> None:
-    config = ConvertConfig(c2pa=True)
+    config = ConvertConfig(output=OutputConfig(c2pa=True))
     with pytest.raises(FaceswapError, match=r"swap\.mkv"):
         convert_clip(run, cast.unseen_clip, tmp_path / "swap.mkv", config, say=silent)
     assert searches.count == 0 and names_in(tmp_path) == []
@@ -1138,7 +1149,7 @@ def test_ten_bits_stay_ten_bits(cast: Cast, run: TrainedRun, tmp_path: Path, cod
     ]
     clip = write_clip(tmp_path / "deep.mkv", images, cast.unseen_clip, info={"bit_depth": 10})
     out = tmp_path / "swap.mkv"
-    config = ConvertConfig(codec=codec, quality=4)
+    config = ConvertConfig(output=OutputConfig(codec=codec, quality=4))
     tracks = Tracks(mask=tmp_path / "mask.mkv", layer=tmp_path / "layer.mkv")
     convert_clip(run, clip, out, config, tracks=tracks, say=silent)
     with open_clip(out) as reader:
@@ -1188,7 +1199,7 @@ def test_colours_are_steadier_the_more_frames_they_are_averaged_over(
     monkeypatch.setattr(composite, "_layer", seen)
     changes = []
     for sigma in (0.0, 1.0, 4.0):
-        config = ConvertConfig(color="mkl", color_steady=sigma)
+        config = ConvertConfig(color=ColorConfig(kind="mkl", steady=sigma))
         convert_clip(at(run, tmp_path / "run"), clip, tmp_path / f"{sigma}.mp4", config, say=silent)
         matrices = np.stack([maps[i] for i in range(FRAMES)])
         changes.append(float(np.abs(np.diff(matrices, axis=0)).mean()))
@@ -1203,7 +1214,7 @@ def test_nothing_crosses_a_cut(
     other = write_clip(tmp_path / "other.mkv", second, cast.unseen_clip)
     joined = write_clip(tmp_path / "both.mkv", [*before, *second], cast.unseen_clip)
     # Blocks of four begin at the cut as they do at a clip's start: the same batches, the same bits.
-    config = LOSSLESS.model_copy(update={"batch": 4, "color_steady": 5.0, "mask_steady": 3.0})
+    config = change_section(LOSSLESS, ["batch=4", "color.steady=5", "mask.steady=3"])
     for name, clip in (("a", cast.unseen_clip), ("b", other), ("ab", joined)):
         convert_clip(run, clip, tmp_path / f"{name}.mkv", config, say=silent)
     a, b, ab = (frames_of(tmp_path / f"{name}.mkv") for name in ("a", "b", "ab"))
@@ -1228,8 +1239,8 @@ def cells_of(path: Path, columns: int) -> list[list[np.ndarray]]:
 
 def test_a_sheet_has_a_row_for_each_try(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
-    tries = ["color=skin_gain", "color=none scale=1.2"]
-    config = ConvertConfig(label="not on a sheet", color_steady=9)
+    tries = ["color.kind=skin_gain", "color.kind=none scale=1.2"]
+    config = ConvertConfig(output=OutputConfig(label="not on a sheet"), color=ColorConfig(steady=9))
     preview_sheet(run, cast.unseen_clip, out, config, tries, frames=3, say=silent)
     clip, as_set, same, other = cells_of(out, 3)
     for n in range(3):
@@ -1250,7 +1261,9 @@ def test_a_sheet_without_tries_shows_the_usual_ones(
 def test_a_sheet_shows_the_masks_of_the_conversion(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
-    config = ConvertConfig(masks=str(draw_masks(tmp_path / "masks", slice(0, 256))))
+    config = ConvertConfig(
+        mask=MaskConfig(folder=str(draw_masks(tmp_path / "masks", slice(0, 256))))
+    )
     preview_sheet(run, cast.unseen_clip, tmp_path / "a.png", config, [""], frames=2, say=silent)
     clip, as_set, _ = cells_of(tmp_path / "a.png", 2)
     np.testing.assert_array_equal(clip, as_set)
@@ -1269,7 +1282,8 @@ def test_a_sheet_is_refused_before_any_work(
     with pytest.raises(FaceswapError, match="exists"):
         preview_sheet(elsewhere, clip, out, ConvertConfig(), say=silent)
     assert searches.count == 0 and out.read_text() == "mine"
-    preview_sheet(elsewhere, clip, out, ConvertConfig(), ["mask=hull"], overwrite=True, say=silent)
+    tries = ["mask.kind=hull"]
+    preview_sheet(elsewhere, clip, out, ConvertConfig(), tries, overwrite=True, say=silent)
     assert read_image(out).size
 
 

@@ -142,7 +142,8 @@ def test_training_draws_as_decided_and_says_what_is_missing(
     assert weights is not None and weights.max() > 1
     config = with_training(cast.config, steps=2)
     facts = describe_run(source, target, config).source
-    side = load_side(source, config.model.size, config.training, facts.groups, facts.weights)
+    balance = config.training.pose_balance
+    side = load_side(source, config.model.size, balance, facts.groups, facts.weights)
     drawn = {name: float(w) for name, w in zip(side.names, side.weights, strict=True)}
     decided = {d.file: d.weight for d in read_decisions(faces)}
     scale = decided[side.names[0]] / drawn[side.names[0]]

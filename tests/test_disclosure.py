@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from faceswap_lite.about import changed_settings, describe
-from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config import ConvertConfig, options_of
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.credentials import (
     PURPOSES,
@@ -160,7 +160,7 @@ FACTS: dict[str, Any] = {
     "run": "/runs/anna",
     "run_step": 4000,
     "run_fingerprint": MARK.run,
-    "settings": {**ConvertConfig().model_dump(), "color": "mkl", "views": 4},
+    "settings": {**options_of(ConvertConfig()), "color.kind": "mkl", "views": 4},
     "frames": 12,
     "swapped": 9,
     "passed_through": 2,
@@ -263,7 +263,7 @@ def test_info_tells_what_was_made_and_whether_it_was_altered(tmp_path: Path) -> 
     by = f"{SOURCE_TYPE}, by faceswap_lite 1.2.3 (run {MARK.run}); "
     assert lines["synthetic"] == by + "not altered since"
     assert "made from /clips/talk.mp4 by run /runs/anna, step 4000" in describe(out)
-    assert lines["settings"] == "views=4, color=mkl"
+    assert lines["settings"] == "views=4, color.kind=mkl"
     assert describe(out).count("frames    ") == 2
     assert "frames    12, 9 swapped, 2 passed through, 1 failed" in describe(out)
     assert lines["consent"] == "Anna and Bo, 3 May, for the film"
@@ -285,8 +285,10 @@ def test_info_says_so_when_the_mark_is_gone(tmp_path: Path) -> None:
 
 
 def test_settings_are_told_as_they_were_changed() -> None:
-    assert changed_settings(ConvertConfig().model_dump()) == "the defaults"
-    assert changed_settings({"views": 4, "gone": 1, "mask": "product"}) == "views=4, gone=1"
+    assert changed_settings(options_of(ConvertConfig())) == "the defaults"
+    assert changed_settings({"views": 4, "gone": 1, "mask.kind": "product"}) == "views=4, gone=1"
+    # As a conversion wrote them before options had groups.
+    assert changed_settings({"mask": "product", "color_steady": 1}) == "color.steady=1"
 
 
 # The label.

@@ -38,8 +38,8 @@ def load_sides(cast: Cast, config: Config) -> dict[Side, SideData]:
     source, target = open_face_set(cast.source), open_face_set(cast.target)
     facts = describe_run(source, target, config)
     return {
-        "source": load_side(source, size, config.training, facts.source.groups),
-        "target": load_side(target, size, config.training, facts.target.groups),
+        "source": load_side(source, size, config.training.pose_balance, facts.source.groups),
+        "target": load_side(target, size, config.training.pose_balance, facts.target.groups),
     }
 
 
@@ -97,7 +97,11 @@ def test_a_sweep_repeats_itself_stops_at_the_break_and_leaves_the_network(cast: 
 
 def test_a_sweep_that_starts_too_high_is_one_readable_line(cast: Cast) -> None:
     config = with_training(
-        cast.config, find_lr_steps=10, find_lr_low=1e3, find_lr_high=1e9, clip_norm=0.0
+        cast.config,
+        find_lr_steps=10,
+        find_lr_low=1e3,
+        find_lr_high=1e9,
+        optimizer={"clip_norm": 0.0},
     )
     with pytest.raises(FaceswapError, match=r"lower training\.find_lr_low") as caught:
         range_test(build_model(config.model), load_sides(cast, config), config)
@@ -112,7 +116,7 @@ def test_a_sweep_takes_the_steps_that_training_takes(cast: Cast, tmp_path: Path)
     )
     network = build_model(config.model, config.training.seed)
     sweep = range_test(network, load_sides(cast, config), config)
-    run_steps(cast, tmp_path / "run", steps=10, lr=rate, warmup_steps=0)
+    run_steps(cast, tmp_path / "run", steps=10, lr=rate, schedule={"warmup_steps": 0})
     logged = [line["loss"] for line in log_lines(tmp_path / "run") if "loss" in line]
     # The rates differ in the last digits, and so may the losses.
     assert sweep.losses == pytest.approx(logged, rel=1e-4)

@@ -14,13 +14,13 @@ from faceswap_lite.runs.split import read_roles
 from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.fit import HeldoutCurve, compare, fit_run, read_curve
 
-SHORT = ("training.steps=20", "training.heldout_every=10", "training.warmup_steps=2")
+SHORT = ("training.steps=20", "training.heldout.every=10", "training.schedule.warmup_steps=2")
 
 
 @pytest.fixture(scope="module")
 def base(cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("base") / "run"
-    run_steps(cast, run, steps=60, lr=3e-3, l1_weight=0.5)
+    run_steps(cast, run, steps=60, lr=3e-3, loss={"l1": 0.5})
     return run
 
 
@@ -37,8 +37,8 @@ def test_a_fit_to_a_clip_goes_on_from_the_base(cast: Cast, base: Path, tmp_path:
     fitted, old = load_run(run, "last"), load_run(base)
     # What the fit does not set is the base's.
     assert fitted.config.model == old.config.model
-    assert fitted.config.training.l1_weight == 0.5
-    assert fitted.config.training.schedule == "cosine"
+    assert fitted.config.training.loss.l1 == 0.5
+    assert fitted.config.training.schedule.kind == "cosine"
     assert fitted.manifest.target.path == str(tmp_path / "fit_target")
     assert fitted.manifest.lineage[0]["run"] == str(base.resolve())
     # No face of the source changes between seen and held out, and the base's target is known.
@@ -50,7 +50,7 @@ def test_a_fit_to_a_clip_goes_on_from_the_base(cast: Cast, base: Path, tmp_path:
     assert report.fit.target[0] < report.scratch.curve.target[0]
     assert report.scratch.ratio_at_last == report.fit.target[-1] / report.scratch.curve.target[-1]
     # Scratch is trained as the base was.
-    assert load_run(tmp_path / "fit_scratch").config.training.schedule == "constant"
+    assert load_run(tmp_path / "fit_scratch").config.training.schedule.kind == "constant"
     written = json.loads((run / "fit_report.json").read_text())
     assert written["fit"]["target"] == report.fit.target
     with Image.open(run / "fit_report.png") as picture:

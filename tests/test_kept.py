@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Cast, silent
 
-from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config import ConvertConfig, OutputConfig
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.media.clips import ColorTags, Frame
 from faceswap_lite.media.color import alpha_of
@@ -136,7 +136,7 @@ def test_a_swap_keeps_the_clip_s_alpha_or_says_so_first(
     clip = make(tmp_path / "in.mkv", "ffv1", "bgra", pictures=pictures)
     for name, codec, kept in [("a.mkv", "ffv1", True), ("b.mp4", "h264", False)]:
         said: list[str] = []
-        config = ConvertConfig(codec=codec)
+        config = ConvertConfig(output=OutputConfig(codec=codec))
         convert_clip(run, clip, tmp_path / name, config, say=said.append)
         lines = [line for line in said if "alpha" in line]
         assert lines == [] if kept else len(lines) == 1 and "prores" in lines[0], said

@@ -10,7 +10,7 @@ import pytest
 from conftest import Cast, silent
 from PIL import Image
 
-from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config import ConvertConfig, MaskConfig
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.job import given_masks
 from faceswap_lite.conversion.preview import preview_sheet
@@ -107,7 +107,7 @@ def masks_for(
     run: TrainedRun, clip: Path, masks: Path, start_number: int | None = None
 ) -> dict[int, int]:
     """By frame, the grey of its mask."""
-    config = ConvertConfig(masks=str(masks), start_number=start_number)
+    config = ConvertConfig(mask=MaskConfig(folder=str(masks)), start_number=start_number)
     given = given_masks(config, run, clip, "none of the run's")
     assert given is not None
     found = {}
@@ -153,7 +153,7 @@ def test_a_span_and_its_mask_are_called_as_the_clip_s_pictures(
     names = ["frame_001003.png", "frame_001004.png", TIMES_NAME]
     assert names_in(out) == names_in(mask) == names
     # What was written goes in again, by its numbers.
-    again = config.model_copy(update={"masks": str(mask)})
+    again = config.model_copy(update={"mask": MaskConfig(folder=str(mask))})
     convert_clip(run, clip, tmp_path / "again", again, say=silent)
     assert names_in(tmp_path / "again") == names
     # Of a video, too; and as the caller says.

@@ -1,4 +1,4 @@
-"""Files that commit c0de366 wrote, moved to another folder, open and go on: see data/c0de366."""
+"""Files that earlier commits wrote, moved to another folder, open and go on: see data/."""
 
 import json
 import os
@@ -16,9 +16,11 @@ import pytest
 import torch
 
 from faceswap_lite import cli
+from faceswap_lite.config import load_config
+from faceswap_lite.conversion import convert, writers
 
 ROOT = Path(__file__).resolve().parent.parent
-ARCHIVE = ROOT / "tests" / "data" / "c0de366" / "files.tar.xz"
+DATA = ROOT / "tests" / "data"
 MADE_IN = Path("/tmp/made_at_c0de366")
 FRAMES, PIECE = 150, 120
 
@@ -27,8 +29,17 @@ FRAMES, PIECE = 150, 120
 def old(tmp_path: Path) -> Path:
     """The files, where nothing in them says they are."""
     assert not MADE_IN.exists(), f"{MADE_IN} would be found by the paths in the files: remove it"
-    folder = tmp_path / "moved"
-    with tarfile.open(ARCHIVE) as archive:
+    return unpacked("c0de366", tmp_path / "moved")
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    """Those of the last commit whose options were flat."""
+    return unpacked("718511e", tmp_path / "moved")
+
+
+def unpacked(commit: str, folder: Path) -> Path:
+    with tarfile.open(DATA / commit / "files.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder
 
@@ -115,7 +126,7 @@ def test_a_half_done_conversion_whose_colour_match_went_starts_anew(old: Path, c
     assert len(frames_of(pieces[0])) == PIECE
     with counting_faces() as shown:
         said = call(*convert, "--out", folder / "swap.mp4", "--set", "convert.device=cpu")
-    assert "config.yaml: convert.color robust_mkl is no more; skin_gain stands in" in said
+    assert "config.yaml: convert.color.kind robust_mkl is no more; skin_gain stands in" in said
     assert said.count("is no more") == 1
     assert f"{FRAMES} of {FRAMES} frames swapped" in said
     assert sum(shown) >= FRAMES
@@ -126,7 +137,7 @@ def test_a_half_done_conversion_whose_colour_match_went_starts_anew(old: Path, c
 def test_an_old_run_converts(old: Path, call: Any) -> None:
     clip, out = old / "conversion" / "scene.mp4", old / "swap.mkv"
     what = ["--run", old / "liae", "--clip", clip, "--frames", "10:14"]
-    said = call("convert", *what, "--out", out, "--set", "convert.codec=ffv1")
+    said = call("convert", *what, "--out", out, "--set", "convert.output.codec=ffv1")
     assert "4 of 4 frames swapped" in said
     assert np.abs(frames_of(out).astype(int) - frames_of(clip)[10:14]).max() > 20
 
@@ -151,3 +162,59 @@ def test_old_runs_are_evaluated(old: Path) -> None:
         assert found["seen_psnr_db"] > 8
         assert found["heldout_psnr_db"] > 8
         assert found["detected"] is not None
+
+
+def test_a_run_and_face_sets_of_flat_options_go_on(flat: Path, call: Any) -> None:
+    run = flat / "run"
+    options = load_config(run / "config.yaml")
+    training, convert = options.training, options.convert
+    assert (training.optimizer.kind, training.optimizer.weight_decay) == ("adamw", 0.02)
+    assert (training.schedule.kind, training.schedule.step_every) == ("step", 4)
+    assert (training.loss.l1, training.loss.mse) == (2, 30)
+    assert (training.augment.kind, training.augment.warp) == ("hand", 0.01)
+    assert (training.heldout.every, training.heldout.gap) == (3, 1)
+    assert (convert.color.kind, convert.mask.kind, convert.mask.feather) == ("mkl", "hull", 0.1)
+    assert convert.output.quality == 20
+    assert "10 faces from 1 clip" in call("info", flat / "target")
+    before = log_of(run)
+    sets = ["--source", flat / "source", "--target", flat / "target"]
+    said = call("train", *sets, "--run", run, "--steps", "9")
+    assert "training.plateau_floor is 0.01 now, and no option" in said
+    assert "resuming at step 6: 8 source and 8 target faces, 1 and 1 held out" in said
+    after = log_of(run)
+    assert after[: len(before)] == before and after[-1]["step"] == 9
+    # As it says itself from now on.
+    assert "plateau_floor" not in call("train", *sets, "--run", run, "--steps", "9")
+    assert load_config(run / "config.yaml").convert == convert
+
+
+def test_a_half_done_conversion_of_flat_options_goes_on(
+    flat: Path, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "PIECE_FRAMES", 3)
+    # What was begun by one version is no piece of another's.
+    monkeypatch.setattr(convert, "VERSION", "0.1.0")
+    monkeypatch.setattr(writers, "VERSION", "0.1.0")
+    (work,) = flat.glob(".swap.*.work")
+    done = {path.name: path.read_bytes() for path in work.glob("swap/pictures/*.png")}
+    assert len(done) == 3
+    painted: list[int] = []
+    take = convert.Tally.add
+
+    def noted(tally: Any, frame: int, *rest: Any) -> None:
+        painted.append(frame)
+        take(tally, frame, *rest)
+
+    monkeypatch.setattr(convert.Tally, "add", noted)
+    changes = ["convert.device=cpu", "convert.color.steady=1", "convert.batch=1"]
+    words = [word for change in changes for word in ("--set", change)]
+    what = ["--run", flat / "run", "--clip", flat / "scene.mp4", "--out", flat / "swap"]
+    said = call("convert", *what, *words)
+    assert "6 of 6 frames swapped" in said and painted == [3, 4, 5]
+    assert not list(flat.glob(".swap.*.work"))
+    made = {path.name: path.read_bytes() for path in (flat / "swap").glob("*.png")}
+    assert len(made) == 6 and done.items() <= made.items()
+    # Found again by what it says, under the new names.
+    assert "already done" in call("convert", *what, *words)
+    settings = json.loads((flat / "swap.json").read_text())["settings"]
+    assert (settings["color.steady"], settings["mask.kind"]) == (1, "hull")

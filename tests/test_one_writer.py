@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY, Cast, silent
 
-from faceswap_lite.config import ConvertConfig, CurateConfig
+from faceswap_lite.config import ColorConfig, ConvertConfig, CurateConfig
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.curation.curate import curate_faces
 from faceswap_lite.errors import FaceswapError
@@ -185,7 +185,7 @@ def test_two_conversions_to_one_name(cast: Cast, run: TrainedRun, tmp_path: Path
     )  # fmt: skip
     with start(out, *command) as process:
         for name in ("swap.mp4", "beside.mp4"):
-            other = ConvertConfig(color="none")
+            other = ConvertConfig(color=ColorConfig(kind="none"))
             with pytest.raises(FaceswapError, match=refusal(tmp_path / name, process)):
                 convert_clip(run, cast.unseen_clip, tmp_path / name, other, overwrite=True)
         sidecar = tmp_path / "swap.mp4.json"

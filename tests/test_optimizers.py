@@ -6,7 +6,7 @@ import schedulefree
 import torch
 from torch import nn
 
-from faceswap_lite.config import TrainingConfig
+from faceswap_lite.config import OptimizerConfig
 from faceswap_lite.training.optimizers import (
     ADABELIEF_EPS,
     OPTIMIZERS,
@@ -24,8 +24,8 @@ def gradients(count: int) -> list[np.ndarray]:
 def test_adabelief_follows_algorithm_2() -> None:
     start = np.linspace(-1, 1, 5)
     weights = nn.Parameter(torch.tensor(start, dtype=torch.float64))
-    config = TrainingConfig(optimizer="adabelief", lr=0.01, beta1=0.9, beta2=0.99)
-    optimizer = OPTIMIZERS["adabelief"]([weights], config)
+    config = OptimizerConfig(kind="adabelief", beta1=0.9, beta2=0.99)
+    optimizer = OPTIMIZERS["adabelief"]([weights], config, 0.01)
     mean = spread = np.zeros(5)
     theta = start.copy()
     for t, g in enumerate(gradients(20), 1):
@@ -44,8 +44,8 @@ def test_every_optimiser_lowers_a_loss_and_leaves_what_has_no_gradient(name: str
     first, second = nn.Linear(4, 8), nn.Linear(8, 1)
     net = nn.Sequential(first, second)
     still = first.weight.detach().clone()
-    config = TrainingConfig.model_validate({"optimizer": name, "lr": 0.02})
-    optimizer = build_optimizer(net, config)
+    config = OptimizerConfig.model_validate({"kind": name})
+    optimizer = build_optimizer(net, config, 0.02)
     x = torch.randn(64, 4)
     losses = []
     for _step in range(60):
@@ -62,8 +62,8 @@ def test_every_optimiser_lowers_a_loss_and_leaves_what_has_no_gradient(name: str
 def test_the_average_of_schedule_free_training_is_its_own_eval() -> None:
     torch.manual_seed(0)
     net = nn.Linear(6, 3)
-    config = TrainingConfig(optimizer="schedulefree", lr=0.05)
-    optimizer = build_optimizer(net, config)
+    config = OptimizerConfig(kind="schedulefree")
+    optimizer = build_optimizer(net, config, 0.05)
     assert keeps_average(optimizer)
     for _step in range(7):
         optimizer.zero_grad()
@@ -85,8 +85,8 @@ def test_a_part_learns_at_its_share_of_the_rate(name: str) -> None:
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1))
         before = [p.detach().clone() for p in net.parameters()]
-        config = TrainingConfig.model_validate({"optimizer": name, "lr": 0.02})
-        optimizer = build_optimizer(net, config, shares)
+        config = OptimizerConfig.model_validate({"kind": name})
+        optimizer = build_optimizer(net, config, 0.02, shares)
         set_rate(optimizer, rate)
         net(torch.randn(64, 4)).square().mean().backward()
         optimizer.step()

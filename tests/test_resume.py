@@ -158,12 +158,12 @@ def test_an_option_that_a_run_was_made_without_counts_as_its_default(
 ) -> None:
     run_steps(cast, tmp_path / "run", steps=2)
     config = tmp_path / "run/config.yaml"
-    kept = [line for line in config.read_text().splitlines() if "l1_weight" not in line]
+    kept = [line for line in config.read_text().splitlines() if line.split(":")[0] != "    l1"]
     config.write_text("\n".join(kept) + "\n")
     assert run_steps(cast, tmp_path / "run", steps=3).step == 3
     config.write_text("\n".join(kept) + "\n")
-    with pytest.raises(FaceswapError, match=r"training\.l1_weight 0\.0 there, 0\.5 now"):
-        run_steps(cast, tmp_path / "run", steps=4, l1_weight=0.5)
+    with pytest.raises(FaceswapError, match=r"training\.loss\.l1 0\.0 there, 0\.5 now"):
+        run_steps(cast, tmp_path / "run", steps=4, loss={"l1": 0.5})
 
 
 def test_a_moved_base_is_known_by_its_weights(cast: Cast, tmp_path: Path) -> None:
@@ -186,8 +186,8 @@ def test_a_moved_base_is_known_by_its_weights(cast: Cast, tmp_path: Path) -> Non
 def test_a_fit_of_a_moved_base_finds_its_source(cast: Cast, tmp_path: Path) -> None:
     run_steps(moved(cast, tmp_path / "a"), tmp_path / "a/run", steps=4)
     (tmp_path / "a").rename(tmp_path / "b")
-    changes = ("training.steps=2", "training.warmup_steps=1", "training.threads=1",
-               "training.heldout_every=1")  # fmt: skip
+    changes = ("training.steps=2", "training.schedule.warmup_steps=1", "training.threads=1",
+               "training.heldout.every=1")  # fmt: skip
     config = load_config("fit", changes)
     fit_run(tmp_path / "b/run", cast.target, tmp_path / "b/fit", config, say=silent)
     assert load_run(tmp_path / "b/fit").manifest.source.path == str(tmp_path / "b/source")

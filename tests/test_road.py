@@ -8,7 +8,7 @@ import pytest
 from conftest import Cast, silent
 
 from faceswap_lite.about import describe
-from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config import ColorConfig, ConvertConfig, OutputConfig
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import read_image, write_image
@@ -26,7 +26,9 @@ def test_convert_keeps_the_frames_and_changes_the_face_alone(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     out = tmp_path / "swap.mp4"
-    summary = convert_clip(run, cast.unseen_clip, out, ConvertConfig(quality=4), say=silent)
+    summary = convert_clip(
+        run, cast.unseen_clip, out, ConvertConfig(output=OutputConfig(quality=4)), say=silent
+    )
     before, after = frames_of(cast.unseen_clip), frames_of(out)
     assert (summary.frames, summary.swapped) == (12, 12) == (len(before), len(after))
     changed = np.abs(before[5].astype(int) - after[5]).max(2)
@@ -59,7 +61,7 @@ def test_converting_again_does_nothing_and_other_settings_need_overwrite(
     convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
     written = out.stat().st_mtime_ns
     assert convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent).done_before
-    other = ConvertConfig(color="mkl")
+    other = ConvertConfig(color=ColorConfig(kind="mkl"))
     with pytest.raises(FaceswapError, match="--overwrite"):
         convert_clip(run, cast.unseen_clip, out, other, say=silent)
     assert out.stat().st_mtime_ns == written
@@ -74,7 +76,7 @@ def test_pictures_out(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     assert len(pictures) == 12
     assert read_synthetic_mark(pictures[0]) is not None
     pictures[0].unlink()
-    other = ConvertConfig(color="none")
+    other = ConvertConfig(color=ColorConfig(kind="none"))
     convert_clip(run, cast.unseen_clip, tmp_path / "frames", other, overwrite=True, say=silent)
     assert len(list((tmp_path / "frames").glob("*.png"))) == 12
 

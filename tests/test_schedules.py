@@ -7,21 +7,21 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
-from faceswap_lite.config import TrainingConfig
+from faceswap_lite.config import ScheduleConfig, TrainingConfig
 from faceswap_lite.runs.checkpoints import PlateauState
 from faceswap_lite.training.optimizers import ema_decay
 from faceswap_lite.training.schedules import SCHEDULES, next_plateau
 
 
 def test_constant_rises_then_stays() -> None:
-    config = TrainingConfig(warmup_steps=4)
-    trace = [SCHEDULES["constant"](step, config) for step in range(6)]
+    config = ScheduleConfig(warmup_steps=4)
+    trace = [SCHEDULES["constant"](step, config, None) for step in range(6)]
     assert trace == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_cosine_rises_then_falls_to_nothing() -> None:
-    config = TrainingConfig(warmup_steps=2, steps=10, schedule="cosine")
-    trace = [SCHEDULES["cosine"](step, config) for step in range(11)]
+    config = ScheduleConfig(warmup_steps=2, kind="cosine")
+    trace = [SCHEDULES["cosine"](step, config, 10) for step in range(11)]
     assert trace[:3] == [0.5, 1.0, 1.0]
     assert trace[6] == pytest.approx(0.5)
     assert trace[10] == pytest.approx(0)
@@ -31,9 +31,9 @@ def test_cosine_rises_then_falls_to_nothing() -> None:
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
 def test_cosine_and_one_cycle_need_an_end(schedule: str) -> None:
     with pytest.raises(ValueError, match=f"schedule {schedule} needs training.steps"):
-        TrainingConfig.model_validate({"schedule": schedule})
+        TrainingConfig.model_validate({"schedule": {"kind": schedule}})
     with pytest.raises(ValueError, match=f"schedule {schedule} needs training.steps"):
-        SCHEDULES[schedule](0, TrainingConfig())
+        SCHEDULES[schedule](0, ScheduleConfig(), None)
 
 
 def optimizer_at(lr: float) -> torch.optim.Optimizer:
@@ -41,17 +41,17 @@ def optimizer_at(lr: float) -> torch.optim.Optimizer:
 
 
 def test_step_falls_like_a_staircase() -> None:
-    config = TrainingConfig(schedule="step", warmup_steps=2, step_every=3, step_factor=0.5)
-    trace = [SCHEDULES["step"](step, config) for step in range(10)]
+    config = ScheduleConfig(kind="step", warmup_steps=2, step_every=3, step_factor=0.5)
+    trace = [SCHEDULES["step"](step, config, None) for step in range(10)]
     assert trace == [0.5, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
 
 
 def test_step_equals_torch_s() -> None:
-    config = TrainingConfig(schedule="step", warmup_steps=0, step_every=7, step_factor=0.3)
+    config = ScheduleConfig(kind="step", warmup_steps=0, step_every=7, step_factor=0.3)
     optimizer = optimizer_at(0.01)
     theirs = StepLR(optimizer, step_size=7, gamma=0.3)
     for step in range(40):
-        rate = 0.01 * SCHEDULES["step"](step, config)
+        rate = 0.01 * SCHEDULES["step"](step, config, None)
         assert rate == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
         optimizer.step()
         theirs.step()
@@ -59,11 +59,11 @@ def test_step_equals_torch_s() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 50, 1000])
 def test_one_cycle_equals_torch_s(steps: int) -> None:
-    config = TrainingConfig(schedule="one_cycle", steps=steps)
+    config = ScheduleConfig(kind="one_cycle")
     optimizer = optimizer_at(0.01)
     theirs = OneCycleLR(optimizer, max_lr=0.01, total_steps=steps, cycle_momentum=False)
     for step in range(steps):
-        rate = 0.01 * SCHEDULES["one_cycle"](step, config)
+        rate = 0.01 * SCHEDULES["one_cycle"](step, config, steps)
         assert rate == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
         optimizer.step()
         if step < steps - 1:
@@ -71,31 +71,28 @@ def test_one_cycle_equals_torch_s(steps: int) -> None:
 
 
 def test_one_cycle_s_ends_and_top() -> None:
-    config = TrainingConfig(schedule="one_cycle", steps=100)
-    trace = [SCHEDULES["one_cycle"](step, config) for step in range(102)]
+    config = ScheduleConfig(kind="one_cycle")
+    trace = [SCHEDULES["one_cycle"](step, config, 100) for step in range(102)]
     assert trace[0] == pytest.approx(0.04)
     assert trace[29] == max(trace) == 1
     # A rate that went on past the last step would rise again.
     assert trace[99:] == pytest.approx([4e-6] * 3)
 
 
-def plateau_options(**changes: float) -> TrainingConfig:
+def plateau_trace(
+    losses: list[float], *, floor: float = 0.0, smoothing: float = 0.0, **changes: float
+) -> list[PlateauState]:
     exact = {
-        "schedule": "plateau",
+        "kind": "plateau",
         "plateau_threshold": 0.0,
         "plateau_patience": 1,
         "plateau_cooldown": 0,
         "plateau_factor": 0.5,
-        "plateau_floor": 0.0,
-        "plateau_smoothing": 0.0,
     }
-    return TrainingConfig.model_validate({**exact, **changes})
-
-
-def plateau_trace(losses: list[float], **changes: float) -> list[PlateauState]:
+    config = ScheduleConfig.model_validate({**exact, **changes})
     state, states = PlateauState(), []
     for loss in losses:
-        state = next_plateau(state, float(loss), plateau_options(**changes))
+        state = next_plateau(state, float(loss), config, floor=floor, smoothing=smoothing)
         states.append(state)
     return states
 
@@ -115,14 +112,14 @@ def test_plateau_does_not_judge_while_it_cools_down() -> None:
 
 
 def test_plateau_stops_at_its_floor() -> None:
-    states = plateau_trace([1] * 20, plateau_patience=0, plateau_floor=0.2)
+    states = plateau_trace([1] * 20, plateau_patience=0, floor=0.2)
     assert [state.scale for state in states[:5]] == [1, 0.5, 0.25, 0.2, 0.2]
     assert states[-1].scale == 0.2
 
 
 def test_plateau_smooths_and_asks_for_a_real_gain() -> None:
     # Noise around a level that falls by half: each dip alone would look like a gain.
-    smooth = plateau_trace([8, 4, 4, 2], plateau_smoothing=0.5)
+    smooth = plateau_trace([8, 4, 4, 2], smoothing=0.5)
     assert [state.smoothed for state in smooth] == [8, 6, 5, 3.5]
     creeping = [1 - 0.001 * step for step in range(4)]
     assert plateau_trace(creeping)[-1].scale == 1
@@ -130,7 +127,7 @@ def test_plateau_smooths_and_asks_for_a_real_gain() -> None:
 
 
 def test_plateau_never_fires_while_the_loss_falls() -> None:
-    states = plateau_trace([math.exp(-step / 20) for step in range(100)], plateau_smoothing=0.9)
+    states = plateau_trace([math.exp(-step / 20) for step in range(100)], smoothing=0.9)
     assert {state.scale for state in states} == {1.0}
 
 
@@ -142,7 +139,7 @@ def test_plateau_equals_torch_s() -> None:
         plateau_patience=4,
         plateau_cooldown=3,
         plateau_factor=0.7,
-        plateau_floor=0.05,
+        floor=0.05,
     )
     optimizer = optimizer_at(1.0)
     theirs = ReduceLROnPlateau(
@@ -155,7 +152,7 @@ def test_plateau_equals_torch_s() -> None:
 
 
 def test_plateau_s_state_survives_json() -> None:
-    state = plateau_trace([1.1, 1 / 3, 0.7], plateau_smoothing=0.3)[-1]
+    state = plateau_trace([1.1, 1 / 3, 0.7], smoothing=0.3)[-1]
     assert PlateauState(**json.loads(json.dumps(asdict(state)))) == state
     assert PlateauState(**json.loads(json.dumps(asdict(PlateauState())))) == PlateauState()
 

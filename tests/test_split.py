@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from faceswap_lite.config import TrainingConfig
+from faceswap_lite.config import HeldoutConfig
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.runs.split import FaceGroup, Place, read_roles, share_out, split_heldout
 
-CONFIG = TrainingConfig(heldout_share=0.1, heldout_gap=5)
+CONFIG = HeldoutConfig(share=0.1, gap=5)
 
 
 def test_the_end_of_every_clip_is_held_out_with_a_gap() -> None:
@@ -115,7 +115,7 @@ def test_a_run_that_goes_back_takes_late_faces_in_earlier() -> None:
 
 
 def test_by_clip_a_new_clip_is_seen_and_the_held_out_one_stays() -> None:
-    by_clip = CONFIG.model_copy(update={"heldout_by": "clip"})
+    by_clip = CONFIG.model_copy(update={"by": "clip"})
     places = [*frames("a", *range(9)), *frames("b", *range(9))]
     first = share_out([], places, by_clip, step=0)
     second = share_out(first, [*places, *frames("b", 9, 10), *frames("c", 0)], by_clip, step=5)

@@ -43,17 +43,19 @@ def gradient_of(cast: Cast, parts: int, share: tuple[int, int] = (0, 1)) -> list
     sets = {"source": open_face_set(cast.source), "target": open_face_set(cast.target)}
     facts = describe_run(sets["source"], sets["target"], config)
     sides = {
-        side: load_side(sets[side], 32, config.training, getattr(facts, side).groups)
+        side: load_side(sets[side], 32, config.training.pose_balance, getattr(facts, side).groups)
         for side in SIDES
     }
     network = build_model(config.model, 0)
     fabric = build_fabric("cpu", "32-true")
-    model, optimizer = fabric.setup(network, build_optimizer(network, config.training))
+    options = config.training
+    optimizer = build_optimizer(network, options.optimizer, options.base_rate)
+    model, optimizer = fabric.setup(network, optimizer)
     views = {
         side: draw_views(sides, 32, config.training, 3, side, torch.device("cpu"), share)
         for side in SIDES
     }
-    accumulate_gradient(fabric, model, optimizer, views, config.training, parts)
+    accumulate_gradient(fabric, model, optimizer, views, config.training.loss, parts)
     return [p.grad for p in network.parameters() if p.grad is not None]
 
 
@@ -100,13 +102,14 @@ def test_a_look_at_heldout_faces_measures_seen_ones_beside_them(cast: Cast) -> N
     config = cast.config
     faces = open_face_set(cast.source)
     groups = describe_run(faces, open_face_set(cast.target), config).source.groups
-    data = load_side(faces, 32, config.training, groups)
+    data = load_side(faces, 32, config.training.pose_balance, groups)
     assert len(data.seen) > SEEN_FACES
     rows = {name: getattr(data, name)[:SEEN_FACES] for name in ("seen", "weights", "since")}
     data = replace(data, **rows)
     average = build_model(config.model, 0)
-    figures = heldout_figures(average, data, 32, config.training, "source")
-    assert figures["heldout_source"] == heldout_loss(average, data, 32, config.training, "source")
+    weights = config.training.loss
+    figures = heldout_figures(average, data, 32, weights, "source")
+    assert figures["heldout_source"] == heldout_loss(average, data, 32, weights, "source")
     for name, pixels in (("heldout", data.heldout), ("seen", data.seen)):
         views = central_views(pixels, 32, data.side_with_margin)
         with torch.no_grad():
@@ -123,12 +126,12 @@ def test_faces_without_a_mask_have_no_figures(cast: Cast) -> None:
     config = cast.config
     faces = open_face_set(cast.source)
     groups = describe_run(faces, open_face_set(cast.target), config).source.groups
-    data = load_side(faces, 32, config.training, groups)
+    data = load_side(faces, 32, config.training.pose_balance, groups)
     average = build_model(config.model, 0)
-    whole = heldout_figures(average, data, 32, config.training, "source")
+    whole = heldout_figures(average, data, 32, config.training.loss, "source")
     data.seen[0, 3] = 0
     data.heldout[:, 3] = 0
-    figures = heldout_figures(average, data, 32, config.training, "source")
+    figures = heldout_figures(average, data, 32, config.training.loss, "source")
     assert figures["heldout_source_psnr_db"] is None and figures["heldout_source_ssim"] is None
     # The other seen faces still count.
     seen = figures["seen_source_psnr_db"]

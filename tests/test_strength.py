@@ -7,7 +7,14 @@ import pytest
 from conftest import Cast, silent
 from test_train import with_training
 
-from faceswap_lite.config import AUGMENTED, Config, TrainingConfig, dump_config, load_config
+from faceswap_lite.config import (
+    AUGMENTED,
+    AugmentConfig,
+    Config,
+    TrainingConfig,
+    dump_config,
+    load_config,
+)
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.training import loop
 from faceswap_lite.training.batches import draw_batch
@@ -31,25 +38,29 @@ def test_few_faces_get_the_most() -> None:
 
 
 def test_values_by_hand_stay(tmp_path: Path) -> None:
-    auto = TrainingConfig()
-    assert auto.augment == "auto"
+    auto = AugmentConfig()
+    assert auto.kind == "auto"
     assert augmented(auto, 0.0).model_dump(include={*AUGMENTED}) == LEAST
     assert augmented(auto, 1.0).model_dump(include={*AUGMENTED}) == MOST
     assert LEAST["warp"] < augmented(auto, 0.5).warp < MOST["warp"]
-    by_hand = load_config(None, ["training.warp=0.03"]).training
-    assert by_hand.augment == "hand" and augmented(by_hand, 0.0) == by_hand
+    by_hand = load_config(None, ["training.augment.warp=0.03"]).training.augment
+    assert by_hand.kind == "hand" and augmented(by_hand, 0.0) == by_hand
     # On a config that was written out, too.
     (tmp_path / "all.yaml").write_text(dump_config(Config()))
-    again = load_config(tmp_path / "all.yaml", ["training.warp=0.03"]).training
-    assert again.augment == "hand" and again.warp == 0.03
-    assert load_config(tmp_path / "all.yaml").training.augment == "auto"
-    chosen = load_config(None, ["training.warp=0.03", "training.augment=auto"]).training
-    assert chosen.augment == "auto"
+    again = load_config(tmp_path / "all.yaml", ["training.augment.warp=0.03"]).training.augment
+    assert again.kind == "hand" and again.warp == 0.03
+    assert load_config(tmp_path / "all.yaml").training.augment.kind == "auto"
+    chosen = load_config(
+        None, ["training.augment.warp=0.03", "training.augment.kind=auto"]
+    ).training.augment
+    assert chosen.kind == "auto"
+    given = load_config(tmp_path / "all.yaml", ["training.augment={warp: 0.03, zoom: 0}"]).training
+    assert given.augment.kind == "hand" and given.augment.warp == 0.03
     # What a run has stored names its values: those of before there was a choice, too.
-    stored = TrainingConfig().model_dump()
-    assert TrainingConfig.model_validate(stored).augment == "auto"
-    del stored["augment"]
-    assert TrainingConfig.model_validate(stored).augment == "hand"
+    stored = AugmentConfig().model_dump()
+    assert AugmentConfig.model_validate(stored).kind == "auto"
+    del stored["kind"]
+    assert AugmentConfig.model_validate(stored).kind == "hand"
 
 
 def test_a_run_augments_by_the_number_of_its_faces(
@@ -63,16 +74,17 @@ def test_a_run_augments_by_the_number_of_its_faces(
         return draw_batch(sides, size, options, *rest)
 
     monkeypatch.setattr(loop, "draw_batch", noted)
-    config = with_training(cast.config, steps=2, augment="auto", heldout_share=0.2)
+    config = with_training(cast.config, steps=2, augment={"kind": "auto"}, heldout={"share": 0.2})
     train(source, target, tmp_path / "run", config, say=silent)
     (seen, options), again = drawn
     assert again == (seen, options) and strength_for(seen) > 0
-    wanted = augmented(TrainingConfig(), strength_for(seen))
-    assert options.model_dump(include={*AUGMENTED}) == wanted.model_dump(include={*AUGMENTED})
+    wanted = augmented(AugmentConfig(), strength_for(seen))
+    ours, theirs = (c.model_dump(include={*AUGMENTED}) for c in (options.augment, wanted))
+    assert ours == theirs
     # What is stored is what was asked for.
-    assert load_config(tmp_path / "run" / "config.yaml").training.augment == "auto"
+    assert load_config(tmp_path / "run" / "config.yaml").training.augment.kind == "auto"
 
 
 @pytest.mark.parametrize("preset", ["quick128", "quick64", "demo"])
 def test_presets_that_begin_with_a_base_take_what_is_needed(preset: str) -> None:
-    assert Config().training.augment == load_config(preset).training.augment == "auto"
+    assert Config().training.augment.kind == load_config(preset).training.augment.kind == "auto"

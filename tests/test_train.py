@@ -37,7 +37,11 @@ PRESETS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.ya
 
 
 def with_training(config: Config, **options: Any) -> Config:
-    training = config.training.model_copy(update={"minutes": None, **options})
+    training = config.training.model_copy(update={"minutes": None})
+    for name, value in options.items():
+        if isinstance(value, dict):
+            value = getattr(training, name).model_copy(update=value)
+        training = training.model_copy(update={name: value})
     return config.model_copy(update={"training": training})
 
 
@@ -64,27 +68,32 @@ def checkpoint_tensors(run: Path, step: int) -> dict[str, torch.Tensor]:
 
 # No gain is ever enough for this one: the rate drops at steps 20 and 40, and cools down between.
 JUMPY_PLATEAU = {
-    "schedule": "plateau",
-    "plateau_threshold": 0.9,
-    "plateau_patience": 0,
-    "plateau_cooldown": 1,
+    "schedule": {
+        "kind": "plateau",
+        "plateau_threshold": 0.9,
+        "plateau_patience": 0,
+        "plateau_cooldown": 1,
+    }
 }
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"schedule": "constant"},
-        {"schedule": "cosine"},
-        {"schedule": "step", "step_every": 15},
-        {"schedule": "one_cycle"},
+        {"schedule": {"kind": "constant"}},
+        {"schedule": {"kind": "cosine"}},
+        {"schedule": {"kind": "step", "step_every": 15}},
+        {"schedule": {"kind": "one_cycle"}},
         JUMPY_PLATEAU,
-        {"pose_balance": 1.0, "color_transfer": 0.5, "hue": 0.1, "value": 0.2, "warp_until": 30},
-        {"l1_weight": 1.0, "gradient_weight": 1.0, "frequency_weight": 1.0},
-        {"optimizer": "adamw", "schedule": "cosine"},
-        {"optimizer": "adabelief", "ema_decay": 0.0},
-        {"optimizer": "schedulefree"},
-        {"ema_decay": 0.9, "accumulate": 3, "source_share": 0.3, "patience": 100},
+        {
+            "pose_balance": 1.0,
+            "augment": {"color_transfer": 0.5, "hue": 0.1, "value": 0.2, "warp_until": 30},
+        },
+        {"loss": {"l1": 1.0, "gradient": 1.0, "frequency": 1.0}},
+        {"optimizer": {"kind": "adamw"}, "schedule": {"kind": "cosine"}},
+        {"optimizer": {"kind": "adabelief", "ema_decay": 0.0}},
+        {"optimizer": {"kind": "schedulefree"}},
+        {"optimizer": {"ema_decay": 0.9}, "accumulate": 3, "source_share": 0.3, "patience": 100},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
@@ -92,7 +101,7 @@ def test_resume_repeats_an_uninterrupted_run(
     cast: Cast, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     run_steps(cast, tmp_path / "once", steps=40, **options)
-    if options.get("schedule") in ("cosine", "one_cycle"):
+    if options.get("schedule", {}).get("kind") in ("cosine", "one_cycle"):
         # These end at `steps`, so they are stopped by a checkpoint in the middle, not by steps.
         run_steps(cast, tmp_path / "twice", steps=40, save_every=23, keep=9, **options)
         shutil.rmtree(checkpoint_folder(tmp_path / "twice", 40))
@@ -114,7 +123,11 @@ def test_a_run_goes_on_with_faces_that_join_it(cast: Cast, tmp_path: Path) -> No
     shutil.copytree(cast.target, faces, ignore=shutil.ignore_patterns(".*"))
     cast = replace(cast, target=faces)
     once, twice = tmp_path / "once", tmp_path / "twice"
-    options = {"late_ramp": 15, "pose_balance": 0.5, "color_transfer": 0.5, "hue": 0.05}
+    options = {
+        "late_ramp": 15,
+        "pose_balance": 0.5,
+        "augment": {"color_transfer": 0.5, "hue": 0.05},
+    }
     for run in (once, twice):
         run_steps(cast, run, steps=12, **options)
     before = read_manifest(once).target
@@ -139,7 +152,7 @@ def test_a_run_goes_on_with_faces_that_join_it(cast: Cast, tmp_path: Path) -> No
 
 def test_a_run_may_end_its_warp_on_the_way(cast: Cast, tmp_path: Path) -> None:
     run_steps(cast, tmp_path / "run", steps=4)
-    assert run_steps(cast, tmp_path / "run", steps=6, warp_until=4).step == 6
+    assert run_steps(cast, tmp_path / "run", steps=6, augment={"warp_until": 4}).step == 6
 
 
 def test_a_plateau_lowers_the_rate_and_says_so(cast: Cast, tmp_path: Path) -> None:
@@ -159,12 +172,12 @@ def test_a_plateau_lowers_the_rate_and_says_so(cast: Cast, tmp_path: Path) -> No
 
 def test_a_look_at_heldout_faces_is_logged_and_changes_nothing(cast: Cast, tmp_path: Path) -> None:
     said: list[str] = []
-    config = with_training(cast.config, steps=8, heldout_every=2)
+    config = with_training(cast.config, steps=8, heldout={"every": 2})
     train(
         open_face_set(cast.source), open_face_set(cast.target), tmp_path / "often", config,
         say=said.append,
     )  # fmt: skip
-    run_steps(cast, tmp_path / "never", steps=8, heldout_every=100)
+    run_steps(cast, tmp_path / "never", steps=8, heldout={"every": 100})
     often, never = (checkpoint_tensors(tmp_path / name, 8) for name in ("often", "never"))
     assert [name for name in never if not torch.equal(often[name], never[name])] == []
     looks = [line for line in log_lines(tmp_path / "often") if "heldout" in line]
@@ -201,13 +214,18 @@ def test_the_best_weights_are_those_of_the_lowest_heldout_loss(cast: Cast, tmp_p
 
 
 def test_patience_ends_a_run_that_has_stopped_to_gain(cast: Cast, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"lr": 1e-12, "warmup_steps": 0, "ema_decay": 0.0, "patience": 2}
-    summary = run_steps(cast, tmp_path / "run", steps=500, clip_norm=0.0, **options)
+    options: dict[str, Any] = {
+        "lr": 1e-12,
+        "schedule": {"warmup_steps": 0},
+        "optimizer": {"ema_decay": 0.0, "clip_norm": 0.0},
+        "patience": 2,
+    }
+    summary = run_steps(cast, tmp_path / "run", steps=500, **options)
     heldout = [line["heldout"] for line in log_lines(tmp_path / "run") if "heldout" in line]
     best = heldout[1:].index(min(heldout[1:]))
     assert summary.step == 10 * (best + 1 + 2) < 500
     assert "no better held-out loss" in summary.reason
-    again = run_steps(cast, tmp_path / "run", steps=500, clip_norm=0.0, **options)
+    again = run_steps(cast, tmp_path / "run", steps=500, **options)
     assert again.reason == "already done"
 
 
@@ -215,10 +233,10 @@ def test_what_the_schedule_goes_by_is_part_of_the_job(cast: Cast, tmp_path: Path
     run_steps(cast, tmp_path / "run", steps=3, **JUMPY_PLATEAU)
     run_steps(cast, tmp_path / "run", steps=4, **JUMPY_PLATEAU)
     with pytest.raises(FaceswapError, match="--overwrite"):
-        run_steps(cast, tmp_path / "run", steps=5, heldout_every=7, **JUMPY_PLATEAU)
-    run_steps(cast, tmp_path / "cycle", steps=3, schedule="one_cycle")
+        run_steps(cast, tmp_path / "run", steps=5, heldout={"every": 7}, **JUMPY_PLATEAU)
+    run_steps(cast, tmp_path / "cycle", steps=3, schedule={"kind": "one_cycle"})
     with pytest.raises(FaceswapError, match="--overwrite"):
-        run_steps(cast, tmp_path / "cycle", steps=4, schedule="one_cycle")
+        run_steps(cast, tmp_path / "cycle", steps=4, schedule={"kind": "one_cycle"})
 
 
 def test_training_learns_and_its_loss_lines_are_finite(cast: Cast, tmp_path: Path) -> None:

@@ -308,11 +308,13 @@ def test_what_is_to_be_mended_first_comes_first() -> None:
 
 
 def test_any_move_or_warp_is_augmentation() -> None:
-    still = [f"training.{name}=0" for name in ("rotation_deg", "zoom", "shift", "warp", "flip")]
+    still = [
+        f"training.augment.{name}=0" for name in ("rotation_deg", "zoom", "shift", "warp", "flip")
+    ]
 
     def augmented(*changes: str) -> bool:
-        return is_augmented(load_config("demo", [*still, *changes]).training)
+        return is_augmented(load_config("demo", [*still, *changes]).training.augment)
 
-    assert is_augmented(load_config("demo").training)
-    assert not augmented() and not augmented("training.brightness=0.1")
-    assert augmented("training.warp=0.01") and augmented("training.flip=0.5")
+    assert is_augmented(load_config("demo").training.augment)
+    assert not augmented() and not augmented("training.augment.brightness=0.1")
+    assert augmented("training.augment.warp=0.01") and augmented("training.augment.flip=0.5")

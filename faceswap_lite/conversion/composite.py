@@ -65,7 +65,7 @@ def composite_frames(
 ) -> Iterator[Composite]:
     """The finished frames, in order, worked on side by side. One that fails passes through."""
     span = steadying_reach(config)
-    make_mask = MASKS[config.mask]()
+    make_mask = MASKS[config.mask.kind]()
     workers = _workers()
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[PaintedFrame] = deque()
@@ -108,7 +108,7 @@ def composite(painted: PaintedFrame, config: ConvertConfig) -> Picture:
 
 def steadying_reach(config: ConvertConfig) -> int:
     """How many frames to each side a frame's colours and masks are averaged with."""
-    return reach(max(config.color_steady, config.mask_steady))
+    return reach(max(config.color.steady, config.mask.steady))
 
 
 def _workers() -> int:
@@ -129,7 +129,7 @@ def _look_at(
 ) -> _Look:
     return _Look(
         stretch=face.placement.stretch,
-        color_map=COLOR_MATCHERS[config.color](face.face, face.true, face.inside),
+        color_map=COLOR_MATCHERS[config.color.kind](face.face, face.true, face.inside),
         mask=make_mask(face, frame, masks),
     )
 
@@ -163,8 +163,8 @@ def _layers(
     here = [neighbour.frame for neighbour in neighbours].index(frame.index)
     looks = [_looks_of(neighbour, mine=i == here) for i, neighbour in enumerate(neighbours)]
     steps = np.array([neighbour.frame - frame.index for neighbour in neighbours], np.float64)
-    for_color = neighbour_weights(steps, config.color_steady).tolist()
-    for_mask = neighbour_weights(steps, config.mask_steady).tolist()
+    for_color = neighbour_weights(steps, config.color.steady).tolist()
+    for_mask = neighbour_weights(steps, config.mask.steady).tolist()
     given = (
         None
         if masks is None
@@ -208,18 +208,18 @@ def _layer(
     number: int,
 ) -> Layer | None:
     picture = carry_outwards(color_map.apply(face.face), without_wall(face.face, face.own))
-    if config.relight > 0:
-        picture = relight(picture, face.true, face.inside, config.relight)
+    if config.color.relight > 0:
+        picture = relight(picture, face.true, face.inside, config.color.relight)
     if config.sharpen > 0:
         picture = match_sharpness(picture, face.true, face.inside, config.sharpen)
     alpha = blend_alpha(
         mask,
-        erode=config.erode,
-        feather=config.feather,
-        top=config.top,
-        bottom=config.bottom,
-        left=config.left,
-        right=config.right,
+        erode=config.mask.erode,
+        feather=config.mask.feather,
+        top=config.mask.top,
+        bottom=config.mask.bottom,
+        left=config.mask.left,
+        right=config.mask.right,
     )
     matrix = scaled(face.frame_to_crop, config.scale, len(alpha))
     layer = place_face(frame.image.shape[:2], picture, alpha, matrix)

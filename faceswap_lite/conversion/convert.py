@@ -30,7 +30,7 @@ from ..runs.trained import TrainedRun
 from .casting import CastPlan, plan_cast, whom
 from .composite import composite_frames, steadying_reach
 from .expression import ClipExpression, choose_expression
-from .job import UNSEEN_SETTINGS, ConvertJob, Tally, config_for, given_masks
+from .job import ConvertJob, Tally, as_job, config_for, given_masks, seen_settings
 from .mask import MASKS
 from .paint import block_of, paint_frames
 from .scout import Scouting, build_run_packs, scout_clip
@@ -164,14 +164,16 @@ def _task(
     clip_sha256 = clip_fingerprint(clip)
     masks = given_masks(config, run, clip, clip_sha256)
     expression = choose_expression(run, config, say)
-    unsaid = {"start_number"} if config.start_number is None else set()
-    settings = config.model_dump(exclude=UNSEEN_SETTINGS | {"masks", "mouth", "eyes"} | unsaid)
+    unsaid = {"mask.folder", "mouth", "eyes"}
+    if config.start_number is None:
+        unsaid.add("start_number")
+    settings = {name: v for name, v in seen_settings(config).items() if name not in unsaid}
     if expression is not None:
         settings["expression"] = expression.facts()
     job = job_id(
         clip=clip_sha256,
         run=run.fingerprint,
-        settings=settings,
+        settings=as_job(settings),
         like=None if like is None else clip_fingerprint(like),
         masks=None if masks is None else masks.fingerprint(),
     )
@@ -195,7 +197,7 @@ def _check_early(task: _Task) -> list[str]:
     Raises: FaceswapError for what would be refused after the first walk, or after the work.
     """
     try:
-        MASKS[task.config.mask]()
+        MASKS[task.config.mask.kind]()
         with open_clip(task.clip) as reader:
             problems = list(reader.problems)
             return [*problems, *check_outputs(task.job, reader, task.config)]
@@ -251,7 +253,9 @@ def _write(
         span = _span(reader.info, scouting, config)
         writers = {
             name: stack.enter_context(
-                output_writer(name, job, reader.info, config, mark, work=job.work / name, span=span)
+                output_writer(
+                    name, job, reader.info, config.output, mark, work=job.work / name, span=span
+                )
             )
             for name in job.missing()
         }
@@ -272,7 +276,7 @@ def _write(
                 if not config.wants(frame.index):
                     break
                 tally.add(frame.index, len(composite.layers), composite.failed)
-                swap = labelled(composite, config.label)
+                swap = labelled(composite, config.output.label)
                 for name, writer in writers.items():
                     picture = draw(name, composite, swap, writer)
                     writer.write(picture, frame.pts, ticks=frame.ticks, number=frame.number)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config import ConvertConfig
+from ..config import ConvertConfig, options_of
 from ..errors import FaceswapError
 from ..faces.given_masks import GivenMasks, given_masks_for
 from ..faces.journal import append_lines, read_lines
@@ -20,12 +20,13 @@ from ..media.reading import open_clip
 from ..media.sidecar import output_name, sidecar_path
 from ..media.sinks import PICTURES, check_fillable
 from ..outputs import claim, found_job, read_json, short_name, write_text
+from ..renames import under_old_names
 from ..runs.known import open_known_set
 from ..runs.trained import TrainedRun
 
 _OUR_PICTURE = re.compile(r"frame_\d{6,}\.png")
 
-UNSEEN_SETTINGS = {"batch", "device", "c2pa_certificate", "c2pa_key"}
+_UNSEEN = {"batch", "device", "output.c2pa_certificate", "output.c2pa_key"}
 """What makes no other job. The first two change the pictures by a rounding at most, the last two
 are nobody else's business."""
 
@@ -239,24 +240,39 @@ def config_for(clip: Path, config: ConvertConfig) -> ConvertConfig:
     """The settings for a clip: photos in a folder are no neighbours, and nothing is steadied."""
     if not clip.is_dir() or (clip / TIMES_NAME).is_file() or is_sequence(list_images(clip)):
         return config
-    alone = {"smooth": 0.0, "bridge": 0, "color_steady": 0.0, "mask_steady": 0.0}
-    return config.model_copy(update=alone)
+    return without_neighbours(config).model_copy(update={"smooth": 0.0, "bridge": 0})
+
+
+def without_neighbours(config: ConvertConfig) -> ConvertConfig:
+    """The settings with colours and masks of each frame by itself."""
+    color, mask = (part.model_copy(update={"steady": 0.0}) for part in (config.color, config.mask))
+    return config.model_copy(update={"color": color, "mask": mask})
+
+
+def seen_settings(config: ConvertConfig) -> dict[str, Any]:
+    """The options that make a job, by their dotted names."""
+    return {name: value for name, value in options_of(config).items() if name not in _UNSEEN}
+
+
+def as_job(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as a job's id knows them: under their first names, so that a job stays the same."""
+    return under_old_names("convert", settings)
 
 
 def given_masks(
     config: ConvertConfig, run: TrainedRun, clip: Path, fingerprint: str
 ) -> GivenMasks | None:
-    """The masks that `config.masks` holds for a clip, of its frames or of its face set's crops.
+    """The masks that `config.mask.folder` holds for a clip: of its frames, or of its set's crops.
 
     Raises: FaceswapError when there are none, or none is of a frame of the clip.
     """
-    if config.masks is None:
+    if config.mask.folder is None:
         return None
     faces = None
     with suppress(FaceswapError):
         faces = open_known_set(run, config.shown_side)
     with open_clip(clip, config.start_number) as reader:
         info = reader.info
-    masks = given_masks_for(Path(config.masks), faces, fingerprint, info.first_number)
+    masks = given_masks_for(Path(config.mask.folder), faces, fingerprint, info.first_number)
     masks.check_numbers(clip, info)
     return masks

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from ..config import ConvertConfig, change_section
+from ..config import ConvertConfig, OutputConfig, change_section, options_of
 from ..errors import FaceswapError, UsageError
 from ..faces.pack import as_uint8
 from ..media.clips import IMAGE_SUFFIXES, Frame, clip_fingerprint
@@ -22,7 +22,7 @@ from ..runs.trained import TrainedRun
 from .casting import CastPlan, cast_clip
 from .composite import composite_frames
 from .expression import choose_expression
-from .job import config_for, given_masks
+from .job import config_for, given_masks, without_neighbours
 from .paint import paint_frames
 from .scout import build_run_packs
 
@@ -32,20 +32,20 @@ TITLE_PX = 22
 CELL_FACES = 2.0
 
 DEFAULT_TRIES = (
-    "color=none",
-    "color=mkl",
-    "mask=hull",
-    "mask=learned",
+    "color.kind=none",
+    "color.kind=mkl",
+    "mask.kind=hull",
+    "mask.kind=learned",
     "blend=multiband",
-    "relight=0.5",
+    "color.relight=0.5",
     "sharpen=1 grain=1",
 )
 
 # What is one for the whole sheet, or cannot be seen in a still.
 UNSHOWN = (
-    "face", "all_faces", "smooth", "bridge", "color_steady", "mask_steady", "label", "masks",
-    "weights", "start", "end", "start_number", "codec", "quality", "c2pa", "c2pa_certificate",
-    "c2pa_key",
+    "face", "all_faces", "smooth", "bridge", "color.steady", "mask.steady", "mask.folder",
+    "weights", "start", "end", "start_number",
+    *(f"output.{name}" for name in OutputConfig.model_fields),
 )  # fmt: skip
 
 
@@ -70,9 +70,9 @@ def preview_sheet(
 ) -> None:
     """Write a sheet to `out`: frames of the clip as columns, settings as rows, the clip on top.
 
-    A try is options of `convert` with spaces between them: "color=mkl mask=hull". Averages over
-    neighbouring frames are left out: a still does not show them. What is found in the clip is kept
-    for the conversion.
+    A try is options of `convert` with spaces between them: "color.kind=mkl mask.kind=hull".
+    Averages over neighbouring frames are left out: a still does not show them. What is found in the
+    clip is kept for the conversion.
     Raises: FaceswapError when the face to swap is nowhere, or `out` exists.
     """
     if out.suffix.lower() not in IMAGE_SUFFIXES:
@@ -81,14 +81,15 @@ def preview_sheet(
     if out.resolve().parent == clip.resolve():
         raise FaceswapError(f"{out}: lies in {clip}, which is read; choose another name")
     claim(out, "", None, finished=True, overwrite=overwrite)
-    still = config_for(clip, config).model_copy(
-        update={"color_steady": 0.0, "mask_steady": 0.0, "label": "", "start": 0, "end": None}
+    output = config.output.model_copy(update={"label": ""})
+    still = without_neighbours(config_for(clip, config)).model_copy(
+        update={"output": output, "start": 0, "end": None}
     )
     settings = {"as set": still}
     for words in tries or DEFAULT_TRIES:
         settings[words] = change_section(still, words.split())
         for name in UNSHOWN:
-            if getattr(settings[words], name) != getattr(still, name):
+            if options_of(settings[words])[name] != options_of(still)[name]:
                 raise UsageError(f"--try {words}: a sheet does not show {name}; give it by --set")
     run.model.to(pick_device(config.device))
     masks = given_masks(config, run, clip, clip_fingerprint(clip))

@@ -141,7 +141,7 @@ def scout_clip(
 
 def _looked_at(config: ConvertConfig) -> tuple[int, int | None]:
     """The first frame that says something of the wanted ones, and the one after the last."""
-    steadied = reach(max(config.color_steady, config.mask_steady)) + config.batch
+    steadied = reach(max(config.color.steady, config.mask.steady)) + config.batch
     around = TRACK_FRAMES + steadied + reach(config.smooth) + config.bridge
     return max(0, config.start - around), None if config.end is None else config.end + around
 

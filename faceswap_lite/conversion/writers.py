@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import ConvertConfig
+from ..config import ConvertConfig, OutputConfig
 from ..errors import FaceswapError
 from ..media.clips import IMAGE_SUFFIXES, ClipInfo, list_images
 from ..media.copying import Span
@@ -96,7 +96,7 @@ def output_writer(
     name: str,
     job: ConvertJob,
     info: ClipInfo,
-    config: ConvertConfig,
+    config: OutputConfig,
     mark: SyntheticMark | None,
     *,
     work: Path,
@@ -145,9 +145,9 @@ def check_outputs(job: ConvertJob, reader: ClipReader, config: ConvertConfig) ->
     Raises: FaceswapError now, where an output would be refused after the work.
     """
     info = reader.info
-    if config.c2pa:
-        check_signing(job.swap, *_credentials(config))
-    draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.label)
+    if config.output.c2pa:
+        check_signing(job.swap, *_credentials(config.output))
+    draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.output.label)
     mark = SyntheticMark(version=VERSION, run=None)
     notes: list[str] = []
     needed = 0
@@ -156,7 +156,7 @@ def check_outputs(job: ConvertJob, reader: ClipReader, config: ConvertConfig) ->
         if not path.exists():
             # In the job's own folder: what a kill leaves there is found again.
             work = job.work / f"{name}.check"
-            writer = output_writer(name, job, info, config, mark, work=work)
+            writer = output_writer(name, job, info, config.output, mark, work=work)
             writer.check()
             notes += told(writer)
             needed += writer.expected_bytes(_frames(info, config))
@@ -199,7 +199,7 @@ def _frames(info: ClipInfo, config: ConvertConfig) -> int:
     return max(0, min(ends) - config.start) if ends else 0
 
 
-def _credentials(config: ConvertConfig) -> tuple[Path | None, Path | None]:
+def _credentials(config: OutputConfig) -> tuple[Path | None, Path | None]:
     paths = (config.c2pa_certificate, config.c2pa_key)
     certificate, key = (None if path is None else Path(path) for path in paths)
     return certificate, key

@@ -14,7 +14,7 @@ from jaxtyping import Int, UInt8
 
 from ..config import ConvertConfig
 from ..conversion.casting import CastPlan, cast_clip
-from ..conversion.job import UNSEEN_SETTINGS, config_for
+from ..conversion.job import as_job, config_for, seen_settings
 from ..conversion.paint import paint_frames
 from ..conversion.painted import Placement
 from ..conversion.scout import build_run_packs
@@ -104,9 +104,11 @@ def check_clip(
     if out == sheet:
         raise FaceswapError(f"{out}: is where the sheet goes; name a .json")
     convert = config_for(clip, convert)
-    settings = {"convert": convert.model_dump(exclude=UNSEEN_SETTINGS)}
+    settings = seen_settings(convert)
     fingerprint = clip_fingerprint(clip)
-    job = job_id(check=1, clip=fingerprint, run=run.fingerprint, settings=settings)
+    job = job_id(
+        check=1, clip=fingerprint, run=run.fingerprint, settings={"convert": as_job(settings)}
+    )
     before = found_job(out)
     # Who made the sheet is told by the report beside it.
     made = ((out, before.get("job")), (sheet, before.get("job") and job))
@@ -143,7 +145,7 @@ def check_clip(
         **_summarise(looked, len(plan.placements), scores, trust, outside, convert.painted_side),
         "clip": {"path": str(clip), "sha256": fingerprint},
         "run": {"path": str(run.path), "step": run.step, "weights": run.fingerprint},
-        "settings": settings,
+        "settings": {"convert": settings},
     }
     worst = pick_worst(scores.expected_error, looked.frame, SHEET_FACES)
     picture = _draw(looked, scores, worst, report)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import EvaluateConfig
-from ..conversion.job import UNSEEN_SETTINGS
+from ..conversion.job import as_job, seen_settings
 from ..errors import FaceswapError, UsageError
 from ..faces.face_set import open_face_set
 from ..media.clips import clip_fingerprint
@@ -63,16 +63,16 @@ def evaluate_clips(
     prints = _refuse(contenders, clips, out, converted)
     contenders = _of_whole_clips(contenders, say)
     _, page = beside(out, ".html")
-    settings = {
+    settings: dict[str, Any] = {
         "evaluate": config.model_dump(),
-        "convert": [c.convert.model_dump(exclude=UNSEEN_SETTINGS) for c in contenders],
+        "convert": [seen_settings(contender.convert) for contender in contenders],
         "converted": [str(path) for path in converted],
     }
     job = job_id(
         schema=SCHEMA,
         clips=prints,
         runs=[contender.run.fingerprint for contender in contenders],
-        settings=settings,
+        settings={**settings, "convert": [as_job(one) for one in settings["convert"]]},
         converted=[clip_fingerprint(path) for path in converted],
         # Also: a set that is none is refused now.
         known=[set_fingerprint(open_face_set(Path(path))) for path in config.known],

@@ -231,7 +231,7 @@ def evidence_of(
     return Evidence(
         history=background.history,
         seen_faces={side: int(known.seen.sum()) for side, known in background.known.items()},
-        augmented=is_augmented(background.run.config.training),
+        augmented=is_augmented(background.run.config.training.augment),
         seen_db=background.seen_db,
         heldout_db=background.heldout_db,
         heldout_outside=background.heldout_outside,

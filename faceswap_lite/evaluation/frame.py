@@ -195,7 +195,8 @@ def against_truth(scene: Scene) -> Row:
     frame, face = moment.made.frame, moment.face
     raw = frame.image
     if face is not None:
-        without = scene.convert.model_copy(update={"color": "none"})
+        plain = scene.convert.color.model_copy(update={"kind": "none"})
+        without = scene.convert.model_copy(update={"color": plain})
         raw = composite(PaintedFrame(frame, [face]), without)
     twin, matched = moment.twin_raw.image, as_uint8(moment.twin_matched.image)
     inside = truth.face_masks[frame.index] / 255.0

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ..config import TrainingConfig
+from ..config import AugmentConfig
 from ..curation.coverage import KINDS, Coverage
 from ..metrics.distributions import series_noise
 from ..metrics.intervals import Interval
@@ -149,7 +149,7 @@ class Trend:
         return self.since_best >= max(RISE, RISE_NOISES * self.noise)
 
 
-def is_augmented(options: TrainingConfig) -> bool:
+def is_augmented(options: AugmentConfig) -> bool:
     """Training moves or warps its faces, so that it never sees one twice alike."""
     names = ("rotation_deg", "zoom", "shift", "flip", "warp")
     return any(getattr(options, name) > 0 for name in names)
@@ -227,7 +227,7 @@ def _progress(evidence: Evidence) -> Finding:
             f"Too early to tell: {looks} look{'s' * (looks != 1)} at held-out faces, "
             f"and a trend needs {LEAST_LOOKS}.",
             _figures(evidence),
-            "train on; a lower training.heldout_every looks more often",
+            "train on; a lower training.heldout.every looks more often",
         )
     over = f"over the last third (steps {moves.steps[0]:,} to {moves.steps[1]:,})"
     facts = [
@@ -317,7 +317,11 @@ def _over_fitting(evidence: Evidence) -> Finding | None:
                  "no augmentation: faces are neither moved nor warped in training")  # fmt: skip
     facts += _figures(evidence)
     few = "more faces of other takes"
-    mend = few if evidence.augmented else f"{few}; training.warp, rotation_deg, zoom, shift above 0"
+    mend = (
+        few
+        if evidence.augmented
+        else f"{few}; training.augment.warp, rotation_deg, zoom, shift above 0"
+    )
     return Finding(
         "over_fitting",
         f"Over-fitting {since}: {what} while {while_seen}.",

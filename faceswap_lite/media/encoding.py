@@ -53,12 +53,12 @@ class VideoCodec:
     odd_pixels: Pixels
     """For odd widths or heights, which 4:2:0 cannot hold."""
     bytes_a_pixel: float
-    """What filmed clips take at most, about; at `convert.quality` 16, where there is a choice."""
+    """What filmed clips take at most, about; at `convert.output.quality` 16, where that counts."""
     alpha_pixels: Pixels | None = None
     """With straight alpha; None: it holds none."""
     alpha_options: dict[str, str] = field(default_factory=dict)
     by_quality: Callable[[int], dict[str, str]] = lambda quality: {}
-    """Options for `convert.quality`, 0 best to 51 worst, where there is a choice."""
+    """Options for `convert.output.quality`, 0 best to 51 worst, where there is a choice."""
     mp4_tag: str | None = None
     """What an mp4 or mov calls it, where FFmpeg's own choice does not play everywhere."""
     keeps_tag: bool = False

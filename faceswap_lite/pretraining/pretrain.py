@@ -22,13 +22,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..actors.identity import FIRST_OF_CROWD
-from ..config import AUGMENTED, Config, TrainingConfig
+from ..config import (
+    AUGMENTED,
+    Config,
+    HeldoutConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    options_of,
+)
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet
 from ..faces.given_masks import masks_fingerprint
 from ..faces.weights import find_weights
 from ..models.architectures import build_model
 from ..outputs import LOCK_SUFFIXES, TOOL, found_job, job_id, one_writer, write_json
+from ..renames import under_old_names
 from ..runs.bases import SUFFIX, read_base, write_base
 from ..runs.checkpoints import (
     RunState,
@@ -64,10 +73,10 @@ _WARM_UP = 100
 """Steps in which the rate rises: weights are fresh, whatever runs that begin with the base need."""
 
 _LEARNED_BY = {
-    "batch", "seed", "optimizer", "lr", "warmup_steps", "beta1", "beta2", "weight_decay",
-    "clip_norm", "ema_decay", "dssim_weight", "mse_weight", "l1_weight", "gradient_weight",
-    "frequency_weight", "mask_weight", "features_weight", "background_weight", "flip", *AUGMENTED,
-    "heldout_by", "heldout_share", "heldout_gap",
+    "batch", "seed", "lr", "schedule.warmup_steps", "heldout.by", "heldout.share", "heldout.gap",
+    *(f"optimizer.{name}" for name in OptimizerConfig.model_fields),
+    *(f"loss.{name}" for name in LossConfig.model_fields),
+    *(f"augment.{name}" for name in ("flip", *AUGMENTED)),
 }  # fmt: skip
 """Options of `training` that make a base what it is; the others play no part, or only save."""
 
@@ -103,14 +112,15 @@ def make_base(
     if out.suffix != SUFFIX:
         raise FaceswapError(f"{out}: a base's name must end in {SUFFIX}")
     options = _options_of(config)
-    seen = [_seen_of(one, config.training) for one in faces]
+    seen = [_seen_of(one, config.training.heldout) for one in faces]
+    learned_by = {k: v for k, v in options_of(options).items() if k in _LEARNED_BY}
     told: dict[str, Any] = {
         "model": config.model.model_dump(),
         "base": config.base.model_dump(),
-        "training": options.model_dump(include=_LEARNED_BY),
+        "training": learned_by,
         "faces": [[set_fingerprint(one), masks_fingerprint(one)] for one in faces],
     }
-    job = job_id(**told)
+    job = job_id(**told | {"training": under_old_names("training", learned_by)})
     if out.exists() and not overwrite:
         if read_base(out).recipe.get("job") != job:
             raise FaceswapError(f"{out}: exists and is another base; pass --overwrite")
@@ -150,15 +160,17 @@ def make_base(
 
 def _options_of(config: Config) -> TrainingConfig:
     """How the base learns. Raises: FaceswapError for what cannot be done here."""
-    length = {"steps": config.base.steps, "warmup_steps": _WARM_UP}
-    options = config.training.model_copy(update=length)
+    options = config.training
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise FaceswapError("base: is made by one process; call it without torchrun")
     if options.lr == "auto":
         raise FaceswapError("base: training.lr is auto; name a rate, as 1e-3")
-    if options.optimizer == "schedulefree":
+    if options.optimizer.kind == "schedulefree":
         raise FaceswapError("base: its rate falls to 0, which schedulefree does not go with")
-    return augmented(options, STRENGTH)
+    schedule = options.schedule.model_copy(update={"warmup_steps": _WARM_UP})
+    augment = augmented(options.augment, STRENGTH)
+    update = {"steps": config.base.steps, "schedule": schedule, "augment": augment}
+    return options.model_copy(update=update)
 
 
 def _pretrained(
@@ -174,7 +186,7 @@ def _pretrained(
     steps, every, size = config.base.steps, config.base.renew_every, config.model.size
     painter = _fresh_painter(config, pool.traits.shape[-1], len(own))
     average = copy.deepcopy(painter).requires_grad_(False)
-    optimizer = build_optimizer(painter, options)
+    optimizer = build_optimizer(painter, options.optimizer, options.base_rate)
     model: Any
     model, wrapped = fabric.setup(painter, optimizer)
     fabric.to_device(average)
@@ -205,18 +217,18 @@ def _pretrained(
         for step in range(state.step, steps):
             batch = draw(pool, own, options, step)
             batch = Batch(**{name: value.to(fabric.device) for name, value in vars(batch).items()})
-            rate = options.base_rate * cosine(step, options)
+            rate = options.base_rate * cosine(step, options.schedule, steps)
             for group in wrapped.param_groups:
                 group["lr"] = rate
             loss = _loss(model, painter, batch, size, options, step)
             wrapped.zero_grad(set_to_none=True)
             fabric.backward(loss)
-            if options.clip_norm:
+            if options.optimizer.clip_norm:
                 fabric.clip_gradients(
-                    model, wrapped, max_norm=options.clip_norm, error_if_nonfinite=False
+                    model, wrapped, max_norm=options.optimizer.clip_norm, error_if_nonfinite=False
                 )
             wrapped.step()
-            update_ema(average, painter, ema_decay(step, options.ema_decay))
+            update_ema(average, painter, ema_decay(step, options.optimizer.ema_decay))
             losses.append(loss.item())
             if every and step % every == every - 1:
                 renew()
@@ -289,7 +301,7 @@ def _loss(
 ) -> Tensor:
     """The loss of a batch: what is painted against those whom it is to show."""
     generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-    geometry = draw_geometry(len(batch.pixels), options, generator)
+    geometry = draw_geometry(len(batch.pixels), options.augment, generator)
     views = make_views(batch.pixels, _in_twos(geometry), size, 1 + 2 * MARGIN)
     people = painter.of_traits(batch.traits)
     if (batch.sets >= 0).any():
@@ -304,7 +316,7 @@ def _loss(
         features=views.features[batch.painted],
     )
     painted = face.float(), None if mask is None else mask.float()
-    return torch.stack([*side_loss(painted, shown, options).values()]).sum()
+    return torch.stack([*side_loss(painted, shown, options.loss).values()]).sum()
 
 
 def _in_twos(geometry: Geometry) -> Geometry:
@@ -316,7 +328,7 @@ def _in_twos(geometry: Geometry) -> Geometry:
     return Geometry(**pairs)
 
 
-def _seen_of(faces: FaceSet, options: TrainingConfig) -> list[FaceGroup]:
+def _seen_of(faces: FaceSet, options: HeldoutConfig) -> list[FaceGroup]:
     """The roles of a set's faces, as a run would share them out: what a run holds out of these
     clips, their base has not seen either. Raises: FaceswapError for crops of other coverage.
     """

@@ -85,7 +85,7 @@ def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFac
     faces = open_known_set(run, side)
     if set_fingerprint(faces) != facts.fingerprint:
         raise FaceswapError(f"{faces.path}: has changed since the run was trained on it")
-    groups = share_out(facts.groups, faces.places(), run.config.training, run.step)
+    groups = share_out(facts.groups, faces.places(), run.config.training.heldout, run.step)
     roles = read_roles(groups)
     role = np.array([roles[place][0] for place in faces.places()])
     used = np.flatnonzero(role != "left_out")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from ..config import TrainingConfig
+from ..config import HeldoutConfig
 from ..errors import FaceswapError
 
 SMALLEST_GROUP = 20
@@ -48,7 +48,7 @@ Roles = dict[Place, tuple[RoleName, int]]
 
 
 def share_out(
-    known: Iterable[FaceGroup], places: Sequence[Place], config: TrainingConfig, step: int
+    known: Iterable[FaceGroup], places: Sequence[Place], config: HeldoutConfig, step: int
 ) -> list[FaceGroup]:
     """The roles of `known`, and of all `places` (in order of time) that are new at this step.
 
@@ -64,15 +64,15 @@ def share_out(
     beyond: list[Place] = []
     joined: Roles = {}
     for clip, frame in (place for place in places if place not in roles):
-        if clip not in spans and config.heldout_by == "clip":
+        if clip not in spans and config.by == "clip":
             joined[clip, frame] = ("seen", step)
-        elif clip in spans and (frame < spans[clip][-1] or config.heldout_by == "clip"):
+        elif clip in spans and (frame < spans[clip][-1] or config.by == "clip"):
             # Among the known ones of its clip it is all but a copy of the nearest.
             near = min(abs(frame - other) for other in spans[clip])
             nearest = [roles.get((clip, frame + sign * near)) for sign in (-1, 1)]
             is_heldout = [role for role in nearest if role and role[0] != "seen"]
             joined[clip, frame] = (is_heldout[0][0] if is_heldout else "seen", step)
-        elif clip in spans and frame <= spans[clip][-1] + config.heldout_gap:
+        elif clip in spans and frame <= spans[clip][-1] + config.gap:
             joined[clip, frame] = ("left_out", step)
         else:
             beyond.append((clip, frame))
@@ -102,7 +102,7 @@ def split_heldout(
     groups = [[i for i, clip in enumerate(clips) if clip == name] for name in names]
     if by == "clip":
         if len(groups) < 2:
-            raise FaceswapError("heldout_by clip needs faces of at least two clips")
+            raise FaceswapError("heldout.by clip needs faces of at least two clips")
         seen = [i for group in groups[:-1] for i in group]
         return np.array(seen), np.array(groups[-1])
     large = [group for group in groups if len(group) >= SMALLEST_GROUP]
@@ -117,15 +117,11 @@ def split_heldout(
     return np.array(sorted(seen), dtype=int), np.array(sorted(heldout), dtype=int)
 
 
-def _split(places: Sequence[Place], config: TrainingConfig, *, since: int, least: int) -> Roles:
+def _split(places: Sequence[Place], config: HeldoutConfig, *, since: int, least: int) -> Roles:
     if not places:
         return {}
     seen, heldout = split_heldout(
-        [clip for clip, _ in places],
-        by=config.heldout_by,
-        share=config.heldout_share,
-        gap=config.heldout_gap,
-        least=least,
+        [clip for clip, _ in places], by=config.by, share=config.share, gap=config.gap, least=least
     )
     # The stricter role last: it wins where a split falls between two faces of one frame.
     roles: Roles = {places[i]: ("seen", since) for i in seen}

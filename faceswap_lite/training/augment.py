@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..config import TrainingConfig
+from ..config import AugmentConfig
 
 WARP_NODES = 5
 
@@ -62,7 +62,7 @@ class Geometry:
         return Geometry(**{name: value[part] for name, value in vars(self).items()})
 
 
-def draw_geometry(count: int, config: TrainingConfig, generator: torch.Generator) -> Geometry:
+def draw_geometry(count: int, config: AugmentConfig, generator: torch.Generator) -> Geometry:
     """Random rotation, zoom, shift, flip, warp nodes and colour jitter for `count` views."""
 
     def spread(limit: float, *shape: int) -> Tensor:

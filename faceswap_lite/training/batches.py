@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from ..config import TrainingConfig
+from ..config import AugmentConfig, TrainingConfig
 from ..models.autoencoder import SIDES, Side
 from .augment import Geometry, Views, draw_geometry, jitter_hsv, make_views, transfer_colors
 
@@ -96,7 +96,7 @@ def draw_views(
     # Chance decides for all, so that any number of processes sees the same views.
     mine = torch.arange(share[0], side_batch(config, side), share[1])
     parts = mine.split(_at_once(sides[side], device))
-    views = [_make_part(sides, draws, part, size, config, side, device) for part in parts]
+    views = [_make_part(sides, draws, part, size, config.augment, side, device) for part in parts]
     if len(views) == 1:
         return views[0]
     names = [field.name for field in fields(Views)]
@@ -120,19 +120,19 @@ def draw_step(
     sides: Mapping[Side, SideData], config: TrainingConfig, step: int, side: Side
 ) -> Draws:
     """What chance decides about one side of a step: a function of (seed, step) and the weights."""
-    count = side_batch(config, side)
+    count, augment = side_batch(config, side), config.augment
     partners = torch.full((count,), -1)
-    if side == "source" and config.color_transfer:
+    if side == "source" and augment.color_transfer:
         # Toward target faces of the same step: then colours do not tell the source.
         generator = _generator(config.seed, step, side, "transfer")
         chance, place = torch.rand(2, count, generator=generator)
         others = _choose(sides["target"], config, step, "target")
         others = others[(place * len(others)).long()]
-        partners = torch.where(chance < config.color_transfer, others, -1)
+        partners = torch.where(chance < augment.color_transfer, others, -1)
     spread = torch.rand(3, count, generator=_generator(config.seed, step, side, "hsv"))
-    limits = torch.tensor([config.hue, config.saturation, config.value])[:, None]
-    geometry = draw_geometry(count, config, _generator(config.seed, step, side, "geometry"))
-    if config.warp_until is not None and step >= config.warp_until:
+    limits = torch.tensor([augment.hue, augment.saturation, augment.value])[:, None]
+    geometry = draw_geometry(count, augment, _generator(config.seed, step, side, "geometry"))
+    if augment.warp_until is not None and step >= augment.warp_until:
         geometry = replace(geometry, nodes=torch.zeros_like(geometry.nodes))
     return Draws(
         chosen=_choose(sides[side], config, step, side),
@@ -147,7 +147,7 @@ def _make_part(
     draws: Draws,
     part: Int[Tensor, " k"],
     size: int,
-    config: TrainingConfig,
+    augment: AugmentConfig,
     side: Side,
     device: torch.device,
 ) -> Views:
@@ -160,7 +160,7 @@ def _make_part(
         moved = moved.to(device)
         own = faces[moved]
         faces[moved, :3] = transfer_colors(own[:, :3], own[:, 3:4], others[:, :3], others[:, 3:4])
-    if config.hue or config.saturation or config.value:
+    if augment.hue or augment.saturation or augment.value:
         faces[:, :3] = jitter_hsv(faces[:, :3], *draws.hsv[:, part].to(device))
     return make_views(faces, draws.geometry.of(part), size, sides[side].side_with_margin)
 

@@ -103,7 +103,8 @@ def range_test(
         devices=1,
         precision=pick_precision(options.precision, device),  # type: ignore[arg-type]
     )
-    options = augmented(options, strength_for(min(len(side.seen) for side in sides.values())))
+    strength = strength_for(min(len(side.seen) for side in sides.values()))
+    options = options.model_copy(update={"augment": augmented(options.augment, strength)})
     start = options.model_copy(update={"lr": rates[0], "compile": False})
     learner = build_learner(fabric, copy.deepcopy(network), start, shares=shares)
     losses, parts = list[float](), options.accumulate
@@ -152,7 +153,7 @@ def find_lr(
         return float(found["rate"])
     if options.threads:
         torch.set_num_threads(options.threads)
-    sides = load_sides({"source": source, "target": target}, manifest, size, options)
+    sides = load_sides({"source": source, "target": target}, manifest, size, options.pose_balance)
     network = build_model(config.model, options.seed)
     imported = import_weights(network, config, manifest.coverage)
     for line in imported.lines:

@@ -177,10 +177,11 @@ def _target_faces(
 
 def _config_of(old: TrainedRun, base: Path, config: Config) -> Config:
     """The base's config, with what the given one sets, and its weights to begin with."""
-    given = config.training.model_dump(include=config.training.model_fields_set)
+    training = old.config.training.model_dump()
     # When to stop is never inherited.
-    ends = {"steps": None, "minutes": None, "patience": None}
-    training = {**old.config.training.model_dump(), **ends, **given}
+    training |= {"steps": None, "minutes": None, "patience": None}
+    for name, value in config.training.model_dump(exclude_unset=True).items():
+        training[name] = {**training[name], **value} if isinstance(value, dict) else value
     return config.model_copy(
         update={
             "model": old.config.model,
@@ -192,7 +193,7 @@ def _config_of(old: TrainedRun, base: Path, config: Config) -> Config:
 
 def _from_scratch(old: TrainedRun, fitted: Config) -> Config:
     """The base's way of training, for as long as the fit's and judged like it."""
-    judged = ("steps", "minutes", "heldout_by", "heldout_share", "heldout_gap", "heldout_every")
+    judged = ("steps", "minutes", "heldout")
     same = {name: getattr(fitted.training, name) for name in judged}
     training = old.config.training.model_copy(update={**same, "patience": None})
     return fitted.model_copy(update={"init": InitConfig(run="none"), "training": training})

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ..config import TrainingConfig
+from ..config import LossConfig
 from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from .augment import central_views
 from .batches import SideData
@@ -29,17 +29,17 @@ _SSIM_WINDOW_PX, _MAX_PSNR_DB = 11, 100.0
 
 
 def heldout_loss(
-    average: SwapAutoencoder, data: SideData, size: int, options: TrainingConfig, side: Side
+    average: SwapAutoencoder, data: SideData, size: int, loss: LossConfig, side: Side
 ) -> float:
     """The loss of the averaged weights on one side's held-out faces, unwarped."""
-    return _look(average, data.heldout, HELDOUT_FACES, data, size, options, side).loss
+    return _look(average, data.heldout, HELDOUT_FACES, data, size, loss, side).loss
 
 
 def heldout_figures(
     average: SwapAutoencoder,
     data: SideData,
     size: int,
-    options: TrainingConfig,
+    loss: LossConfig,
     side: Side,
     precision: Precision = nullcontext,
 ) -> dict[str, float | None]:
@@ -50,7 +50,7 @@ def heldout_figures(
     None: no face has a mask.
     """
     heldout, seen = (
-        _look(average, faces, most, data, size, options, side, precision)
+        _look(average, faces, most, data, size, loss, side, precision)
         for faces, most in ((data.heldout, HELDOUT_FACES), (data.seen, SEEN_FACES))
     )
     return {
@@ -76,7 +76,7 @@ def _look(
     most: int,
     data: SideData,
     size: int,
-    options: TrainingConfig,
+    loss: LossConfig,
     side: Side,
     precision: Precision = nullcontext,
 ) -> _Look:
@@ -90,7 +90,7 @@ def _look(
             face, mask = average.paint(views.warped, side)
         # Losses are sums: half precision would round errors of a hundredth away.
         painted = face.float(), None if mask is None else mask.float()
-        terms = side_loss(painted, views, options)
+        terms = side_loss(painted, views, loss)
         total += sum(float(term) for term in terms.values()) * len(part)
         figures = psnr_and_ssim(painted[0], views.face, views.mask)
         psnr_db.append(figures[0])
@@ -127,11 +127,11 @@ def heldout_losses(
     average: Any,
     sides: dict[Side, SideData],
     size: int,
-    options: TrainingConfig,
+    loss: LossConfig,
     precision: Precision = nullcontext,
 ) -> dict[str, Any]:
     """The figures of both sides, and the sum of their losses: what a run is judged by."""
     figures: dict[str, Any] = {}
     for side in SIDES:
-        figures |= heldout_figures(average, sides[side], size, options, side, precision)
+        figures |= heldout_figures(average, sides[side], size, loss, side, precision)
     return {"heldout": sum(figures[f"heldout_{side}"] for side in SIDES), **figures}

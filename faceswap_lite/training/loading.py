@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ..config import TrainingConfig
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
 from ..faces.given_masks import given_views, multiply_masks
@@ -41,7 +40,7 @@ def load_pixels(faces: FaceSet, size: int) -> tuple[UInt8[Tensor, "n 5 m m"], fl
 
 
 def load_sides(
-    sets: Mapping[Side, FaceSet], manifest: RunManifest, size: int, config: TrainingConfig
+    sets: Mapping[Side, FaceSet], manifest: RunManifest, size: int, pose_balance: float
 ) -> dict[Side, SideData]:
     """Both sides' faces, in the roles and with the weights that the manifest gives them.
 
@@ -49,7 +48,7 @@ def load_sides(
     """
     known = {side: manifest.of(side) for side in sets}
     return {
-        side: load_side(faces, size, config, known[side].groups, known[side].weights)
+        side: load_side(faces, size, pose_balance, known[side].groups, known[side].weights)
         for side, faces in sets.items()
     }
 
@@ -57,7 +56,7 @@ def load_sides(
 def load_side(
     faces: FaceSet,
     size: int,
-    config: TrainingConfig,
+    pose_balance: float,
     groups: Sequence[FaceGroup],
     decided: Mapping[str, float] = MappingProxyType({}),
 ) -> SideData:
@@ -76,12 +75,12 @@ def load_side(
     if len(seen) < 2 or not heldout:
         raise FaceswapError(
             f"{faces.path}: {len(pixels)} faces leave {len(seen)} to train on and {len(heldout)} "
-            "held out; add faces, or lower training.heldout_share and training.heldout_gap"
+            "held out; add faces, or lower training.heldout.share and training.heldout.gap"
         )
     poses = [faces.faces[i].record.pose for i in seen]
     yaw = np.array([np.nan if pose is None else pose.yaw_deg for pose in poses])
     known_weights = np.array([decided.get(face_key(faces.faces[i].record), 1.0) for i in seen])
-    weights = pose_weights(yaw, config.pose_balance) * known_weights / known_weights.mean()
+    weights = pose_weights(yaw, pose_balance) * known_weights / known_weights.mean()
     return SideData(
         seen=pixels[seen],
         heldout=pixels[heldout],

@@ -91,7 +91,7 @@ def train(
         None, "train", options.steps, initial=step, unit="step", disable=None if first else True
     )
     if log and step == 0:
-        begun = heldout_losses(learner.average, sides, size, options, fabric.autocast)
+        begun = heldout_losses(learner.average, sides, size, options.loss, fabric.autocast)
         log.write({"step": 0, **begun}, state.seconds)
     with _stop_on_signal() as stopped, bar:
         while not (reason := agreed(fabric, why_stop(state, options))):
@@ -99,7 +99,7 @@ def train(
             views = draw_batch(sides, size, options, step, fabric.device, ready.share)
 
             # Learn from them at this step's rate.
-            scheduled = SCHEDULES[options.schedule](step, options)
+            scheduled = SCHEDULES[options.schedule.kind](step, options.schedule, options.steps)
             rate = options.base_rate * state.plateau.scale * scheduled
             terms, parts = train_step(learner, views, options, step, rate, parts, say)
             step += 1
@@ -111,7 +111,7 @@ def train(
             stop_here = by_hand or agreed(fabric, bool(why_stop(state, options)))
             save_here = stop_here or step % options.save_every == 0
             log_here = step % options.log_every == 0
-            judge_here = step % options.heldout_every == 0
+            judge_here = step % options.heldout.every == 0
             show_here = stop_here or step % options.preview_every == 0
             if save_here or judge_here or show_here:
                 take_average(learner)
@@ -129,7 +129,7 @@ def train(
 
             # Judge the weights by the faces that they never learned from.
             if judge_here or stop_here:
-                judged = heldout_losses(learner.average, sides, size, options, fabric.autocast)
+                judged = heldout_losses(learner.average, sides, size, options.loss, fabric.autocast)
                 losses = agreed(fabric, judged)
             if judge_here:
                 before, state = state, _judged(state, losses["heldout"], options)
@@ -140,7 +140,7 @@ def train(
                 save_here = save_here or stop_here
             if log and judge_here:
                 record = {"step": step, **losses}
-                if options.schedule == "plateau":
+                if options.schedule.kind == "plateau":
                     record |= {f"plateau_{n}": v for n, v in asdict(state.plateau).items()}
                 log.write(record, state.seconds)
             if bar.disable and (judge_here or stop_here or state.seconds - told_at >= 60):
@@ -187,8 +187,8 @@ def _judged(state: RunState, heldout: float, options: TrainingConfig) -> RunStat
     """The state after a look at the held-out faces: the best so far, and what a plateau does."""
     if state.best is None or heldout < state.best.heldout:
         state = replace(state, best=Best(state.step, heldout))
-    if options.schedule == "plateau":
-        state = replace(state, plateau=next_plateau(state.plateau, heldout, options))
+    if options.schedule.kind == "plateau":
+        state = replace(state, plateau=next_plateau(state.plateau, heldout, options.schedule))
     return state
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..config import TrainingConfig
+from ..config import OptimizerConfig
 
 ADABELIEF_EPS = 1e-12
 """The authors' for pictures; it is added inside and outside of the root."""
@@ -67,7 +67,10 @@ class AdaBelief(Optimizer):
 
 
 def build_optimizer(
-    network: nn.Module, options: TrainingConfig, shares: Mapping[str, float] | None = None
+    network: nn.Module,
+    config: OptimizerConfig,
+    rate: float,
+    shares: Mapping[str, float] | None = None,
 ) -> Optimizer:
     """The config's optimiser over all parameters of the network.
 
@@ -75,11 +78,11 @@ def build_optimizer(
     """
     slow = {name: list(network.get_submodule(name).parameters()) for name in shares or {}}
     if not slow or not shares:
-        return OPTIMIZERS[options.optimizer](network.parameters(), options)
+        return OPTIMIZERS[config.kind](network.parameters(), config, rate)
     theirs = {id(p) for some in slow.values() for p in some}
     rest = [p for p in network.parameters() if id(p) not in theirs]
     groups = [{"params": some, "share": shares[name]} for name, some in slow.items()]
-    return OPTIMIZERS[options.optimizer]([*groups, {"params": rest, "share": 1.0}], options)
+    return OPTIMIZERS[config.kind]([*groups, {"params": rest, "share": 1.0}], config, rate)
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
@@ -107,34 +110,29 @@ def average_of(optimizer: Optimizer, network: nn.Module) -> list[Tensor]:
     ]
 
 
-def _adam(params: Params, options: TrainingConfig) -> Optimizer:
-    betas = (options.beta1, options.beta2)
-    return torch.optim.Adam(params, lr=options.base_rate, betas=betas, fused=True)
+def _adam(params: Params, config: OptimizerConfig, rate: float) -> Optimizer:
+    betas = (config.beta1, config.beta2)
+    return torch.optim.Adam(params, lr=rate, betas=betas, fused=True)
 
 
-def _adamw(params: Params, options: TrainingConfig) -> Optimizer:
-    betas, decay = (options.beta1, options.beta2), options.weight_decay
-    return torch.optim.AdamW(
-        params, lr=options.base_rate, betas=betas, weight_decay=decay, fused=True
-    )
+def _adamw(params: Params, config: OptimizerConfig, rate: float) -> Optimizer:
+    betas, decay = (config.beta1, config.beta2), config.weight_decay
+    return torch.optim.AdamW(params, lr=rate, betas=betas, weight_decay=decay, fused=True)
 
 
-def _adabelief(params: Params, options: TrainingConfig) -> Optimizer:
-    return AdaBelief(params, lr=options.base_rate, betas=(options.beta1, options.beta2))
+def _adabelief(params: Params, config: OptimizerConfig, rate: float) -> Optimizer:
+    return AdaBelief(params, lr=rate, betas=(config.beta1, config.beta2))
 
 
-def _schedulefree(params: Params, options: TrainingConfig) -> Optimizer:
+def _schedulefree(params: Params, config: OptimizerConfig, rate: float) -> Optimizer:
     optimizer = schedulefree.AdamWScheduleFree(
-        params,
-        lr=options.base_rate,
-        betas=(options.beta1, options.beta2),
-        weight_decay=options.weight_decay,
+        params, lr=rate, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
     )
     optimizer.train()
     return optimizer
 
 
-OPTIMIZERS: dict[str, Callable[[Params, TrainingConfig], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[Params, OptimizerConfig, float], Optimizer]] = {
     "adam": _adam,
     "adamw": _adamw,
     "adabelief": _adabelief,

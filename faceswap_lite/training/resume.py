@@ -4,14 +4,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ..config import AUGMENTED, Config, InitConfig, ModelConfig, TrainingConfig, load_config
+from ..config import AUGMENTED, Config, TrainingConfig, load_config, options_of
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
 from ..models.autoencoder import Side
 from ..outputs import job_id, write_json
+from ..renames import CONSTANTS, under_old_names
 from ..runs.bases import SUFFIX, read_base
 from ..runs.checkpoints import (
     RunState,
@@ -37,13 +38,13 @@ from .initial import FRESH, OURS, start_fingerprint
 # A resumed run may change these. Most say when to stop, look and save, not what is learned; the
 # last two are how a person steers a run under way: by ending the warp, and by adding faces.
 FREE_ON_RESUME = (
-    "steps", "minutes", "keep", "log_every", "save_every", "preview_every", "heldout_every",
-    "patience", "accumulate", "device", "precision", "compile", "threads", "warp_until",
+    "steps", "minutes", "keep", "log_every", "save_every", "preview_every", "heldout.every",
+    "patience", "accumulate", "device", "precision", "compile", "threads", "augment.warp_until",
     "late_ramp",
 )  # fmt: skip
 
 # But not the one that the run's schedule goes by.
-SCHEDULE_GOES_BY = {"cosine": {"steps"}, "one_cycle": {"steps"}, "plateau": {"heldout_every"}}
+SCHEDULE_GOES_BY = {"cosine": {"steps"}, "one_cycle": {"steps"}, "plateau": {"heldout.every"}}
 
 CURVE_FILE, SWEEP_FILE = "find_lr.png", "find_lr.json"
 
@@ -56,14 +57,18 @@ def as_begun(run: Path, config: Config) -> Config:
     if not ((run / MANIFEST_FILE).is_file() and (run / CONFIG_FILE).is_file()):
         return config
     before = load_config(run / CONFIG_FILE)
-    for section, key in (("init", "run"), ("init", "code_rate"), ("training", "augment")):
-        given, had = getattr(config, section), getattr(before, section)
-        if key not in given.model_fields_set:
-            # All values of augmentation go together.
-            names = AUGMENTED if key == "augment" else (key,)
-            update = {name: getattr(had, name) for name in (key, *names)}
-            config = config.model_copy(update={section: given.model_copy(update=update)})
-    return config
+    had = {
+        key: getattr(before.init, key)
+        for key in ("run", "code_rate")
+        if key not in config.init.model_fields_set
+    }
+    init, training = config.init.model_copy(update=had), config.training
+    if "kind" not in training.augment.model_fields_set:
+        # All values of augmentation go together.
+        their = {name: getattr(before.training.augment, name) for name in ("kind", *AUGMENTED)}
+        augment = training.augment.model_copy(update=their)
+        training = training.model_copy(update={"augment": augment})
+    return config.model_copy(update={"init": init, "training": training})
 
 
 def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifest:
@@ -92,7 +97,7 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
     sides = {}
     for name, faces in (("source", source), ("target", target)):
         known = _known_groups(learned, faces)
-        groups = share_out(known, faces.places(), config.training, step=0)
+        groups = share_out(known, faces.places(), config.training.heldout, step=0)
         own = describe_identity(faces)
         before = getattr(base, name).clips if base else {group.clip for group in learned}
         clips = sorted({*own.clips, *before})
@@ -103,7 +108,8 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
         job=job_id(
             model=config.model.model_dump(),
             init=config.init.model_dump(exclude={"run"}),
-            training=config.training.model_dump(include=_fixed_options(config.training)),
+            training=under_old_names("training", _fixed_options(config.training))
+            | {name.removeprefix("training."): value for name, value in CONSTANTS.items()},
         ),
         landmarks_pack=source.pack,
         detector=target.faces[0].record.detector,
@@ -141,10 +147,10 @@ def _is_same_base(config: Config, before: Config, found: RunManifest) -> bool:
     return start_fingerprint(config, found.coverage) == found.lineage[-1]["fingerprint"]
 
 
-def _fixed_options(options: TrainingConfig) -> set[str]:
+def _fixed_options(options: TrainingConfig) -> dict[str, Any]:
     """Training options that a resumed run may not change."""
-    goes_by = SCHEDULE_GOES_BY.get(options.schedule, set())
-    return set(TrainingConfig.model_fields) - (set(FREE_ON_RESUME) - goes_by)
+    free = {*FREE_ON_RESUME} - SCHEDULE_GOES_BY.get(options.schedule.kind, set())
+    return {name: value for name, value in options_of(options).items() if name not in free}
 
 
 def _base_manifest(config: Config) -> RunManifest | None:
@@ -178,7 +184,7 @@ def why_stop(state: RunState, options: TrainingConfig) -> str:
         return f"its {options.minutes:g} minutes are over"
     if options.patience is not None and state.best is not None:
         since = state.step - state.best.step
-        if since >= options.patience * options.heldout_every:
+        if since >= options.patience * options.heldout.every:
             return f"no better held-out loss than that of step {state.best.step}"
     return ""
 
@@ -281,15 +287,15 @@ def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: C
     if not (run / CONFIG_FILE).is_file():
         return [*changed, *([] if found.job == manifest.job else [f"{CONFIG_FILE} is missing"])]
     before = load_config(run / CONFIG_FILE)
-    names = {
-        "model": {*ModelConfig.model_fields},
-        "init": {*InitConfig.model_fields} - {"run"},
+    fixed = {
+        "model": config.model.model_dump(),
+        "init": config.init.model_dump(exclude={"run"}),
         "training": _fixed_options(config.training),
     }
     if not _is_same_base(config, before, found):
         changed.append(f"init.run {before.init.run} there, {config.init.run} now")
-    for section, some in names.items():
-        old, new = (getattr(c, section).model_dump(include=some) for c in (before, config))
+    for section, new in fixed.items():
+        old = options_of(getattr(before, section))
         changed += [
             f"{section}.{key} {old[key]} there, {new[key]} now"
             for key in new
@@ -321,7 +327,7 @@ def carry_on(
     sides: dict[str, IdentityFacts] = {}
     for name, faces in sets.items():
         before, now = getattr(found, name), getattr(manifest, name)
-        groups = share_out(before.groups, faces.places(), config, step)
+        groups = share_out(before.groups, faces.places(), config.heldout, step)
         if before.fingerprint != now.fingerprint:
             joined, left, heldout = _count_changes(before, now, faces, groups)
             over = f" over {config.late_ramp} steps" if config.late_ramp else ""

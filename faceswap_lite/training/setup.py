@@ -64,9 +64,10 @@ def set_up(
     """
     options, size, manifest = config.training, config.model.size, taken.manifest
     first, begins = fabric.is_global_zero, taken.start is None
-    sides = load_sides(sets, manifest, size, options)
+    sides = load_sides(sets, manifest, size, options.pose_balance)
     fewest = min(len(side.seen) for side in sides.values())
-    options = augmented(options, strength_for(fewest))
+    augment = augmented(options.augment, strength_for(fewest))
+    options = options.model_copy(update={"augment": augment})
     for name, faces in sets.items():
         if line := masks_line(faces):
             say(f"{name}: {line}")

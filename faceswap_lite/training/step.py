@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..config import TrainingConfig
+from ..config import LossConfig, TrainingConfig
 from ..errors import FaceswapError
 from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from .augment import Views
@@ -55,7 +55,7 @@ def build_learner(
         # Tensor cores want channels last; on CPUs it measured slower.
         network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).requires_grad_(False)
-    optimizer = build_optimizer(network, options, shares)
+    optimizer = build_optimizer(network, options.optimizer, options.base_rate, shares)
     compiled: Any = torch.compile(network) if options.compile else network
     wrapped = fabric.setup(compiled, optimizer)
     fabric.to_device(average)
@@ -80,7 +80,7 @@ def train_step(
     set_rate(optimizer, rate)
 
     # Forward and backward.
-    gradient = partial(accumulate_gradient, learner.fabric, model, optimizer, views, options)
+    gradient = partial(accumulate_gradient, learner.fabric, model, optimizer, views, options.loss)
     most = min(len(views[side].face) for side in SIDES)
     terms, parts = gradient_within_memory(gradient, min(parts, most), most, say)
 
@@ -88,14 +88,13 @@ def train_step(
     if step < learner.freeze_steps:
         for parameter in (p for part in learner.frozen for p in part.parameters()):
             parameter.grad = None
-    if options.clip_norm:
+    if max_norm := options.optimizer.clip_norm:
         # One freak batch would otherwise cost Adam hundreds of steps.
-        learner.fabric.clip_gradients(
-            model, optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
-        )
+        learner.fabric.clip_gradients(model, optimizer, max_norm=max_norm, error_if_nonfinite=False)
     optimizer.step()
     if not keeps_average(learner.optimizer):
-        update_ema(learner.average, learner.network, ema_decay(step, options.ema_decay))
+        decay = ema_decay(step, options.optimizer.ema_decay)
+        update_ema(learner.average, learner.network, decay)
     return terms, parts
 
 
@@ -113,7 +112,7 @@ def accumulate_gradient(
     model: Any,
     optimizer: Any,
     views: dict[Side, Views],
-    options: TrainingConfig,
+    loss: LossConfig,
     parts: int,
 ) -> Terms:
     """Leave the batch's gradient in the model, worked out in `parts`; return the loss's terms.
@@ -131,7 +130,7 @@ def accumulate_gradient(
             shares = []
             for place, side in enumerate(SIDES):
                 share = len(piece[place].face) / len(views[side].face)
-                for name, term in side_loss(painted[place], piece[place], options).items():
+                for name, term in side_loss(painted[place], piece[place], loss).items():
                     shares.append(share * term)
                     known = sums[side].get(name, torch.zeros_like(term))
                     sums[side][name] = known + share * term.detach()
@@ -166,7 +165,7 @@ def everywhere(fabric: Fabric, terms: Terms) -> Terms:
 
 
 def side_loss(
-    painted: tuple[Tensor, Tensor | None], views: Views, options: TrainingConfig
+    painted: tuple[Tensor, Tensor | None], views: Views, loss: LossConfig
 ) -> dict[str, Tensor]:
     """One side's loss terms under the config's weights."""
     return reconstruction_loss(
@@ -174,14 +173,14 @@ def side_loss(
         views.face,
         views.mask,
         views.features,
-        dssim_weight=options.dssim_weight,
-        mse_weight=options.mse_weight,
-        mask_weight=options.mask_weight,
-        features_weight=options.features_weight,
-        background_weight=options.background_weight,
-        l1_weight=options.l1_weight,
-        gradient_weight=options.gradient_weight,
-        frequency_weight=options.frequency_weight,
+        dssim_weight=loss.dssim,
+        mse_weight=loss.mse,
+        mask_weight=loss.mask,
+        features_weight=loss.features,
+        background_weight=loss.background,
+        l1_weight=loss.l1,
+        gradient_weight=loss.gradient,
+        frequency_weight=loss.frequency,
     )
 
 

@@ -1,4 +1,4 @@
-"""How much augmentation these faces need: `training.augment: auto`.
+"""How much augmentation these faces need: `training.augment.kind` auto.
 
 Augmentation is paid for: it makes every step harder. More of it as held-out faces fall behind seen
 ones (as Karras et al. 2020, "Training generative adversarial networks with limited data", do for
@@ -7,7 +7,7 @@ GANs) was tried and harmed: docs/training.md.
 
 import math
 
-from ..config import AUGMENTED, TrainingConfig
+from ..config import AUGMENTED, AugmentConfig
 
 LEAST = {
     "rotation_deg": 1.0,
@@ -39,9 +39,9 @@ def strength_for(faces: int) -> float:
     return FEW_STRENGTH * min(1.0, max(0.0, share))
 
 
-def augmented(options: TrainingConfig, strength: float) -> TrainingConfig:
+def augmented(config: AugmentConfig, strength: float) -> AugmentConfig:
     """The options with the values of this strength, where augmentation is `auto`."""
-    if options.augment == "hand":
-        return options
+    if config.kind == "hand":
+        return config
     values = {name: LEAST[name] + strength * (MOST[name] - LEAST[name]) for name in AUGMENTED}
-    return options.model_copy(update=values)
+    return config.model_copy(update=values)
