@@ -40,8 +40,8 @@ PAGE = 4096
 AUTO = " ".join(f"--set extract.{what}=auto" for what in ("detector", "landmarks", "embedder"))
 NET = (
     "model.size=32", "model.encoder_dims=8", "model.inter_dims=16", "model.decoder_dims=6",
-    "model.mask_dims=4", "training.batch=4", "training.log_every=1", "training.heldout_every=4",
-    "training.preview_every=5", "training.save_every=3", "training.warmup_steps=5",
+    "model.mask_dims=4", "training.batch=4", "training.log_every=1", "training.heldout.every=4",
+    "training.preview_every=5", "training.save_every=3", "training.schedule.warmup_steps=5",
     "training.threads=1", "training.steps=12",
 )  # fmt: skip
 

@@ -213,7 +213,7 @@ def train(options: argparse.Namespace, work: Path) -> tuple[dict[str, Any], bool
     run, steps = work / "run", options.count
     changes = (
         *TINY, f"training.steps={steps}", f"training.save_every={steps // 50}",
-        f"training.preview_every={steps // 20}", f"training.heldout_every={steps // 100}",
+        f"training.preview_every={steps // 20}", f"training.heldout.every={steps // 100}",
         "training.log_every=10", "training.batch=1",
     )  # fmt: skip
     call = module(

@@ -125,7 +125,8 @@ def test_weights_that_cannot_be_had_are_one_line(
 
 
 # But CHANGELOG.md, which tells of what was.
-PAGES = [ROOT / "README.md", FOLDER / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", FOLDER / "README.md"]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

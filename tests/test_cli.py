@@ -1,7 +1,6 @@
-"""The door: exit codes, one readable line, and the README's commands."""
+"""The door: exit codes, and one readable line."""
 
 import re
-import shlex
 import subprocess
 import sys
 import time
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from conftest import TINY, Cast
 
 from faceswap_lite import __main__ as door
@@ -376,36 +374,3 @@ def test_a_value_is_told_with_the_option_that_gave_it(
         code, _, err = call(capsys, monkeypatch, *to, *given)
         assert code == 2 and err.startswith(f"usage: {' '.join(given)}: convert"), err
         assert err.count("\n") == 1
-
-
-def readme_commands() -> list[list[str]]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
-    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line]
-
-
-def test_the_readme_s_commands_and_options_exist() -> None:
-    known = typer.main.get_command(cli.app)
-    seen = set()
-    for words in readme_commands():
-        if words[0] == "bash":
-            assert (ROOT / words[1]).is_file(), words
-        if words[0] != "faceswap-lite":
-            continue
-        command = known.commands[words[1]]  # type: ignore[attr-defined]
-        if words[1] == "latent":
-            command = command.commands[words[2]]
-        options = {option for parameter in command.params for option in parameter.opts}
-        assert {word for word in words if word.startswith("--")} <= options, words
-        seen.add(words[1])
-    assert {"extract", "train", "convert", "check", "evaluate", "latent"} <= seen
-
-
-def test_the_readme_s_files_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for link in re.findall(r"\]\(([^)#]+)\)", text):
-        if not link.startswith("http"):
-            assert (ROOT / link).exists(), link
-    for preset in re.findall(r"^\| `(\w+)` \|", text, re.M):
-        assert (ROOT / "configs" / f"{preset}.yaml").is_file(), preset

@@ -20,7 +20,7 @@ from test_cli import call
 from test_kept import copied, cover_of, first_frame, timecode_of
 from test_media_color import assert_close, planes_of
 
-from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config import ConvertConfig, OutputConfig
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.clips import TIMES_NAME
@@ -213,7 +213,7 @@ def test_pr4444_mov_keeps_its_alpha_or_says_so_first(
     assert np.ptp(given) > 0.5
     for name, codec, kept in [("a.mov", "prores", 1), ("b.mkv", "ffv1", 1), ("c.mp4", "h264", 0)]:
         said: list[str] = []
-        config = ConvertConfig(codec=codec)
+        config = ConvertConfig(output=OutputConfig(codec=codec))
         convert_clip(run, source, tmp_path / name, config, say=said.append)
         assert sum("alpha" in line for line in said) == (not kept), said
         if kept:
@@ -247,7 +247,7 @@ def test_opengop_mp4_gives_the_same_pictures_by_frames(
     odd: Path, run: TrainedRun, tmp_path: Path
 ) -> None:
     source = odd / "opengop.mp4"
-    config = ConvertConfig(codec="ffv1")
+    config = ConvertConfig(output=OutputConfig(codec="ffv1"))
     part = config.model_copy(update={"start": 70, "end": 85})
     convert_clip(run, source, tmp_path / "part.mkv", part, say=silent)
     summary = convert_clip(run, source, tmp_path / "all.mkv", config, say=silent)
