@@ -13,8 +13,8 @@ from faceswap_lite.training.loop import train
 
 TINY = (
     "model.size=32", "model.encoder_dims=8", "model.inter_dims=16", "model.decoder_dims=6",
-    "model.mask_dims=4", "training.batch=2", "training.threads=1", "training.schedule.warmup_steps=5",
-    "training.precision=32-true", "init.run=none",
+    "model.mask_dims=4", "training.batch=2", "training.threads=1",
+    "training.schedule.warmup_steps=5", "training.precision=32-true", "init.run=none",
 )  # fmt: skip
 PEOPLE = {"source": ("bruno", "ada"), "target": ("ada", "bruno")}
 
