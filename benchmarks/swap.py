@@ -3,7 +3,7 @@
     python benchmarks/swap.py seam --run RUN --clip CLIP         # seam, flicker, warp, sharpness
     python benchmarks/swap.py seam --run RUN --clip CLIP --cast  # self-swap, known cast
     python benchmarks/swap.py jitter                             # still and moving actors
-    python benchmarks/swap.py views --run RUN --clip CLIP        # what --views brings
+    python benchmarks/swap.py views --run RUN --clip CLIP        # what --tta brings
     python benchmarks/swap.py speed --run RUN --clip CLIP        # stages alone and overlapped
 
 Options of `convert` are changed by --set, as everywhere.
@@ -161,7 +161,7 @@ def own_face_under_a_cast(painted: PaintedFrame) -> PaintedFrame:
 def jitters(config: ConvertConfig, count: int) -> dict[str, Any]:
     """A still actor with noise in the picture, and a moving one: what smoothing does to points."""
     pack = build_pack()
-    figures: dict[str, Any] = {"landmarks": pack.landmarks_name, "sigma": config.smooth}
+    figures: dict[str, Any] = {"landmarks": pack.landmarks_name, "sigma": config.temporal_smoothing}
     moving = [20 * np.sin(i / 12) for i in range(count)]
     for name, yaws in (("still", [8.0] * count), ("moving", moving)):
         rng = np.random.default_rng(0)
@@ -174,7 +174,7 @@ def jitters(config: ConvertConfig, count: int) -> dict[str, Any]:
             truth.append(five_points(actor.landmarks.astype(np.float64), "ibug68"))
         raw = np.array(points, np.float64)
         frames = np.arange(len(raw), dtype=np.float64)
-        smooth = smooth_points(frames, raw, frames, config.smooth)
+        smooth = smooth_points(frames, raw, frames, config.temporal_smoothing)
         if name == "still":
             # The crop's corners are what shakes on the screen.
             shake = [jitter(corners(some, pack.landmarks_name)) for some in (raw, smooth)]

@@ -163,7 +163,7 @@ def render_commands(given: Given) -> list[Command]:
 
 def extract_commands(given: Given) -> list[Command]:
     pack = {**given.pack, "extract.size": 96}
-    five = {**PIP_ONLY, "extract.every": 3, "extract.coverage": "whole", "extract.size": 80}
+    five = {**PIP_ONLY, "extract.every": 3, "extract.crop_coverage": "whole", "extract.size": 80}
     clips = {
         "source": ["source.mp4", "spoiled.mkv"],
         "target": ["target_1.mp4", "target_2.mp4"],
@@ -212,7 +212,8 @@ def convert_commands(given: Given) -> list[Command]:
     tracks = [f"--{name.replace('_', '-')}" for name in ("mask_out", "layer_out", "compare")]
     outs = ["convert/mask.mkv", "convert/layer.mkv", "convert/compare.mkv"]
     rich = {
-        "convert.views": 2, "convert.blend": "multiband", "convert.mask.kind": "hull",
+        "convert.test_time_augmentation": 2, "convert.blend": "multiband",
+        "convert.mask.kind": "hull",
         "convert.color.kind": "mkl", "convert.sharpen": 0.5, "convert.grain": 0.5,
         "convert.color.relight": 0.5, "convert.scale": 1.1, "convert.weights": "last",
     }  # fmt: skip

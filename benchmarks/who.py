@@ -96,7 +96,7 @@ def check(
         run.manifest.landmarks_pack,
         whom(run, packs[0], config, photo),
         config,
-        run.config.extract.sure_score,
+        run.config.extract.high_confidence,
     )
     stretches: dict[int, list[int]] = {}
     for frame_index, some in plan.placements.items():

@@ -272,7 +272,9 @@ def convert(
     start_number: Annotated[
         int | None, typer.Option(min=0, help="Number of the first frame's pictures and masks.")
     ] = None,
-    views: Annotated[int | None, typer.Option(help="Average so many views: steadier.")] = None,
+    tta: Annotated[
+        int | None, typer.Option(help="Test-time augmentation: average so many looks.")
+    ] = None,
     label: Annotated[
         bool,
         typer.Option("--label", help="Burn in a visible line; convert.output.label is its text."),
@@ -323,10 +325,11 @@ def convert(
         face=face,
         all_faces=all_faces or None,
         swap=swap,
-        views=views,
         start_number=start_number,
     )
     changed += _range(frames)
+    looks = f"convert.test_time_augmentation={tta}"
+    changed += [Change(looks, f"--tta {tta}")] if tta is not None else []
     changed += [Change("convert.output.c2pa=true", "--c2pa")] if c2pa else []
     whole = _options_of_run(run, config, changed)
     # Not through YAML, to which some folders' names are numbers.

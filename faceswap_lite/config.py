@@ -70,29 +70,32 @@ class ExtractConfig(Section):
     embedder: EmbedderName = Field(
         "auto", description="what tells people apart; none: nothing does; auto: the best there is"
     )
-    coverage: CoverageName = Field(
+    crop_coverage: CoverageName = Field(
         "full", description="how much of the head a crop shows, from face, the least, to head"
     )
     size: int = Field(256, ge=32, le=2048, description="side of a stored crop, margin included, px")
     margin: float = Field(
         0.15, ge=0, le=0.5, description="extra border on each side, in sides of the crop"
     )
-    sure_score: float = Field(
-        0.9, ge=0, le=1, description="score of detection from which a face stands by itself"
+    high_confidence: float = Field(
+        0.9, ge=0, le=1, description="confidence of a detection from which a face stands by itself"
     )
-    weak_score: float = Field(
-        0.6, ge=0, le=1, description="score from which it stays when its track is sure somewhere"
+    low_confidence: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        description="confidence from which it stays when its track is sure somewhere",
     )
     min_face_px: int = Field(20, ge=8, description="faces whose box is smaller are left out, px")
-    max_side_px: int = Field(
+    max_edge_px: int = Field(
         1280, ge=64, description="longer side that frames are shrunk to for detection, px"
     )
     every: int = Field(1, ge=1, description="look at every n-th frame")
 
     @model_validator(mode="after")
     def _scores_in_order(self) -> "ExtractConfig":
-        if self.weak_score > self.sure_score:
-            raise ValueError("weak_score must not be above sure_score")
+        if self.low_confidence > self.high_confidence:
+            raise ValueError("low_confidence must not be above high_confidence")
         return self
 
 
@@ -105,7 +108,7 @@ class CurateConfig(Section):
     identity_limit: float | None = Field(
         None, gt=0, description="greatest distance to the person's centre; null: the embedder's own"
     )
-    misplacement_limit: float = Field(
+    alignment_error_limit: float = Field(
         0.12, gt=0, description="greatest distance of points from their places, in eye distances"
     )
     occlusion_limit: float = Field(
@@ -534,15 +537,15 @@ class ConvertConfig(Section):
         description="number of the first frame in the names of pictures and masks; null: a "
         "sequence's own, else 1",
     )
-    smooth: float = Field(
-        2.5, ge=0, le=20, description="frames that landmarks are averaged over (sigma); 0: off"
+    temporal_smoothing: float = Field(
+        2.5, ge=0, le=20, description="of landmarks: sigma of the average over time, frames; 0: off"
     )
     bridge: int = Field(
         5, ge=0, le=50, description="longest gap in a face's track that is filled, frames"
     )
 
-    views: int = Field(
-        1, ge=1, le=64, description="shifted inputs that are painted and averaged; time grows alike"
+    test_time_augmentation: int = Field(
+        1, ge=1, le=64, description="moved inputs that are painted and averaged; time grows alike"
     )
     scale: float = Field(1.0, ge=0.5, le=2, description="size of the painted face; 1: as it is")
     mouth: WhoseName = Field(

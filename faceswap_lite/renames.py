@@ -8,6 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 RENAMED = {
+    "extract.coverage": "extract.crop_coverage",
+    "extract.sure_score": "extract.high_confidence",
+    "extract.weak_score": "extract.low_confidence",
+    "extract.max_side_px": "extract.max_edge_px",
+    "curate.misplacement_limit": "curate.alignment_error_limit",
     "training.optimizer": "training.optimizer.kind",
     "training.beta1": "training.optimizer.beta1",
     "training.beta2": "training.optimizer.beta2",
@@ -47,6 +52,8 @@ RENAMED = {
     "training.heldout_share": "training.heldout.share",
     "training.heldout_gap": "training.heldout.gap",
     "training.heldout_every": "training.heldout.every",
+    "convert.smooth": "convert.temporal_smoothing",
+    "convert.views": "convert.test_time_augmentation",
     "convert.color": "convert.color.kind",
     "convert.color_steady": "convert.color.steady",
     "convert.relight": "convert.color.relight",
@@ -103,8 +110,9 @@ def under_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
         for section, held in values.items()
     }
     for name in old.keys() & RENAMED.keys():
-        section, group, key = RENAMED[name].split(".")
-        renamed[section].setdefault(group, {})[key] = old[name]
+        section, *group, key = RENAMED[name].split(".")
+        held = renamed[section]
+        (held.setdefault(group[0], {}) if group else held)[key] = old[name]
     return renamed
 
 

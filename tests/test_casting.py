@@ -18,7 +18,7 @@ from faceswap_lite.faces.tracks import find_cuts
 FIVE = np.array([[-10.0, -8], [10, -8], [0, 2], [-7, 12], [7, 12]])
 ANNA, BEN = np.array([1.0, 0, 0], np.float32), np.array([0, 1.0, 0], np.float32)
 WANTED = Person(ANNA.astype(np.float64), "cosine", 0.5)
-EXACT = ConvertConfig(smooth=0)
+EXACT = ConvertConfig(temporal_smoothing=0)
 
 
 def face(x: float, who: np.ndarray | None = ANNA, y: float = 50, score: float = 0.99) -> FoundFace:
@@ -54,9 +54,11 @@ def test_cuts_stand_out_and_movement_does_not() -> None:
 def test_the_wanted_person_is_taken_and_the_bystander_never() -> None:
     made = plan(clip(*[[face(50), face(150, BEN)] for _ in range(5)]))
     assert [places(made, i) for i in range(5)] == [[50]] * 5
-    everyone = plan(clip([face(50), face(150, BEN)]), ConvertConfig(all_faces=True, smooth=0))
+    everyone = plan(
+        clip([face(50), face(150, BEN)]), ConvertConfig(all_faces=True, temporal_smoothing=0)
+    )
     assert places(everyone, 0) == [50, 150]
-    second = plan(clip([face(50), face(150, BEN)]), ConvertConfig(face=1, smooth=0))
+    second = plan(clip([face(50), face(150, BEN)]), ConvertConfig(face=1, temporal_smoothing=0))
     assert places(second, 0) == [150]
 
 
@@ -77,7 +79,7 @@ def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
     assert places(made, 3) == [56] and places(made, 4) == [58]
     assert made.bridged == 2
     assert made.placements[3][0].found is None
-    short = plan(clip(*frames), ConvertConfig(bridge=1, smooth=0))
+    short = plan(clip(*frames), ConvertConfig(bridge=1, temporal_smoothing=0))
     assert sorted(short.placements) == [0, 1, 2, 5, 6, 7]
 
 
@@ -92,13 +94,13 @@ def test_nothing_is_joined_across_a_cut() -> None:
 def test_smoothing_stops_at_cuts_and_at_jumps() -> None:
     frames = [[face(50.0 if i < 10 else 65.0)] for i in range(20)]
     for cuts in ((10,), ()):
-        made = plan(clip(*frames, cuts=cuts), ConvertConfig(smooth=3))
+        made = plan(clip(*frames, cuts=cuts), ConvertConfig(temporal_smoothing=3))
         assert [places(made, i) for i in (9, 10)] == [[50], [65]]
 
 
 def test_fast_movement_is_no_jump() -> None:
     frames = [[face(50.0 + 6 * i)] for i in range(20)]
-    made = plan(clip(*frames), ConvertConfig(smooth=2))
+    made = plan(clip(*frames), ConvertConfig(temporal_smoothing=2))
     assert len({p.stretch for some in made.placements.values() for p in some}) == 1
     assert places(made, 10) == [110]
 
@@ -146,7 +148,7 @@ def test_a_double_that_comes_and_goes_leaves_the_longer_track_whole() -> None:
         frames[i].append(face(54, nearer))
     made = plan(clip(*frames))
     assert [places(made, i) for i in range(12)] == [[50]] * 12
-    everyone = plan(clip(*frames), ConvertConfig(all_faces=True, smooth=0))
+    everyone = plan(clip(*frames), ConvertConfig(all_faces=True, temporal_smoothing=0))
     assert [places(everyone, i) for i in range(12)] == [[50]] * 12
 
 
@@ -155,7 +157,7 @@ def test_the_nth_face_counts_sure_faces_alone() -> None:
     frames = [[face(150), face(300)] for _ in range(12)]
     for i in range(4, 8):
         frames[i] = [replace(face(20, None), detection=false[0], presence=None), *frames[i]]
-    made = plan(clip(*frames), ConvertConfig(face=1, smooth=0))
+    made = plan(clip(*frames), ConvertConfig(face=1, temporal_smoothing=0))
     assert [places(made, i) for i in range(12)] == [[300]] * 12
 
 
@@ -163,7 +165,7 @@ def test_a_movement_does_not_bend_where_the_clip_pauses() -> None:
     times = [0, 1, 2, 3, 4, 14, 15, 16, 17, 18]
     frames = [[face(50.0 + 2 * t)] for t in times]
     sightings = [s._replace(pts=t) for s, t in zip(clip(*frames), times, strict=True)]
-    made = plan(sightings, ConvertConfig(smooth=2, bridge=20))
+    made = plan(sightings, ConvertConfig(temporal_smoothing=2, bridge=20))
     assert [places(made, i) for i in range(10)] == [[50 + 2 * t] for t in times]
 
 

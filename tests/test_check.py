@@ -147,7 +147,7 @@ def test_second_check_does_nothing_and_other_files_stay(
     assert check_clip(run, cast.unseen_clip, out, ConvertConfig(), say=said.append) == first
     assert said == [f"{out}: already done"] and out.stat().st_mtime_ns == stamp
     with pytest.raises(FaceswapError, match="overwrite"):
-        check_clip(run, cast.unseen_clip, out, ConvertConfig(views=2), say=silent)
+        check_clip(run, cast.unseen_clip, out, ConvertConfig(test_time_augmentation=2), say=silent)
     other = tmp_path / "other.json"
     other.with_suffix(".png").write_bytes(b"mine")
     with pytest.raises(FaceswapError, match=r"other\.png"):

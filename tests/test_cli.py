@@ -152,7 +152,7 @@ def test_convert_hands_its_options_on(
     asked: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (
-        "--out b.mov --like who.jpg --swap target-to-source --frames 3:9 --views 4 "
+        "--out b.mov --like who.jpg --swap target-to-source --frames 3:9 --tta 4 "
         "--label --masks m --mask-out mask.mov --layer-out layer.mov --compare c.mov --overwrite "
         "--set convert.color.kind=mkl"
     )
@@ -219,7 +219,7 @@ def test_a_sheet_gets_its_tries(
         (["--out", "b.mp4", "--face", "1", "--all-faces"], "choose"),
         (["--out", "b.mp4", "--face", "1", "--like", "a.png"], "choose one"),
         (["--out", "b.mp4", "--face", "-1"], "convert.face"),
-        (["--out", "b.mp4", "--views", "0"], "convert.views"),
+        (["--out", "b.mp4", "--tta", "0"], "convert.test_time_augmentation"),
         (["--out", "b.mp4", "--swap", "both"], "convert.swap"),
         (["--out", "b.mp4", "--set", "convert.colour=mkl"], "did you mean color"),
         (["--out", "b.mp4", "--set", "convert.output.codec=no_such"], "convert.output.codec"),
@@ -370,7 +370,7 @@ def test_a_value_is_told_with_the_option_that_gave_it(
     run.mkdir()
     (run / "config.yaml").write_text("convert: {views: 2}\n")
     to = ["convert", "--run", str(run), "--clip", "a.mp4", "--out", "b.mp4"]
-    for given in (["--views", "0"], ["--frames", "9:3"], ["--set", "convert.batch=0"]):
+    for given in (["--tta", "0"], ["--frames", "9:3"], ["--set", "convert.batch=0"]):
         code, _, err = call(capsys, monkeypatch, *to, *given)
         assert code == 2 and err.startswith(f"usage: {' '.join(given)}: convert"), err
         assert err.count("\n") == 1

@@ -80,12 +80,16 @@ def test_an_error_names_what_brought_it(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("training: {batch: 0}\n", encoding="utf-8")
     with pytest.raises(UsageError) as caught:
-        load_config(path, ["convert.views=2"])
+        load_config(path, ["convert.test_time_augmentation=2"])
     assert str(caught.value).startswith(f"{path}: training.batch")
     # Mended by a change, and not there any more.
     assert load_config(path, ["training.batch=4"]).training.batch == 4
     path.write_text("training: {steps: 5, schedule: {kind: cosine}}\n", encoding="utf-8")
-    for changes in (["convert.views=0"], ["model.size=70"], ["training.steps=null"]):
+    for changes in (
+        ["convert.test_time_augmentation=0"],
+        ["model.size=70"],
+        ["training.steps=null"],
+    ):
         with pytest.raises(UsageError) as caught:
             load_config(path, ["training.threads=1", *changes])
         assert f"--set {changes[0]}: " in str(caught.value)
@@ -127,12 +131,13 @@ def test_a_colour_match_that_went_is_refused_but_in_a_runs_own_config(tmp_path: 
         load_config(path)
     (tmp_path / MANIFEST_FILE).write_text("{}")
     config = load_config(path, say=heard.append).convert
-    assert (config.color.kind, config.views) == ("skin_gain", 2)
+    assert (config.color.kind, config.test_time_augmentation) == ("skin_gain", 2)
     assert heard == [f"{path}: convert.color.kind sliced_ot is no more; skin_gain stands in"]
     heard.clear()
     assert load_config(path, ["convert.color.kind=mkl"], heard.append).convert.color.kind == "mkl"
     assert heard == []
-    assert load_config(path, ["convert.views=3"], heard.append).convert.color.kind == "skin_gain"
+    config = load_config(path, ["convert.test_time_augmentation=3"], heard.append).convert
+    assert config.color.kind == "skin_gain"
     assert len(heard) == 1
     with pytest.raises(UsageError, match="take mkl"):
         load_config(path, ["convert.color.kind=mean"])

@@ -444,7 +444,7 @@ def test_other_settings_do_not_search_again(
     convert_clip(elsewhere, cast.unseen_clip, tmp_path / "a.mp4", ConvertConfig(), say=silent)
     assert searches.count == FRAMES
     said: list[str] = []
-    other = ConvertConfig(color=ColorConfig(kind="none"), smooth=0, start=3, end=9)
+    other = ConvertConfig(color=ColorConfig(kind="none"), temporal_smoothing=0, start=3, end=9)
     convert_clip(elsewhere, cast.unseen_clip, tmp_path / "b.mp4", other, say=said.append)
     preview_sheet(elsewhere, cast.unseen_clip, tmp_path / "c.png", ConvertConfig(), say=silent)
     assert searches.count == FRAMES
@@ -522,7 +522,12 @@ def test_what_the_set_holds_is_no_answer_to_who_else_is_there(
     # The set holds the target's faces alone; the source, or whom a photo shows, may stand beside.
     monkeypatch.setattr(scout, "TRACK_FRAMES", 0)
     short = ConvertConfig(
-        end=2, batch=1, smooth=0, color=ColorConfig(steady=0), mask=MaskConfig(steady=0), bridge=0
+        end=2,
+        batch=1,
+        temporal_smoothing=0,
+        color=ColorConfig(steady=0),
+        mask=MaskConfig(steady=0),
+        bridge=0,
     )
     back = short.model_copy(update={"swap": "target-to-source"})
     convert_clip(at(run, tmp_path / "r1"), cast.target_clip, tmp_path / "a.mp4", back, say=silent)

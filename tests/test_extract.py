@@ -415,7 +415,7 @@ def test_few_faces_are_explained(tmp_path: Path, toy: list[str]) -> None:
         extract_faces([clip], out, settings(min_face_px=60))
     # One frame of five gave a face; and where most do, nobody asks.
     some = paint_clip(tmp_path / "some", [*weak, [], [Painted(9, 0.95)]])
-    summary = extract_faces([some], tmp_path / "few", settings(weak_score=0.85))
+    summary = extract_faces([some], tmp_path / "few", settings(low_confidence=0.85))
     assert summary.kept == 1
     assert [line for line in summary.lines() if line.startswith("4 frames without a face, looked")]
     many = paint_clip(tmp_path / "many", [[Painted(9, 0.95)]] * 3 + [[]])

@@ -140,7 +140,7 @@ def cast_clip(
     scouting = scout_clip(
         clip, clip_fingerprint(clip), run, packs, config, reuse=like is None, say=say
     )
-    sure_score = run.config.extract.sure_score
+    sure_score = run.config.extract.high_confidence
     plan = plan_cast(scouting, run.manifest.landmarks_pack, wanted, config, sure_score)
     return plan.within(config)
 
@@ -168,7 +168,7 @@ def plan_cast(
             first, last = np.searchsorted(frames, part.frames[[0, -1]])
             own = times[np.searchsorted(frames, part.frames)]
             stretches.append(_Stretch(part, own, times[first : last + 1]))
-    placements = Placements(stretches, config.smooth)
+    placements = Placements(stretches, config.temporal_smoothing)
     return CastPlan(placements, [int(frames[place]) for place in sorted(cuts)])
 
 

@@ -139,8 +139,8 @@ def convert_clip(
         say(f"warning: {clip}: {_nobody(len(scouting.wanted_pts(task.config)))}")
 
     # The second: paint and write what is still to be written.
-    if config.views > 1:
-        say(f"{config.views} views: painting takes {config.views} times as long as with one")
+    if (looks := config.test_time_augmentation) > 1:
+        say(f"test-time augmentation: {looks} looks, painting takes {looks} times as long")
     if overwrite:
         task.job.restart()
     tally = Tally(task.job.work / "frames.jsonl", task.job.id)
@@ -228,7 +228,7 @@ def _find_faces(
             raise FaceswapError(
                 f"{task.clip}: ends before frame {config.start}, where --frames begins"
             )
-        sure_score = run.config.extract.sure_score
+        sure_score = run.config.extract.high_confidence
         plan = plan_cast(scouting, run.manifest.landmarks_pack, wanted, config, sure_score)
     except FaceswapError:
         # Who mends it gives another call, which looks for another folder.

@@ -44,7 +44,7 @@ def paint_frames(
     `rebuild` also runs the decoder of the person in the clip (`PaintedFace.rebuilt`; else zero).
     """
     flips = run.config.training.augment.flip > 0
-    views = pick_views(config.views, run.config.model.size, flips)
+    views = pick_views(config.test_time_augmentation, run.config.model.size, flips)
     for _, block in groupby(frames, lambda frame: block_of(frame.index, frame.image, config)):
         yield from _paint_block(list(block), plan, run, views, config, expression, rebuild)
 

@@ -84,7 +84,7 @@ def build_run_packs(
     return build_packs(
         (run.manifest.detector, run.manifest.landmarks_pack, embedder),
         min_face_px=extract.min_face_px,
-        max_side_px=extract.max_side_px,
+        max_side_px=extract.max_edge_px,
         count=count,
     )
 
@@ -142,7 +142,7 @@ def scout_clip(
 def _looked_at(config: ConvertConfig) -> tuple[int, int | None]:
     """The first frame that says something of the wanted ones, and the one after the last."""
     steadied = reach(max(config.color.steady, config.mask.steady)) + config.batch
-    around = TRACK_FRAMES + steadied + reach(config.smooth) + config.bridge
+    around = TRACK_FRAMES + steadied + reach(config.temporal_smoothing) + config.bridge
     return max(0, config.start - around), None if config.end is None else config.end + around
 
 
@@ -179,7 +179,7 @@ def _scouting_id(
     return job_id(
         clip=fingerprint,
         pack=[pack.detector_name, pack.landmarks_name, pack.embedder_name],
-        sizes=[extract.min_face_px, extract.max_side_px, extract.weak_score],
+        sizes=[extract.min_face_px, extract.max_edge_px, extract.low_confidence],
         known=[
             (frame, [np.round(face.detection.box_xyxy).tolist() for face in known[frame]])
             for frame in sorted(known)
@@ -203,7 +203,7 @@ def _walk(
         return
     last = before.sightings[-1].frame if before is not None and before.sightings else first - 1
     # With an embedder, likeness tells true faces from false ones: weak detections may stay.
-    min_score = run.config.extract.weak_score if packs[0].embedder is not None else None
+    min_score = run.config.extract.low_confidence if packs[0].embedder is not None else None
 
     def look(pack: FacePack, frame: Frame) -> list[FoundFace]:
         faces = known.get(frame.index)

@@ -155,7 +155,7 @@ def _faults(
     that it is blurred comes before that it looks like somebody else.
     """
     off, extent, apart = measures.misplacement, covered.extent, people.distance
-    most_off = max(config.misplacement_limit, _upper(off))
+    most_off = max(config.alignment_error_limit, _upper(off))
     is_unusual = robust_z(np.log(np.maximum(covered.peak, 1e-6))) > UNUSUAL
     is_covered = is_unusual & (covered.peak > config.occlusion_limit)
     light, clipped = measures.light, measures.clipped

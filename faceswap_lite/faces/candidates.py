@@ -58,7 +58,7 @@ def record_and_crop(
 
     `frame` has 8 bits a channel.
     """
-    side = COVERAGES[config.coverage] * (1 + 2 * config.margin)
+    side = COVERAGES[config.crop_coverage] * (1 + 2 * config.margin)
     frame_to_crop = align(face.landmarks, pack.landmarks_name, side, config.size)
     crop = cut_crop(frame.image, frame_to_crop, config.size)
     to_inner, inner_size = inner_view(
@@ -97,7 +97,7 @@ def record_and_crop(
         true_landmarks=truth,
         embedder=pack.embedder_name,
         embedding=face.embedding,
-        coverage=config.coverage,
+        coverage=config.crop_coverage,
         margin=config.margin,
         size=config.size,
         frame_to_crop=frame_to_crop,

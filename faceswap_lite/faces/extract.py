@@ -24,6 +24,7 @@ from ..outputs import (
     whole_folder,
     write_json,
 )
+from ..renames import under_old_names
 from .candidates import Source
 from .embed import embedding_distance
 from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, Tally, read_progress
@@ -98,7 +99,7 @@ def extract_faces(
         stage="extract",
         format=2,
         clips=[(source.path.name, source.fingerprint) for source in sources],
-        config=config.model_dump(),
+        config=under_old_names("extract", config.model_dump()),
         like=None if like is None else _photo_sha256(like),
     )
     found = read_job(out)
@@ -124,7 +125,7 @@ def extract_faces(
     if todo == "resume" and found is not None:
         # What `auto` took at first is kept: a set holds one kind of landmarks.
         names = tuple(found["pack"])
-    packs = build_packs(names, min_face_px=config.min_face_px, max_side_px=config.max_side_px)
+    packs = build_packs(names, min_face_px=config.min_face_px, max_side_px=config.max_edge_px)
     for note in packs[0].notes:
         print(note)
     wanted = None if like is None else wanted_person(like, packs[0])

@@ -207,13 +207,14 @@ class Extraction:
         return step
 
     def _look(self, source: Source, pack: FacePack, frame: Frame) -> _Finds:
-        faces = pack.find(frame.image, min_score=self.config.weak_score, min_presence=0.0)
+        faces = pack.find(frame.image, min_score=self.config.low_confidence, min_presence=0.0)
         likely = [f for f in faces if f.presence is None or f.presence >= MIN_PRESENCE]
         near = [(f, far) for f in likely if (far := self._distance(f)) <= _LIKE_SLACK]
         candidates = [
             Candidate(
                 *record_and_crop(frame, face, place, source, pack, self.job, self.config),
-                far <= 1 and is_sure(face.detection.score, face.presence, self.config.sure_score),
+                far <= 1
+                and is_sure(face.detection.score, face.presence, self.config.high_confidence),
             )
             for place, (face, far) in enumerate(near)
         ]

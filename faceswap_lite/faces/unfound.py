@@ -30,7 +30,7 @@ def why_so_few(
 
     `with_face`: place of the clip and number of the frame, of all frames that gave a face.
     """
-    detector = DETECTORS[detector_name](_SMALLEST_PX, config.max_side_px)
+    detector = DETECTORS[detector_name](_SMALLEST_PX, config.max_edge_px)
     nothing = others = 0
     sizes: list[float] = []
     scores: list[float] = []
@@ -43,13 +43,14 @@ def why_so_few(
             nothing += 1
         elif not large:
             sizes.append(max(sides))
-        elif max(large) < config.sure_score:
+        elif max(large) < config.high_confidence:
             scores.append(max(large))
         else:
             others += 1
     looked = nothing + len(sizes) + len(scores) + others
     small = f"extract.min_face_px={config.min_face_px}, the largest {max(sizes, default=0):.0f} px"
-    weak = f"extract.sure_score={config.sure_score:g}, the surest {max(scores, default=0):.2f}"
+    surest = max(scores, default=0)
+    weak = f"extract.high_confidence={config.high_confidence:g}, the surest {surest:.2f}"
     parts = {
         "nothing like a face": nothing,
         f"only faces that are too small ({small})": len(sizes),
