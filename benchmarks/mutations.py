@@ -7,8 +7,8 @@ damaged by chance: bits, cuts, blocks, sizes of boxes, values in texts. Each fil
 of the commands that read it, through the command line's own door, hundreds to a process. Ends with
 exit code 1 and the finds: tracebacks, more lines than one, hangs (30 s of a core), crashes, more
 than 3 GB, files changed that are none of the command's, and results that are quietly others where
-a sum could have told. `--only` takes kinds by the beginnings of their names; `--seed`, with the same --count,
-gives the same files again; FACESWAP_LITE_MEDIA, if it is set, adds small clips of its own.
+a sum could have told. `--only` takes kinds by the beginnings of their names; `--seed`, with the
+same --count, gives the same files again; FACESWAP_LITE_MEDIA, if it is set, adds small clips.
 """
 
 import argparse
