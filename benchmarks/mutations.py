@@ -175,7 +175,8 @@ KINDS = (
         "crops: index and notes", ("source/.faceswap_lite/*", "source_curation/.*"),
         (*BYTES, json_value, zip_member),
         ("info source", "curate source", TRAIN, "extract source.mp4 --out source"),
-        (*RUN, "source.mp4", "source.truth.npz", "source_curation"), ("source/.faceswap_lite", "source_curation"), 2,
+        (*RUN, "source.mp4", "source.truth.npz", "source_curation"),
+        ("source/.faceswap_lite", "source_curation"), 2,
     ),
     Kind(
         "checkpoints: weights", (MODEL.format("*"),), (*BYTES, tensors_head),
