@@ -175,7 +175,8 @@ KINDS = (
         "crops: index and notes", ("source/.faceswap_lite/*", "source_curation/.*"),
         (*BYTES, json_value, zip_member),
         ("info source", "curate source", TRAIN, "extract source.mp4 --out source"),
-        (*RUN, "source.mp4", "source_curation"), ("source/.faceswap_lite", "source_curation"), 2,
+        (*RUN, "source.mp4", "source.truth.npz", "source_curation"),
+        ("source/.faceswap_lite", "source_curation"), 2,
     ),
     Kind(
         "checkpoints: weights", (MODEL.format("*"),), (*BYTES, tensors_head),
@@ -233,7 +234,8 @@ KINDS = (
     ),
     Kind(
         "journals: an extraction's", ("begun/.faceswap_lite/*.json*",), (*BYTES, *[json_line] * 8),
-        ("extract source.mp4 --out begun",), ("source.mp4", "begun"), ("begun",), 2.5, True,
+        ("extract source.mp4 --out begun",),
+        ("source.mp4", "source.truth.npz", "begun"), ("begun",), 2.5, True,
     ),
     Kind(
         "decisions", ("judged_curation/*.json", "judged/_rejected/.moves.json"),
@@ -255,11 +257,11 @@ KINDS = (
         (*RUN, "swap", "swap.json"), ("swap", "run/faces"), 2,
     ),
     Kind(
-        "beside outputs: reports", ("report.json", "check.json", "run/faces/../expression*.json"),
+        "beside outputs: reports", ("report.json", "check.json"),
         (*BYTES, *[json_value] * 4),
         (f"evaluate --run run --clip clip.mp4 --out report.json {JUDGED}",
          "check --run run --clip clip.mp4 --out check.json"),
-        (*RUN, "report.json", "report.html", "report.png", "check.json", "check.png"),
+        (*RUN, "report.json", "report.html", "check.json", "check.png"),
         ("run/faces", "report", "check"), 1,
     ),
 )  # fmt: skip
