@@ -107,7 +107,8 @@ def make_clip(path: Path, codec: str, layout: str, rate: int) -> None:
         picture.width, picture.height = WIDTH, HEIGHT
         picture.pix_fmt = "yuvj420p" if picture.codec.name == "mjpeg" else "yuv420p"
         # FFmpeg calls its own Vorbis experimental.
-        sound: Any = output.add_stream(codec, rate=rate, options={"strict": "-2"})
+        options = {"strict": "-2"} if codec == "vorbis" else {}
+        sound: Any = output.add_stream(codec, rate=rate, options=options)
         sound.codec_context.layout = layout
         if codec.startswith("wma"):
             sound.codec_context.bit_rate = 128_000  # it has no rate of its own
