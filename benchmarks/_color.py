@@ -9,10 +9,10 @@ import numpy as np
 
 from _color_modes import GONE_MODES
 from faceswap_lite.config import ConvertConfig
-from faceswap_lite.conversion.color import COLOR_MATCHERS
 from faceswap_lite.conversion.color_map import ColorMap, steady_color_map
+from faceswap_lite.conversion.color_matchers import COLOR_MATCHERS
 from faceswap_lite.conversion.skin import to_coded, to_linear
-from faceswap_lite.conversion.smoothing import neighbour_weights
+from faceswap_lite.conversion.temporal_smoothing import neighbour_weights
 
 Match = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 METHODS: dict[str, Match] = {**COLOR_MATCHERS, **GONE_MODES}

@@ -12,28 +12,28 @@ import numpy as np
 from jaxtyping import Float
 
 from faceswap_lite.conversion.color_map import (
-    MOST_GAIN,
-    NOISE_VARIANCE,
+    COLOR_NOISE_VARIANCE,
+    MAX_COLOR_GAIN,
     SAME_SHIFT,
     STEP,
     Colors,
     Image,
     Mask,
     Moments,
+    PixelWeights,
     Samples,
-    Weights,
+    enlarged,
     gaussian_transport,
     moments,
     spread_out,
-    stretch,
     take_samples,
 )
 
 # Statistics of a larger picture are taken from a shrunken one: they say the same, sooner. (Measured
 # at 128 px: errors within 0.04 of those from all pixels.)
-LARGEST_SIDE_PX = 96
+MAX_EDGE_PX = 96
 # Transports of single pixels are smooth over the face: a coarse grid holds them.
-FIELD_SIDE_PX = 64
+FIELD_EDGE_PX = 64
 
 REWEIGHTINGS = 3
 # Residuals, in medians, where a pixel's weight begins to fall and where it has fallen to nothing.
@@ -92,7 +92,7 @@ class AffineMap:
         if self.curves is not None:
             out = out + _along_curves(out, self.curves)
         if self.field is not None:
-            out = out + stretch(self.field, image.shape[:2])
+            out = out + enlarged(self.field, image.shape[:2])
         return np.clip(out, 0, 1)
 
     def steady(self, near: Sequence[tuple["AffineMap", float | int]]) -> "AffineMap":
@@ -111,7 +111,7 @@ class VotedMap(AffineMap):
     """A robust fit that remembers its samples, and how much each counts (0 to 1)."""
 
     samples: Samples
-    votes: Weights
+    votes: PixelWeights
 
     def steady(self, near: Sequence[tuple[AffineMap, float | int]]) -> AffineMap:
         """The votes averaged first, place by place, and the frame's own pixels counted anew."""
@@ -125,14 +125,14 @@ class VotedMap(AffineMap):
         return _averaged(own, self, near)
 
 
-def transport(samples: Samples, weights: Weights) -> AffineMap:
+def transport(samples: Samples, weights: PixelWeights) -> AffineMap:
     """The least change of colours that matches mean and covariance, as the weights count."""
     pivot, before = moments(samples.image, weights)
     goal, after = moments(samples.reference, weights)
     return AffineMap("srgb", gaussian_transport(before, after), pivot, goal)
 
 
-def voted_map(samples: Samples, votes: Weights) -> VotedMap:
+def voted_map(samples: Samples, votes: PixelWeights) -> VotedMap:
     """The transport of samples that count by their votes."""
     plain = transport(samples, samples.weights * votes)
     return VotedMap(
@@ -142,7 +142,7 @@ def voted_map(samples: Samples, votes: Weights) -> VotedMap:
 
 def fit_mean(image: Image, reference: Image, mask: Mask) -> AffineMap:
     """The map that gives `image` the mean Lab colour of `reference`."""
-    samples = take_samples(image, reference, mask, LARGEST_SIDE_PX)
+    samples = take_samples(image, reference, mask, MAX_EDGE_PX)
     if samples is None:
         return KEEP
     (pivot, _), (goal, _) = _lab_moments(samples)
@@ -154,12 +154,14 @@ def fit_reinhard(image: Image, reference: Image, mask: Mask) -> AffineMap:
 
     Source: Reinhard et al. 2001, "Color transfer between images", eqs. 10-11, in CIE Lab.
     """
-    samples = take_samples(image, reference, mask, LARGEST_SIDE_PX)
+    samples = take_samples(image, reference, mask, MAX_EDGE_PX)
     if samples is None:
         return KEEP
     (pivot, before), (goal, after) = _lab_moments(samples)
-    # NOISE_VARIANCE is of values in [0, 1]; Lab's run to about 100.
-    return AffineMap("lab", _spread_gains(before, after, 100**2 * NOISE_VARIANCE), pivot, goal)
+    # COLOR_NOISE_VARIANCE is of values in [0, 1]; Lab's run to about 100.
+    return AffineMap(
+        "lab", _spread_gains(before, after, 100**2 * COLOR_NOISE_VARIANCE), pivot, goal
+    )
 
 
 def fit_robust_mkl(image: Image, reference: Image, mask: Mask) -> AffineMap:
@@ -170,7 +172,7 @@ def fit_robust_mkl(image: Image, reference: Image, mask: Mask) -> AffineMap:
     people) it would keep only the pixels that happen to agree, so the weights go back to the mask's
     as the likeness of the matched pictures falls: then this is `fit_mkl`.
     """
-    samples = take_samples(image, reference, mask, LARGEST_SIDE_PX)
+    samples = take_samples(image, reference, mask, MAX_EDGE_PX)
     if samples is None:
         return KEEP
     weights = samples.weights
@@ -191,13 +193,13 @@ def fit_histogram(image: Image, reference: Image, mask: Mask) -> AffineMap:
 
     Curves of weighted quantiles, over the affine map that matches the mean and spread.
     """
-    samples = take_samples(image, reference, mask, LARGEST_SIDE_PX)
+    samples = take_samples(image, reference, mask, MAX_EDGE_PX)
     if samples is None:
         return KEEP
     (pivot, before), (goal, after) = (
         moments(colors, samples.weights) for colors in (samples.image, samples.reference)
     )
-    affine = AffineMap("srgb", _spread_gains(before, after, NOISE_VARIANCE), pivot, goal)
+    affine = AffineMap("srgb", _spread_gains(before, after, COLOR_NOISE_VARIANCE), pivot, goal)
     matched = _mapped(samples.image, affine)
     curves = [
         _histogram_curve(matched[:, channel], samples.reference[:, channel], samples.weights)
@@ -215,7 +217,7 @@ def fit_sliced_ot(image: Image, reference: Image, mask: Mask) -> AffineMap:
     with the steps of Pitié et al. 2007, "Automated colour grading using colour distribution
     transfer" (all axes of a rotation at once).
     """
-    samples = take_samples(image, reference, mask, FIELD_SIDE_PX)
+    samples = take_samples(image, reference, mask, FIELD_EDGE_PX)
     if samples is None:
         return KEEP
     affine = transport(samples, samples.weights)
@@ -239,7 +241,7 @@ def fit_poisson(image: Image, reference: Image, mask: Mask) -> AffineMap:
     Source: Pérez et al. 2003, "Poisson image editing", eq. 3, by OpenCV's seamlessClone. What it
     adds to the picture is smooth (harmonic).
     """
-    samples = take_samples(image, reference, mask, FIELD_SIDE_PX)
+    samples = take_samples(image, reference, mask, FIELD_EDGE_PX)
     if samples is None:
         return KEEP
     field = _poisson_field(samples)
@@ -264,14 +266,14 @@ def _spread_gains(
 ) -> Float[np.ndarray, "3 3"]:
     """The diagonal matrix that takes each channel's spread to the wanted one."""
     gains = np.sqrt((np.diag(after) + noise) / (np.diag(before) + noise))
-    return np.diag(np.clip(gains, 1 / MOST_GAIN, MOST_GAIN))
+    return np.diag(np.clip(gains, 1 / MAX_COLOR_GAIN, MAX_COLOR_GAIN))
 
 
 def _mapped(colors: Colors, color_map: AffineMap) -> Colors:
     return (colors - color_map.pivot) @ color_map.matrix.T + color_map.goal
 
 
-def _agreement(residuals: Weights, weights: Weights) -> Weights:
+def _agreement(residuals: PixelWeights, weights: PixelWeights) -> PixelWeights:
     """1 where pixels agree, falling to 0 where they differ by several medians."""
     # The soft edge of the mask has no vote; a mask without a core (all soft) votes as a whole.
     core = weights > 0.5 * weights.max()
@@ -280,17 +282,17 @@ def _agreement(residuals: Weights, weights: Weights) -> Weights:
     return np.clip((NO_WEIGHT_MEDIANS - residuals / median) / slope, 0, 1)
 
 
-def _likeness(matched: Colors, reference: Colors, weights: Weights) -> float:
+def _likeness(matched: Colors, reference: Colors, weights: PixelWeights) -> float:
     """Correlation of two pictures of equal mean and covariance: 1 for equal ones, 0 for strangers.
 
     There the mean squared difference is twice the variance times one minus the correlation.
     """
     squared = np.square(matched - reference).sum(1) @ weights / weights.sum()
     _, covariance = moments(reference, weights)
-    return 1 - squared / (2 * np.trace(covariance) + NOISE_VARIANCE)
+    return 1 - squared / (2 * np.trace(covariance) + COLOR_NOISE_VARIANCE)
 
 
-def quantiles(values: Float[np.ndarray, " n"], weights: Weights, levels: int) -> np.ndarray:
+def quantiles(values: Float[np.ndarray, " n"], weights: PixelWeights, levels: int) -> np.ndarray:
     """The values below which (i + 1/2) / `levels` of the weight lies, for each i; rising."""
     order = np.argsort(values)
     ranks = np.cumsum(weights[order])
@@ -299,12 +301,12 @@ def quantiles(values: Float[np.ndarray, " n"], weights: Weights, levels: int) ->
 
 
 def _histogram_curve(
-    values: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"], weights: Weights
+    values: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"], weights: PixelWeights
 ) -> Float[np.ndarray, " k"]:
     """What takes `values` to the distribution of `wanted`, as an addition at even steps."""
     x, y = (quantiles(v, weights, HISTOGRAM_LEVELS) for v in (values, wanted))
     # No step may stretch by more than MOST_GAIN: a flat face stays flat, in the right mean.
-    steps = np.minimum(np.diff(y), MOST_GAIN * np.diff(x))
+    steps = np.minimum(np.diff(y), MAX_COLOR_GAIN * np.diff(x))
     risen = np.concatenate([[0], np.cumsum(steps)])
     added = risen + (y.mean() - risen.mean()) - x
     # np.interp wants rising places; equal ones are set apart by less than any colour.
@@ -312,7 +314,7 @@ def _histogram_curve(
 
 
 def _to_ranks(
-    values: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"], weights: Weights
+    values: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"], weights: PixelWeights
 ) -> Float[np.ndarray, " n"]:
     """For each value the one of `wanted` that has the same share of the weight below it."""
     rows, targets = np.argsort(values), np.argsort(wanted)

@@ -31,12 +31,12 @@ PIECE_FRAMES = 5
 """A short clip has several pieces."""
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link"}
 NEEDS_ROOM = {"open", "os.mkdir", "os.link"}
-LONGEST_S = 120
+MAX_S = 120
 """A command that takes longer is told as a traceback of all its threads."""
 PRELOADED = (
     "_disturbed", "faceswap_lite.cli", "faceswap_lite.actors.clip", "faceswap_lite.faces.extract",
     "faceswap_lite.curation.curate", "faceswap_lite.training.loop", "faceswap_lite.training.advice",
-    "faceswap_lite.training.find_lr", "faceswap_lite.conversion.preview",
+    "faceswap_lite.training.find_lr", "faceswap_lite.conversion.settings_sheet",
     "faceswap_lite.evaluation.evaluate", "faceswap_lite.evaluation.check",
     "torch.utils.tensorboard",
 )  # fmt: skip
@@ -113,7 +113,7 @@ def _child(
     tempfile.tempdir = None if temporary is None else str(temporary)
     os.chdir(place)
     writers.PIECE_FRAMES = PIECE_FRAMES
-    faulthandler.dump_traceback_later(LONGEST_S, exit=True)
+    faulthandler.dump_traceback_later(MAX_S, exit=True)
     watch = _Watch(place, fault)
     sys.addaudithook(watch)
     sys.argv = ["faceswap-lite", *words]

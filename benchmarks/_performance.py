@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from faceswap_lite.actors.identity import ActorIdentity
+from faceswap_lite.actors.cast import ActorIdentity
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.media.truth import read_truth
 

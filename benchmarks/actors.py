@@ -13,16 +13,16 @@ import numpy as np
 import torch
 
 from _door import enter, keep, line_of, parser_of
-from faceswap_lite.actors.identity import ACTORS, ActorIdentity, random_actor
+from faceswap_lite.actors.cast import ACTORS, ActorIdentity, random_actor
 from faceswap_lite.actors.performance import random_performance
 from faceswap_lite.actors.render import RenderedActor, render_actor
 from faceswap_lite.faces.pack import FacePack, build_pack
-from faceswap_lite.metrics.clips import correlation
 from faceswap_lite.metrics.landmarks import eye_distance, five_points
+from faceswap_lite.metrics.temporal import correlation
 
 # The landmarks of each detector, and the score from which a face counts as found.
 PACKS = {"mtcnn": ("five", 0.9), "yunet": ("mesh", 0.6)}
-LEAST_SCORE = 0.3
+MIN_SCORE = 0.3
 # The inner lips' middles and the outer corners of the eyes, of the mesh's points.
 LIPS, EYES = (13, 14), (33, 263)
 RANDOM_ACTORS = 4
@@ -82,12 +82,12 @@ def found(name: str, pack: FacePack, people: Cast) -> dict[str, dict[str, Any]]:
     for person, frames in people.items():
         scores, off, gaps, mouths = [], [], [], []
         for mouth, frame in frames:
-            faces = pack.detector(frame.image, LEAST_SCORE)
+            faces = pack.detector(frame.image, MIN_SCORE)
             if not faces:
                 scores.append(0.0)
                 continue
-            face = max(faces, key=lambda face: face.score)
-            scores.append(face.score)
+            face = max(faces, key=lambda face: face.confidence)
+            scores.append(face.confidence)
             true = five_points(frame.landmarks.astype(np.float64), "ibug68")
             off.append(np.linalg.norm(face.five - true, axis=1) / eye_distance(true))
             if pack.landmarks_name == "mesh":

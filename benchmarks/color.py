@@ -26,13 +26,13 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from _color import DEFAULT, FORMER, METHODS, matched, means, psnr_db, single, yardsticks
 from _door import clips_of, enter, keep, line_of, need_weights, parser_of
-from faceswap_lite.actors.identity import ACTORS, find_actor
+from faceswap_lite.actors.cast import ACTORS, find_actor
 from faceswap_lite.actors.performance import ActorState, random_performance
 from faceswap_lite.actors.render import render_actor
-from faceswap_lite.conversion.color import relight
+from faceswap_lite.conversion.color_matchers import relight
 from faceswap_lite.conversion.skin import to_coded, to_linear
 from faceswap_lite.faces.align import align, cut_crop
-from faceswap_lite.faces.mask import face_mask
+from faceswap_lite.faces.hull import face_mask
 from faceswap_lite.faces.pack import FacePack, as_uint8, build_pack
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip

@@ -28,10 +28,10 @@ from _door import FROM_SCRATCH, clips_of, enter, keep, line_of, need_weights, pa
 from faceswap_lite.actors.performance import ActorState, random_performance
 from faceswap_lite.config import ConvertConfig, SwapName, load_config
 from faceswap_lite.conversion.casting import cast_clip
-from faceswap_lite.conversion.color import COLOR_MATCHERS
+from faceswap_lite.conversion.color_matchers import COLOR_MATCHERS
 from faceswap_lite.conversion.composite import composite_frames
+from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.paint import paint_frames
-from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import cut_crop
 from faceswap_lite.media.reading import open_clip

@@ -14,13 +14,13 @@ import numpy as np
 from _door import enter, keep, parser_of
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.blend import BLENDERS, lay_over, place_face
-from faceswap_lite.conversion.color import COLOR_MATCHERS
 from faceswap_lite.conversion.color_map import steady_color_map
+from faceswap_lite.conversion.color_matchers import COLOR_MATCHERS
 from faceswap_lite.conversion.detail import add_grain, match_sharpness, measure_grain
 from faceswap_lite.conversion.mask import blend_alpha, carry_outwards, steady_mask, without_wall
-from faceswap_lite.conversion.smoothing import neighbour_weights
+from faceswap_lite.conversion.temporal_smoothing import neighbour_weights
 from faceswap_lite.faces.align import align, cut_crop
-from faceswap_lite.faces.mask import face_mask
+from faceswap_lite.faces.hull import face_mask
 from faceswap_lite.metrics.landmarks import MESH_RIGID
 
 FACE_PX = 253

@@ -22,7 +22,7 @@ from _door import enter, keep, need_weights, parser_of
 from _performance import load_performance
 from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import ExtractConfig, RenderConfig
-from faceswap_lite.curation.coverage import Attributes, attributes_of, coverage
+from faceswap_lite.curation.pose_coverage import Attributes, attributes_of, coverage
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 
@@ -30,7 +30,7 @@ from faceswap_lite.faces.face_set import open_face_set
 PEOPLE = ("ada", "bruno", "random:1", "random:2", "random:3", "random:4", "random:5", "random:6")
 SOURCE_YAW_DEG = (12.0, 18.0, 24.0)
 TARGET_YAW_DEG = 45.0
-LEAST_OUTSIDE, MOST_INSIDE = 0.9, 0.05
+MIN_OUTSIDE, MAX_INSIDE = 0.9, 0.05
 # So far outside, a miss matters.
 FAR_DEG = 3.0
 # The state's name of each attribute's truth; openings in the renderer's own units.
@@ -122,10 +122,10 @@ def share(flags: np.ndarray) -> str:
 
 def judge(flags: np.ndarray, beyond: np.ndarray) -> dict[str, float]:
     outside, inside = flags[beyond > 0].mean(), flags[beyond <= 0].mean()
-    met = outside >= LEAST_OUTSIDE and inside <= MOST_INSIDE
+    met = outside >= MIN_OUTSIDE and inside <= MAX_INSIDE
     print(
-        f"\nyaw, pooled: {outside:.3f} of the frames outside flagged (bar {LEAST_OUTSIDE}), "
-        f"{inside:.3f} of those inside (bar {MOST_INSIDE}): {'met' if met else 'NOT met'}"
+        f"\nyaw, pooled: {outside:.3f} of the frames outside flagged (bar {MIN_OUTSIDE}), "
+        f"{inside:.3f} of those inside (bar {MAX_INSIDE}): {'met' if met else 'NOT met'}"
     )
     far = flags[beyond > FAR_DEG]
     print(f"outside by more than {FAR_DEG:.0f} degrees: {share(far)} flagged")

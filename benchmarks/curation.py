@@ -31,8 +31,8 @@ from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import CurateConfig, ExtractConfig, RenderConfig
 from faceswap_lite.curation.choose import choose_best
 from faceswap_lite.curation.measures import measure_faces
-from faceswap_lite.curation.verdicts import judge
-from faceswap_lite.faces.align import COVERAGES, canonical_to_crop
+from faceswap_lite.curation.verdicts import judge_faces
+from faceswap_lite.faces.align import CROP_COVERAGES, canonical_to_crop
 from faceswap_lite.faces.candidates import Source, record_and_crop
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.extract import extract_faces
@@ -118,7 +118,7 @@ def bench_people(options: argparse.Namespace) -> dict[str, Any]:
     folder = WORK / "people_lookalike"
     mixed(folder, own.faces, spread(other, 15))
     faces = open_face_set(folder)
-    decisions = judge(faces, measure_faces(faces), CurateConfig()).decisions
+    decisions = judge_faces(faces, measure_faces(faces), CurateConfig()).decisions
     strangers = [face.record.clip_name == Path(LOOKALIKES[1]).name for face in faces.faces]
     found = [not d.kept for d in decisions]
     alike = {
@@ -132,7 +132,7 @@ def bench_people(options: argparse.Namespace) -> dict[str, Any]:
             folder = WORK / f"people_{first}_{second}"
             mixed(folder, *(spread(faces_of(options, n), 150) for n in (first, second)))
             faces = open_face_set(folder)
-            judgement = judge(faces, measure_faces(faces), CurateConfig())
+            judgement = judge_faces(faces, measure_faces(faces), CurateConfig())
             is_first = np.array([f.record.clip_name.startswith(first) for f in faces.faces])
             right = np.mean((judgement.person == judgement.person[is_first][0]) == is_first)
             rows.append(
@@ -159,7 +159,9 @@ def bench_effect(options: argparse.Namespace) -> dict[str, Any]:
         polluted(folders["polluted"], own, strangers, seed)
         mixed(folders["clean"], own)
         faces = open_face_set(folders["polluted"])
-        decisions = judge(faces, measure_faces(faces), CurateConfig(duplicates=False)).decisions
+        decisions = judge_faces(
+            faces, measure_faces(faces), CurateConfig(duplicates=False)
+        ).decisions
         mixed(
             folders["curated"], [f for f, d in zip(faces.faces, decisions, strict=True) if d.kept]
         )
@@ -185,7 +187,7 @@ def bench_keep(options: argparse.Namespace) -> dict[str, Any]:
     target = WORK / "keep_target"
     mixed(target, spread(faces_of(options, "franck"), 300))
     measures = measure_faces(faces)
-    decisions = judge(faces, measures, CurateConfig()).decisions
+    decisions = judge_faces(faces, measures, CurateConfig()).decisions
     chosen = choose_best(faces, measures, decisions, 200)
     rows = []
     for seed in range(options.seeds):
@@ -224,7 +226,7 @@ def bench_speed(options: argparse.Namespace) -> dict[str, Any]:
     seconds = []
     for _ in range(2):
         began = time.monotonic()
-        judge(faces, measure_faces(faces), CurateConfig())
+        judge_faces(faces, measure_faces(faces), CurateConfig())
         seconds.append(time.monotonic() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result = {
@@ -297,7 +299,7 @@ def alter(
     """An outlier of that kind made of a genuine crop; None when no face would be found on it."""
     record = face.record
     points = transform_points(record.landmarks.astype(np.float64), record.frame_to_crop)
-    side = COVERAGES[record.coverage] * (1 + 2 * record.margin)
+    side = CROP_COVERAGES[record.coverage] * (1 + 2 * record.margin)
     five = transform_points(CANONICAL_FIVE, canonical_to_crop(side, record.size))
     eyes = float(five[1, 0] - five[0, 0])
     box = np.concatenate([five.mean(0) - 1.1 * eyes, five.mean(0) + 1.3 * eyes])
@@ -414,7 +416,7 @@ NO_FACES: list[Path] = []
 
 def score(faces: FaceSet, kinds: dict[str, str]) -> dict[str, float | None]:
     """How the decisions on a polluted set agree with what is known of it."""
-    decisions = judge(faces, measure_faces(faces), CurateConfig()).decisions
+    decisions = judge_faces(faces, measure_faces(faces), CurateConfig()).decisions
     kind = np.array([kinds[face.path.name] for face in faces.faces])
     repeats = np.array([d.reason == "duplicate" for d in decisions])
     # That a frame is there twice is true of the clip: it is told apart from both kinds of error.

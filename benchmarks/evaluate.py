@@ -22,8 +22,8 @@ from _door import enter, keep, line_of, need, parser_of
 from faceswap_lite.config import ConvertConfig, EvaluateConfig
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.composite import composite_frames
+from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.paint import paint_frames
-from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.faces.pack import as_uint8

@@ -32,11 +32,11 @@ from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import ConvertConfig, load_config
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.composite import composite_frames
+from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.expression import ClipExpression, choose_expression
 from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.conversion.painted import PaintedFace
-from faceswap_lite.conversion.scout import build_run_packs
-from faceswap_lite.faces.mask import MESH_LIPS
+from faceswap_lite.faces.hull import MESH_LIPS
 from faceswap_lite.faces.openings import lip_gaps
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip

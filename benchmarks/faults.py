@@ -278,7 +278,7 @@ def filled(
     """So many times a full disk, half of them at a change of a file, half at any byte."""
     found = Found()
     trail = stage.ended.trail
-    first, most = trail[0][2], max(used for _, _, used in trail)
+    first, maximum = trail[0][2], max(used for _, _, used in trail)
     while found.faults < times:
         put_back(commands, stage)
         fault, room = None, 0
@@ -288,7 +288,7 @@ def filled(
         elif points.random() < 0.5:
             room = max(0, trail[at][2] - first) + PAGE * points.randint(0, 1)
         else:
-            room = points.randrange(most - first + 1)
+            room = points.randrange(maximum - first + 1)
         where = told(stage, fault) if fault else f"{room} bytes"
         with filled_up(filler, room):
             ended = commands.run(stage.words, fault)

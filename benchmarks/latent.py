@@ -17,11 +17,17 @@ import numpy as np
 import torch
 
 from _door import enter, keep, need, parser_of
-from faceswap_lite.faces.reading import Reader, Readings
+from faceswap_lite.faces.attributes import Reader, Readings
 from faceswap_lite.latent.counterfactual_stage import counterfactual
 from faceswap_lite.latent.directions import chosen_penalty, cross_validated_r2, ridge
 from faceswap_lite.latent.interpolate_stage import interpolate_faces
-from faceswap_lite.latent.study import bent_direction, straight_direction, study, sweep, swept_faces
+from faceswap_lite.latent.study import (
+    bent_direction,
+    straight_direction,
+    study,
+    sweep_attribute,
+    swept_faces,
+)
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.runs.known import KnownFaces, known_faces
 from faceswap_lite.runs.trained import TrainedRun, load_run
@@ -53,12 +59,14 @@ def directions(
             "r2": cross_validated_r2(studied.codes, studied.values, studied.clips),
         }
         for name, shape in shapes.items():
-            made = sweep(run, studied, shape, swept_faces(studied, False), attribute, reader)
+            made = sweep_attribute(
+                run, studied, shape, swept_faces(studied, False), attribute, reader
+            )
             row[name] = made.figures()
         # Which of both shapes is stored is decided on faces that training saw.
         seen = swept_faces(studied, True)
         tried = {
-            name: sweep(run, studied, shapes[name], seen, attribute, reader)
+            name: sweep_attribute(run, studied, shapes[name], seen, attribute, reader)
             for name in ("straight", "bent")
         }
         row["chosen"] = max(tried, key=lambda name: tried[name].slope * tried[name].rising)

@@ -25,7 +25,7 @@ import torch
 from _door import FROM_SCRATCH, enter, keep, need, parser_of
 from _montage import montage_sheet
 from faceswap_lite.config import load_config
-from faceswap_lite.curation.coverage import attributes_of, coverage
+from faceswap_lite.curation.pose_coverage import attributes_of, coverage
 from faceswap_lite.evaluation.memorisation import (
     PLAIN_PX,
     Memorisation,

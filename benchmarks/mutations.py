@@ -63,8 +63,8 @@ from _small import TINY, small_run, small_sets
 from faceswap_lite import cli
 from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import RenderConfig
+from faceswap_lite.conversion import detection_pass, writers
 from faceswap_lite.conversion import job as conversion_job
-from faceswap_lite.conversion import scout, writers
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import extraction, finding
 from faceswap_lite.latent.direction_stage import DIRECTION_KEY
@@ -72,9 +72,9 @@ from faceswap_lite.media.reading import open_clip
 from faceswap_lite.runs.known import known_faces
 from faceswap_lite.runs.trained import load_run
 
-LONGEST_S = 30
+MAX_S = 30
 WEIGHTS = {"info": 3.0, "evaluate": 0.1}
-MOST_BYTES = 3 << 30
+MAX_BYTES = 3 << 30
 PEOPLE_FACES = 14
 
 SETS = ("source", "target")
@@ -304,7 +304,12 @@ def make_fixture(place: Path, given: Path | None) -> None:
     crop = min((place / "source").glob("*.png")).relative_to(place)
     # A run whose folder does not hold the clip's faces yet.
     shutil.copytree("run", "seen/run")
-    stop_after(scout, "sighting_line", 4, "convert --run seen/run --clip clip.mp4 --out seen/s.mp4")
+    stop_after(
+        detection_pass,
+        "sighting_line",
+        4,
+        "convert --run seen/run --clip clip.mp4 --out seen/s.mp4",
+    )
     for command in (
         AGAIN, "convert --run run --clip clip.mp4 --out swap",
         "curate source", f"curate judged --apply --reject {_second_crop(place)}",
@@ -317,9 +322,9 @@ def make_fixture(place: Path, given: Path | None) -> None:
         if code != 0:
             raise FaceswapError(f"{command}: {said[-300:]}")
     write_direction(place / "run", place / "yaw.safetensors")
-    stop_after(extraction.Tally, "add", 7, "extract source.mp4 --out begun")
+    stop_after(extraction.ExtractionTally, "add", 7, "extract source.mp4 --out begun")
     stop_after(
-        conversion_job.Tally, "add", 5, "convert --run run --clip clip.mp4 --out half/swap.mp4"
+        conversion_job.FrameTally, "add", 5, "convert --run run --clip clip.mp4 --out half/swap.mp4"
     )
     shutil.copy("run/config.yaml", "config.yaml")
     (place / "odd").mkdir()
@@ -461,7 +466,7 @@ def work_through(case: Case, fixture: Path, place: Path) -> dict[str, Any]:
         verdict = "lines"
     elif strange:
         verdict, told = "outside", f"{strange[:5]} {told}"
-    elif result["bytes"] > MOST_BYTES:
+    elif result["bytes"] > MAX_BYTES:
         verdict = "memory"
     return {**result, "verdict": verdict, "told": told, "outcome": outcome(place, after, said)}
 
@@ -515,7 +520,7 @@ def serve(pipe: Connection, fixture: Path, place: Path, trace: Path) -> None:
     with trace.open("w") as file:
         faulthandler.enable(file)
         while (case := pipe.recv()) is not None:
-            faulthandler.dump_traceback_later(LONGEST_S - 2, repeat=True, file=file)
+            faulthandler.dump_traceback_later(MAX_S - 2, repeat=True, file=file)
             result = work_through(case, fixture, place)
             faulthandler.cancel_dump_traceback_later()
             pipe.send(result)
@@ -560,8 +565,8 @@ class Workers:
         began, used = time.monotonic(), self._seconds()
         try:
             # On a machine that many share, the clock alone says little.
-            while time.monotonic() - began < LONGEST_S or (
-                self._seconds() - used < LONGEST_S and time.monotonic() - began < 10 * LONGEST_S
+            while time.monotonic() - began < MAX_S or (
+                self._seconds() - used < MAX_S and time.monotonic() - began < 10 * MAX_S
             ):
                 if self._pipe.poll(1):
                     result: dict[str, Any] = self._pipe.recv()
@@ -672,7 +677,7 @@ def run(
         place.rename(fixture)
     tables: dict[str, Counter[str]] = {}
     finds: list[dict[str, Any]] = []
-    longest, most, began = 0.0, 0, time.monotonic()
+    longest, maximum, began = 0.0, 0, time.monotonic()
     workers = Workers(fixture, place, work / "trace.txt")
     for case, result in until_stopped(
         results_of(choose(fixture, options.count, options.seed, options.only), workers)
@@ -682,7 +687,7 @@ def run(
         if (done := sum(map(Counter.total, tables.values()))) % 50 == 0:
             print(f"{done} files, {len(finds)} finds", flush=True)
         longest = max(longest, result.get("seconds", 0.0))
-        most = max(most, result.get("bytes", 0))
+        maximum = max(maximum, result.get("bytes", 0))
         if result["verdict"] in FINDS:
             finds.append({**case._asdict(), **result})
             print("FIND", case, result["verdict"], result["told"], sep="\n", flush=True)
@@ -693,7 +698,7 @@ def run(
         "files": sum(total[verdict] for verdict in total if verdict != "undamaged"),
         "in all": dict(total),
         "longest s": longest,
-        "most GB": round(most / 1e9, 2),
+        "most GB": round(maximum / 1e9, 2),
         "minutes": round((time.monotonic() - began) / 60, 1),
     }, finds
 

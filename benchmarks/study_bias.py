@@ -33,20 +33,20 @@ from _measures import (
     kernel_density,
     novel_combination_rate,
 )
-from faceswap_lite.actors.identity import find_actor
+from faceswap_lite.actors.cast import find_actor
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import Config, load_config
 from faceswap_lite.faces.align import align, cut_crop
-from faceswap_lite.faces.mask import features_mask
+from faceswap_lite.faces.hull import features_mask
 from faceswap_lite.figures import COLORS, DOTS_PER_INCH, GRID, INK, QUIET
 from faceswap_lite.metrics.distributions import wasserstein_1
 from faceswap_lite.models.architectures import build_model
 from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
 from faceswap_lite.outputs import read_json, whole_file, write_json
 from faceswap_lite.runs.hardware import build_fabric
-from faceswap_lite.training.augment import central_views, draw_geometry, make_views
-from faceswap_lite.training.batches import SideData, draw_batch
+from faceswap_lite.training.augmentation import central_views, draw_geometry, make_views
+from faceswap_lite.training.batches import SideData, sample_batch
 from faceswap_lite.training.step import build_learner, train_step
 
 WORK = Path("workspace/studies/bias")
@@ -429,7 +429,7 @@ def trained(name: str, sides: dict[Side, Renders], steps: int, work: Path) -> Sw
         return learner.average
     data = {side: side_data(faces) for side, faces in sides.items()}
     for step in range(steps):
-        views = draw_batch(data, SIZE, options, step, fabric.device)
+        views = sample_batch(data, SIZE, options, step, fabric.device)
         train_step(learner, views, options, step, options.base_rate)
     save_file(learner.average.state_dict(), kept)
     return learner.average

@@ -361,9 +361,9 @@ def raw_loss(run: Path, source: FaceSet, target: FaceSet) -> float:
 def loss_on(weights: TrainedRun, faces: FaceSet, side: Side) -> float:
     """The loss on faces that training never saw."""
     options, size = weights.config.training, weights.config.model.size
-    pixels, side_with_margin = load_pixels(faces, size)
+    pixels, edge_with_margin = load_pixels(faces, size)
     nothing = torch.zeros(0)
-    data = SideData(pixels[:0], pixels, side_with_margin, nothing, nothing.long())
+    data = SideData(pixels[:0], pixels, edge_with_margin, nothing, nothing.long())
     return heldout_loss(weights.model, data, size, options.loss, side)
 
 

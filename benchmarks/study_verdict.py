@@ -18,10 +18,10 @@ import numpy as np
 from _door import FROM_SCRATCH, enter, parser_of
 from faceswap_lite.actors.clip import render_clip
 from faceswap_lite.config import Config, load_config
-from faceswap_lite.curation.coverage import attributes_of, coverage
+from faceswap_lite.curation.pose_coverage import attributes_of, coverage
 from faceswap_lite.evaluation.explain import Background, evidence_of, study_run
-from faceswap_lite.evaluation.outside import known_attributes, light_of
-from faceswap_lite.evaluation.verdict import Evidence, Kind, verdict
+from faceswap_lite.evaluation.out_of_distribution import brightness_of, known_attributes
+from faceswap_lite.evaluation.verdict import Evidence, FindingKind, verdict
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.media.reading import open_clip
@@ -84,7 +84,7 @@ class Case(NamedTuple):
 
     run: str
     clip: str
-    right: Kind
+    right: FindingKind
 
 
 CASES = {
@@ -175,7 +175,7 @@ def evidence_on(known: Background, clip: Path) -> Evidence:
     """What is known of a run and of a clip's faces, as the evaluate stage has it."""
     run, faces = known.run, open_face_set(clip)
     crops, masks = faces.crops(run.config.model.size, 0.0), faces.masks(run.config.model.size, 0.0)
-    shown = attributes_of([face.record for face in faces.faces], light_of(crops, masks))
+    shown = attributes_of([face.record for face in faces.faces], brightness_of(crops, masks))
     covers = {side: coverage(known_attributes(known.known[side]), shown) for side in SIDES}
     assert known.trust is not None
     pairs = zip(rebuild(run.model, crops, "target"), crops / 255, masks, strict=True)

@@ -22,7 +22,7 @@ import torch
 
 from _door import enter, keep, need, parser_of
 from _measures import delta_e, jitter, lag, mean_step
-from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import ConvertConfig, change_section
@@ -30,11 +30,11 @@ from faceswap_lite.conversion.blend import BLENDERS, layer_mask, place_face
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.composite import Composite, composite_frames
 from faceswap_lite.conversion.convert import convert_clip
+from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.mask import blend_alpha
 from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.conversion.painted import PaintedFrame
-from faceswap_lite.conversion.scout import build_run_packs
-from faceswap_lite.conversion.smoothing import smooth_points
+from faceswap_lite.conversion.temporal_smoothing import smooth_points
 from faceswap_lite.faces.align import frame_to_canonical
 from faceswap_lite.faces.pack import build_pack
 from faceswap_lite.media.clips import Frame
@@ -222,11 +222,11 @@ def views(run: TrainedRun, clip: Path, config: ConvertConfig, counts: list[int])
                 gap = (face.rebuilt - crop) * face.hull[..., None]
                 errors.append(float(np.abs(gap).sum() / face.hull.sum() / 3))
                 psnrs.append(psnr_db(face.rebuilt, crop, face.hull))
-                if last is not None and last[0] == face.placement.stretch:
+                if last is not None and last[0] == face.placement.segment:
                     # Of the error: what the clip itself does is not flicker.
                     step = np.abs(gap - last[1]).sum() / face.hull.sum() / 3
                     flickers.append(float(step))
-                last = face.placement.stretch, gap
+                last = face.placement.segment, gap
         rows[str(count)] = {
             "mae_255": 255 * float(np.mean(errors)),
             "flicker_255": 255 * float(np.mean(flickers)),

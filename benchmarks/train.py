@@ -21,8 +21,8 @@ from faceswap_lite.config import AugmentConfig, ModelConfig, PrecisionName, Trai
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model, count_parameters
 from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
 from faceswap_lite.runs.hardware import build_fabric
-from faceswap_lite.training.augment import Views
-from faceswap_lite.training.batches import SideData, draw_batch
+from faceswap_lite.training.augmentation import Views
+from faceswap_lite.training.batches import SideData, sample_batch
 from faceswap_lite.training.loading import pose_weights
 from faceswap_lite.training.step import build_learner, train_step
 
@@ -85,7 +85,7 @@ def step_seconds(
     steps = {name: make(build_model(config)) for name, make in kinds.items()}
     best = dict.fromkeys(kinds, float("inf"))
     for number in range(count + 1):
-        views = draw_batch(sides, config.size, training, number, cpu)
+        views = sample_batch(sides, config.size, training, number, cpu)
         for name, step in steps.items():
             began = time.process_time()
             step(views)
@@ -132,7 +132,7 @@ def pipeline_speed(size: int, config: TrainingConfig) -> float:
     best = 0.0
     for step in range(20):
         began = time.process_time()
-        draw_batch(sides, size, config, step, torch.device("cpu"))
+        sample_batch(sides, size, config, step, torch.device("cpu"))
         best = max(best, 2 * config.batch / (time.process_time() - began))
     return best
 

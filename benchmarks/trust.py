@@ -21,8 +21,8 @@ from _door import enter, keep, need, parser_of
 from _measures import auroc
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.casting import cast_clip
+from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.paint import paint_frames
-from faceswap_lite.conversion.scout import build_run_packs
 from faceswap_lite.evaluation.trust import SIGNS, Trust, TrustScores, as_db, fit_trust, rms_inside
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.distributions import spearman
@@ -31,7 +31,7 @@ from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.known import known_faces, spread_evenly
 from faceswap_lite.runs.trained import TrainedRun, load_run
 
-LEAST_CORRELATION, LEAST_AREA, MOST_APART = 0.5, 0.95, 0.10
+MIN_CORRELATION, MIN_AREA, MAX_APART = 0.5, 0.95, 0.10
 FACES = 150
 
 
@@ -169,13 +169,15 @@ def main() -> None:
     for path, clip, side in zip(options.run, options.clip, sides, strict=True):
         result = bench(load_run(path), clip, side)
         results.append(result)
-        least = min(*result["area_to_heldout"].values(), *result["area_to_clip"].values())
+        minimum = min(*result["area_to_heldout"].values(), *result["area_to_clip"].values())
         apart = max(abs(said - true) for said, true in result["trusted"].values())
         rank = result["correlation"]["expected_error"]
-        met = (rank >= LEAST_CORRELATION, least >= LEAST_AREA, apart <= MOST_APART)
-        print(f"{clip.name} ({side}): correlation {rank:.2f}, least area {least:.3f}, shares apart")
+        met = (rank >= MIN_CORRELATION, minimum >= MIN_AREA, apart <= MAX_APART)
+        print(
+            f"{clip.name} ({side}): correlation {rank:.2f}, least area {minimum:.3f}, shares apart"
+        )
         print(f"  by {100 * apart:.0f} points; bars met: {met}; {result}", flush=True)
-    bars = [LEAST_CORRELATION, LEAST_AREA, MOST_APART]
+    bars = [MIN_CORRELATION, MIN_AREA, MAX_APART]
     keep(options.out, {"bars": bars, "runs": results})
 
 

@@ -764,14 +764,14 @@ def compare(thing: str, before: Facts, after: Facts, allowed: dict[str, str]) ->
 
 def aside(old: str, new: str) -> str:
     """Two values beside each other, from where they part on."""
-    most = 150
-    if max(len(old), len(new)) > most:
+    maximum = 150
+    if max(len(old), len(new)) > maximum:
         parts = (
             place for place, pair in enumerate(zip(old, new, strict=False)) if len({*pair}) > 1
         )
         start = max(0, next(parts, min(len(old), len(new))) - 30)
         lead = "..." if start else ""
-        old, new = (lead + text[start : start + most] for text in (old, new))
+        old, new = (lead + text[start : start + maximum] for text in (old, new))
     return f"{old} -> {new}"
 
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from _door import clips_of, enter, keep, line_of, need, parser_of
 from faceswap_lite.config import ConvertConfig, OutputConfig
-from faceswap_lite.conversion.casting import plan_cast, whom
+from faceswap_lite.conversion.casting import plan_cast, target_identity
 from faceswap_lite.conversion.convert import convert_clip
-from faceswap_lite.conversion.scout import build_run_packs, scout_clip
+from faceswap_lite.conversion.detection_pass import build_run_packs, detect_clip
 from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.faces.pack import FacePack
 from faceswap_lite.media.clips import clip_fingerprint
@@ -90,18 +90,18 @@ def check(
             outside_mask += bool((changed & ~rectangle(shown.image[..., 0] > 0)).any())
             on_others += bool((changed & ~allowed(person, before.index, changed.shape)).any())
         frames = before.index + 1
-    scouting = scout_clip(clip, clip_fingerprint(clip), run, packs, config, say=lambda line: None)
+    scouting = detect_clip(clip, clip_fingerprint(clip), run, packs, config, say=lambda line: None)
     plan = plan_cast(
         scouting,
         run.manifest.landmarks_pack,
-        whom(run, packs[0], config, photo),
+        target_identity(run, packs[0], config, photo),
         config,
         run.config.extract.high_confidence,
     )
     stretches: dict[int, list[int]] = {}
     for frame_index, some in plan.placements.items():
         for placement in some:
-            stretches.setdefault(placement.stretch, []).append(frame_index)
+            stretches.setdefault(placement.segment, []).append(frame_index)
     cuts = CUTS.get(clip.stem, [])
     crossing = sum(min(some) < cut <= max(some) for some in stretches.values() for cut in cuts)
     there = sum(last - first for first, last, _, _ in person.shots)

@@ -14,7 +14,7 @@ from .media.sidecar import check_output, read_synthetic_mark
 from .renames import RENAMED
 from .runs.bases import SUFFIX as BASE_SUFFIX
 from .runs.bases import Base, read_base
-from .runs.checkpoints import as_state, checkpoint_facts, newest_good
+from .runs.checkpoints import as_state, checkpoint_facts, latest_valid_checkpoint
 from .runs.manifest import CONFIG_FILE, MANIFEST_FILE, read_manifest
 from .training.cost import TrainingCost, training_cost
 
@@ -90,7 +90,7 @@ def _sets_and_runs(path: Path) -> list[str]:
 
 def _describe_run(path: Path) -> str:
     manifest = read_manifest(path)
-    step, problems = newest_good(path)
+    step, problems = latest_valid_checkpoint(path)
     none = "none that is whole" if problems else "no checkpoint yet"
     lines = [
         f"run       {path}",

@@ -340,13 +340,13 @@ def convert(
         output = output.model_copy(update={"label": DEFAULT_LABEL})
     options = whole.convert.model_copy(update={"mask": mask, "output": output})
     from .conversion.convert import convert_clip
-    from .conversion.preview import preview_sheet
+    from .conversion.settings_sheet import settings_sheet
     from .conversion.writers import Tracks
     from .runs.trained import load_run
 
     trained = load_run(run, options.weights)
     if preview_settings is not None:
-        preview_sheet(
+        settings_sheet(
             trained, clip, preview_settings, options, tries or [],
             like=like, frames=preview_frames, overwrite=overwrite,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from .renames import CONSTANTS, is_old, new_name, old_names_in, under_new_names
 DetectorName = Literal["auto", "yunet", "mtcnn"]
 LandmarksName = Literal["auto", "mesh", "five"]
 EmbedderName = Literal["auto", "none", "mobilefacenet", "facenet", "dlib"]
-CoverageName = Literal["face", "full", "whole", "head"]
+CropCoverage = Literal["face", "full", "whole", "head"]
 ArchitectureName = Literal["original", "df", "liae"]
 ScheduleName = Literal["constant", "cosine", "step", "one_cycle", "plateau"]
 OptimizerName = Literal["adam", "adamw", "adabelief", "schedulefree"]
@@ -70,7 +70,7 @@ class ExtractConfig(Section):
     embedder: EmbedderName = Field(
         "auto", description="what tells people apart; none: nothing does; auto: the best there is"
     )
-    crop_coverage: CoverageName = Field(
+    crop_coverage: CropCoverage = Field(
         "full", description="how much of the head a crop shows, from face, the least, to head"
     )
     size: int = Field(256, ge=32, le=2048, description="side of a stored crop, margin included, px")

@@ -75,10 +75,10 @@ def write_line_figure(
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=QUIET, which="both")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(QUIET)
+    for spine in ("top", "right"):
+        axes.spines[spine].set_visible(False)
+    for spine in ("left", "bottom"):
+        axes.spines[spine].set_color(QUIET)
     if len(curves) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     with whole_file(path) as partial:

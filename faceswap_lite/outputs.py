@@ -377,7 +377,7 @@ def claim(
     raise FaceswapError(f"{output}: exists and is {whose}; choose another name or pass --overwrite")
 
 
-def check_space(folder: Path, expected: int, least: int) -> list[str]:
+def check_space(folder: Path, expected: int, minimum: int) -> list[str]:
     """A line where the disk that `folder` is on, or will be, may not hold so many bytes more.
 
     What lies in the folder already is part of them. Raises: FaceswapError when it will not hold
@@ -388,7 +388,7 @@ def check_space(folder: Path, expected: int, least: int) -> list[str]:
     if free >= expected:
         return []
     says = f"about {_size(expected)} may be needed, {_size(free)} are free"
-    if free < least:
+    if free < minimum:
         raise FaceswapError(f"{folder.parent}: {says}; make room, or choose another folder")
     return [f"{says} in {folder.parent}: the disk may be full before the end"]
 

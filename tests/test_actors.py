@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from faceswap_lite.actors import raster
-from faceswap_lite.actors.identity import ACTORS, find_actor, random_actor
+from faceswap_lite.actors.cast import ACTORS, find_actor, random_actor
 from faceswap_lite.actors.performance import ActorState, random_performance
 from faceswap_lite.actors.raster import rasterise
 from faceswap_lite.actors.render import render_actor

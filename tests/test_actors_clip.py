@@ -7,8 +7,8 @@ import pytest
 
 from _performance import load_performance
 from faceswap_lite.actors import clip as clip_module
+from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.clip import render_clip
-from faceswap_lite.actors.identity import ACTORS
 from faceswap_lite.actors.performance import random_performance
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import RenderConfig

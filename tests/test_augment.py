@@ -1,7 +1,7 @@
 import torch
 
 from faceswap_lite.config import AugmentConfig
-from faceswap_lite.training.augment import central_views, draw_geometry, make_views
+from faceswap_lite.training.augmentation import central_views, draw_geometry, make_views
 
 STILL = {"rotation_deg": 0, "zoom": 0, "shift": 0, "flip": 0, "brightness": 0, "contrast": 0}
 

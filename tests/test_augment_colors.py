@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceswap_lite.training.augment import MOST_GAIN, jitter_hsv, transfer_colors
+from faceswap_lite.training.augmentation import MAX_TRANSFER_GAIN, jitter_hsv, transfer_colors
 
 # float32 against Python's doubles.
 ROUNDING = 2e-6
@@ -86,7 +86,7 @@ def test_a_face_without_a_mask_stays_and_a_flat_one_does_not_become_noise() -> N
     changed = transfer_colors(faces, masks, references, torch.ones(2, 1, 24, 24))
     assert torch.allclose(changed[0], faces[0], atol=ROUNDING)
     before, after = (face[1].flatten(1).var(1).sum() for face in (faces, changed))
-    assert before < after < (MOST_GAIN * 1.05) ** 2 * before
+    assert before < after < (MAX_TRANSFER_GAIN * 1.05) ** 2 * before
 
 
 def test_a_batch_of_none_is_none() -> None:

@@ -13,7 +13,7 @@ from test_train import with_training
 from torch import nn
 
 from faceswap_lite.about import describe
-from faceswap_lite.actors.identity import ADA, FIRST_OF_CROWD, find_actor, random_actor
+from faceswap_lite.actors.cast import ADA, FIRST_OF_CROWD, find_actor, random_actor
 from faceswap_lite.config import Config, InitConfig, ModelConfig, load_config
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces.face_set import open_face_set
@@ -30,14 +30,14 @@ from faceswap_lite.pretraining.crowd import (
 )
 from faceswap_lite.pretraining.person import PersonPainter
 from faceswap_lite.pretraining.pool import GROUP, Pool, sample
-from faceswap_lite.pretraining.pretrain import draw, make_base
+from faceswap_lite.pretraining.pretrain import make_base, sample_pool_batch
 from faceswap_lite.runs.bases import Base, read_base, shipped_bases, write_base
 from faceswap_lite.runs.checkpoints import (
     checkpoint_facts,
     checkpoint_folder,
+    latest_valid_checkpoint,
     list_checkpoints,
     load_weights,
-    newest_good,
 )
 from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.training import initial
@@ -289,17 +289,17 @@ def test_half_of_the_moments_are_painted_as_the_other_person(
     pool = Pool(tmp_path, 5, 32, with_mesh=False)
     monkeypatch.setattr(pretrain, "traits_scale", lambda: (np.zeros(50, "f4"), np.ones(50, "f4")))
     options = Config().training.model_copy(update={"batch": 8})
-    batch = draw(pool, [], options, 7)
+    batch = sample_pool_batch(pool, [], options, 7)
     places = torch.arange(16)
     assert (batch.painted != places).sum() == 8
     assert torch.equal(batch.painted // 2, places // 2)
     assert (batch.sets == -1).all()
-    again, other = draw(pool, [], options, 7), draw(pool, [], options, 8)
+    again, other = sample_pool_batch(pool, [], options, 7), sample_pool_batch(pool, [], options, 8)
     assert torch.equal(batch.pixels, again.pixels) and torch.equal(batch.traits, again.traits)
     assert other.pixels.shape == batch.pixels.shape
     # Real people are half of all, and nobody's true swap.
     own = [torch.full((9, 5, 38, 38), 10 + k, dtype=torch.uint8) for k in range(2)]
-    mixed = draw(pool, own, options, 7)
+    mixed = sample_pool_batch(pool, own, options, 7)
     real = mixed.sets >= 0
     assert real.sum() == 8 and torch.equal(mixed.painted[real], places[real])
     assert torch.equal((mixed.pixels[real, 0, 0, 0] * 255).round(), 10.0 + mixed.sets[real])
@@ -372,12 +372,12 @@ def test_a_base_goes_on_after_a_kill(
         steps.append(step)
         if steps.count(step) == 1 and step == 5:
             raise KeyboardInterrupt
-        return draw(pool, own, options, step)
+        return sample_pool_batch(pool, own, options, step)
 
-    monkeypatch.setattr(pretrain, "draw", dying)
+    monkeypatch.setattr(pretrain, "sample_pool_batch", dying)
     with pytest.raises(KeyboardInterrupt):
         make_base(out, work, config, say=silent)
-    assert not out.exists() and newest_good(work)[0] == 4
+    assert not out.exists() and latest_valid_checkpoint(work)[0] == 4
     said: list[str] = []
     make_base(out, work, config, say=said.append)
     assert steps == [0, 1, 2, 3, 4, 5, 4, 5] and "going on from step 4" in said

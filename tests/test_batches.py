@@ -7,14 +7,14 @@ import torch
 
 from faceswap_lite.config import AugmentConfig, TrainingConfig
 from faceswap_lite.models.autoencoder import Side
-from faceswap_lite.training.augment import Views
-from faceswap_lite.training.batches import SideData, draw_faces, draw_views, ramp
-from faceswap_lite.training.loading import MOST_POSE_WEIGHT, pose_weights
+from faceswap_lite.training.augmentation import Views
+from faceswap_lite.training.batches import SideData, sample_faces, sample_views, weight_ramp
+from faceswap_lite.training.loading import MAX_POSE_WEIGHT, pose_weights
 
 
 def test_every_face_is_seen_once_an_epoch() -> None:
     drawn = torch.cat(
-        [draw_faces(torch.ones(10), 4, seed=1, step=step, side="source") for step in range(5)]
+        [sample_faces(torch.ones(10), 4, seed=1, step=step, side="source") for step in range(5)]
     )
     assert sorted(drawn[:10].tolist()) == list(range(10))
     assert sorted(drawn[10:].tolist()) == list(range(10))
@@ -22,14 +22,14 @@ def test_every_face_is_seen_once_an_epoch() -> None:
 
 
 def test_what_a_step_sees_depends_on_seed_step_and_side_alone() -> None:
-    one = draw_faces(torch.ones(50), 8, seed=1, step=7, side="source")
-    assert torch.equal(one, draw_faces(torch.ones(50), 8, seed=1, step=7, side="source"))
-    assert not torch.equal(one, draw_faces(torch.ones(50), 8, seed=2, step=7, side="source"))
-    assert not torch.equal(one, draw_faces(torch.ones(50), 8, seed=1, step=7, side="target"))
+    one = sample_faces(torch.ones(50), 8, seed=1, step=7, side="source")
+    assert torch.equal(one, sample_faces(torch.ones(50), 8, seed=1, step=7, side="source"))
+    assert not torch.equal(one, sample_faces(torch.ones(50), 8, seed=2, step=7, side="source"))
+    assert not torch.equal(one, sample_faces(torch.ones(50), 8, seed=1, step=7, side="target"))
 
 
 def test_a_batch_may_be_larger_than_the_set() -> None:
-    drawn = draw_faces(torch.ones(3), 8, seed=0, step=0, side="target")
+    drawn = sample_faces(torch.ones(3), 8, seed=0, step=0, side="target")
     assert np.bincount(drawn.numpy()).tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
 
 
@@ -37,7 +37,7 @@ def test_weights_are_kept_to_within_one_draw_an_epoch() -> None:
     weights = torch.tensor([0.25, 2.5, 0.0, 1.0, 1.25])
     count = 4  # faces that weigh anything, so an epoch's length
     drawn = torch.cat(
-        [draw_faces(weights, 2, seed=3, step=step, side="source") for step in range(80)]
+        [sample_faces(weights, 2, seed=3, step=step, side="source") for step in range(80)]
     )
     epochs = drawn.reshape(-1, count)
     expected = weights / weights.sum() * count
@@ -50,9 +50,10 @@ def test_weights_are_kept_to_within_one_draw_an_epoch() -> None:
 
 
 def test_a_face_without_weight_leaves_the_others_draws_alone() -> None:
-    few = torch.cat([draw_faces(torch.ones(10), 4, 1, step, "source") for step in range(10)])
+    few = torch.cat([sample_faces(torch.ones(10), 4, 1, step, "source") for step in range(10)])
     many = [
-        draw_faces(torch.tensor([1.0] * 10 + [0.0] * 7), 4, 1, step, "source") for step in range(10)
+        sample_faces(torch.tensor([1.0] * 10 + [0.0] * 7), 4, 1, step, "source")
+        for step in range(10)
     ]
     assert torch.equal(few, torch.cat(many))
 
@@ -71,7 +72,7 @@ def test_balance_gives_every_yaw_its_turn() -> None:
 
 def test_a_lone_pose_is_not_drawn_over_and_over() -> None:
     yaw = np.array([0.0] * 999 + [80.0])
-    assert pose_weights(yaw, 1.0)[-1] == pytest.approx(MOST_POSE_WEIGHT, rel=0.01)
+    assert pose_weights(yaw, 1.0)[-1] == pytest.approx(MAX_POSE_WEIGHT, rel=0.01)
 
 
 def test_a_face_without_a_pose_weighs_one() -> None:
@@ -84,12 +85,12 @@ def test_a_face_without_a_pose_weighs_one() -> None:
 
 def test_a_late_face_rises_to_its_weight() -> None:
     since = torch.tensor([0, 100, 110])
-    assert ramp(since, 99, 10).tolist() == [1, 0, 0]
-    assert ramp(since, 100, 10).tolist() == [1, 0.1, 0]
-    assert ramp(since, 104, 10).tolist() == [1, 0.5, 0]
-    assert ramp(since, 109, 10).tolist() == [1, 1, 0]
-    assert ramp(since, 500, 10).tolist() == [1, 1, 1]
-    assert ramp(since, 100, 0).tolist() == [1, 1, 0]
+    assert weight_ramp(since, 99, 10).tolist() == [1, 0, 0]
+    assert weight_ramp(since, 100, 10).tolist() == [1, 0.1, 0]
+    assert weight_ramp(since, 104, 10).tolist() == [1, 0.5, 0]
+    assert weight_ramp(since, 109, 10).tolist() == [1, 1, 0]
+    assert weight_ramp(since, 500, 10).tolist() == [1, 1, 1]
+    assert weight_ramp(since, 100, 0).tolist() == [1, 1, 0]
 
 
 def side_of(seed: int, low: int, high: int, count: int = 12) -> SideData:
@@ -104,7 +105,7 @@ SIDES_OF_TEST: dict[Side, SideData] = {"source": side_of(1, 0, 120), "target": s
 
 def views_of(side: Any, step: int = 3, seed: int = 0, **options: Any) -> Views:
     config = TrainingConfig(batch=8, seed=seed, augment=AugmentConfig(**options))
-    return draw_views(SIDES_OF_TEST, 32, config, step, side, torch.device("cpu"))
+    return sample_views(SIDES_OF_TEST, 32, config, step, side, torch.device("cpu"))
 
 
 def test_the_source_takes_the_target_s_colours_in_input_and_truth_alike() -> None:
@@ -162,7 +163,7 @@ def test_late_faces_come_in_by_their_ramp() -> None:
     config = TrainingConfig(batch=8, late_ramp=100, augment=AugmentConfig(brightness=0, contrast=0))
 
     def late(step: int) -> float:
-        views = draw_views({"source": marked}, 32, config, step, "source", torch.device("cpu"))
+        views = sample_views({"source": marked}, 32, config, step, "source", torch.device("cpu"))
         return float(((views.face.mean((1, 2, 3)) * 255).round() >= 6).float().mean())
 
     shares = [

@@ -10,8 +10,8 @@ import torch
 
 import study_bias
 from _measures import cells, count_modes, histogram, kernel_density, novel_combination_rate
-from faceswap_lite.evaluation.bias import FEWEST_FACES, attribute_bias, compare
-from faceswap_lite.faces.reading import ATTRIBUTES, Readings
+from faceswap_lite.evaluation.bias import MIN_GROUP_FACES, attribute_bias, compare_groups
+from faceswap_lite.faces.attributes import ATTRIBUTES, Readings
 
 COUNT = 400
 
@@ -62,7 +62,7 @@ def test_a_planted_shift_and_shrink_are_found(inputs: Readings) -> None:
 def test_slope_is_that_of_numpy_and_knows_which_way_round(inputs: Readings) -> None:
     rng = np.random.default_rng(1)
     outputs = 0.3 * inputs.yaw_deg + rng.normal(0, 6, COUNT)
-    bias = compare(inputs.yaw_deg, outputs)
+    bias = compare_groups(inputs.yaw_deg, outputs)
     assert bias.slope == pytest.approx(np.polyfit(inputs.yaw_deg, outputs, 1)[0])
     assert bias.spread_ratio == pytest.approx(np.std(outputs) / np.std(inputs.yaw_deg))
 
@@ -84,7 +84,7 @@ def test_hue_goes_around(inputs: Readings) -> None:
 
 def test_yaw_does_not_go_around() -> None:
     before = np.linspace(-170, 170, COUNT)
-    assert compare(before, -before).slope == pytest.approx(-1)
+    assert compare_groups(before, -before).slope == pytest.approx(-1)
 
 
 def test_faces_that_cannot_be_read_are_left_out(inputs: Readings) -> None:
@@ -92,7 +92,7 @@ def test_faces_that_cannot_be_read_are_left_out(inputs: Readings) -> None:
     hidden[:100] = np.nan
     lost = inputs.yaw_deg + 1
     lost[-50:] = np.nan
-    bias = compare(hidden, lost)
+    bias = compare_groups(hidden, lost)
     assert bias.faces == COUNT - 150
     assert bias.mean_shift == pytest.approx(1)
 
@@ -111,20 +111,20 @@ def test_what_cannot_be_said_has_a_reason(inputs: Readings) -> None:
 
 
 def test_few_faces_say_nothing() -> None:
-    few = np.arange(FEWEST_FACES - 1.0)
-    assert compare(few, few).spread_ratio is None
-    enough = np.arange(float(FEWEST_FACES))
-    assert compare(enough, enough).spread_ratio == pytest.approx(1)
+    few = np.arange(MIN_GROUP_FACES - 1.0)
+    assert compare_groups(few, few).spread_ratio is None
+    enough = np.arange(float(MIN_GROUP_FACES))
+    assert compare_groups(enough, enough).spread_ratio == pytest.approx(1)
 
 
 def test_constant_pictures_have_a_histogram() -> None:
-    bias = compare(np.zeros(20), np.zeros(20))
+    bias = compare_groups(np.zeros(20), np.zeros(20))
     assert sum(bias.inputs) == sum(bias.outputs) == 20
 
 
 def test_unequal_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="2 outputs of 3 inputs"):
-        compare(np.zeros(3), np.zeros(2))
+        compare_groups(np.zeros(3), np.zeros(2))
 
 
 def test_cells_count_yaw_in_rows() -> None:

@@ -10,7 +10,7 @@ from skimage.data import astronaut
 from faceswap_lite.config import BlendName
 from faceswap_lite.conversion.blend import (
     BLENDERS,
-    LEAST_ALPHA,
+    MIN_ALPHA,
     Layer,
     alpha_over,
     gate_layer,
@@ -55,7 +55,7 @@ def paste(
 def some_layer(seed: int, left: int, top: int, height: int, width: int) -> Layer:
     rng = np.random.default_rng(seed)
     alpha = np.clip(1.6 * rng.random((height, width, 1), np.float32) - 0.3, 0, 1)
-    alpha[alpha <= LEAST_ALPHA] = 0
+    alpha[alpha <= MIN_ALPHA] = 0
     return Layer(left, top, rng.random((height, width, 3), np.float32), alpha)
 
 
@@ -445,7 +445,7 @@ def test_a_given_mask_gates_alpha_once() -> None:
     gated = gate_layer(layer, given_mask)
     assert gated is not None
     wanted = layer.alpha[..., 0] * given_mask[5:55, 10:70]
-    np.testing.assert_array_equal(gated.alpha[..., 0], wanted * (wanted > LEAST_ALPHA))
+    np.testing.assert_array_equal(gated.alpha[..., 0], wanted * (wanted > MIN_ALPHA))
     frame = random_frame(np.uint8)
     for blend in BLENDERS:
         out = BLENDERS[blend](frame, gated)

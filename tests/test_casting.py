@@ -7,13 +7,13 @@ import pytest
 
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.casting import CastPlan, plan_cast
-from faceswap_lite.conversion.scout import Scouting
+from faceswap_lite.conversion.detection_pass import DetectionPass
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.embed import Person
 from faceswap_lite.faces.journal import Sighting
 from faceswap_lite.faces.pack import FoundFace
-from faceswap_lite.faces.tracks import find_cuts
+from faceswap_lite.faces.tracking import find_cuts
 
 FIVE = np.array([[-10.0, -8], [10, -8], [0, 2], [-7, 12], [7, 12]])
 ANNA, BEN = np.array([1.0, 0, 0], np.float32), np.array([0, 1.0, 0], np.float32)
@@ -34,7 +34,7 @@ def clip(*frames: list[FoundFace], cuts: tuple[int, ...] = ()) -> list[Sighting]
 def plan(
     sightings: list[Sighting], config: ConvertConfig = EXACT, wanted: Person | None = WANTED
 ) -> CastPlan:
-    return plan_cast(Scouting(sightings), "five", wanted, config, 0.9)
+    return plan_cast(DetectionPass(sightings), "five", wanted, config, 0.9)
 
 
 def places(made: CastPlan, frame: int) -> list[float]:
@@ -87,7 +87,7 @@ def test_nothing_is_joined_across_a_cut() -> None:
     frames = [[face(50)] if i != 4 else [] for i in range(10)]
     made = plan(clip(*frames, cuts=(5,)))
     assert 4 not in made.placements
-    assert made.placements[3][0].stretch != made.placements[5][0].stretch
+    assert made.placements[3][0].segment != made.placements[5][0].segment
     assert made.cuts == [5]
 
 
@@ -101,7 +101,7 @@ def test_smoothing_stops_at_cuts_and_at_jumps() -> None:
 def test_fast_movement_is_no_jump() -> None:
     frames = [[face(50.0 + 6 * i)] for i in range(20)]
     made = plan(clip(*frames), ConvertConfig(temporal_smoothing=2))
-    assert len({p.stretch for some in made.placements.values() for p in some}) == 1
+    assert len({p.segment for some in made.placements.values() for p in some}) == 1
     assert places(made, 10) == [110]
 
 
@@ -136,7 +136,7 @@ def test_without_an_embedder_lone_faces_are_taken_and_several_refused() -> None:
     assert sorted(lone.placements) == [0, 1]
     with pytest.raises(FaceswapError, match="frame 1: 2 faces and no embedder"):
         plan(clip([face(50, None)], [face(50, None), face(150, None)]), wanted=None)
-    unsure = replace(face(50, None).detection, score=0.7)
+    unsure = replace(face(50, None).detection, confidence=0.7)
     weak = [replace(face(50, None), detection=unsure, presence=None)]
     assert not plan(clip(weak), wanted=None).placements
 
@@ -153,7 +153,7 @@ def test_a_double_that_comes_and_goes_leaves_the_longer_track_whole() -> None:
 
 
 def test_the_nth_face_counts_sure_faces_alone() -> None:
-    false = [replace(face(20).detection, score=0.62)]
+    false = [replace(face(20).detection, confidence=0.62)]
     frames = [[face(150), face(300)] for _ in range(12)]
     for i in range(4, 8):
         frames[i] = [replace(face(20, None), detection=false[0], presence=None), *frames[i]]

@@ -10,11 +10,15 @@ from conftest import Cast, silent
 
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.painted import Placement
-from faceswap_lite.curation.coverage import Attributes, attributes_of
+from faceswap_lite.curation.pose_coverage import Attributes, attributes_of
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation import check
-from faceswap_lite.evaluation.check import check_clip, verdict
-from faceswap_lite.evaluation.outside import clip_attributes, find_outside, light_of
+from faceswap_lite.evaluation.check import check_clip, clip_sentence
+from faceswap_lite.evaluation.out_of_distribution import (
+    brightness_of,
+    clip_attributes,
+    find_out_of_distribution,
+)
 from faceswap_lite.evaluation.trust import pick_worst
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.face_set import open_face_set
@@ -33,7 +37,9 @@ def attributes(**values: np.ndarray) -> Attributes:
 def test_planted_turns_are_counted_and_named():
     known = attributes(yaw_deg=np.linspace(-20, 20, 200), pitch_deg=np.zeros(200))
     yaw = np.r_[np.zeros(60), np.full(41, -40.0)]
-    (found,) = find_outside(known, attributes(yaw_deg=yaw, pitch_deg=np.zeros(101)), "source")
+    (found,) = find_out_of_distribution(
+        known, attributes(yaw_deg=yaw, pitch_deg=np.zeros(101)), "source"
+    )
     assert (found.attribute, found.side, found.faces.sum()) == ("yaw_deg", "below", 41)
     np.testing.assert_array_equal(found.faces, yaw < -30)
     assert found.words == "turn beyond 21° left, as no source face does"
@@ -44,7 +50,7 @@ def test_few_known_faces_beyond_a_limit_are_told():
     mouth = np.r_[np.linspace(0, 0.1, 400), 0.4]
     known = attributes(mouth=mouth)
     shown = attributes(mouth=np.r_[np.zeros(50), np.full(50, 0.35)])
-    (found,) = find_outside(known, shown, "target")
+    (found,) = find_out_of_distribution(known, shown, "target")
     assert found.words == (
         "open the mouth beyond 0.12 eye distances, as only 1 of 401 target faces does"
     )
@@ -53,7 +59,7 @@ def test_few_known_faces_beyond_a_limit_are_told():
 
 def test_what_is_covered_is_not_outside():
     same = attributes(yaw_deg=np.linspace(-20, 20, 100), light=np.linspace(0.4, 0.6, 100))
-    assert find_outside(same, same, "source") == []
+    assert find_out_of_distribution(same, same, "source") == []
 
 
 def test_clip_attributes_are_those_of_a_face_set(cast: Cast):
@@ -87,7 +93,7 @@ def test_light_is_read_inside_the_mask():
     crops[:, 2:6, 2:6] = 200
     masks = np.zeros((2, 8, 8), np.uint8)
     masks[0, 2:6, 2:6] = 255
-    np.testing.assert_allclose(light_of(crops, masks), [200 / 255, 200 / 255 / 4])
+    np.testing.assert_allclose(brightness_of(crops, masks), [200 / 255, 200 / 255 / 4])
 
 
 def test_worst_are_apart_in_time():
@@ -101,12 +107,16 @@ def test_worst_are_apart_in_time():
 
 
 def test_verdict_says_how_much_and_why():
-    assert verdict(0.95, ["dark"]).startswith("good") and "dark" not in verdict(0.95, ["dark"])
-    assert verdict(0.6, ["dark", "turned", "turned"]) == (
+    assert clip_sentence(0.95, ["dark"]).startswith("good") and "dark" not in clip_sentence(
+        0.95, ["dark"]
+    )
+    assert clip_sentence(0.6, ["dark", "turned", "turned"]) == (
         "mixed: part of the clip is beyond what the model has learned (mostly: turned)"
     )
-    assert verdict(0.2, []).startswith("poor")
-    assert verdict(1.0, [], "turn beyond 3° left").endswith("; but many frames turn beyond 3° left")
+    assert clip_sentence(0.2, []).startswith("poor")
+    assert clip_sentence(1.0, [], "turn beyond 3° left").endswith(
+        "; but many frames turn beyond 3° left"
+    )
 
 
 def darken(clip: Path, out: Path, gain: float) -> None:

@@ -15,7 +15,7 @@ from conftest import TINY, Cast
 from faceswap_lite import __main__ as door
 from faceswap_lite import cli
 from faceswap_lite.config import change_section, load_config
-from faceswap_lite.conversion import convert, preview, writers
+from faceswap_lite.conversion import convert, settings_sheet, writers
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import write_image
 from faceswap_lite.runs import trained
@@ -139,7 +139,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     (tmp_path / "run" / "config.yaml").write_text(OWN)
     monkeypatch.setattr(trained, "load_run", lambda *given: given)
     monkeypatch.setattr(convert, "convert_clip", stage("convert"))
-    monkeypatch.setattr(preview, "preview_sheet", stage("preview"))
+    monkeypatch.setattr(settings_sheet, "settings_sheet", stage("preview"))
     monkeypatch.chdir(tmp_path)
     return asked
 

@@ -14,7 +14,6 @@ from skimage.data import astronaut
 
 from _measures import delta_e
 from faceswap_lite.config import ColorName
-from faceswap_lite.conversion.color import COLOR_MATCHERS, fit_mkl, relight
 from faceswap_lite.conversion.color_map import (
     KEEP,
     AffineMap,
@@ -22,6 +21,7 @@ from faceswap_lite.conversion.color_map import (
     gaussian_transport,
     steady_color_map,
 )
+from faceswap_lite.conversion.color_matchers import COLOR_MATCHERS, fit_mkl, relight
 
 SIZE = 128
 FRAMES = 8

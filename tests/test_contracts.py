@@ -12,22 +12,22 @@ import torch
 from av.video.format import VideoFormat
 
 from faceswap_lite import config
-from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.conversion.blend import BLENDERS
-from faceswap_lite.conversion.color import COLOR_MATCHERS
+from faceswap_lite.conversion.color_matchers import COLOR_MATCHERS
 from faceswap_lite.conversion.mask import MASKS, blend_alpha
 from faceswap_lite.conversion.painted import PaintedFace, Placement
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.judge import JUDGES
-from faceswap_lite.evaluation.measures import METRICS
 from faceswap_lite.evaluation.metric import FAULTS, Need, Series, figures
-from faceswap_lite.faces.align import COVERAGES, align, cut_crop
+from faceswap_lite.evaluation.metric_table import METRICS
+from faceswap_lite.faces.align import CROP_COVERAGES, align, cut_crop
 from faceswap_lite.faces.detect import Detection, Detector
 from faceswap_lite.faces.embed import EMBEDDERS, Embedder, embedding_distance, facenet_file
-from faceswap_lite.faces.landmarks import LANDMARKERS, Landmarker
-from faceswap_lite.faces.mask import face_mask
+from faceswap_lite.faces.hull import face_mask
+from faceswap_lite.faces.landmarkers import LANDMARKERS, Landmarker
 from faceswap_lite.faces.pack import DETECTORS
 from faceswap_lite.media.clips import ClipInfo, Frame
 from faceswap_lite.media.encoding import CODECS
@@ -37,8 +37,8 @@ from faceswap_lite.models.architectures import ARCHITECTURES, build_model
 from faceswap_lite.training.optimizers import OPTIMIZERS
 from faceswap_lite.training.schedules import SCHEDULES
 
-SIDE = 256
-ACTOR = render_actor(ACTORS["ada"], ActorState(yaw_deg=10), SIDE)
+EDGE = 256
+ACTOR = render_actor(ACTORS["ada"], ActorState(yaw_deg=10), EDGE)
 FIVE = five_points(ACTOR.landmarks.astype(np.float64), "ibug68")
 
 
@@ -46,7 +46,7 @@ def test_config_names_the_registries() -> None:
     assert set(get_args(config.DetectorName)) == {"auto", *DETECTORS}
     assert set(get_args(config.LandmarksName)) == {"auto", *LANDMARKERS}
     assert set(get_args(config.EmbedderName)) == {"auto", "none", *EMBEDDERS}
-    assert set(get_args(config.CoverageName)) == set(COVERAGES)
+    assert set(get_args(config.CropCoverage)) == set(CROP_COVERAGES)
     assert set(get_args(config.ArchitectureName)) == set(ARCHITECTURES)
     assert set(get_args(config.ScheduleName)) == set(SCHEDULES)
     assert set(get_args(config.OptimizerName)) == set(OPTIMIZERS)
@@ -79,7 +79,7 @@ def test_detector(name: str, request: pytest.FixtureRequest) -> None:
     assert len(faces) == 2
     assert faces[0].box_xyxy[0] < faces[1].box_xyxy[0]
     for face in faces:
-        assert 0.6 <= face.score <= 1
+        assert 0.6 <= face.confidence <= 1
         left, top, right, bottom = face.box_xyxy
         assert right > left and bottom > top
         assert face.five.shape == (5, 2)
@@ -125,7 +125,7 @@ def test_embedder(name: str, request: pytest.FixtureRequest) -> None:
     np.testing.assert_array_equal(vector, embedder(ACTOR.image, FIVE))
     # The place of the face in the picture says nothing about who it is.
     moved = np.zeros((400, 420, 3), np.uint8)
-    moved[90 : 90 + SIDE, 120 : 120 + SIDE] = ACTOR.image
+    moved[90 : 90 + EDGE, 120 : 120 + EDGE] = ACTOR.image
     near = embedding_distance(vector, embedder(moved, FIVE + np.array([120, 90])), embedder.metric)
     assert near < 0.3 * embedder.same_person
 
@@ -184,8 +184,8 @@ def test_color_matcher(name: str) -> None:
 @pytest.mark.parametrize("name", CODECS)
 def test_codec(name: config.CodecName, size: tuple[int, int], bits: int, tmp_path: Path) -> None:
     codec, (width, height) = CODECS[name], size
-    most = 255 if bits == 8 else 65535
-    ramp = np.linspace(0.2, 0.8, width) * most
+    maximum = 255 if bits == 8 else 65535
+    ramp = np.linspace(0.2, 0.8, width) * maximum
     image: np.ndarray = np.broadcast_to(ramp[:, None], (height, width, 4)).astype(
         np.uint8 if bits == 8 else np.uint16
     )
@@ -209,7 +209,7 @@ def test_codec(name: config.CodecName, size: tuple[int, int], bits: int, tmp_pat
         told, found = (VideoFormat(name).components for name in (pixels, frames[1].format.name))
         assert len(found) == len(told) and found[0].bits >= told[0].bits
         shown = frames[1].to_ndarray(format="rgba64le")
-        wanted = image / most * 65535
+        wanted = image / maximum * 65535
         assert np.abs(shown - wanted)[..., : 4 if alpha else 3].max() < 0.03 * 65535
         assert bool(writer.notes) == (found[0].bits < bits)
 
@@ -218,7 +218,7 @@ def test_codec(name: config.CodecName, size: tuple[int, int], bits: int, tmp_pat
 @pytest.mark.parametrize("with_learned", [True, False])
 def test_mask(name: str, with_learned: bool) -> None:
     size = 64
-    matrix = align(FIVE, "five", COVERAGES["full"], size)
+    matrix = align(FIVE, "five", CROP_COVERAGES["full"], size)
     crop = cut_crop(ACTOR.image, matrix, size)
     hull = face_mask(FIVE, "five", matrix, size)
     learned = np.zeros((size, size), np.float32)

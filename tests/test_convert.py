@@ -32,10 +32,10 @@ from faceswap_lite.config import (
     OutputConfig,
     change_section,
 )
-from faceswap_lite.conversion import casting, composite, convert, paint, scout, writers
+from faceswap_lite.conversion import casting, composite, convert, detection_pass, paint, writers
 from faceswap_lite.conversion.composite import Composite
 from faceswap_lite.conversion.convert import convert_clip
-from faceswap_lite.conversion.preview import CELL_PX, TITLE_PX, preview_sheet
+from faceswap_lite.conversion.settings_sheet import SETTINGS_CELL_PX, TITLE_PX, settings_sheet
 from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.evaluation.evaluate import evaluate_clips
@@ -446,7 +446,7 @@ def test_other_settings_do_not_search_again(
     said: list[str] = []
     other = ConvertConfig(color=ColorConfig(kind="none"), temporal_smoothing=0, start=3, end=9)
     convert_clip(elsewhere, cast.unseen_clip, tmp_path / "b.mp4", other, say=said.append)
-    preview_sheet(elsewhere, cast.unseen_clip, tmp_path / "c.png", ConvertConfig(), say=silent)
+    settings_sheet(elsewhere, cast.unseen_clip, tmp_path / "c.png", ConvertConfig(), say=silent)
     assert searches.count == FRAMES
     assert any("faces as found before" in line for line in said)
     assert len(names_in(tmp_path / "run" / "faces")) == 1
@@ -478,7 +478,7 @@ def test_a_run_that_cannot_be_written_to_only_costs_the_search(
         if stage == "convert":
             convert_clip(elsewhere, clip, out.with_suffix(".mp4"), config, say=silent)
         elif stage == "preview":
-            preview_sheet(elsewhere, clip, out, config, ["mask.kind=hull"], say=silent)
+            settings_sheet(elsewhere, clip, out, config, ["mask.kind=hull"], say=silent)
         else:
             evaluate_clips(
                 [Contender(elsewhere, config)], [clip], out, EvaluateConfig(), say=silent
@@ -520,7 +520,7 @@ def test_what_the_set_holds_is_no_answer_to_who_else_is_there(
     cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The set holds the target's faces alone; the source, or whom a photo shows, may stand beside.
-    monkeypatch.setattr(scout, "TRACK_FRAMES", 0)
+    monkeypatch.setattr(detection_pass, "TRACK_FRAMES", 0)
     short = ConvertConfig(
         end=2,
         batch=1,
@@ -582,7 +582,7 @@ def test_a_span_is_that_part_of_the_whole(
 ) -> None:
     blind_to_white_corners(monkeypatch)
     # So that a span is looked at with less than the whole clip around it.
-    monkeypatch.setattr(scout, "TRACK_FRAMES", 2)
+    monkeypatch.setattr(detection_pass, "TRACK_FRAMES", 2)
     given = {"batch": 3, "smooth": 1.0, "color": ColorConfig(steady=1.0), "bridge": 3}
     config = LOSSLESS.model_copy(update=given)
     whole = tmp_path / "whole.mkv"
@@ -702,7 +702,7 @@ def plant_people(monkeypatch: pytest.MonkeyPatch, wanted: np.ndarray) -> None:
 
     person = Person(wanted.astype(np.float64), "cosine", 0.5)
     monkeypatch.setattr(FacePack, "find", found)
-    monkeypatch.setattr(casting, "wanted_person", lambda photo, pack: person)
+    monkeypatch.setattr(casting, "photo_identity", lambda photo, pack: person)
 
 
 @pytest.mark.parametrize(
@@ -734,8 +734,8 @@ def test_only_whom_it_should_and_the_others_bit_for_bit(
     summary = convert_clip(at(run, tmp_path / "run"), pair, out, config, like=photo, say=silent)
     changed = apart(frames_of(pair), frames_of(out))
     for side, columns in (("left", slice(0, 256)), ("right", slice(256, 512))):
-        most = changed[..., columns].reshape(5, -1).max(1)
-        assert (most > 8).all() if side in painted else (most == 0).all(), side
+        maximum = changed[..., columns].reshape(5, -1).max(1)
+        assert (maximum > 8).all() if side in painted else (maximum == 0).all(), side
     assert summary.swapped == (5 if painted else 0)
 
 
@@ -1231,11 +1231,11 @@ def test_nothing_crosses_a_cut(
 
 
 def cells_of(path: Path, columns: int) -> list[list[np.ndarray]]:
-    sheet, step = read_image(path), CELL_PX + TITLE_PX
-    assert sheet.shape[1] == columns * CELL_PX and (sheet.shape[0] - TITLE_PX) % step == 0
+    sheet, step = read_image(path), SETTINGS_CELL_PX + TITLE_PX
+    assert sheet.shape[1] == columns * SETTINGS_CELL_PX and (sheet.shape[0] - TITLE_PX) % step == 0
     return [
         [
-            sheet[top + TITLE_PX : top + step, n * CELL_PX : (n + 1) * CELL_PX]
+            sheet[top + TITLE_PX : top + step, n * SETTINGS_CELL_PX : (n + 1) * SETTINGS_CELL_PX]
             for n in range(columns)
         ]
         for top in range(TITLE_PX, sheet.shape[0], step)
@@ -1246,7 +1246,7 @@ def test_a_sheet_has_a_row_for_each_try(cast: Cast, run: TrainedRun, tmp_path: P
     out = tmp_path / "sheet.png"
     tries = ["color.kind=skin_gain", "color.kind=none scale=1.2"]
     config = ConvertConfig(output=OutputConfig(label="not on a sheet"), color=ColorConfig(steady=9))
-    preview_sheet(run, cast.unseen_clip, out, config, tries, frames=3, say=silent)
+    settings_sheet(run, cast.unseen_clip, out, config, tries, frames=3, say=silent)
     clip, as_set, same, other = cells_of(out, 3)
     for n in range(3):
         np.testing.assert_array_equal(as_set[n], same[n])
@@ -1259,7 +1259,7 @@ def test_a_sheet_has_a_row_for_each_try(cast: Cast, run: TrainedRun, tmp_path: P
 def test_a_sheet_without_tries_shows_the_usual_ones(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
-    preview_sheet(run, cast.unseen_clip, tmp_path / "a.png", ConvertConfig(), frames=2, say=silent)
+    settings_sheet(run, cast.unseen_clip, tmp_path / "a.png", ConvertConfig(), frames=2, say=silent)
     assert len(cells_of(tmp_path / "a.png", 2)) == 9
 
 
@@ -1269,7 +1269,7 @@ def test_a_sheet_shows_the_masks_of_the_conversion(
     config = ConvertConfig(
         mask=MaskConfig(folder=str(draw_masks(tmp_path / "masks", slice(0, 256))))
     )
-    preview_sheet(run, cast.unseen_clip, tmp_path / "a.png", config, [""], frames=2, say=silent)
+    settings_sheet(run, cast.unseen_clip, tmp_path / "a.png", config, [""], frames=2, say=silent)
     clip, as_set, _ = cells_of(tmp_path / "a.png", 2)
     np.testing.assert_array_equal(clip, as_set)
 
@@ -1280,15 +1280,15 @@ def test_a_sheet_is_refused_before_any_work(
     out, clip = tmp_path / "sheet.png", cast.unseen_clip
     elsewhere = at(run, tmp_path / "run")
     with pytest.raises(UsageError, match=r"convert\.colour: no such option; did you mean color"):
-        preview_sheet(elsewhere, clip, out, ConvertConfig(), ["colour=none"], say=silent)
+        settings_sheet(elsewhere, clip, out, ConvertConfig(), ["colour=none"], say=silent)
     with pytest.raises(UsageError, match="must read"):
-        preview_sheet(elsewhere, clip, out, ConvertConfig(), ["color"], say=silent)
+        settings_sheet(elsewhere, clip, out, ConvertConfig(), ["color"], say=silent)
     out.write_text("mine")
     with pytest.raises(FaceswapError, match="exists"):
-        preview_sheet(elsewhere, clip, out, ConvertConfig(), say=silent)
+        settings_sheet(elsewhere, clip, out, ConvertConfig(), say=silent)
     assert searches.count == 0 and out.read_text() == "mine"
     tries = ["mask.kind=hull"]
-    preview_sheet(elsewhere, clip, out, ConvertConfig(), tries, overwrite=True, say=silent)
+    settings_sheet(elsewhere, clip, out, ConvertConfig(), tries, overwrite=True, say=silent)
     assert read_image(out).size
 
 
@@ -1297,14 +1297,14 @@ def test_a_sheet_is_a_picture(
 ) -> None:
     elsewhere = at(run, tmp_path / "run")
     with pytest.raises(FaceswapError, match=r"sheet\.mp4"):
-        preview_sheet(elsewhere, cast.unseen_clip, tmp_path / "sheet.mp4", LOSSLESS, say=silent)
+        settings_sheet(elsewhere, cast.unseen_clip, tmp_path / "sheet.mp4", LOSSLESS, say=silent)
     assert searches.count == 0
 
 
 def test_a_sheet_of_a_clip_without_the_face_is_refused(run: TrainedRun, tmp_path: Path) -> None:
     write_image(tmp_path / "grey.png", np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(FaceswapError, match=r"grey\.png.*in no frame"):
-        preview_sheet(run, tmp_path / "grey.png", tmp_path / "a.png", ConvertConfig(), say=silent)
+        settings_sheet(run, tmp_path / "grey.png", tmp_path / "a.png", ConvertConfig(), say=silent)
 
 
 def test_evaluate_measures_what_convert_makes(
@@ -1376,7 +1376,7 @@ def test_nothing_that_is_read_is_written_to(cast: Cast, run: TrainedRun, tmp_pat
     photo = tmp_path / "photo.png"
     write_image(photo, np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(FaceswapError, match="is what this command reads"):
-        preview_sheet(run, photo, photo, ConvertConfig(), overwrite=True, say=silent)
+        settings_sheet(run, photo, photo, ConvertConfig(), overwrite=True, say=silent)
     with pytest.raises(FaceswapError, match="holds another output"):
         convert_clip(
             run,

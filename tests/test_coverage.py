@@ -10,8 +10,14 @@ import pytest
 from conftest import Cast
 
 from faceswap_lite.config import ExtractConfig
-from faceswap_lite.curation.coverage import KINDS, Attributes, Coverage, attributes_of, coverage
-from faceswap_lite.curation.coverage_figure import draw_coverage
+from faceswap_lite.curation.pose_coverage import (
+    KINDS,
+    Attributes,
+    Coverage,
+    attributes_of,
+    coverage,
+)
+from faceswap_lite.curation.pose_coverage_figure import draw_coverage
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.media.images import read_image

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.casting import plan_cast
-from faceswap_lite.conversion.job import Tally
-from faceswap_lite.conversion.scout import Scouting
+from faceswap_lite.conversion.detection_pass import DetectionPass
+from faceswap_lite.conversion.job import FrameTally
 from faceswap_lite.curation.decisions import Decision
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.detect import Detection
@@ -105,16 +105,16 @@ def test_sightings_are_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_a_tally_knows_the_frames_before_the_damage(tmp_path: Path) -> None:
-    tally = Tally(tmp_path / "frames.jsonl", "job")
+    tally = FrameTally(tmp_path / "frames.jsonl", "job")
     tally.read()
     for frame in range(6):
         tally.add(frame, 1, None)
     text = tally.path.read_text()
     tally.path.write_text(text.replace('"frame":4,"layers":1', '"frame":4,"layers":0'))
-    again = Tally(tally.path, "job")
+    again = FrameTally(tally.path, "job")
     again.read()
     assert again.layers == dict.fromkeys(range(4), 1)
-    other = Tally(tally.path, "another job")
+    other = FrameTally(tally.path, "another job")
     other.read()
     assert other.layers == {}
 
@@ -189,7 +189,7 @@ def kept_bytes(path: Path, frames: int) -> int:
     try:
         found = read_journal(path, HEAD)
         assert found is not None
-        plan = plan_cast(Scouting(found.sightings), "mesh", wanted, ConvertConfig(), 0.9)
+        plan = plan_cast(DetectionPass(found.sightings), "mesh", wanted, ConvertConfig(), 0.9)
         assert all(len(plan.placements[frame]) == 1 for frame in range(frames))
         assert plan.bridged == 0 and len(plan.placements) == frames
         return tracemalloc.get_traced_memory()[0]

@@ -14,8 +14,8 @@ from faceswap_lite.conversion.detail import (
     measure_grain,
 )
 
-SIDE = 128
-Y, X = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+EDGE = 128
+Y, X = np.mgrid[:EDGE, :EDGE] - (EDGE - 1) / 2
 MASK = (np.hypot(X, Y) < 50).astype(np.float32)
 INSIDE = np.hypot(X, Y) < 46
 # What the brief of sharpness and grain allows.
@@ -25,12 +25,12 @@ TOLERANCE = 0.15
 def texture(name: str) -> np.ndarray:
     if name == "photo":
         region = astronaut()[20:220, 120:320]
-        return cv2.resize(region, (SIDE, SIDE), interpolation=cv2.INTER_AREA) / np.float32(255)
+        return cv2.resize(region, (EDGE, EDGE), interpolation=cv2.INTER_AREA) / np.float32(255)
     # Natural pictures have about this spectrum: amplitude falls with frequency.
     rng = np.random.default_rng(0)
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE)))
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(EDGE), np.fft.fftfreq(EDGE)))
     frequency[0, 0] = 1
-    noise = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIDE, SIDE))) / frequency).real
+    noise = np.fft.ifft2(np.fft.fft2(rng.standard_normal((EDGE, EDGE))) / frequency).real
     grey = np.clip(0.5 + 0.1 * noise / noise.std(), 0, 1).astype(np.float32)
     return np.repeat(grey[..., None], 3, axis=2)
 
@@ -76,8 +76,8 @@ def test_no_face_becomes_sharper_than_the_reference(
     face = np.roll(texture("noise"), seed, axis=(0, 1))
     face = cv2.GaussianBlur(face, (0, 0), blur_px)
     out = match_sharpness(face, reference, MASK, strength)
-    most = max(laplacian_energy(face), laplacian_energy(reference))
-    assert laplacian_energy(out) <= 1.05 * most
+    maximum = max(laplacian_energy(face), laplacian_energy(reference))
+    assert laplacian_energy(out) <= 1.05 * maximum
 
 
 def test_a_sharper_face_stays_as_it_is() -> None:
@@ -97,7 +97,7 @@ def test_strength_nought_and_an_empty_mask_change_nothing() -> None:
 @pytest.mark.parametrize("hidden", [0.0, 1.0])
 def test_a_flat_face_stays_flat_to_its_very_edge(hidden: float) -> None:
     """Whatever the network paints outside the mask, its jump there does not ring."""
-    face = np.full((SIDE, SIDE, 3), hidden, np.float32)
+    face = np.full((EDGE, EDGE, 3), hidden, np.float32)
     face[MASK > 0] = 0.5
     out = match_sharpness(face, texture("noise"), MASK, 1.0)
     np.testing.assert_allclose(out, face, atol=1e-3)

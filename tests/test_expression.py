@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import Cast, silent
 
-from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import ConvertConfig
@@ -24,8 +24,8 @@ from faceswap_lite.conversion.expression import (
 )
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align, cut_crop
+from faceswap_lite.faces.attributes import Reader
 from faceswap_lite.faces.openings import lid_gaps, lip_gaps, with_lids, with_mouth
-from faceswap_lite.faces.reading import Reader
 from faceswap_lite.media.sidecar import sidecar_path
 from faceswap_lite.metrics.landmarks import MESH_LEFT_EYE, MESH_RIGHT_EYE, mouth_opening
 from faceswap_lite.outputs import read_json

@@ -28,7 +28,7 @@ from faceswap_lite.faces.extract import ExtractSummary, extract_faces
 from faceswap_lite.faces.extraction import Extraction
 from faceswap_lite.faces.face_set import HIDDEN_FOLDER, open_face_set
 from faceswap_lite.faces.journal import Append
-from faceswap_lite.faces.landmarks import Five
+from faceswap_lite.faces.landmarkers import Five
 from faceswap_lite.faces.pack import DETECTORS, FacePack
 from faceswap_lite.media.images import write_image
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
@@ -74,10 +74,10 @@ def write_frames(folder: Path, images: list[np.ndarray]) -> Path:
 
 
 class ToyDetector:
-    def __call__(self, image: np.ndarray, min_score: float) -> list[Detection]:
+    def __call__(self, image: np.ndarray, min_confidence: float) -> list[Detection]:
         faces = []
         for x, score, there in image[0, :8].astype(float):
-            if there == 1 and score / 250 >= min_score:
+            if there == 1 and score / 250 >= min_confidence:
                 box = np.array([x, 40, x + 40, 90])
                 five = CANONICAL_FIVE * 16 + [x + 20, 58]
                 faces.append(Detection(box, float(score) / 250, five))
@@ -242,14 +242,14 @@ class Stop(Exception):
     """In place of a kill."""
 
 
-def stop_after(work: Any, most: int) -> Callable[..., Any]:
+def stop_after(work: Any, maximum: int) -> Callable[..., Any]:
     """`work`, until it has been called so many times."""
     calls = 0
 
     def stopping(*args: object, **options: object) -> object:
         nonlocal calls
         calls += 1
-        if calls > most:
+        if calls > maximum:
             raise Stop
         return work(*args, **options)
 
@@ -546,7 +546,7 @@ def test_a_sideways_stored_clip_is_upright(
     tmp_path: Path, with_weights: Path, media_dir: Path
 ) -> None:
     clip = media_dir / "video" / "robust" / "rotation_metadata.mp4"
-    summary = extract_media(clip, tmp_path / "set", every=25, max_side_px=360)
+    summary = extract_media(clip, tmp_path / "set", every=25, max_edge_px=360)
     assert summary.kept == 3
     for face in open_face_set(tmp_path / "set").faces:
         assert face.record.pose is not None and abs(face.record.pose.roll_deg) < 20

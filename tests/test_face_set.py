@@ -9,12 +9,12 @@ import pytest
 from conftest import Cast
 from PIL import Image
 
-from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import face_set as face_set_module
-from faceswap_lite.faces.align import COVERAGES, align, cut_crop
+from faceswap_lite.faces.align import CROP_COVERAGES, align, cut_crop
 from faceswap_lite.faces.face_set import (
     HIDDEN_FOLDER,
     REJECTED_FOLDER,
@@ -22,7 +22,7 @@ from faceswap_lite.faces.face_set import (
     describe_face_set,
     open_face_set,
 )
-from faceswap_lite.faces.mask import face_mask
+from faceswap_lite.faces.hull import face_mask
 from faceswap_lite.faces.records import FaceRecord, read_record, write_crop
 from faceswap_lite.geometry import transform_points
 from faceswap_lite.media.truth import load_truth
@@ -40,7 +40,7 @@ def make_face(
     actor = render_actor(ACTORS["ada"], ActorState(yaw_deg=3.0 * frame_index), FRAME)
     five = five_points(actor.landmarks.astype(np.float64), "ibug68")
     coverage = str(changes.get("coverage", "full"))
-    frame_to_crop = align(five, "five", COVERAGES[coverage] * (1 + 2 * MARGIN), SIZE)
+    frame_to_crop = align(five, "five", CROP_COVERAGES[coverage] * (1 + 2 * MARGIN), SIZE)
     values = {
         "job": job,
         "clip_name": clip,
@@ -315,7 +315,7 @@ def test_crops_and_masks_at_a_models_size(tmp_path: Path) -> None:
     image, _, record = make_face(1)
     five = record.five.astype(np.float64)
     # Inner crop of 48 px, margin 0.1: 58 px, which show 3.3 * 58 / 48 eye distances.
-    direct = align(five, "five", COVERAGES["full"] * 58 / 48, 58)
+    direct = align(five, "five", CROP_COVERAGES["full"] * 58 / 48, 58)
     crops = faces.crops(48, 0.1)
     assert crops.shape == (3, 58, 58, 3) and crops.dtype == np.uint8
     # Resampled twice instead of once.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.errors import FaceswapError, UsageError
@@ -17,7 +17,7 @@ from faceswap_lite.faces import weights as weights_module
 from faceswap_lite.faces.align import align
 from faceswap_lite.faces.embed import build_embedder, embedding_distance
 from faceswap_lite.faces.pack import as_uint8, build_pack
-from faceswap_lite.faces.tracks import Tracker, change, find_cuts, is_sure, overlap, thumbnail
+from faceswap_lite.faces.tracking import Tracker, change, find_cuts, is_sure, overlap, thumbnail
 from faceswap_lite.geometry import similarity_scale
 from faceswap_lite.media.images import read_image
 from faceswap_lite.media.reading import open_clip
@@ -85,7 +85,7 @@ def test_fetched_weights_are_checked_and_kept(
     offline: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = b"weights" * 10
-    entry = weights_module.Weights(
+    entry = weights_module.WeightsFile(
         "toy", "toy.bin", "https://x/toy", hashlib.sha256(good).hexdigest(), len(good), "-", "none"
     )
     monkeypatch.setitem(weights_module.WEIGHTS, "toy", entry)
@@ -190,8 +190,8 @@ def test_mesh_and_five_crops_agree_on_real_faces(with_weights: Path, media_dir: 
 def test_no_false_faces(with_weights: Path, media_dir: Path) -> None:
     pack = build_pack("yunet", "mesh", "none")
     for path in sorted((media_dir / "stills" / "noface").iterdir()):
-        found = pack.find(read_image(path), min_score=0.6, min_presence=0)
-        sure = [f for f in found if is_sure(f.detection.score, f.presence, 0.9)]
+        found = pack.find(read_image(path), min_confidence=0.6, min_presence=0)
+        sure = [f for f in found if is_sure(f.detection.confidence, f.presence, 0.9)]
         assert sure == [], path.name
 
 

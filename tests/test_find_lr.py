@@ -19,11 +19,11 @@ from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.training import find_lr as module
 from faceswap_lite.training.batches import SideData
 from faceswap_lite.training.find_lr import (
-    Sweep,
+    RangeTest,
     find_lr,
-    name_rate,
     range_test,
     smooth,
+    suggest_learning_rate,
     sweep_rates,
 )
 from faceswap_lite.training.loading import load_side
@@ -65,17 +65,17 @@ def test_the_named_rate_is_a_third_of_the_edge() -> None:
     valley = [abs(math.log10(rate) - math.log10(3e-3)) for rate in rates]
     nearest = min(rates, key=lambda rate: abs(math.log(rate / 3e-3)))
     assert nearest == pytest.approx(10**-2.5, rel=1e-9)
-    assert name_rate(rates, valley) == 1.1e-3
-    assert name_rate([1e-4, 3e-4, 6e-4, 9e-4], [2.0, 1.0, 1.0, 3.0]) == 1e-4
-    assert name_rate([1e-4, 3e-4, 9e-4], [3.0, 2.0, 1.0]) == 3e-4
+    assert suggest_learning_rate(rates, valley) == 1.1e-3
+    assert suggest_learning_rate([1e-4, 3e-4, 6e-4, 9e-4], [2.0, 1.0, 1.0, 3.0]) == 1e-4
+    assert suggest_learning_rate([1e-4, 3e-4, 9e-4], [3.0, 2.0, 1.0]) == 3e-4
     # Scaling the loss, or adding to it, names no other rate.
-    assert name_rate(rates, [7 * v + 2 for v in valley]) == 1.1e-3
+    assert suggest_learning_rate(rates, [7 * v + 2 for v in valley]) == 1.1e-3
 
 
 @pytest.mark.parametrize("losses", [[1.0, 2.0, 3.0], [1.0, 1.0, 1.0], []])
 def test_a_loss_that_never_fell_names_nothing(losses: list[float]) -> None:
     with pytest.raises(ValueError, match="never fell"):
-        name_rate([1e-3, 1e-2, 1e-1], losses)
+        suggest_learning_rate([1e-3, 1e-2, 1e-1], losses)
 
 
 def test_a_sweep_repeats_itself_stops_at_the_break_and_leaves_the_network(cast: Cast) -> None:
@@ -141,7 +141,7 @@ def test_find_lr_writes_its_curve_and_trains_nothing(cast: Cast, tmp_path: Path)
     assert (run / "find_lr.png").is_file() and (run / "run.json").is_file()
 
 
-def never(*_: Any) -> Sweep:
+def never(*_: Any) -> RangeTest:
     raise AssertionError("a second range test")
 
 

@@ -12,9 +12,9 @@ import pytest
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.finding import find_in_frames
 from faceswap_lite.faces.journal import append_lines, read_lines
-from faceswap_lite.faces.landmarks import Five
+from faceswap_lite.faces.landmarkers import Five
 from faceswap_lite.faces.pack import FacePack
-from faceswap_lite.faces.tracks import CUT_NEIGHBOURS, find_cuts, mark_cuts
+from faceswap_lite.faces.tracking import CUT_NEIGHBOURS, find_cuts, mark_cuts
 from faceswap_lite.media.clips import Frame
 
 PACKS = [FacePack(name, "five", None, lambda *_: [], Five(), None) for name in "ab"]

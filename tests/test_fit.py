@@ -12,7 +12,7 @@ from faceswap_lite.config import Config, load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.runs.split import read_roles
 from faceswap_lite.runs.trained import load_run
-from faceswap_lite.training.fit import HeldoutCurve, compare, fit_run, read_curve
+from faceswap_lite.training.fit import HeldoutCurve, compare_with_scratch, fit_run, read_curve
 
 SHORT = ("training.steps=20", "training.heldout.every=10", "training.schedule.warmup_steps=2")
 
@@ -75,12 +75,12 @@ def curve(*target: float) -> HeldoutCurve:
 
 
 def test_the_comparison_says_when_the_fit_was_as_low() -> None:
-    found = compare(curve(2.0, 0.9, 0.8, 0.7), curve(5.0, 3.0, 1.6, 0.9))
+    found = compare_with_scratch(curve(2.0, 0.9, 0.8, 0.7), curve(5.0, 3.0, 1.6, 0.9))
     assert found.ratio_at_100 == 0.5
     assert found.ratio_at_last == pytest.approx(0.7 / 0.9)
     assert (found.reached_at_step, found.reached_after_seconds) == (50, 5.0)
     assert found.share_of_steps == pytest.approx(50 / 150)
-    never = compare(curve(2.0, 1.9), curve(5.0, 1.0))
+    never = compare_with_scratch(curve(2.0, 1.9), curve(5.0, 1.0))
     assert never.reached_at_step is None and never.share_of_steps is None
     assert never.ratio_at_100 is None
 

@@ -8,12 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
-from faceswap_lite.faces.align import COVERAGES, align, cut_crop, frame_to_canonical, inner_view
+from faceswap_lite.faces.align import (
+    CROP_COVERAGES,
+    align,
+    cut_crop,
+    frame_to_canonical,
+    inner_view,
+)
 from faceswap_lite.faces.candidates import sharpness
-from faceswap_lite.faces.mask import face_mask, features_mask
+from faceswap_lite.faces.hull import face_mask, features_mask
 from faceswap_lite.geometry import (
     compose,
     fit_similarity,
@@ -88,7 +94,7 @@ def test_an_upright_face_lands_at_its_place() -> None:
 
 
 def test_a_margin_is_a_larger_coverage() -> None:
-    stored = align(FIVE, "five", COVERAGES["full"] * 1.3, 256)
+    stored = align(FIVE, "five", CROP_COVERAGES["full"] * 1.3, 256)
     to_view, side = inner_view(256, 0.15, 64, 0.0)
     assert side == 64
     direct = align(FIVE, "five", "full", 64)

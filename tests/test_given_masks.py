@@ -17,8 +17,8 @@ from faceswap_lite.curation.curate import curate_faces, undo_curation
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import cut_crop
 from faceswap_lite.faces.face_set import MASKS_FOLDER, REJECTED_FOLDER, open_face_set
-from faceswap_lite.faces.given_masks import GivenMasks, given_masks_for, given_views, masks_line
 from faceswap_lite.faces.records import write_crop
+from faceswap_lite.faces.user_masks import UserMasks, masks_line, user_mask_views, user_masks_for
 from faceswap_lite.geometry import transform_points
 from faceswap_lite.runs.manifest import describe_identity, read_manifest
 from faceswap_lite.training.loading import load_pixels
@@ -58,7 +58,7 @@ def only_line(error: pytest.ExceptionInfo[FaceswapError]) -> str:
 def test_frames_count_from_one_unless_one_is_numbered_nought(tmp_path: Path, first: int) -> None:
     for place in (0, 3):
         write(tmp_path / f"shot2_{place + first:06d}.png", flat(50 * place))
-    masks = GivenMasks(tmp_path)
+    masks = UserMasks(tmp_path)
     assert masks.frames == [0, 3]
     for place in (0, 3):
         mask = masks.frame_mask(place, SHAPE)
@@ -80,14 +80,14 @@ def test_every_kind_of_png_reads_alike(tmp_path: Path) -> None:
     ]
     for number, kind in enumerate(kinds, 1):
         write(tmp_path / f"{number}.png", kind)
-    masks = GivenMasks(tmp_path)
+    masks = UserMasks(tmp_path)
     for index in range(len(kinds)):
         np.testing.assert_array_equal(masks.frame_mask(index, SHAPE), grey / np.float32(255))
 
 
 def test_another_size_is_scaled_and_another_aspect_refused(tmp_path: Path) -> None:
     write(tmp_path / "m_1.png", boxed((120, 213), (30, 60, 60, 90)))  # 16:9, in whole pixels
-    masks = GivenMasks(tmp_path)
+    masks = UserMasks(tmp_path)
     mask = masks.frame_mask(0, (480, 854))
     assert mask is not None and mask.shape == (480, 854)
     rows, columns = np.nonzero(mask < 0.5)
@@ -109,8 +109,8 @@ def test_a_mask_given_both_ways_is_the_same(tmp_path: Path) -> None:
     write(tmp_path / "frames" / "frame_000006.png", frame_mask)
     of_crop = cut_crop(np.dstack([frame_mask] * 3), record.frame_to_crop, SIZE)[..., 0]
     write(tmp_path / "crops" / "a_000005_0.png", of_crop)
-    by_frame = GivenMasks(tmp_path / "frames").frame_mask(5, SHAPE)
-    crops = GivenMasks(tmp_path / "crops", {"a_000005_0": record})
+    by_frame = UserMasks(tmp_path / "frames").frame_mask(5, SHAPE)
+    crops = UserMasks(tmp_path / "crops", {"a_000005_0": record})
     by_crop = crops.frame_mask(5, SHAPE)
     assert by_frame is not None and by_crop is not None
     assert crops.frame_mask(4, SHAPE) is None
@@ -132,7 +132,7 @@ def test_beside_the_crop_all_may_be_swapped_and_crops_multiply(tmp_path: Path) -
     for face, value in ((0, 128), (1, 64)):
         write(tmp_path / f"a_000000_{face}.png", np.full((SIZE, SIZE), value, np.uint8))
     crops = {f"a_000000_{face}": record for face in (0, 1)}
-    mask = GivenMasks(tmp_path, crops).frame_mask(0, (FRAME, FRAME))
+    mask = UserMasks(tmp_path, crops).frame_mask(0, (FRAME, FRAME))
     assert mask is not None
     grid = np.stack(np.meshgrid(np.arange(FRAME), np.arange(FRAME)), -1).reshape(-1, 2)
     places = transform_points(grid.astype(np.float64), record.frame_to_crop).reshape(
@@ -152,14 +152,14 @@ def test_a_crop_may_be_drawn_on_at_another_size_but_not_aspect(tmp_path: Path) -
     masks = []
     for name, picture in (("small", small), ("large", large)):
         write(tmp_path / name / "a_000000_0.png", picture)
-        mask = GivenMasks(tmp_path / name, {"a_000000_0": record}).frame_mask(0, SHAPE)
+        mask = UserMasks(tmp_path / name, {"a_000000_0": record}).frame_mask(0, SHAPE)
         assert mask is not None
         masks.append(mask)
     assert np.abs(masks[0] - masks[1]).mean() < 0.002
     assert (1 - masks[0]).sum() == pytest.approx((1 - masks[1]).sum(), rel=0.02)
     write(tmp_path / "wide" / "a_000000_0.png", boxed((SIZE, 2 * SIZE)))
     with pytest.raises(FaceswapError, match=rf"{2 * SIZE}x{SIZE}.*{SIZE}x{SIZE}"):
-        GivenMasks(tmp_path / "wide", {"a_000000_0": record}).frame_mask(0, SHAPE)
+        UserMasks(tmp_path / "wide", {"a_000000_0": record}).frame_mask(0, SHAPE)
 
 
 def test_a_set_says_which_clip_a_picture_is_of(tmp_path: Path) -> None:
@@ -169,12 +169,12 @@ def test_a_set_says_which_clip_a_picture_is_of(tmp_path: Path) -> None:
     for name in (names[1], names[2], "b_000009_0.png", "a_000777_0.png"):
         write(tmp_path / "masks" / name, boxed((SIZE, SIZE)))
     faces = open_face_set(tmp_path / "set")
-    assert given_masks_for(tmp_path / "masks", faces, CLIP).frames == [1, 2]
-    assert given_masks_for(tmp_path / "masks", faces, "print of b.mp4").frames == [9]
+    assert user_masks_for(tmp_path / "masks", faces, CLIP).frames == [1, 2]
+    assert user_masks_for(tmp_path / "masks", faces, "print of b.mp4").frames == [9]
     # A mask of no crop would gate nothing, unseen.
     for unknown, opened in (("another clip", faces), (CLIP, None)):
         with pytest.raises(FaceswapError, match="none of those crops is of this clip"):
-            given_masks_for(tmp_path / "masks", opened, unknown)
+            user_masks_for(tmp_path / "masks", opened, unknown)
 
 
 def test_masks_of_rejected_crops_hold(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_masks_of_rejected_crops_hold(tmp_path: Path) -> None:
     aside.mkdir(parents=True)
     shutil.move(tmp_path / names[1], aside / names[1])
     faces = open_face_set(tmp_path)
-    assert given_masks_for(tmp_path / MASKS_FOLDER, faces, CLIP).frames == [1]
+    assert user_masks_for(tmp_path / MASKS_FOLDER, faces, CLIP).frames == [1]
     assert masks_line(faces) == "0 of 3 faces have a mask of their own"
 
 
@@ -193,15 +193,15 @@ def test_frames_and_crops_of_a_sets_masks_multiply(tmp_path: Path) -> None:
     write(tmp_path / MASKS_FOLDER / names[0], np.full((SIZE, SIZE), 128, np.uint8))
     write(tmp_path / MASKS_FOLDER / "a" / "frame_000001.png", flat(64))
     faces = open_face_set(tmp_path)
-    masks = given_masks_for(tmp_path / MASKS_FOLDER, faces, CLIP)
+    masks = user_masks_for(tmp_path / MASKS_FOLDER, faces, CLIP)
     mask = masks.frame_mask(0, SHAPE)
     middle = int(FRAME / 2)
     assert mask is not None
     assert mask[middle, middle] == pytest.approx(128 * 64 / 255**2, abs=1e-5)
-    assert given_views(faces, 48, 0.1)[0][24, 24] == round(128 * 64 / 255)
+    assert user_mask_views(faces, 48, 0.1)[0][24, 24] == round(128 * 64 / 255)
     write(tmp_path / MASKS_FOLDER / "frame_000002.png", flat(64))
     with pytest.raises(FaceswapError, match="mixes"):
-        given_masks_for(tmp_path / MASKS_FOLDER, faces, CLIP)
+        user_masks_for(tmp_path / MASKS_FOLDER, faces, CLIP)
 
 
 # What is wrong with a folder.
@@ -209,32 +209,32 @@ def test_frames_and_crops_of_a_sets_masks_multiply(tmp_path: Path) -> None:
 
 def test_folders_without_masks_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(FaceswapError, match="no such folder"):
-        GivenMasks(tmp_path / "none")
+        UserMasks(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     Image.fromarray(flat(0)).save(tmp_path / "empty" / "1.jpg")
     with pytest.raises(FaceswapError, match="holds no PNG"):
-        GivenMasks(tmp_path / "empty")
+        UserMasks(tmp_path / "empty")
 
 
 def test_names_that_tell_too_little_or_too_much(tmp_path: Path) -> None:
     write(tmp_path / "none" / "mask.png", flat(0))
     with pytest.raises(FaceswapError, match="no number"):
-        GivenMasks(tmp_path / "none")
+        UserMasks(tmp_path / "none")
     for name in ("a_1.png", "b_01.png"):
         write(tmp_path / "twice" / name, flat(0))
     with pytest.raises(FaceswapError, match="same frame number"):
-        GivenMasks(tmp_path / "twice")
+        UserMasks(tmp_path / "twice")
     for name in ("a_000000_0.png", "frame_01.png"):
         write(tmp_path / "mixed" / name, flat(0))
     with pytest.raises(FaceswapError, match="mixes"):
-        GivenMasks(tmp_path / "mixed", {"a_000000_0": make_face(0)[2]})
+        UserMasks(tmp_path / "mixed", {"a_000000_0": make_face(0)[2]})
 
 
 def test_a_broken_picture_is_one_line_when_it_is_asked_for(tmp_path: Path) -> None:
     write(tmp_path / "m_1.png", boxed())
     broken = write(tmp_path / "m_2.png", np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8))
     broken.write_bytes(broken.read_bytes()[:3000])
-    masks = GivenMasks(tmp_path)
+    masks = UserMasks(tmp_path)
     assert masks.frame_mask(0, SHAPE) is not None
     with pytest.raises(FaceswapError) as error:
         masks.frame_mask(1, SHAPE)
@@ -244,7 +244,7 @@ def test_a_broken_picture_is_one_line_when_it_is_asked_for(tmp_path: Path) -> No
 def test_threads_get_their_own_frames(tmp_path: Path) -> None:
     for number in range(1, 31):
         write(tmp_path / f"{number}.png", flat(8 * number))
-    masks = GivenMasks(tmp_path)
+    masks = UserMasks(tmp_path)
     asked = [index for _ in range(4) for index in range(30)]
     with ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda index: masks.frame_mask(index, SHAPE), asked))
@@ -255,7 +255,7 @@ def test_threads_get_their_own_frames(tmp_path: Path) -> None:
 
 def test_what_is_handed_out_is_the_callers(tmp_path: Path) -> None:
     write(tmp_path / "1.png", boxed())
-    masks = GivenMasks(tmp_path)
+    masks = UserMasks(tmp_path)
     first = masks.frame_mask(0, SHAPE)
     assert first is not None
     first[:] = 7
@@ -264,12 +264,12 @@ def test_what_is_handed_out_is_the_callers(tmp_path: Path) -> None:
 
 def test_the_fingerprint_follows_the_pictures(tmp_path: Path) -> None:
     write(tmp_path / "1.png", boxed())
-    before = GivenMasks(tmp_path).fingerprint()
-    assert GivenMasks(tmp_path).fingerprint() == before
+    before = UserMasks(tmp_path).fingerprint()
+    assert UserMasks(tmp_path).fingerprint() == before
     write(tmp_path / "1.png", flat(0))
-    after = GivenMasks(tmp_path).fingerprint()
+    after = UserMasks(tmp_path).fingerprint()
     write(tmp_path / "2.png", flat(0))
-    assert len({before, after, GivenMasks(tmp_path).fingerprint()}) == 3
+    assert len({before, after, UserMasks(tmp_path).fingerprint()}) == 3
 
 
 # Training.
@@ -314,7 +314,7 @@ def test_a_black_box_is_absent_from_the_training_mask_where_it_lies(
 def test_a_set_with_white_masks_is_bit_identical(tmp_path: Path) -> None:
     names = make_set(tmp_path)
     before, _ = load_pixels(open_face_set(tmp_path), 64)
-    assert given_views(open_face_set(tmp_path), 64, MARGIN) == {}
+    assert user_mask_views(open_face_set(tmp_path), 64, MARGIN) == {}
     assert masks_line(open_face_set(tmp_path)) == ""
     assert describe_identity(open_face_set(tmp_path)).masks == ""
     for name in names:
@@ -393,7 +393,7 @@ def test_curation_leaves_masks_alone(cast: Cast, tmp_path: Path) -> None:
     assert not crop.path.exists() and mask.exists()
     faces = open_face_set(path)
     assert masks_line(faces).startswith("0 of")
-    masks = given_masks_for(path / MASKS_FOLDER, faces, crop.record.clip_fingerprint)
+    masks = user_masks_for(path / MASKS_FOLDER, faces, crop.record.clip_fingerprint)
     assert masks.frames == [crop.record.frame_index]
     undo_curation(path)
     assert crop.path.exists() and masks_line(open_face_set(path)).startswith("1 of")

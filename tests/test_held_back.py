@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from faceswap_lite.curation.coverage import Attributes, coverage
+from faceswap_lite.curation.pose_coverage import Attributes, coverage
 from faceswap_lite.evaluation.bias import AttributeBias, attribute_bias
 from faceswap_lite.evaluation.held_back import held_back, seldom_share
-from faceswap_lite.faces.reading import Readings
+from faceswap_lite.faces.attributes import Readings
 
 FACES = 200
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faceswap_lite.curation.identity import distances_to, split_people, trimmed_centre
-from faceswap_lite.faces.embed import Metric, embedding_distance
+from faceswap_lite.faces.embed import DistanceMetric, embedding_distance
 
 
 def people(counts: list[int], spread: float = 0.04, dims: int = 128) -> np.ndarray:
@@ -17,7 +17,7 @@ def people(counts: list[int], spread: float = 0.04, dims: int = 128) -> np.ndarr
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_distances_are_those_of_single_pairs(metric: Metric) -> None:
+def test_distances_are_those_of_single_pairs(metric: DistanceMetric) -> None:
     vectors = people([3, 3])
     found = distances_to(vectors[0], vectors, metric)
     single = [embedding_distance(vectors[0], vector, metric) for vector in vectors]

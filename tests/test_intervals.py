@@ -57,7 +57,7 @@ def coverage(statistic: str, rho: float, frames: int, independent: bool = False)
 
 # 300 series give a share of 0.95 to 0.0126, one standard deviation.
 @pytest.mark.parametrize(
-    ("statistic", "rho", "frames", "least"),
+    ("statistic", "rho", "frames", "minimum"),
     [
         ("mean", 0.0, 150, 0.9),
         ("mean", 0.5, 150, 0.9),
@@ -70,8 +70,8 @@ def coverage(statistic: str, rho: float, frames: int, independent: bool = False)
         ("mean", 0.9, 150, 0.84),
     ],
 )
-def test_bounds_hold_the_truth_as_often_as_they_say(statistic, rho, frames, least) -> None:
-    assert least <= coverage(statistic, rho, frames) <= 0.985
+def test_bounds_hold_the_truth_as_often_as_they_say(statistic, rho, frames, minimum) -> None:
+    assert minimum <= coverage(statistic, rho, frames) <= 0.985
 
 
 @pytest.mark.parametrize(("statistic", "rho"), [("mean", 0.5), ("correlation", 0.9)])

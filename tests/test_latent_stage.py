@@ -14,16 +14,22 @@ from skimage.color import rgb2lab
 from torch import Tensor
 
 from faceswap_lite.errors import FaceswapError, UsageError
+from faceswap_lite.faces.attributes import Reader
 from faceswap_lite.faces.face_set import open_face_set
-from faceswap_lite.faces.reading import Reader
 from faceswap_lite.faces.records import read_record, write_crop
-from faceswap_lite.latent import counterfactual_stage, direction_stage, job
+from faceswap_lite.latent import counterfactual_stage, direction_stage, sheet_job
 from faceswap_lite.latent.counterfactual_stage import counterfactual
 from faceswap_lite.latent.direction_stage import find_direction, read_direction, sweep_direction
 from faceswap_lite.latent.directions import Direction, chosen_penalty, ridge
 from faceswap_lite.latent.interpolate_stage import interpolate_faces
-from faceswap_lite.latent.job import GAP_PX, Row, face_sheet, read_face
-from faceswap_lite.latent.study import change_color, straight_direction, study, sweep, swept_faces
+from faceswap_lite.latent.sheet_job import GAP_PX, SheetRow, face_sheet, read_face
+from faceswap_lite.latent.study import (
+    change_color,
+    straight_direction,
+    study,
+    sweep_attribute,
+    swept_faces,
+)
 from faceswap_lite.media.images import read_image
 from faceswap_lite.media.sheets import CELL_PX
 from faceswap_lite.models.autoencoder import Painted, Side, SwapAutoencoder
@@ -107,8 +113,8 @@ def test_pattern_moves_brightness_and_ridge_weights_do_not(planted: TrainedRun) 
     assert np.corrcoef(told, studied.values)[0, 1] > 0.95
     wrong = replace(straight, line=weights / float(weights @ weights))
     places = swept_faces(studied, False)
-    good = sweep(planted, studied, straight, places, "brightness", reader)
-    bad = sweep(planted, studied, wrong, places, "brightness", reader)
+    good = sweep_attribute(planted, studied, straight, places, "brightness", reader)
+    bad = sweep_attribute(planted, studied, wrong, places, "brightness", reader)
     assert good.slope >= 0.5
     assert good.rising == 1.0
     assert bad.slope < 0.5 * good.slope
@@ -344,7 +350,7 @@ def test_a_direction_cut_short_is_found_by_the_same_call(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    for module, step in ((direction_stage, "_store"), (job, "write_image")):
+    for module, step in ((direction_stage, "_store"), (sheet_job, "write_image")):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(module, step, stop)
             find_direction(planted, "brightness", out, side="target", say=silent)
@@ -380,7 +386,10 @@ def test_given_face_has_the_code_of_its_crop(planted: TrainedRun, cast: Cast) ->
 
 def test_sheet_holds_every_face_where_it_belongs() -> None:
     colors = np.linspace(0, 1, 3)[:, None, None, None] * np.ones((3, 8, 8, 3))
-    rows = [Row("one", colors, ["a", "b", "c"]), Row("two", colors[::-1], ["d", "e", "f"])]
+    rows = [
+        SheetRow("one", colors, ["a", "b", "c"]),
+        SheetRow("two", colors[::-1], ["d", "e", "f"]),
+    ]
     sheet = face_sheet("a title", rows)
     step = (len(sheet) - 44) // 2
     for place, row in enumerate(rows):
@@ -389,7 +398,7 @@ def test_sheet_holds_every_face_where_it_belongs() -> None:
             y = 44 + place * step + 26 + CELL_PX // 2
             assert sheet[y, x, 0] == round(float(face[0, 0, 0]) * 255)
     with pytest.raises(ValueError, match="zip"):
-        face_sheet("a title", [Row("one", colors, ["a"])])
+        face_sheet("a title", [SheetRow("one", colors, ["a"])])
 
 
 def test_direction_moves_are_per_unit(planted: TrainedRun) -> None:

@@ -109,10 +109,10 @@ def test_gradient_error_equals_numpy(pair: tuple[torch.Tensor, torch.Tensor]) ->
     expected = 0.0
     for side in (1, 2, 4, 8):
         d = block_reduce(a - b, (1, 1, side, side), np.mean)
-        least = np.broadcast_to(block_reduce(w, (1, 1, side, side), np.min), d.shape)
+        minimum = np.broadcast_to(block_reduce(w, (1, 1, side, side), np.min), d.shape)
         for axis in (2, 3):
             of_step = np.minimum(
-                np.delete(least, 0, axis), np.delete(least, least.shape[axis] - 1, axis)
+                np.delete(minimum, 0, axis), np.delete(minimum, minimum.shape[axis] - 1, axis)
             )
             expected += average_of_pictures(np.abs(np.diff(d, axis=axis)), of_step) / 4
     assert gradient_error(*pair, weight).item() == pytest.approx(expected, rel=1e-5)

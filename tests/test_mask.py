@@ -12,7 +12,7 @@ from faceswap_lite.conversion.mask import (
     MASKS,
     blend_alpha,
     carry_outwards,
-    move_sides,
+    move_edges,
     soft_alpha,
     steady_mask,
     without_wall,
@@ -179,7 +179,7 @@ def test_any_offsets_leave_one_piece_without_holes(
 
 def test_the_outline_has_no_corner_where_the_shift_begins() -> None:
     """A wide disc's moved outline turns as evenly as an ellipse."""
-    moved = move_sides(disc(256, 0.3), 0.1, 0.0, 0.0, 0.1)
+    moved = move_edges(disc(256, 0.3), 0.1, 0.0, 0.0, 0.1)
     outlines, _ = cv2.findContours(
         (moved > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
@@ -191,14 +191,14 @@ def test_the_outline_has_no_corner_where_the_shift_begins() -> None:
 
 def test_no_offset_keeps_the_mask() -> None:
     mask = hull(96)
-    np.testing.assert_array_equal(move_sides(mask, 0, 0, 0, 0), mask)
+    np.testing.assert_array_equal(move_edges(mask, 0, 0, 0, 0), mask)
     empty = np.zeros((64, 64), np.float32)
-    np.testing.assert_array_equal(move_sides(empty, 0.1, 0.1, 0.1, 0.1), empty)
+    np.testing.assert_array_equal(move_edges(empty, 0.1, 0.1, 0.1, 0.1), empty)
 
 
 def test_an_offset_keeps_what_lies_across() -> None:
     mask = hull(128)
-    moved = move_sides(mask, 0.1, 0, 0, 0)
+    moved = move_edges(mask, 0.1, 0, 0, 0)
     # The box is 0.2 to 0.8 high.
     np.testing.assert_allclose(moved[65:], mask[65:], atol=1e-6)
 

@@ -15,7 +15,7 @@ from faceswap_lite.curation.decisions import report_folder
 from faceswap_lite.curation.measures import MEASURES_FILE, measure_face, measure_faces
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import FaceSet, StoredFace, open_face_set
-from faceswap_lite.faces.landmarks import Landmarker, build_mesh
+from faceswap_lite.faces.landmarkers import Landmarker, build_mesh
 from faceswap_lite.faces.records import write_crop
 
 
@@ -84,7 +84,7 @@ def test_the_mesh_finds_misplaced_faces_and_none(faces: FaceSet, with_weights: P
     mesh, face = build_mesh(), faces.faces[0]
     crop = crop_of(face)
     before = measure_face(face, mesh)
-    assert before["presence"] > 0.9 and before["misplacement"] < 0.12
+    assert before["presence"] > 0.9 and before["alignment_error"] < 0.12
     middle = (len(crop) / 2, len(crop) / 2)
     turned = cv2.warpAffine(
         crop,
@@ -92,7 +92,7 @@ def test_the_mesh_finds_misplaced_faces_and_none(faces: FaceSet, with_weights: P
         crop.shape[:2],
         borderMode=cv2.BORDER_REPLICATE,
     )
-    assert measure_face(changed(face, turned), mesh)["misplacement"] > 0.2
+    assert measure_face(changed(face, turned), mesh)["alignment_error"] > 0.2
     noise = np.random.default_rng(0).integers(0, 256, crop.shape, dtype=np.uint8)
     assert measure_face(changed(face, noise), mesh)["presence"] < 0.2
 

@@ -26,7 +26,7 @@ from faceswap_lite.evaluation.memorisation import (
     retrieval_top1,
     vector_distances,
 )
-from faceswap_lite.faces.embed import Metric, embedding_distance
+from faceswap_lite.faces.embed import DistanceMetric, embedding_distance
 from faceswap_lite.faces.face_set import StoredFace
 from faceswap_lite.faces.records import FaceRecord
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
@@ -36,10 +36,10 @@ from faceswap_lite.runs.known import KnownFaces, known_faces
 from faceswap_lite.runs.manifest import IdentityFacts, RunManifest
 from faceswap_lite.runs.trained import TrainedRun
 
-SIDE_PX = 32
+EDGE_PX = 32
 FACTS = IdentityFacts(path="", faces=1, fingerprint="", clips=[], embedder=None, centroid=None)
 # Inside it everything is compared.
-MASK = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
+MASK = np.zeros((EDGE_PX, EDGE_PX), np.uint8)
 MASK[4:28, 4:28] = 255
 # Sums of thousands of single-precision numbers.
 SINGLE = 1e-5
@@ -54,9 +54,9 @@ def faces_of(
 ) -> np.ndarray:
     """Crops of one person: soft shapes that come and go, and noise that never repeats."""
     shapes = rng(1000 + person).normal(size=(6, 4, 4, 3)).astype(np.float32)
-    big = [cv2.resize(s, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC) for s in shapes]
+    big = [cv2.resize(s, (EDGE_PX, EDGE_PX), interpolation=cv2.INTER_CUBIC) for s in shapes]
     weights = rng(seed).normal(size=(count, 5)) * spread
-    grain = rng(seed + 1).normal(size=(count, SIDE_PX, SIDE_PX, 3)) * noise
+    grain = rng(seed + 1).normal(size=(count, EDGE_PX, EDGE_PX, 3)) * noise
     soft = 128 + 40 * big[5] + np.tensordot(weights, np.stack(big[:5]), 1)
     return np.clip(soft + grain, 0, 255).round().astype(np.uint8)
 
@@ -280,7 +280,7 @@ def test_diversity_of_one_picture_is_none() -> None:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_distances_in_rows_are_those_of_pairs(metric: Metric) -> None:
+def test_distances_in_rows_are_those_of_pairs(metric: DistanceMetric) -> None:
     a, b = rng(1).normal(size=(5, 8)), rng(2).normal(size=(7, 8))
     by_pair = [[embedding_distance(x, y, metric) for y in b] for x in a]
     np.testing.assert_allclose(vector_distances(a, b, metric), by_pair, atol=1e-9)
@@ -302,7 +302,7 @@ def test_nothing_to_compare_is_refused() -> None:
     run = run_of(Sees())
     outputs, nowhere = (
         rebuild(run.model, UNSEEN, "target"),
-        np.zeros((30, SIDE_PX, SIDE_PX), np.uint8),
+        np.zeros((30, EDGE_PX, EDGE_PX), np.uint8),
     )
     known = known_of(run, SEEN)
     none = outputs[:0], UNSEEN[:0], nowhere[:0]
@@ -319,7 +319,7 @@ class Marks:
     """An embedder whose vector is the colours under the five points."""
 
     name = "marks"
-    metric: Metric = "euclidean"
+    metric: DistanceMetric = "euclidean"
     same_person = 1.0
 
     def __call__(self, image: np.ndarray, five: np.ndarray) -> np.ndarray:
@@ -356,7 +356,7 @@ def test_the_montage_shows_the_most_suspicious_first() -> None:
     sheet = montage_sheet(rows)
     assert sheet.shape[1] == 8 + len(COLUMNS) * 136
     # Each output stands in the first column.
-    shown = cv2.resize(sheet[28:156, 8:136], (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+    shown = cv2.resize(sheet[28:156, 8:136], (EDGE_PX, EDGE_PX), interpolation=cv2.INTER_AREA)
     assert np.abs(shown.astype(int) - rows[0].pictures["output"]).mean() < 4
     # Neighbours in time look alike: frame 8 is passed over, however suspicious.
     outputs[8] = SEEN[5].astype(np.float32) / 255

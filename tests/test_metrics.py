@@ -15,7 +15,6 @@ from torchmetrics.functional.image import peak_signal_noise_ratio as torch_psnr
 from torchmetrics.functional.image import structural_similarity_index_measure as torch_ssim
 
 from _measures import delta_e
-from faceswap_lite.metrics.clips import correlation, spread_ratio
 from faceswap_lite.metrics.landmarks import eye_distance, landmark_nme
 from faceswap_lite.metrics.pictures import (
     MAX_PSNR_DB,
@@ -27,6 +26,7 @@ from faceswap_lite.metrics.pictures import (
     sharpness_ratio,
     ssim,
 )
+from faceswap_lite.metrics.temporal import correlation, spread_ratio
 
 # The same formulas in another order of additions.
 SAME = 1e-6
@@ -237,8 +237,8 @@ def test_spread_ratio_shows_what_is_held_back() -> None:
     assert spread_ratio(wave[:2], wave[:2]) is None
 
 
-def big(picture: np.ndarray, side_px: int) -> np.ndarray:
-    return np.round(255 * resize(picture, (side_px, side_px))).astype(np.uint8)
+def big(picture: np.ndarray, edge_px: int) -> np.ndarray:
+    return np.round(255 * resize(picture, (edge_px, edge_px))).astype(np.uint8)
 
 
 def test_ms_ssim_equals_torchmetrics_where_borders_weigh_little() -> None:

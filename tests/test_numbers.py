@@ -12,8 +12,8 @@ from PIL import Image
 
 from faceswap_lite.config import ConvertConfig, MaskConfig
 from faceswap_lite.conversion.convert import convert_clip
-from faceswap_lite.conversion.job import given_masks
-from faceswap_lite.conversion.preview import preview_sheet
+from faceswap_lite.conversion.job import find_user_masks
+from faceswap_lite.conversion.settings_sheet import settings_sheet
 from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
@@ -108,7 +108,7 @@ def masks_for(
 ) -> dict[int, int]:
     """By frame, the grey of its mask."""
     config = ConvertConfig(mask=MaskConfig(folder=str(masks)), start_number=start_number)
-    given = given_masks(config, run, clip, "none of the run's")
+    given = find_user_masks(config, run, clip, "none of the run's")
     assert given is not None
     found = {}
     with open_clip(clip, start_number) as reader:
@@ -237,7 +237,7 @@ def test_a_face_set_is_no_clip(cast: Cast, run: TrainedRun, tmp_path: Path) -> N
         with pytest.raises(FaceswapError, match=r"face set, no clip: .*target\.mp4"):
             convert_clip(run, clip, tmp_path / "a.png", config, say=silent)
     with pytest.raises(FaceswapError, match="is a face set, no clip"):
-        preview_sheet(run, cast.target, tmp_path / "b.png", config, say=silent)
+        settings_sheet(run, cast.target, tmp_path / "b.png", config, say=silent)
     assert names_in(tmp_path) == []
 
 

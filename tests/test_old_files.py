@@ -199,13 +199,13 @@ def test_a_half_done_conversion_of_flat_options_goes_on(
     done = {path.name: path.read_bytes() for path in work.glob("swap/pictures/*.png")}
     assert len(done) == 3
     painted: list[int] = []
-    take = convert.Tally.add
+    take = convert.FrameTally.add
 
     def noted(tally: Any, frame: int, *rest: Any) -> None:
         painted.append(frame)
         take(tally, frame, *rest)
 
-    monkeypatch.setattr(convert.Tally, "add", noted)
+    monkeypatch.setattr(convert.FrameTally, "add", noted)
     changes = ["convert.device=cpu", "convert.color.steady=1", "convert.batch=1"]
     words = [word for change in changes for word in ("--set", change)]
     what = ["--run", flat / "run", "--clip", flat / "scene.mp4", "--out", flat / "swap"]

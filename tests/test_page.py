@@ -17,7 +17,7 @@ from conftest import Page
 from PIL import Image
 
 from faceswap_lite.curation.decisions import Decision
-from faceswap_lite.curation.page import write_page
+from faceswap_lite.curation.gallery_page import write_page
 
 # What the page promises for 5,000 faces.
 LIMIT_BYTES = 15_000_000

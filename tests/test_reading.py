@@ -5,12 +5,12 @@ import pytest
 from jaxtyping import UInt8
 from skimage.color import rgb2lab
 
-from faceswap_lite.actors.identity import ACTORS
+from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
-from faceswap_lite.faces.align import COVERAGES, canonical_to_crop
+from faceswap_lite.faces.align import CROP_COVERAGES, canonical_to_crop
 from faceswap_lite.faces.detect import Detection
-from faceswap_lite.faces.landmarks import Landmarks, find_in_crop
+from faceswap_lite.faces.landmarkers import Landmarks, find_in_crop
 from faceswap_lite.geometry import transform_points
 from faceswap_lite.metrics.landmarks import (
     CANONICAL_FIVE,
@@ -38,7 +38,7 @@ def test_points_tell_all_that_their_pack_shows() -> None:
 
 
 def test_a_crop_s_face_is_looked_for_where_alignment_put_it() -> None:
-    to_crop = canonical_to_crop(COVERAGES["full"], 96)
+    to_crop = canonical_to_crop(CROP_COVERAGES["full"], 96)
     given = []
 
     def landmarker(image: UInt8[np.ndarray, "h w 3"], face: Detection) -> Landmarks:
@@ -48,9 +48,9 @@ def test_a_crop_s_face_is_looked_for_where_alignment_put_it() -> None:
     found = find_in_crop(landmarker, np.zeros((96, 96, 3), np.uint8), to_crop)
     assert found.presence == 0.5
     np.testing.assert_allclose(found.points, transform_points(CANONICAL_FIVE, to_crop))
-    left, top, right, bottom = given[0].box_xyxy / (96 / COVERAGES["full"])
+    left, top, right, bottom = given[0].box_xyxy / (96 / CROP_COVERAGES["full"])
     assert (right - left, bottom - top) == pytest.approx((2.0, 2.4))
-    assert eye_distance(found.points) == pytest.approx(96 / COVERAGES["full"])
+    assert eye_distance(found.points) == pytest.approx(96 / CROP_COVERAGES["full"])
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceswap_lite.evaluation.measures import METRICS
 from faceswap_lite.evaluation.metric import (
     Difference,
     Series,
@@ -13,6 +12,7 @@ from faceswap_lite.evaluation.metric import (
     differences,
     figures,
 )
+from faceswap_lite.evaluation.metric_table import METRICS
 from faceswap_lite.metrics.intervals import Interval
 
 FRAMES = 120

@@ -18,12 +18,12 @@ import pytest
 from conftest import Page
 from PIL import Image
 
-from faceswap_lite.actors.identity import find_actor
+from faceswap_lite.actors.cast import find_actor
 from faceswap_lite.actors.performance import random_performance
 from faceswap_lite.actors.render import render_actor
-from faceswap_lite.curation.coverage import Attributes, coverage
+from faceswap_lite.curation.pose_coverage import Attributes, coverage
 from faceswap_lite.evaluation.memorisation import MontageRow
-from faceswap_lite.evaluation.page import ResultPictures, Shot, write_report_page
+from faceswap_lite.evaluation.report_page import ResultPictures, Shot, write_report_page
 from faceswap_lite.figures import COLORS
 
 # What the page promises for 60 frames in pictures.

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceswap_lite.curation.decisions import Decision
-from faceswap_lite.curation.sheets import (
+from faceswap_lite.curation.contact_sheets import (
     CAPTION_PX,
-    COLUMNS,
     GAP_PX,
     REASON_WORDS,
+    SHEET_COLUMNS,
     TITLE_PX,
     group_faces,
     short_number,
     write_sheets,
 )
+from faceswap_lite.curation.decisions import Decision
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import read_image
 from faceswap_lite.media.sheets import CELL_PX
@@ -37,7 +37,7 @@ def flat_faces(count: int, size: int = 32) -> np.ndarray:
 
 def cell(sheet: np.ndarray, place: int) -> np.ndarray:
     """The face at a place, without its caption."""
-    row, column = divmod(place, COLUMNS)
+    row, column = divmod(place, SHEET_COLUMNS)
     top = TITLE_PX + row * (CELL_PX + CAPTION_PX + GAP_PX)
     left = GAP_PX + column * (CELL_PX + GAP_PX)
     return sheet[top : top + CELL_PX, left : left + CELL_PX]

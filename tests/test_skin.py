@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faceswap_lite.conversion.color_map import take_samples
-from faceswap_lite.conversion.skin import median, ramp, skin_parts, to_coded, to_linear
+from faceswap_lite.conversion.skin import linear_ramp, skin_parts, to_coded, to_linear, upper_median
 
 
 def test_what_is_skin_is_told_by_colour() -> None:
@@ -52,6 +52,6 @@ def test_srgb_is_the_standards_curve() -> None:
 
 
 def test_a_ramp_may_fall() -> None:
-    np.testing.assert_allclose(ramp(np.array([0.0, 1.5, 9.0]), 1, 2), [0, 0.5, 1])
-    np.testing.assert_allclose(ramp(np.array([0.0, 1.5, 9.0]), 2, 1), [1, 0.5, 0])
-    assert median(np.array([3, 1, 2])) == 2
+    np.testing.assert_allclose(linear_ramp(np.array([0.0, 1.5, 9.0]), 1, 2), [0, 0.5, 1])
+    np.testing.assert_allclose(linear_ramp(np.array([0.0, 1.5, 9.0]), 2, 1), [1, 0.5, 0])
+    assert upper_median(np.array([3, 1, 2])) == 2

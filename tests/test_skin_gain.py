@@ -10,14 +10,14 @@ from skimage.color import rgb2lab
 from test_color import FRAMES, SIZE, darken_chin, faces_of_the_astronaut, oval
 
 from _measures import delta_e
-from faceswap_lite.actors.identity import find_actor
+from faceswap_lite.actors.cast import find_actor
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
-from faceswap_lite.conversion.color import fit_mkl
 from faceswap_lite.conversion.color_map import KEEP, steady_color_map
+from faceswap_lite.conversion.color_matchers import fit_mkl
 from faceswap_lite.conversion.skin import to_coded, to_linear
 from faceswap_lite.conversion.skin_gain import SkinGain, fit_skin_gain
-from faceswap_lite.conversion.smoothing import neighbour_weights
+from faceswap_lite.conversion.temporal_smoothing import neighbour_weights
 
 STATE = ActorState(yaw_deg=12, mouth=0.35, light_yaw_deg=-25)
 
@@ -62,7 +62,7 @@ class Scene:
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "least"),
+    ("source", "target", "minimum"),
     [
         ("dara", "chen", 26.5),
         ("dara", "ada", 25.0),
@@ -73,10 +73,10 @@ class Scene:
         ("ewa", "chen", 35.0),
     ],
 )
-def test_skin_takes_the_targets_tone(source: str, target: str, least: float) -> None:
+def test_skin_takes_the_targets_tone(source: str, target: str, minimum: float) -> None:
     scene = Scene(source, target)
     found = scene.db(scene.matched())
-    assert found > least
+    assert found > minimum
     assert found > scene.db(scene.matched(fit_mkl)) + 1.5
 
 
@@ -135,9 +135,9 @@ class LightCast:
 
 
 @pytest.mark.parametrize(
-    ("content", "most"), [(lambda face: face, 0.45), (darken_chin, 0.8)], ids=["same", "beard"]
+    ("content", "maximum"), [(lambda face: face, 0.45), (darken_chin, 0.8)], ids=["same", "beard"]
 )
-def test_an_exposure_and_a_white_balance_are_undone(content: Any, most: float) -> None:
+def test_an_exposure_and_a_white_balance_are_undone(content: Any, maximum: float) -> None:
     """CIEDE2000 in the mask, and flicker, the mean step of the mean Lab error; steadied."""
     # With headroom: what white cut off, no gain brings back.
     faces = [to_coded(0.7 * to_linear(face)) for face in faces_of_the_astronaut()]
@@ -151,7 +151,7 @@ def test_an_exposure_and_a_white_balance_are_undone(content: Any, most: float) -
     pairs = list(zip(outs, ideals, strict=True))
     before = zip(images, ideals, strict=True)
     assert np.mean([delta_e(image, ideal, mask) for image, ideal in before]) > 2
-    assert np.mean([delta_e(out, ideal, mask) for out, ideal in pairs]) <= most
+    assert np.mean([delta_e(out, ideal, mask) for out, ideal in pairs]) <= maximum
     drifts = [
         np.average((rgb2lab(a) - rgb2lab(b)).reshape(-1, 3), 0, mask.ravel()) for a, b in pairs
     ]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from _measures import jitter, lag
-from faceswap_lite.conversion.smoothing import neighbour_weights, reach, smooth_points
+from faceswap_lite.conversion.temporal_smoothing import neighbour_weights, reach, smooth_points
 
 FRAMES = np.arange(60, dtype=np.float64)
 

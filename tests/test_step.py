@@ -24,8 +24,8 @@ from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.runs.checkpoints import list_checkpoints
 from faceswap_lite.runs.hardware import build_fabric
 from faceswap_lite.training import step as step_module
-from faceswap_lite.training.augment import central_views
-from faceswap_lite.training.batches import draw_views
+from faceswap_lite.training.augmentation import central_views
+from faceswap_lite.training.batches import sample_views
 from faceswap_lite.training.heldout import SEEN_FACES, heldout_figures, heldout_loss, psnr_and_ssim
 from faceswap_lite.training.loading import load_side
 from faceswap_lite.training.loop import train
@@ -52,7 +52,7 @@ def gradient_of(cast: Cast, parts: int, share: tuple[int, int] = (0, 1)) -> list
     optimizer = build_optimizer(network, options.optimizer, options.base_rate)
     model, optimizer = fabric.setup(network, optimizer)
     views = {
-        side: draw_views(sides, 32, config.training, 3, side, torch.device("cpu"), share)
+        side: sample_views(sides, 32, config.training, 3, side, torch.device("cpu"), share)
         for side in SIDES
     }
     accumulate_gradient(fabric, model, optimizer, views, config.training.loss, parts)
@@ -111,7 +111,7 @@ def test_a_look_at_heldout_faces_measures_seen_ones_beside_them(cast: Cast) -> N
     figures = heldout_figures(average, data, 32, weights, "source")
     assert figures["heldout_source"] == heldout_loss(average, data, 32, weights, "source")
     for name, pixels in (("heldout", data.heldout), ("seen", data.seen)):
-        views = central_views(pixels, 32, data.side_with_margin)
+        views = central_views(pixels, 32, data.edge_with_margin)
         with torch.no_grad():
             painted = average.paint(views.warped, "source")[0]
         figures_of_each = [

@@ -76,8 +76,8 @@ def test_tiff(tmp_path: Path, dtype: str, channels: int, compression: str | None
     assert still_head(path).notes == []
     if still.alpha is not None:
         top = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
-        most = np.iinfo(still.alpha.dtype).max
-        assert np.abs(still.alpha / most - values[..., -1] / top).max() <= 0.51 / most
+        maximum = np.iinfo(still.alpha.dtype).max
+        assert np.abs(still.alpha / maximum - values[..., -1] / top).max() <= 0.51 / maximum
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "uint32"])
@@ -144,10 +144,12 @@ def test_premultiplied_alpha_becomes_straight_and_is_said(tmp_path: Path, dtype:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, values.astype(dtype), photometric="rgb", extrasamples=["assocalpha"])
     still, there = read_still(path), straight[..., 3] > 0
-    most = np.iinfo(still.image.dtype).max
-    assert np.abs(still.image / most - straight[..., :3])[there].max() <= 2.1 / min(most, 65535)
+    maximum = np.iinfo(still.image.dtype).max
+    assert np.abs(still.image / maximum - straight[..., :3])[there].max() <= 2.1 / min(
+        maximum, 65535
+    )
     assert still.alpha is not None
-    assert np.abs(still.alpha / most - straight[..., 3]).max() <= 0.51 / most
+    assert np.abs(still.alpha / maximum - straight[..., 3]).max() <= 0.51 / maximum
     (line,) = still_head(path).notes
     assert "premultiplied" in line
 

@@ -17,17 +17,17 @@ from faceswap_lite.config import (
 )
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.training import loop
-from faceswap_lite.training.batches import draw_batch
-from faceswap_lite.training.loop import train
-from faceswap_lite.training.strength import (
+from faceswap_lite.training.augmentation_strength import (
     FEW_FACES,
     FEW_STRENGTH,
-    LEAST,
     MANY_FACES,
-    MOST,
+    MAX_AUGMENTATION,
+    MIN_AUGMENTATION,
     augmented,
     strength_for,
 )
+from faceswap_lite.training.batches import sample_batch
+from faceswap_lite.training.loop import train
 
 
 def test_few_faces_get_the_most() -> None:
@@ -40,9 +40,9 @@ def test_few_faces_get_the_most() -> None:
 def test_values_by_hand_stay(tmp_path: Path) -> None:
     auto = AugmentConfig()
     assert auto.kind == "auto"
-    assert augmented(auto, 0.0).model_dump(include={*AUGMENTED}) == LEAST
-    assert augmented(auto, 1.0).model_dump(include={*AUGMENTED}) == MOST
-    assert LEAST["warp"] < augmented(auto, 0.5).warp < MOST["warp"]
+    assert augmented(auto, 0.0).model_dump(include={*AUGMENTED}) == MIN_AUGMENTATION
+    assert augmented(auto, 1.0).model_dump(include={*AUGMENTED}) == MAX_AUGMENTATION
+    assert MIN_AUGMENTATION["warp"] < augmented(auto, 0.5).warp < MAX_AUGMENTATION["warp"]
     by_hand = load_config(None, ["training.augment.warp=0.03"]).training.augment
     assert by_hand.kind == "hand" and augmented(by_hand, 0.0) == by_hand
     # On a config that was written out, too.
@@ -71,9 +71,9 @@ def test_a_run_augments_by_the_number_of_its_faces(
 
     def noted(sides: Any, size: int, options: TrainingConfig, *rest: Any) -> Any:
         drawn.append((min(len(side.seen) for side in sides.values()), options))
-        return draw_batch(sides, size, options, *rest)
+        return sample_batch(sides, size, options, *rest)
 
-    monkeypatch.setattr(loop, "draw_batch", noted)
+    monkeypatch.setattr(loop, "sample_batch", noted)
     config = with_training(cast.config, steps=2, augment={"kind": "auto"}, heldout={"share": 0.2})
     train(source, target, tmp_path / "run", config, say=silent)
     (seen, options), again = drawn

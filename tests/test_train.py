@@ -24,8 +24,8 @@ from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.runs.checkpoints import (
     checkpoint_folder,
     flatten_optimizer,
+    latest_valid_checkpoint,
     list_checkpoints,
-    newest_good,
     restore_optimizer,
 )
 from faceswap_lite.runs.manifest import read_manifest
@@ -278,7 +278,7 @@ def test_a_damaged_checkpoint_is_passed_over(cast: Cast, tmp_path: Path) -> None
     run_steps(cast, run, steps=6, save_every=3)
     weights = checkpoint_folder(run, 6) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
-    step, problems = newest_good(run)
+    step, problems = latest_valid_checkpoint(run)
     assert step == 3
     assert "damaged" in problems[0]
     # Its averaged weights are whole; with those broken too, an earlier one's are taken.
@@ -288,7 +288,7 @@ def test_a_damaged_checkpoint_is_passed_over(cast: Cast, tmp_path: Path) -> None
     (weights.parent / "ema.safetensors").unlink()
     assert load_run(run, "last", say=silent).step == 3
     assert run_steps(cast, run, steps=6).step == 6
-    assert newest_good(run) == (6, [])
+    assert latest_valid_checkpoint(run) == (6, [])
     aside = run / "checkpoints" / "step_00000006.damaged"
     assert (aside / "model.safetensors").is_file()
 
@@ -431,7 +431,7 @@ def test_ctrl_c_saves_and_leaves_with_130(cast: Cast, tmp_path: Path) -> None:
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    step, problems = newest_good(tmp_path / "run")
+    step, problems = latest_valid_checkpoint(tmp_path / "run")
     assert step is not None and problems == []
     assert run_steps(cast, tmp_path / "run", steps=step + 1).step == step + 1
 
@@ -444,7 +444,7 @@ def test_a_kill_leaves_a_good_checkpoint(cast: Cast, tmp_path: Path) -> None:
         time.sleep(pause)
         process.kill()
         process.wait()
-        step, problems = newest_good(run)
+        step, problems = latest_valid_checkpoint(run)
         assert problems == []
     assert step is not None
     assert run_steps(cast, run, steps=step + 1).step == step + 1

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from faceswap_lite.config import load_config
-from faceswap_lite.curation.coverage import Attributes, Coverage, coverage
+from faceswap_lite.curation.pose_coverage import Attributes, Coverage, coverage
 from faceswap_lite.evaluation.verdict import (
-    LEAST_LOOKS,
+    MIN_LOOKS,
     ORDER,
     Evidence,
     beyond_both,
@@ -96,8 +96,8 @@ def test_a_rise_while_seen_faces_get_better_is_over_fitting() -> None:
     moves = trend(STEPS, TURNING)
     assert moves is not None
     # The exact curve has its least where 5/200 exp(-s/200) = .13/2200 a step.
-    least = -200 * np.log(0.13 / 2200 * 200 / 5)
-    assert abs(moves.best_step - least) <= 200
+    minimum = -200 * np.log(0.13 / 2200 * 200 / 5)
+    assert abs(moves.best_step - minimum) <= 200
     assert f"since step {moves.best_step:,}" in found.sentence
     # The smoothed curve lags at its end by a look or two.
     rise = 100 * (TURNING[-1] / TURNING.min() - 1)
@@ -151,7 +151,7 @@ def test_a_wide_gap_without_a_rise_is_over_fitting_unless_footage_explains_it() 
 
 
 def test_few_looks_are_called_so() -> None:
-    looks = LEAST_LOOKS  # the one before the first step is none of them
+    looks = MIN_LOOKS  # the one before the first step is none of them
     found = verdict(evidence(history(FALLING[:looks])))
     assert found.kind == "too_early" and f"{looks - 1} looks" in found.sentence
     assert verdict(evidence(history(FALLING[: looks + 1]))).kind == "still_improving"
@@ -159,7 +159,7 @@ def test_few_looks_are_called_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("curve", "right", "least"),
+    ("curve", "right", "minimum"),
     [
         (FALLING, {"still_improving"}, 0.97),
         (SETTLED, {"plateau"}, 0.9),
@@ -167,11 +167,11 @@ def test_few_looks_are_called_so() -> None:
     ],
     ids=["falling", "settled", "turning"],
 )
-def test_noise_changes_few_verdicts(curve: np.ndarray, right: set[str], least: float) -> None:
+def test_noise_changes_few_verdicts(curve: np.ndarray, right: set[str], minimum: float) -> None:
     # 2 % of wander: what run logs of 64 px trainings show from look to look.
     rng = np.random.default_rng(0)
     found = [verdict(evidence(history(curve * wander(rng, len(curve), 0.02)))) for _ in range(200)]
-    assert np.mean([one.kind in right for one in found]) >= least
+    assert np.mean([one.kind in right for one in found]) >= minimum
 
 
 def test_a_fall_within_the_scatter_is_not_called_one() -> None:

@@ -9,7 +9,7 @@ from conftest import Cast
 
 from faceswap_lite.config import CurateConfig
 from faceswap_lite.curation.measures import Measures
-from faceswap_lite.curation.verdicts import Judgement, judge, rarity, robust_z
+from faceswap_lite.curation.verdicts import Judgement, judge_faces, rarity, robust_z
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import FaceSet, StoredFace, open_face_set
 from faceswap_lite.metrics.landmarks import Pose
@@ -55,7 +55,7 @@ def ordinary(count: int = COUNT) -> Measures:
         sharpness=rng.normal(0.3, 0.01, count),
         eyes_px=np.full(count, 50.0),
         presence=np.full(count, 0.99),
-        misplacement=rng.uniform(0.005, 0.02, count),
+        alignment_error=rng.uniform(0.005, 0.02, count),
         hashes=rng.integers(0, 2**63, count).astype(np.uint64),
         views=SHADE + rng.integers(0, 4, (count, 64, 64, 3), dtype=np.uint8),
         masks=np.full((count, 64, 64), 255, np.uint8),
@@ -80,7 +80,7 @@ def rejected(judgement: Judgement) -> dict[int, str]:
 
 
 def test_ordinary_faces_all_stay(plain: FaceSet) -> None:
-    found = judge(plain, ordinary(), CurateConfig())
+    found = judge_faces(plain, ordinary(), CurateConfig())
     assert rejected(found) == {} and found.notes == [] and found.people == [COUNT]
     assert all(1 <= d.weight < 2 for d in found.decisions if not d.reason)
 
@@ -89,7 +89,7 @@ def test_ordinary_faces_all_stay(plain: FaceSet) -> None:
     ("values", "reason", "words"),
     [
         ({"presence": 0.05}, "no_face", "no face: the mesh is 0.05 sure, limit 0.2"),
-        ({"misplacement": 0.3}, "misaligned", "misaligned: 0.30 eye distances off, limit 0.12"),
+        ({"alignment_error": 0.3}, "misaligned", "misaligned: 0.30 eye distances off, limit 0.12"),
         ({"light": 0.02}, "exposure", "too dark: 0.02 of full brightness, 0% of it lost"),
         ({"sharpness": 0.06}, "blurred", "blurred: 0.20 as sharp as the median face, limit 0.50"),
         ({"eyes_px": 9.0}, "too_small", "too small: eyes 9 px apart"),
@@ -100,13 +100,13 @@ def test_ordinary_faces_all_stay(plain: FaceSet) -> None:
 def test_each_fault_is_named_with_its_number(
     plain: FaceSet, values: dict[str, float], reason: str, words: str
 ) -> None:
-    found = judge(plain, with_values(7, **values), CurateConfig())
+    found = judge_faces(plain, with_values(7, **values), CurateConfig())
     assert rejected(found) == {7: reason}
     assert found.decisions[7].words.startswith(words)
 
 
 def test_another_person_is_told_with_the_distance(plain: FaceSet) -> None:
-    found = judge(with_face(plain, 5, who=3), ordinary(), CurateConfig())
+    found = judge_faces(with_face(plain, 5, who=3), ordinary(), CurateConfig())
     assert rejected(found) == {5: "other_person"}
     assert "limit 0.55" in found.decisions[5].words
     assert found.decisions[5].scores["identity"] > 0.8
@@ -116,43 +116,47 @@ def test_of_two_people_the_majority_stays_and_of_equals_both(plain: FaceSet) -> 
     few = plain
     for place in range(0, 10):
         few = with_face(few, place, who=3)
-    found = judge(few, ordinary(), CurateConfig())
+    found = judge_faces(few, ordinary(), CurateConfig())
     assert set(rejected(found)) == set(range(10)) and found.people == [30, 10]
     half = few
     for place in range(10, 20):
         half = with_face(half, place, who=3)
-    found = judge(half, ordinary(), CurateConfig())
+    found = judge_faces(half, ordinary(), CurateConfig())
     assert rejected(found) == {} and found.people == [20, 20]
     assert "curate.person=N" in found.notes[0]
-    found = judge(half, ordinary(), CurateConfig(person=2))
+    found = judge_faces(half, ordinary(), CurateConfig(person=2))
     assert len(rejected(found)) == 20
     assert {found.decisions[n].scores["person"] for n in rejected(found)} == {1.0}
     with pytest.raises(FaceswapError, match="shows 2 people"):
-        judge(half, ordinary(), CurateConfig(person=3))
+        judge_faces(half, ordinary(), CurateConfig(person=3))
 
 
 def test_faces_without_vectors_are_judged_by_the_rest(cast: Cast) -> None:
-    found = judge(open_face_set(cast.source), with_values(4, sharpness=0.05), CurateConfig())
+    found = judge_faces(open_face_set(cast.source), with_values(4, sharpness=0.05), CurateConfig())
     assert rejected(found) == {4: "blurred"} and "no embeddings" in found.notes[0]
 
 
 def test_a_rare_pose_is_kept_and_drawn_more_often(plain: FaceSet) -> None:
-    found = judge(with_face(plain, 9, yaw=35.0, mouth=0.3), ordinary(), CurateConfig())
+    found = judge_faces(with_face(plain, 9, yaw=35.0, mouth=0.3), ordinary(), CurateConfig())
     decision = found.decisions[9]
     assert decision.kept and decision.reason == "rare" and decision.weight == 3
     assert "yaw +35" in decision.words
-    assert judge(
+    assert judge_faces(
         with_face(plain, 9, yaw=35.0), ordinary(), CurateConfig(rare_weight=1.5)
     ).decisions[9].weight == pytest.approx(1.5)
 
 
 def test_a_blurred_face_stays_where_there_is_no_better_one(plain: FaceSet) -> None:
     lone = with_face(plain, 9, yaw=35.0)
-    found = judge(lone, with_values(9, sharpness=0.12), CurateConfig())
+    found = judge_faces(lone, with_values(9, sharpness=0.12), CurateConfig())
     assert found.decisions[9].reason == "fills_gap" and found.decisions[9].weight == 0.5
     # Beyond use, or one of many: rejected.
-    assert rejected(judge(lone, with_values(9, sharpness=0.05), CurateConfig())) == {9: "blurred"}
-    assert rejected(judge(plain, with_values(9, sharpness=0.12), CurateConfig())) == {9: "blurred"}
+    assert rejected(judge_faces(lone, with_values(9, sharpness=0.05), CurateConfig())) == {
+        9: "blurred"
+    }
+    assert rejected(judge_faces(plain, with_values(9, sharpness=0.12), CurateConfig())) == {
+        9: "blurred"
+    }
 
 
 def test_the_less_sharp_of_equal_pictures_goes(plain: FaceSet) -> None:
@@ -162,14 +166,14 @@ def test_the_less_sharp_of_equal_pictures_goes(plain: FaceSet) -> None:
     record = plain.faces[3].record.model_copy(update={"embedding": plain.faces[8].record.embedding})
     faces = replace(plain, faces=list(plain.faces))
     faces.faces[3] = StoredFace(plain.faces[3].path, record)
-    assert rejected(judge(faces, found, CurateConfig())) == {3: "duplicate"}
-    assert rejected(judge(faces, found, CurateConfig(duplicates=False))) == {}
+    assert rejected(judge_faces(faces, found, CurateConfig())) == {3: "duplicate"}
+    assert rejected(judge_faces(faces, found, CurateConfig(duplicates=False))) == {}
 
 
 def test_something_before_the_face_is_told_with_its_place(plain: FaceSet) -> None:
     found = ordinary()
     found.views[6, 40:56, 24:40] = 255
-    decision = judge(plain, found, CurateConfig(duplicates=False)).decisions[6]
+    decision = judge_faces(plain, found, CurateConfig(duplicates=False)).decisions[6]
     assert decision.reason == "occluded" and "covers the mouth" in decision.words
 
 
@@ -188,15 +192,17 @@ def test_lonely_points_are_rare() -> None:
 
 def test_a_blurred_stranger_fills_no_gap(plain: FaceSet) -> None:
     faces = with_face(plain, 9, yaw=45.0, who=3)
-    assert rejected(judge(faces, with_values(9, sharpness=0.12), CurateConfig())) == {9: "blurred"}
+    assert rejected(judge_faces(faces, with_values(9, sharpness=0.12), CurateConfig())) == {
+        9: "blurred"
+    }
 
 
 def test_a_set_in_which_nothing_is_good_is_judged(plain: FaceSet) -> None:
     found = ordinary()
     found.presence[:] = 0.01
-    assert len(rejected(judge(plain, found, CurateConfig()))) == COUNT
+    assert len(rejected(judge_faces(plain, found, CurateConfig()))) == COUNT
 
 
 def test_a_person_cannot_be_named_where_none_is_known(cast: Cast) -> None:
     with pytest.raises(FaceswapError, match=r"curate.person=2.*no embeddings"):
-        judge(open_face_set(cast.source), ordinary(), CurateConfig(person=2))
+        judge_faces(open_face_set(cast.source), ordinary(), CurateConfig(person=2))

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from .head import JAW_PIVOT, MOUTH_HALF_WIDTH, Eye, head_grid, identity_shape, jaw_turn, ramp
-from .identity import ActorIdentity, HairStyle
+from .cast import ActorIdentity, HairStyle
+from .head import JAW_PIVOT, MOUTH_HALF_WIDTH, Eye, head_grid, identity_shape, jaw_turn, smoothstep
 
 # The hairline: height on the resting head by the angle around it (degrees).
 _HAIRLINES: dict[HairStyle, list[tuple[float, float]]] = {
@@ -107,23 +107,23 @@ def hairline(identity: ActorIdentity, angle: np.ndarray) -> np.ndarray:
     degrees = np.abs(np.rad2deg(angle))
     height = np.interp(degrees, knots[:, 0], knots[:, 1])
     shift = 0.0 if identity.hair_style == "fringe" else 0.09 * identity.hairline
-    return height + shift * ramp(degrees, 62.0, 48.0)
+    return height + shift * smoothstep(degrees, 62.0, 48.0)
 
 
 @lru_cache(maxsize=64)
 def hair_lift(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"]:
     """What the hair adds to the skull's points."""
     grid = head_grid()
-    top, sides = _VOLUMES[identity.hair_style]
+    top, flanks = _VOLUMES[identity.hair_style]
     y = grid.rest[..., 1].astype(np.float64)
     line = hairline(identity, grid.angle)[None, :]
-    depth = ramp(y, line - 0.02, line + 0.34)
+    depth = smoothstep(y, line - 0.02, line + 0.34)
     if identity.hair_style == "fringe":
-        depth = ramp(y, line - 0.03, line + 0.10)
-    thick = depth * (sides + (top - sides) * ramp(y, 0.3, 1.3))
+        depth = smoothstep(y, line - 0.03, line + 0.10)
+    thick = depth * (flanks + (top - flanks) * smoothstep(y, 0.3, 1.3))
     if identity.hair_style == "short":
         # Brushed up over the forehead.
-        thick = thick * (1 + 0.45 * ramp(grid.rest[..., 2], 0.5, 1.2))
+        thick = thick * (1 + 0.45 * smoothstep(grid.rest[..., 2], 0.5, 1.2))
     away = grid.rest - np.array([0, 0.25, -0.1])
     away /= np.linalg.norm(away, axis=-1, keepdims=True)
     return (thick[..., None] * away).astype(np.float32)
@@ -145,19 +145,21 @@ def hair_curtain(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"] | None:
     radius = _hair_radius(identity, around[0], np.maximum(y, _FREE_Y))
     below = [-3.0, -2.2, -1.5, -1.0, -0.4, -0.1, 0.2, _FREE_Y]
     if long:
-        sides = [1.06, 1.09, 1.09, 1.085, 1.055, 1.03, 1.01, 1.0]
+        flanks = [1.06, 1.09, 1.09, 1.085, 1.055, 1.03, 1.01, 1.0]
         behind = [0.66, 0.70, 0.76, 0.86, 0.96, 0.99, 1.0, 1.0]
     else:
-        sides = [0.92, 0.92, 0.98, 1.12, 1.10, 1.06, 1.02, 1.0]
+        flanks = [0.92, 0.92, 0.98, 1.12, 1.10, 1.06, 1.02, 1.0]
         behind = [0.70, 0.70, 0.74, 0.90, 1.0, 1.01, 1.005, 1.0]
-    side_fall, back_fall = (np.interp(y, below, table)[:, None] for table in (sides, behind))
+    flank_fall, back_fall = (np.interp(y, below, table)[:, None] for table in (flanks, behind))
     waves = 0.030 * np.sin(3.9 * y[:, None] + 6 * around) + 0.014 * np.sin(
         9 * y[:, None] - 11 * around
     )
-    stretch = 1 + waves * ramp(y, 0.4, -0.8)[:, None]
+    stretch = 1 + waves * smoothstep(y, 0.4, -0.8)[:, None]
     # The front edges roll inward, toward the cheeks.
-    stretch = stretch * (1 - 0.17 * ramp(np.abs(turn), 0.80, 1.0) * ramp(y, 1.3, 0.6)[:, None])
-    x = radius * side_fall * np.sin(around) * stretch
+    stretch = stretch * (
+        1 - 0.17 * smoothstep(np.abs(turn), 0.80, 1.0) * smoothstep(y, 1.3, 0.6)[:, None]
+    )
+    x = radius * flank_fall * np.sin(around) * stretch
     rear = np.where(np.cos(around) < 0, back_fall, 1.0)
     z = _SKULL_MIDDLE[1] + radius * rear * np.cos(around) * stretch
     height = np.broadcast_to(y[:, None], x.shape).copy()
@@ -167,8 +169,8 @@ def hair_curtain(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"] | None:
         if long
         else 0.04 * np.sin(19 * around)
     )
-    tapered = (0.55 if long else 0.12) * ramp(np.abs(turn), 0.72, 1.0)
-    height += ramp(y, -0.5, fall)[:, None] * (ends + tapered)
+    tapered = (0.55 if long else 0.12) * smoothstep(np.abs(turn), 0.72, 1.0)
+    height += smoothstep(y, -0.5, fall)[:, None] * (ends + tapered)
     return np.stack([x, height, z], -1).astype(np.float32)
 
 
@@ -207,14 +209,14 @@ def eye_directions() -> Float[np.ndarray, "r c 3"]:
     return np.stack([x, y, z], -1).astype(np.float32)
 
 
-def eyeball(eye: Eye, side: int) -> Float[np.ndarray, "r c 3"]:
+def eyeball(eye: Eye, lateral: int) -> Float[np.ndarray, "r c 3"]:
     """The visible half of the eyeball at `side` (-1 or 1); it does not turn, its picture does.
 
     Its edge toward the nose reaches under the skin, so that nobody looks past it into the head.
     """
     points = eye.center + eye.radius * eye_directions()
-    inner = (0, 1) if side > 0 else (-1, -2)
-    points[:, inner[0], 0] = points[:, inner[1], 0] - side * 0.45 * eye.radius
+    inner = (0, 1) if lateral > 0 else (-1, -2)
+    points[:, inner[0], 0] = points[:, inner[1], 0] - lateral * 0.45 * eye.radius
     points[:, inner[0], 2] = points[:, inner[1], 2] - 0.1 * eye.radius
     return points
 
@@ -253,9 +255,9 @@ def tongue(lips: Float[np.ndarray, "3"], mouth: float) -> Float[np.ndarray, "r c
     a = np.linspace(-1, 1, 9)
     along = np.linspace(0, 1, 7)
     x, t = np.meshgrid(0.25 * a, along)
-    side = np.abs(a)[None, :]
-    y = lips[1] - 0.15 - 0.06 * side**2 - 0.11 * t**2
-    z = lips[2] - 0.42 + 0.20 * t - 0.05 * side**2
+    lateral = np.abs(a)[None, :]
+    y = lips[1] - 0.15 - 0.06 * lateral**2 - 0.11 * t**2
+    z = lips[2] - 0.42 + 0.20 * t - 0.05 * lateral**2
     return _with_jaw(np.stack([x, y, z], -1), 0.92 * mouth).astype(np.float32)
 
 
@@ -264,13 +266,13 @@ def _with_jaw(points: np.ndarray, mouth: float) -> np.ndarray:
 
 
 def ear(
-    shape: Float[np.ndarray, "r c 3"], identity: ActorIdentity, side: int
+    shape: Float[np.ndarray, "r c 3"], identity: ActorIdentity, lateral: int
 ) -> Float[np.ndarray, "i j 3"]:
     """An outer ear: a dish with a rim, hinged before the hole of the ear. side: -1 or 1."""
     grid = head_grid()
-    column = int(np.argmin(np.abs(grid.angle - side * np.deg2rad(90))))
+    column = int(np.argmin(np.abs(grid.angle - lateral * np.deg2rad(90))))
     row = int(np.argmin(np.abs(grid.rest[:, column, 1] + 0.10)))
-    hinge = shape[row, column] + np.array([-0.02 * side, 0, 0.0])
+    hinge = shape[row, column] + np.array([-0.02 * lateral, 0, 0.0])
     size = 1 + 0.15 * identity.ear_size
     ring = np.array([0.0, 0.22, 0.42, 0.58, 0.72, 0.82, 0.90, 0.97, 1.0])[:, None]
     turn = np.linspace(0, 2 * np.pi, 29)[None, :]
@@ -281,17 +283,21 @@ def ear(
     b = ring * tall - 0.04 * (1 - ring)
     r = np.broadcast_to(ring, a.shape)
     back = np.cos(turn)
-    lobe = ramp(np.sin(turn), -0.55, -0.85)
+    lobe = smoothstep(np.sin(turn), -0.55, -0.85)
     out = -0.07 * np.exp(-((r / 0.40) ** 2))
-    out = out + 0.05 * np.exp(-(((r - 0.62) / 0.09) ** 2)) * ramp(back, -0.3, 0.5) * (1 - lobe)
-    out = out - 0.035 * np.exp(-(((r - 0.78) / 0.06) ** 2)) * ramp(back, -0.6, 0.0) * (1 - lobe)
-    out = out + 0.05 * np.exp(-(((r - 0.93) / 0.08) ** 2)) * ramp(back, -0.9, -0.2)
-    out = out - 0.05 * ramp(r, 0.965, 1.0)
+    out = out + 0.05 * np.exp(-(((r - 0.62) / 0.09) ** 2)) * smoothstep(back, -0.3, 0.5) * (
+        1 - lobe
+    )
+    out = out - 0.035 * np.exp(-(((r - 0.78) / 0.06) ** 2)) * smoothstep(back, -0.6, 0.0) * (
+        1 - lobe
+    )
+    out = out + 0.05 * np.exp(-(((r - 0.93) / 0.08) ** 2)) * smoothstep(back, -0.9, -0.2)
+    out = out - 0.05 * smoothstep(r, 0.965, 1.0)
     flare = np.deg2rad(27)
     lean = np.deg2rad(9)
-    backward = np.array([side * np.sin(flare), 0, -np.cos(flare)])
+    backward = np.array([lateral * np.sin(flare), 0, -np.cos(flare)])
     upward = np.array([0, np.cos(lean), -np.sin(lean)])
-    outward = np.array([side * np.cos(flare), 0, np.sin(flare)])
+    outward = np.array([lateral * np.cos(flare), 0, np.sin(flare)])
     center = hinge + 0.15 * size * backward
     points = (
         center
@@ -316,7 +322,7 @@ def neck(identity: ActorIdentity, turned: np.ndarray) -> Float[np.ndarray, "r c 
     cords = np.exp(-(((np.abs(np.rad2deg(around)) - spread) / 11) ** 2))
     z = z + 0.05 * cords + 0.035 * np.exp(-((np.rad2deg(around) / 13) ** 2))
     points = np.stack([x, np.broadcast_to(y[:, None], x.shape), z], -1)
-    share = ramp(y, -2.35, -1.25)[:, None, None]
+    share = smoothstep(y, -2.35, -1.25)[:, None, None]
     return (points + share * (points @ turned.T - points)).astype(np.float32)
 
 

@@ -21,7 +21,7 @@ from ..media.marks import SyntheticMark
 from ..media.truth import truth_path, twin_paths
 from ..media.writing import ClipWriter
 from ..outputs import VERSION, beside, claim, job_id, one_writer, whole_file
-from .identity import ActorIdentity, find_actor
+from .cast import ActorIdentity, find_actor
 from .performance import ActorState, random_performance
 from .render import RenderedActor, render_actor
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from .identity import ActorIdentity
+from .cast import ActorIdentity
 from .performance import ActorState
 
 EYE_X = 0.5
@@ -182,7 +182,7 @@ def bump(
     return np.exp(-(((x - at[0]) / spread[0]) ** 2) - ((y - at[1]) / spread[1]) ** 2)
 
 
-def ramp(value: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
+def smoothstep(value: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
     """0 at `low`, 1 at `high` (which may be the smaller one), smooth between."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
@@ -200,12 +200,12 @@ def identity_shape(identity: ActorIdentity) -> Float[np.ndarray, "r c 3"]:
 
 def _relief(who: ActorIdentity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """How far the features of a face stand out in z, at rest positions."""
-    side = np.abs(x)
-    relief = (0.045 + 0.035 * who.brow_ridge) * bump(side, y, (0.42, 0.29), (0.36, 0.11))
+    lateral = np.abs(x)
+    relief = (0.045 + 0.035 * who.brow_ridge) * bump(lateral, y, (0.42, 0.29), (0.36, 0.11))
     relief += (0.02 + 0.02 * who.brow_ridge) * bump(x, y, (0.0, 0.24), (0.22, 0.11))
     # Eye sockets, deepest beside the nose.
-    relief -= (0.115 + 0.035 * who.eye_depth) * bump(side, y, (0.50, 0.0), (0.30, 0.20))
-    relief -= (0.075 + 0.025 * who.eye_depth) * bump(side, y, (0.22, 0.03), (0.11, 0.15))
+    relief -= (0.115 + 0.035 * who.eye_depth) * bump(lateral, y, (0.50, 0.0), (0.30, 0.20))
+    relief -= (0.075 + 0.025 * who.eye_depth) * bump(lateral, y, (0.22, 0.03), (0.11, 0.15))
     # The nose: a ridge whose height and width follow y, a tip, two wings, two nostrils.
     heights = [0.35, 0.18, 0.05, -0.12, -0.3, -0.46, -0.54, -0.60, -0.66, -0.71, -0.75, -0.82, -0.9]
     ridge = [0.0, 0.02, 0.08, 0.17, 0.27, 0.365, 0.395, 0.385, 0.33, 0.23, 0.12, 0.03, 0.0]
@@ -216,18 +216,18 @@ def _relief(who: ActorIdentity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     tall = tall * (1 + 0.22 * who.nose_projection) + 0.05 * who.nose_hump * np.exp(
         -(((y + 0.2) / 0.16) ** 2)
     )
-    relief += tall * np.exp(-((side / wide) ** 2.2))
+    relief += tall * np.exp(-((lateral / wide) ** 2.2))
     base = 1 + 0.15 * who.nose_projection
-    relief += 0.06 * base * bump(side, y, (0.16, -0.52), (0.16, 0.22))
-    relief += 0.15 * base * bump(side, y, (0.215, -0.60), (0.085, 0.10))
-    relief -= 0.06 * bump(side, y, (0.105, -0.70), (0.055, 0.035))
+    relief += 0.06 * base * bump(lateral, y, (0.16, -0.52), (0.16, 0.22))
+    relief += 0.15 * base * bump(lateral, y, (0.215, -0.60), (0.085, 0.10))
+    relief -= 0.06 * bump(lateral, y, (0.105, -0.70), (0.055, 0.035))
     # Cheeks, the fold beside the nose, temples.
-    relief += (0.05 + 0.04 * who.cheekbones) * bump(side, y, (0.68, -0.36), (0.26, 0.2))
-    relief += (0.03 + 0.05 * who.cheek_fullness) * bump(side, y, (0.60, -0.85), (0.28, 0.3))
-    relief -= (0.02 + 0.02 * who.wrinkles) * bump(side, y, (0.40, -0.80), (0.06, 0.22))
-    relief -= 0.03 * bump(side, y, (1.05, 0.35), (0.15, 0.3))
+    relief += (0.05 + 0.04 * who.cheekbones) * bump(lateral, y, (0.68, -0.36), (0.26, 0.2))
+    relief += (0.03 + 0.05 * who.cheek_fullness) * bump(lateral, y, (0.60, -0.85), (0.28, 0.3))
+    relief -= (0.02 + 0.02 * who.wrinkles) * bump(lateral, y, (0.40, -0.80), (0.06, 0.22))
+    relief -= 0.03 * bump(lateral, y, (1.05, 0.35), (0.15, 0.3))
     # Lips, philtrum, chin.
-    arch = np.clip(1 - (side / 0.44) ** 2, 0, None)
+    arch = np.clip(1 - (lateral / 0.44) ** 2, 0, None)
     upper = 0.075 + 0.03 * who.upper_lip
     lower = 0.095 + 0.03 * who.lower_lip
     muzzle = 0.05 * bump(x, y, (0.0, -1.08), (0.42, 0.34))
@@ -236,7 +236,7 @@ def _relief(who: ActorIdentity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     relief += lower * arch * np.exp(-(((y - MOUTH_Y + 0.075) / 0.070) ** 2))
     relief -= 0.03 * arch**0.5 * np.exp(-(((y - MOUTH_Y) / 0.025) ** 2))
     relief -= 0.025 * bump(x, y, (0.0, -0.90), (0.045, 0.09))
-    relief -= 0.02 * bump(side, y, (0.45, MOUTH_Y), (0.06, 0.08))
+    relief -= 0.02 * bump(lateral, y, (0.45, MOUTH_Y), (0.06, 0.08))
     relief -= 0.055 * bump(x, y, (0.0, -1.34), (0.26, 0.075))
     relief += (0.075 + 0.06 * who.chin_forward) * bump(x, y, (0.0, -1.60), (0.27, 0.16))
     return relief
@@ -244,17 +244,17 @@ def _relief(who: ActorIdentity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _proportions(who: ActorIdentity, x: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """`shape` with sizes and distances of its parts as `who` has them; x, y at rest."""
-    side, sign = np.abs(x), np.sign(x)
-    front = ramp(shape[..., 2], -0.2, 0.5)
+    lateral, sign = np.abs(x), np.sign(x)
+    front = smoothstep(shape[..., 2], -0.2, 0.5)
     dx, dy, dz = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
     # Eyes: apart, larger, tilted.
-    near = bump(side, y, (EYE_X, 0.0), (0.38, 0.34))
-    dx += 0.045 * who.eye_spacing * sign * bump(side, y, (EYE_X, 0.0), (0.45, 0.45))
+    near = bump(lateral, y, (EYE_X, 0.0), (0.38, 0.34))
+    dx += 0.045 * who.eye_spacing * sign * bump(lateral, y, (EYE_X, 0.0), (0.45, 0.45))
     grow = 0.12 * who.eye_size
-    dx += grow * (side - EYE_X) * sign * near
-    dy += grow * y * near + 0.13 * who.eye_tilt * (side - EYE_X) * near
+    dx += grow * (lateral - EYE_X) * sign * near
+    dy += grow * y * near + 0.13 * who.eye_tilt * (lateral - EYE_X) * near
     # Brows.
-    dy += 0.05 * who.brow_height * bump(side, y, (0.5, 0.32), (0.5, 0.13))
+    dy += 0.05 * who.brow_height * bump(lateral, y, (0.5, 0.32), (0.5, 0.13))
     # Nose.
     dy -= 0.075 * who.nose_length * bump(x, y, (0.0, -0.64), (0.40, 0.30))
     dx += 0.20 * who.nose_width * x * bump(x, y, (0.0, -0.58), (0.30, 0.22))
@@ -264,10 +264,10 @@ def _proportions(who: ActorIdentity, x: np.ndarray, y: np.ndarray, shape: np.nda
     fuller = np.where(height > 0, 0.30 * who.upper_lip, 0.30 * who.lower_lip)
     dy += fuller * height * bump(x, y, (0.0, MOUTH_Y), (0.55, 0.19))
     # Chin, jaw, cheeks, whole face.
-    dy -= 0.13 * who.chin_length * ramp(y, -1.15, -1.75) * front
-    dx += 0.11 * who.jaw_width * x * ramp(y, -0.35, -1.25) * front
-    dx += 0.07 * who.cheek_fullness * x * bump(side, y, (0.85, -0.85), (0.5, 0.4))
-    dx += 0.045 * who.cheekbones * x * bump(side, y, (1.0, -0.35), (0.5, 0.3))
+    dy -= 0.13 * who.chin_length * smoothstep(y, -1.15, -1.75) * front
+    dx += 0.11 * who.jaw_width * x * smoothstep(y, -0.35, -1.25) * front
+    dx += 0.07 * who.cheek_fullness * x * bump(lateral, y, (0.85, -0.85), (0.5, 0.4))
+    dx += 0.045 * who.cheekbones * x * bump(lateral, y, (1.0, -0.35), (0.5, 0.3))
     dx += 0.07 * who.face_width * x
     dy += 0.055 * who.face_length * y
     return shape + np.stack([dx, dy, dz], -1)
@@ -311,9 +311,9 @@ def _expression_weights() -> dict[str, np.ndarray]:
     """What the expressions move, on the grid: computed once, at rest positions."""
     grid = head_grid()
     x, y, z = (grid.rest[..., k].astype(np.float64) for k in range(3))
-    side, row = np.abs(x), np.arange(len(x))[:, None]
-    front = ramp(z, 0.2, 0.8)
-    t = (side - EYE_X) / EYE_HALF_WIDTH
+    lateral, row = np.abs(x), np.arange(len(x))[:, None]
+    front = smoothstep(z, 0.2, 0.8)
+    t = (lateral - EYE_X) / EYE_HALF_WIDTH
     in_eye = front * (np.abs(t) < 1)
     above = np.broadcast_to(row <= grid.eye_row, x.shape)
     # The upper lid's arch peaks a little toward the nose, the lower lid's away from it.
@@ -322,30 +322,33 @@ def _expression_weights() -> dict[str, np.ndarray]:
     fade_up = np.clip(1 - y / 0.34, 0, 1) ** 2 * (1 + 2 * np.clip(y / 0.34, 0, 1))
     fade_down = np.clip(1 + y / 0.28, 0, 1) ** 2 * (1 - 2 * np.clip(y / 0.28, -1, 0))
     upper_lip = row <= grid.mouth_row
-    s = np.clip(side / MOUTH_HALF_WIDTH, 0, 1)
+    s = np.clip(lateral / MOUTH_HALF_WIDTH, 0, 1)
     # The jaw: nothing above the nose's base, everything at the chin, half at the mouth's corners;
     # within the mouth the upper lip stays and the lower one goes all the way.
-    down = ramp(y, -0.62, -1.58)
+    down = smoothstep(y, -0.62, -1.58)
     opening = (1 - s**2.2) ** 0.62 * front
     stay = down * (1 - opening * np.exp(-(((y - MOUTH_Y) / 0.30) ** 2)))
     go = down + (1 - down) * opening * np.exp(-(((y - MOUTH_Y) / 0.40) ** 2))
     jaw = np.where(upper_lip, stay, go)
     # It is the front of the lower face that moves: less at the jaw's angle, little at the throat.
     around = np.abs(grid.angle)[None, :]
-    jaw = jaw * ramp(around, np.deg2rad(112), np.deg2rad(48))
-    throat = ramp(grid.rest[:, len(grid.angle) // 2, 2], 0.45, 1.1)
+    jaw = jaw * smoothstep(around, np.deg2rad(112), np.deg2rad(48))
+    throat = smoothstep(grid.rest[:, len(grid.angle) // 2, 2], 0.45, 1.1)
     jaw = jaw * np.where(grid.rest[:, len(grid.angle) // 2, 1] < -1.5, throat, 1)[:, None]
-    corner = bump(side, y, (0.42, MOUTH_Y), (0.24, 0.24)) * front
+    corner = bump(lateral, y, (0.42, MOUTH_Y), (0.24, 0.24)) * front
     return {
         "lid_up": in_eye * above * arch_up * fade_up,
         "lid_down": in_eye * arch_down * np.where(above, fade_up, fade_down),
-        "near_eye": front * bump(side, y, (EYE_X, 0.0), (0.36, 0.30)),
+        "near_eye": front * bump(lateral, y, (EYE_X, 0.0), (0.36, 0.30)),
         "jaw": jaw,
         "lips": front * bump(x, y, (0.0, MOUTH_Y), (0.55, 0.20)),
         "corner": corner,
-        "cheek": front * bump(side, y, (0.62, -0.55), (0.25, 0.25)),
-        "brow": front * ramp(y, 0.08, 0.30) * ramp(y, 1.0, 0.45) * ramp(side, 1.1, 0.7),
-        "frown": front * bump(side, y, (0.2, 0.28), (0.16, 0.16)),
+        "cheek": front * bump(lateral, y, (0.62, -0.55), (0.25, 0.25)),
+        "brow": front
+        * smoothstep(y, 0.08, 0.30)
+        * smoothstep(y, 1.0, 0.45)
+        * smoothstep(lateral, 1.1, 0.7),
+        "frown": front * bump(lateral, y, (0.2, 0.28), (0.16, 0.16)),
         "upper_lip": opening * upper_lip * np.exp(-(((y - MOUTH_Y) / 0.16) ** 2)),
         "sign": np.sign(x),
     }
@@ -405,8 +408,8 @@ def _over_eyeballs(
 ) -> Float[np.ndarray, "r c 3"]:
     """Lids lie on the eyeballs: skin that would sink into one is lifted onto it, softly."""
     lifted = posed.copy()
-    for side, eye in zip((-1, 1), eyes, strict=True):
-        rows, columns = np.nonzero((near > 0.02) & (np.sign(posed[..., 0]) == side))
+    for lateral, eye in zip((-1, 1), eyes, strict=True):
+        rows, columns = np.nonzero((near > 0.02) & (np.sign(posed[..., 0]) == lateral))
         x, y, z = posed[rows, columns].T - eye.center[:, None]
         room = (eye.radius + 0.035) ** 2 - x * x - y * y
         ball = np.sqrt(np.maximum(room, 0))
@@ -415,7 +418,7 @@ def _over_eyeballs(
         higher = ball + np.where(np.abs(gap) < 8 * soft, soft * np.log1p(np.exp(gap / soft)), 0)
         higher = np.where(gap >= 8 * soft, z, higher)
         weight = near[rows, columns] ** 0.5 * (room > 0)
-        lifted[rows, columns, 2] += weight * np.maximum(higher - z, 0) * ramp(room, 0.0, 0.03)
+        lifted[rows, columns, 2] += weight * np.maximum(higher - z, 0) * smoothstep(room, 0.0, 0.03)
     return lifted
 
 

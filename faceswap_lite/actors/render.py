@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from . import body, paint
+from . import body, surface
 from .backdrop import paint_backdrop
+from .cast import ActorIdentity
 from .head import (
     EYE_RADIUS,
     Eye,
@@ -21,10 +22,9 @@ from .head import (
     identity_shape,
     lid_rise,
 )
-from .identity import ActorIdentity
-from .landmarks import landmark_points
 from .performance import ActorState
 from .raster import rasterise
+from .true_landmarks import landmark_points
 
 # Samples a pixel side.
 _SAMPLES = 2
@@ -50,7 +50,7 @@ class _Part(NamedTuple):
 
     points: Float[np.ndarray, "r c 3"]
     normals: Float[np.ndarray, "i j 3"]  # on the grid's points, or finer
-    paint: paint.Paint
+    paint: surface.Paint
     triangles: Int[np.ndarray, "m 3"]
     share: UInt8[np.ndarray, "h w"] | int = 0  # of the face
     culled: bool = False  # its back is never seen
@@ -115,7 +115,7 @@ def _shape(wearer: ActorIdentity, face_of: ActorIdentity) -> Float[np.ndarray, "
     own = identity_shape(wearer)
     if face_of == wearer:
         return own
-    return own + paint.face_weight(wearer)[..., None] * (identity_shape(face_of) - own)
+    return own + surface.face_weight(wearer)[..., None] * (identity_shape(face_of) - own)
 
 
 @lru_cache(maxsize=64)
@@ -136,7 +136,7 @@ def _head_parts(
     shape = _shape(wearer, face_of)
     skull = posed + body.hair_lift(wearer)
     seams = (grid.eye_row, grid.mouth_row)
-    texture, share = paint.paint_head(wearer, face_of, skin_of, detail)
+    texture, share = surface.paint_head(wearer, face_of, skin_of, detail)
     normals = grid_normals(skull, seams, closed=True)
     parts = [
         _Part(skull, normals, texture, grid.triangles, share, True, _down(skull, seams)),
@@ -144,10 +144,12 @@ def _head_parts(
         *_mouth_parts(body.lips_middle(shape), posed, state.mouth, detail),
     ]
     if wearer.hair_style not in ("long", "bob"):
-        for side in (-1, 1):
-            points = body.ear(identity_shape(wearer), wearer, side)
+        for lateral in (-1, 1):
+            points = body.ear(identity_shape(wearer), wearer, lateral)
             parts.append(
-                _plain(points, paint.paint_ear(wearer, *points.shape[:2], detail), flip=side < 0)
+                _plain(
+                    points, surface.paint_ear(wearer, *points.shape[:2], detail), flip=lateral < 0
+                )
             )
     return parts
 
@@ -156,8 +158,8 @@ def _eye_parts(
     face_of: ActorIdentity, eyes: tuple[Eye, Eye], state: ActorState, detail: int
 ) -> list[_Part]:
     parts = []
-    for side, eye in zip((-1, 1), eyes, strict=True):
-        points = body.eyeball(eye, side)
+    for lateral, eye in zip((-1, 1), eyes, strict=True):
+        points = body.eyeball(eye, lateral)
         directions = _eye_directions(detail + detail // 2)
         along = np.clip(np.abs(directions[..., 0]) / 0.80, 0, 1)
         lid = lid_rise(state) * (1 - along**2.3) / EYE_RADIUS
@@ -166,14 +168,14 @@ def _eye_parts(
             24 * state.gaze_x - 0.25 * state.yaw_deg,
             16 * state.gaze_y - 0.25 * state.pitch_deg,
         )
-        texture = paint.paint_eyeball(face_of, directions, gaze, lid, -side)
+        texture = surface.paint_eyeball(face_of, directions, gaze, lid, -lateral)
         parts.append(_Part(points, directions, texture, _triangles(*points.shape[:2]), 255, True))
     return parts
 
 
 @lru_cache(maxsize=8)
 def _eye_directions(detail: int) -> Float[np.ndarray, "h w 3"]:
-    unit = paint.to_texels(body.eye_directions(), detail)
+    unit = surface.to_texels(body.eye_directions(), detail)
     return unit / np.linalg.norm(unit, axis=-1, keepdims=True)
 
 
@@ -185,13 +187,15 @@ def _mouth_parts(
     cave = body.mouth_cave(posed)
     tongue = body.tongue(lips, mouth)
     parts = [
-        _plain(cave, paint.paint_cave(*cave.shape[:2], detail), share=255, sheet=True),
-        _plain(tongue, paint.paint_tongue(*tongue.shape[:2], detail), share=255, sheet=True),
+        _plain(cave, surface.paint_cave(*cave.shape[:2], detail), share=255, sheet=True),
+        _plain(tongue, surface.paint_tongue(*tongue.shape[:2], detail), share=255, sheet=True),
     ]
     for upper in (True, False):
         row = body.teeth(lips, mouth, upper)
         parts.append(
-            _plain(row, paint.paint_teeth(*row.shape[:2], 2 * detail, upper), share=255, sheet=True)
+            _plain(
+                row, surface.paint_teeth(*row.shape[:2], 2 * detail, upper), share=255, sheet=True
+            )
         )
     return parts
 
@@ -209,9 +213,12 @@ def _body_parts(
     chest = body.shoulders(wearer)
     coarse = max(2, detail // 2)
     parts = [
-        _plain(neck, paint.paint_neck(wearer, *neck.shape[:2], coarse), culled=True, closed=True),
+        _plain(neck, surface.paint_neck(wearer, *neck.shape[:2], coarse), culled=True, closed=True),
         _plain(
-            chest, paint.paint_shoulders(wearer, *chest.shape[:2], detail), culled=True, closed=True
+            chest,
+            surface.paint_shoulders(wearer, *chest.shape[:2], detail),
+            culled=True,
+            closed=True,
         ),
     ]
     curtain = body.hair_curtain(wearer)
@@ -220,7 +227,7 @@ def _body_parts(
         share = np.clip((hanging[..., 1] + _PIVOT[1] + 3.4) / 2.4, 0, 1)[..., None]
         turned = hanging @ back.T
         curtain = (hanging + share * (turned - hanging) + _PIVOT).astype(np.float32)
-        texture = paint.paint_curtain(wearer, *curtain.shape[:2], detail)
+        texture = surface.paint_curtain(wearer, *curtain.shape[:2], detail)
         part = _plain(curtain, texture)
         parts.append(part._replace(tangents=_down(curtain), sheet=True))
     return [_turned(part, body_turn, _PIVOT) for part in parts]
@@ -233,7 +240,7 @@ def _triangles(rows: int, columns: int) -> Int[np.ndarray, "m 3"]:
 
 def _plain(
     points: Float[np.ndarray, "r c 3"],
-    texture: paint.Paint,
+    texture: surface.Paint,
     *,
     share: int = 0,
     culled: bool = False,
@@ -327,10 +334,10 @@ def _grain(size: int, seed: int) -> Float[np.ndarray, "s s 3"]:
 
 
 @lru_cache(maxsize=4)
-def _grain_bank(side: int) -> Float[np.ndarray, "b b 3"]:
+def _grain_bank(lateral: int) -> Float[np.ndarray, "b b 3"]:
     rng = np.random.default_rng(0x6124)
-    common = rng.standard_normal((side, side, 1), np.float32)
-    return 0.8 * common + 0.5 * rng.standard_normal((side, side, 3), np.float32)
+    common = rng.standard_normal((lateral, lateral, 1), np.float32)
+    return 0.8 * common + 0.5 * rng.standard_normal((lateral, lateral, 3), np.float32)
 
 
 def _assemble(

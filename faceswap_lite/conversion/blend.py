@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Shaped, UInt8, UInt16
 
-Frame = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+FramePixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
 # Below this share a face cannot be seen, and the frame's pixel is left exactly as it was.
-LEAST_ALPHA = 1e-3
+MIN_ALPHA = 1e-3
 # Cubic interpolation reads two pixels to each side.
 REACH_PX = 2
 # The coarsest band's pixel is this part of the face's side: it fades over about a fifth of it.
@@ -55,7 +55,7 @@ def place_face(
     Raises: ValueError when `frame_to_crop` cannot be inverted.
     """
     scale = _frame_pixels_per_crop_pixel(frame_to_crop)
-    if not alpha.max() > LEAST_ALPHA:
+    if not alpha.max() > MIN_ALPHA:
         return None
     # A smaller picture needs its finest detail taken out first. The blur grows smoothly from
     # nothing, so that a face whose size crosses 1:1 does not blink.
@@ -80,11 +80,11 @@ def place_face(
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
     )
-    share = np.where(shown[..., 3] > LEAST_ALPHA, shown[..., 3], np.float32(0))
+    share = np.where(shown[..., 3] > MIN_ALPHA, shown[..., 3], np.float32(0))
     if not share.any():
         return None
     # Cubic overshoot leaves the range of colours and of alpha; both are brought back.
-    straight = _wide(1 / np.maximum(share, np.float32(LEAST_ALPHA))) * shown[..., :3]
+    straight = _wide(1 / np.maximum(share, np.float32(MIN_ALPHA))) * shown[..., :3]
     return Layer(x0, y0, np.clip(straight, 0, 1), np.minimum(share, np.float32(1))[..., None])
 
 
@@ -95,11 +95,11 @@ def gate_layer(layer: Layer, given: Float[np.ndarray, "h w"]) -> Layer | None:
     """
     gate = np.clip(given[layer.rows, layer.columns, None], 0, 1).astype(np.float32)
     gated = layer.alpha * gate
-    gated[gated <= LEAST_ALPHA] = 0
+    gated[gated <= MIN_ALPHA] = 0
     return replace(layer, alpha=gated) if gated.any() else None
 
 
-def alpha_over(frame: Frame, layer: Layer) -> Frame:
+def alpha_over(frame: FramePixels, layer: Layer) -> FramePixels:
     """A new frame with the layer over it: alpha times its colour, the rest the frame's.
 
     Pixels where alpha is 0 are those of `frame`, bit for bit.
@@ -109,7 +109,7 @@ def alpha_over(frame: Frame, layer: Layer) -> Frame:
     return _with_rectangle(frame, layer, below + _wide(layer.alpha) * gap)
 
 
-def multiband_over(frame: Frame, layer: Layer) -> Frame:
+def multiband_over(frame: FramePixels, layer: Layer) -> FramePixels:
     """A new frame with the layer over it: detail by alpha, broad light and colour over a wider rim.
 
     The rim grows inwards only, up to about a fifth of the face: like `alpha_over`, this keeps
@@ -126,9 +126,9 @@ def multiband_over(frame: Frame, layer: Layer) -> Frame:
     added = _wide(weight) * gap
     # A face cut by the frame's border goes on beyond it; elsewhere alpha has come to 0.
     margin = 2 ** (levels + 1)
-    sides = (margin, margin, margin, margin)
+    margins = (margin, margin, margin, margin)
     shown = cv2.merge([*cv2.split(added), weight])
-    pyramid = [cv2.copyMakeBorder(shown, *sides, cv2.BORDER_REPLICATE)]
+    pyramid = [cv2.copyMakeBorder(shown, *margins, cv2.BORDER_REPLICATE)]
     for _ in range(levels):
         pyramid.append(cv2.pyrDown(pyramid[-1]))
 
@@ -149,11 +149,11 @@ def multiband_over(frame: Frame, layer: Layer) -> Frame:
     return _with_rectangle(frame, layer, below + added)
 
 
-Blender = Callable[[Frame, Layer], Frame]
+Blender = Callable[[FramePixels, Layer], FramePixels]
 BLENDERS: dict[str, Blender] = {"alpha": alpha_over, "multiband": multiband_over}
 
 
-def lay_over(frame: Frame, layers: Sequence[Layer], blend: str = "alpha") -> None:
+def lay_over(frame: FramePixels, layers: Sequence[Layer], blend: str = "alpha") -> None:
     """Writes the layers over `frame` itself, in their order, each by `BLENDERS[blend]`.
 
     Touches the layers' rectangles only: a large frame costs what a small one does.
@@ -175,7 +175,7 @@ def layer_rgba(
         rows, columns, shown = _stack(layers)
         share = shown[..., 3:]
         # Alpha is either 0 or more than LEAST_ALPHA: this divides by nothing smaller.
-        straight = np.dstack([shown[..., :3] / np.maximum(share, LEAST_ALPHA), share])
+        straight = np.dstack([shown[..., :3] / np.maximum(share, MIN_ALPHA), share])
         picture = np.rint(np.iinfo(dtype).max * straight)
         picture[picture[..., 3] == 0] = 0
         out[rows, columns] = picture
@@ -199,14 +199,16 @@ def _wide(share: Float32[np.ndarray, "h w *_"]) -> Float32[np.ndarray, "h w 3"]:
 
 
 def _below_and_gap(
-    frame: Frame, layer: Layer
+    frame: FramePixels, layer: Layer
 ) -> tuple[Float32[np.ndarray, "a b 3"], Float32[np.ndarray, "a b 3"]]:
     """The frame under the layer, and layer minus frame, in the frame's units."""
     below = frame[layer.rows, layer.columns].astype(np.float32)
     return below, layer.color * np.float32(np.iinfo(frame.dtype).max) - below
 
 
-def _with_rectangle(frame: Frame, layer: Layer, mixed: Float32[np.ndarray, "a b 3"]) -> Frame:
+def _with_rectangle(
+    frame: FramePixels, layer: Layer, mixed: Float32[np.ndarray, "a b 3"]
+) -> FramePixels:
     out = frame.copy()
     out[layer.rows, layer.columns] = np.rint(np.clip(mixed, 0, np.iinfo(frame.dtype).max))
     return out

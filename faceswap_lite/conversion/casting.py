@@ -14,15 +14,15 @@ from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.embed import Person
 from ..faces.face_set import refuse_crops
-from ..faces.finding import wanted_person
+from ..faces.finding import photo_identity
 from ..faces.pack import FacePack
-from ..faces.tracks import SAME_FACE, Track, find_cuts, join_tracks
+from ..faces.tracking import SAME_FACE, Track, find_cuts, join_tracks
 from ..media.clips import clip_fingerprint
 from ..metrics.landmarks import LandmarksPack, five_points
 from ..runs.trained import TrainedRun
+from .detection_pass import DetectionPass, detect_clip
 from .painted import Placement
-from .scout import Scouting, scout_clip
-from .smoothing import neighbours, smooth_points
+from .temporal_smoothing import neighbours, smooth_points
 
 # A face that moves by more than this between two frames, in eye distances, and by so many times
 # what it moves before and after, has jumped: sentences cut together, a frame lost.
@@ -38,11 +38,11 @@ class Placements(Mapping[int, list[Placement]]):
     """
 
     def __init__(self, stretches: Sequence["_Stretch"], sigma: float) -> None:
-        self._stretches, self._sigma = stretches, sigma
+        self._segments, self._sigma = stretches, sigma
         of_frame: dict[int, tuple[int, ...]] = {}
-        for number, stretch in enumerate(stretches):
+        for number, segment in enumerate(stretches):
             alone = (number,)
-            for frame in stretch.every:
+            for frame in segment.every:
                 of_frame[frame] = of_frame[frame] + alone if frame in of_frame else alone
         self._of_frame = of_frame
 
@@ -58,17 +58,17 @@ class Placements(Mapping[int, list[Placement]]):
     def __getitem__(self, frame: int) -> list[Placement]:
         numbers = self._of_frame[frame]
         return _without_fillers([
-            self._stretches[number].placement(frame, number, self._sigma) for number in numbers
+            self._segments[number].placement(frame, number, self._sigma) for number in numbers
         ])  # fmt: skip
 
     def is_bridged(self, frame: int) -> bool:
         """Whether only gaps are filled there."""
-        return not any(self._stretches[n].has(frame) for n in self._of_frame[frame])
+        return not any(self._segments[n].has(frame) for n in self._of_frame[frame])
 
     def only(self, config: ConvertConfig) -> "Placements":
         """Those of the frames that are wanted."""
         part = Placements([], self._sigma)
-        part._stretches = self._stretches
+        part._segments = self._segments
         part._of_frame = {f: some for f, some in self._of_frame.items() if config.wants(f)}
         return part
 
@@ -132,12 +132,12 @@ def cast_clip(
 ) -> CastPlan:
     """The plan of a whole clip, or of its frames from `config.start` to `config.end`.
 
-    `like`: a photo of the person to swap. Raises: as `scout_clip`, `whom` and `plan_cast`;
+    `like`: a photo of the person to swap. Raises: as `detect_clip`, `whom` and `plan_cast`;
     FaceswapError when the clip is a face set.
     """
     refuse_crops(clip)
-    wanted = whom(run, packs[0], config, like)
-    scouting = scout_clip(
+    wanted = target_identity(run, packs[0], config, like)
+    scouting = detect_clip(
         clip, clip_fingerprint(clip), run, packs, config, reuse=like is None, say=say
     )
     sure_score = run.config.extract.high_confidence
@@ -146,7 +146,7 @@ def cast_clip(
 
 
 def plan_cast(
-    scouting: Scouting,
+    scouting: DetectionPass,
     pack: LandmarksPack,
     wanted: Person | None,
     config: ConvertConfig,
@@ -164,7 +164,7 @@ def plan_cast(
     times = scouting.pts / scouting.frame_ticks
     stretches = []
     for track in pick_tracks(tracks, wanted, config, sure_score):
-        for part in _stretches(track, pack, config.bridge):
+        for part in _segments(track, pack, config.bridge):
             first, last = np.searchsorted(frames, part.frames[[0, -1]])
             own = times[np.searchsorted(frames, part.frames)]
             stretches.append(_Stretch(part, own, times[first : last + 1]))
@@ -172,7 +172,7 @@ def plan_cast(
     return CastPlan(placements, [int(frames[place]) for place in sorted(cuts)])
 
 
-def _stretches(track: Track, pack: LandmarksPack, bridge: int) -> list[Track]:
+def _segments(track: Track, pack: LandmarksPack, bridge: int) -> list[Track]:
     """The track, parted where its face jumps, and at gaps that are too long to fill."""
     if len(track.frames) < 2:
         return [track]
@@ -216,7 +216,7 @@ def _without_fillers(some: list[Placement]) -> list[Placement]:
 SURELY = 0.75
 
 
-def whom(
+def target_identity(
     run: TrainedRun, pack: FacePack, config: ConvertConfig, like: Path | None = None
 ) -> Person | None:
     """Whose faces are swapped: those on the photo, else the run's; None where none can be told.
@@ -224,7 +224,7 @@ def whom(
     Raises: FaceswapError when the photo shows no face that can be compared.
     """
     if like is not None:
-        return wanted_person(like, pack)
+        return photo_identity(like, pack)
     facts = run.manifest.of(config.shown_side)
     if pack.embedder is None or facts.center is None or facts.embedder != pack.embedder_name:
         return None

@@ -20,16 +20,16 @@ from jaxtyping import Bool, Float, Float32
 Image = Float[np.ndarray, "h w 3"]
 Mask = Float[np.ndarray, "h w"]
 Colors = Float[np.ndarray, "n 3"]
-Weights = Float[np.ndarray, " n"]
+PixelWeights = Float[np.ndarray, " n"]
 Moments = tuple[Float[np.ndarray, " 3"], Float[np.ndarray, "3 3"]]
 
 # Fewer places than this say nothing about a face's colours.
-FEWEST_PIXELS = 16
+MIN_COLOR_PIXELS = 16
 # No transport stretches or squeezes more than this; a flat face would otherwise become noise.
-MOST_GAIN = 3.0
+MAX_COLOR_GAIN = 3.0
 # Variance of rounding to 8 bits: keeps flat colours and grey pictures away from a division by zero.
 STEP = 1 / 255
-NOISE_VARIANCE = STEP**2 / 12
+COLOR_NOISE_VARIANCE = STEP**2 / 12
 # How far the shift of the mean colour of two frames may differ before they stop sharing a map.
 # Measured from frame to frame: 0.003 where colours are steady, 0.03 where each frame has its own.
 SAME_SHIFT = 0.004
@@ -41,7 +41,7 @@ class Samples:
 
     image: Colors
     reference: Colors
-    weights: Weights
+    weights: PixelWeights
     inside: Bool[np.ndarray, "gh gw"]
     """The places of the grid that the rows are of."""
 
@@ -52,16 +52,16 @@ class Samples:
         return grid
 
 
-def take_samples(image: Image, reference: Image, mask: Mask, side_px: int) -> Samples | None:
-    """Both pictures on a grid whose longer side is at most `side_px`; None for too small a mask.
+def take_samples(image: Image, reference: Image, mask: Mask, edge_px: int) -> Samples | None:
+    """Both pictures on a grid whose longer side is at most `edge_px`; None for too small a mask.
 
     A place's colour is the average over its pixels, weighted by the mask: nothing from outside
     gets in.
     """
-    scale = min(1.0, side_px / max(mask.shape))
+    scale = min(1.0, edge_px / max(mask.shape))
     weights = _shrink(mask, scale)
     inside = weights > 1e-3
-    if weights[inside].sum() < FEWEST_PIXELS:
+    if weights[inside].sum() < MIN_COLOR_PIXELS:
         return None
     x, y = (
         _shrink(picture * mask[..., None], scale)[inside] / weights[inside, None]
@@ -79,7 +79,7 @@ def _shrink(picture: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
-def moments(colors: Colors, weights: Weights) -> Moments:
+def moments(colors: Colors, weights: PixelWeights) -> Moments:
     """Weighted mean and covariance."""
     share = weights / weights.sum()
     mean = share @ colors
@@ -93,18 +93,18 @@ def gaussian_transport(
     """The least linear change that takes colours of covariance `before` to covariance `after`.
 
     With these covariances A and B it is A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2: symmetric, positive;
-    its gains are held to `MOST_GAIN`.
+    its gains are held to `MAX_GAIN`.
     Source: Pitié and Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping for
     example-based colour transfer".
     """
-    noise = NOISE_VARIANCE * np.eye(3)
+    noise = COLOR_NOISE_VARIANCE * np.eye(3)
     values, vectors = np.linalg.eigh(before + noise)
     values = np.sqrt(np.maximum(values, 1e-12))
     root, inverse = (vectors * values) @ vectors.T, (vectors / values) @ vectors.T
     values, vectors = np.linalg.eigh(root @ (after + noise) @ root)
     middle = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     values, vectors = np.linalg.eigh(inverse @ middle @ inverse)
-    return (vectors * np.clip(values, 1 / MOST_GAIN, MOST_GAIN)) @ vectors.T
+    return (vectors * np.clip(values, 1 / MAX_COLOR_GAIN, MAX_COLOR_GAIN)) @ vectors.T
 
 
 @runtime_checkable
@@ -175,7 +175,7 @@ def steady_color_map(
     return own.steady([(some, w) for some, w in pairs if some is not None and some is not KEEP])
 
 
-def stretch(field: Float[np.ndarray, "gh gw 3"], shape: tuple[int, int]) -> Image:
+def enlarged(field: Float[np.ndarray, "gh gw 3"], shape: tuple[int, int]) -> Image:
     """The coarse grid over a picture of this (height, width)."""
     size = (shape[1], shape[0])
     return cv2.resize(field.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)

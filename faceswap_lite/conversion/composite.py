@@ -15,15 +15,15 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from ..config import ConvertConfig
-from ..faces.given_masks import GivenMasks
+from ..faces.user_masks import UserMasks
 from ..media.clips import Frame
 from .blend import Layer, gate_layer, lay_over, place_face
-from .color import COLOR_MATCHERS, relight
 from .color_map import ColorMap, steady_color_map
+from .color_matchers import COLOR_MATCHERS, relight
 from .detail import add_grain, match_sharpness, measure_grain
 from .mask import MASKS, MaskMaker, blend_alpha, carry_outwards, steady_mask, without_wall
 from .painted import PaintedFace, PaintedFrame
-from .smoothing import neighbour_weights, reach
+from .temporal_smoothing import neighbour_weights, reach
 
 Picture = Shaped[np.ndarray, "h w 3"]
 
@@ -50,7 +50,7 @@ class Composite:
 class _Look:
     """What a face's neighbours in time want of it."""
 
-    stretch: int
+    segment: int
     color_map: ColorMap
     mask: Float[np.ndarray, "s s"]
 
@@ -61,7 +61,7 @@ class _Neighbour(NamedTuple):
 
 
 def composite_frames(
-    painted_frames: Iterable[PaintedFrame], config: ConvertConfig, masks: GivenMasks | None = None
+    painted_frames: Iterable[PaintedFrame], config: ConvertConfig, masks: UserMasks | None = None
 ) -> Iterator[Composite]:
     """The finished frames, in order, worked on side by side. One that fails passes through."""
     span = steadying_reach(config)
@@ -123,12 +123,12 @@ def _workers() -> int:
 def _look_at(
     face: PaintedFace,
     frame: Frame,
-    masks: GivenMasks | None,
+    masks: UserMasks | None,
     make_mask: MaskMaker,
     config: ConvertConfig,
 ) -> _Look:
     return _Look(
-        stretch=face.placement.stretch,
+        segment=face.placement.segment,
         color_map=COLOR_MATCHERS[config.color.kind](face.face, face.true, face.inside),
         mask=make_mask(face, frame, masks),
     )
@@ -138,7 +138,7 @@ def _finish(
     painted: PaintedFrame,
     neighbours: list[_Neighbour],
     config: ConvertConfig,
-    masks: GivenMasks | None,
+    masks: UserMasks | None,
 ) -> Composite:
     before = painted.frame.image
     if painted.failed is not None or not painted.faces:
@@ -157,7 +157,7 @@ def _layers(
     painted: PaintedFrame,
     neighbours: list[_Neighbour],
     config: ConvertConfig,
-    masks: GivenMasks | None,
+    masks: UserMasks | None,
 ) -> list[Layer]:
     frame = painted.frame
     here = [neighbour.frame for neighbour in neighbours].index(frame.index)
@@ -172,9 +172,9 @@ def _layers(
     )
     layers = []
     for number, face in enumerate(painted.faces):
-        stretch = face.placement.stretch
+        segment = face.placement.segment
         # The same face in the frames around; None where it is not, and beyond a cut.
-        same = [next((look for look in some if look.stretch == stretch), None) for some in looks]
+        same = [next((look for look in some if look.segment == segment), None) for some in looks]
         color_maps = [
             look.color_map if look is not None and weight > 0 else None
             for look, weight in zip(same, for_color, strict=True)

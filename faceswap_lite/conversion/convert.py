@@ -17,8 +17,8 @@ from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.embed import Person
 from ..faces.face_set import refuse_crops
-from ..faces.given_masks import GivenMasks
 from ..faces.pack import FacePack
+from ..faces.user_masks import UserMasks
 from ..media.clips import ClipInfo, Frame, clip_fingerprint
 from ..media.copying import Span
 from ..media.marks import SyntheticMark
@@ -27,14 +27,14 @@ from ..media.sidecar import sidecar_path, write_sidecar
 from ..outputs import TOOL, VERSION, job_id, one_writer, write_json
 from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
-from .casting import CastPlan, plan_cast, whom
+from .casting import CastPlan, plan_cast, target_identity
 from .composite import composite_frames, steadying_reach
+from .detection_pass import DetectionPass, build_run_packs, detect_clip
 from .expression import ClipExpression, choose_expression
-from .job import ConvertJob, Tally, as_job, config_for, given_masks, seen_settings
+from .job import ConvertJob, FrameTally, as_job, config_for, find_user_masks, seen_settings
 from .mask import MASKS
 from .paint import block_of, paint_frames
-from .scout import Scouting, build_run_packs, scout_clip
-from .writers import Tracks, check_outputs, draw, labelled, output_writer, told
+from .writers import Tracks, check_outputs, draw_output, labelled, output_writer, told
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _Task:
     config: ConvertConfig
     settings: dict[str, Any]
     like: Path | None
-    masks: GivenMasks | None
+    masks: UserMasks | None
     expression: ClipExpression | None
     job: ConvertJob
 
@@ -119,7 +119,7 @@ def convert_clip(
     packs = build_run_packs(run, config)
     for note in packs[0].notes:
         say(note)
-    wanted = whom(run, packs[0], config, like)
+    wanted = target_identity(run, packs[0], config, like)
     # What is lost is said while it can be helped.
     early = _check_early(task)
     for line in early:
@@ -143,7 +143,7 @@ def convert_clip(
         say(f"test-time augmentation: {looks} looks, painting takes {looks} times as long")
     if overwrite:
         task.job.restart()
-    tally = Tally(task.job.work / "frames.jsonl", task.job.id)
+    tally = FrameTally(task.job.work / "frames.jsonl", task.job.id)
     tally.read()
     notes = _write(task, scouting, plan, mark, tally) if task.job.missing() else []
     late = [note for note in notes if note not in early]
@@ -162,7 +162,7 @@ def _task(
 ) -> _Task:  # fmt: skip
     """The job by its content: where clip, run, photo and masks lie, and their names, make none."""
     clip_sha256 = clip_fingerprint(clip)
-    masks = given_masks(config, run, clip, clip_sha256)
+    masks = find_user_masks(config, run, clip, clip_sha256)
     expression = choose_expression(run, config, say)
     unsaid = {"mask.folder", "mouth", "eyes"}
     if config.start_number is None:
@@ -208,13 +208,13 @@ def _check_early(task: _Task) -> list[str]:
 
 def _find_faces(
     task: _Task, packs: list[FacePack], wanted: Person | None, say: Callable[[str], None]
-) -> tuple[Scouting, CastPlan]:
+) -> tuple[DetectionPass, CastPlan]:
     """What the wanted frames and those around them show, and who is painted where in them."""
     give_frames_back()
     run, config, job = task.run, task.config, task.job
     job.work.mkdir(parents=True, exist_ok=True)
     try:
-        scouting = scout_clip(
+        scouting = detect_clip(
             task.clip,
             task.clip_sha256,
             run,
@@ -245,7 +245,11 @@ def _nobody(frames: int) -> str:
 
 
 def _write(
-    task: _Task, scouting: Scouting, plan: CastPlan, mark: SyntheticMark | None, tally: Tally
+    task: _Task,
+    scouting: DetectionPass,
+    plan: CastPlan,
+    mark: SyntheticMark | None,
+    tally: FrameTally,
 ) -> list[str]:
     """Paint and write what earlier calls have not; notes of the writers."""
     config, job = task.config, task.job
@@ -278,7 +282,7 @@ def _write(
                 tally.add(frame.index, len(composite.layers), composite.failed)
                 swap = labelled(composite, config.output.label)
                 for name, writer in writers.items():
-                    picture = draw(name, composite, swap, writer)
+                    picture = draw_output(name, composite, swap, writer)
                     writer.write(picture, frame.pts, ticks=frame.ticks, number=frame.number)
                 bar.update()
     return [line for writer in writers.values() for line in told(writer)]
@@ -298,7 +302,7 @@ def _with_neighbours(frames: Iterable[Frame], first: int, config: ConvertConfig)
     return takewhile(is_near, dropwhile(is_before, frames))
 
 
-def _span(info: ClipInfo, scouting: Scouting, config: ConvertConfig) -> Span | None:
+def _span(info: ClipInfo, scouting: DetectionPass, config: ConvertConfig) -> Span | None:
     """The time that the wanted frames fill, when they are not all."""
     if config.start == 0 and config.end is None:
         return None
@@ -308,7 +312,7 @@ def _span(info: ClipInfo, scouting: Scouting, config: ConvertConfig) -> Span | N
 
 
 def _facts(
-    task: _Task, bridged: int, mark: SyntheticMark | None, tally: Tally, consent: str
+    task: _Task, bridged: int, mark: SyntheticMark | None, tally: FrameTally, consent: str
 ) -> dict[str, Any]:
     """What the sidecar says."""
     run, outputs = task.run, task.job.outputs

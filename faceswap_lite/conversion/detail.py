@@ -20,23 +20,23 @@ Luma = Float32[np.ndarray, "h w"]
 BAND_SIGMAS_PX = (0.5, 1.0)
 # Detail that is hardly there would else become noise: measured, more than this leaves the truth
 # farther away than the blur did.
-MOST_GAIN = 4.0
+MAX_DETAIL_GAIN = 4.0
 # Below this (in 8-bit steps, squared) there is no detail to speak of, only rounding.
-LEAST_ENERGY = (0.1 / 255) ** 2
+MIN_ENERGY = (0.1 / 255) ** 2
 
 # How far around a layer's rectangle grain is looked for, in its sides.
 SURROUNDINGS = 0.15
 # The part of the surroundings, the flattest, that grain is measured on.
 FLATTEST = 0.25
 # Fewer pixels say nothing about grain.
-FEWEST_PIXELS = 256
+MIN_DETAIL_PIXELS = 256
 # Rounding to 8 bits alone looks like this much grain; it is taken off in variance.
 ROUNDING_SIGMA = 0.35 / 255
 # Fainter grain than the first is not told from texture, and is none; from the second on it counts
 # whole, and between them by degrees.
 NO_SIGMA, FULL_SIGMA = 0.5 / 255, 1.0 / 255
 # The size of grain, as the sigma of a Gaussian that white noise went through, that is told apart.
-MOST_COARSE_PX = 1.5
+MAX_COARSE_PX = 1.5
 
 
 def match_sharpness(
@@ -48,7 +48,7 @@ def match_sharpness(
     """The face with its fine detail raised towards that of `reference`, inside the mask only.
 
     Pictures are RGB in [0, 1]; `strength` 0 changes nothing, 1 goes up to the reference's energy of
-    detail (the mean squared Laplacian of luma inside the mask) or as near as `MOST_GAIN` lets it.
+    detail (the mean squared Laplacian of luma inside the mask) or as near as `MAX_GAIN` lets it.
     Never above, and a face that is sharper already stays as it is. Bands that the face lacks most
     are raised most: unsharp masking with a gain for each of `BAND_SIGMAS_PX`.
     """
@@ -61,8 +61,8 @@ def match_sharpness(
     wanted_luma = _luma(reference)
     missing = np.zeros_like(luma)
     for band, wanted in zip(_bands(luma), _bands(wanted_luma), strict=True):
-        ratio = _energy(wanted, inside) / max(_energy(band, inside), LEAST_ENERGY)
-        missing += (np.clip(np.sqrt(ratio), 1, MOST_GAIN) - 1) * band
+        ratio = _energy(wanted, inside) / max(_energy(band, inside), MIN_ENERGY)
+        missing += (np.clip(np.sqrt(ratio), 1, MAX_DETAIL_GAIN) - 1) * band
     fine = _energy(cv2.Laplacian(wanted_luma, cv2.CV_32F), inside)
     amount = strength * _amount(luma, missing, inside, fine)
     return np.clip(face + np.float32(amount) * (missing * mask)[..., None], 0, 1)
@@ -148,9 +148,9 @@ def _amount(luma: Luma, missing: Luma, weights: Luma, wanted: float) -> float:
     own, more = (cv2.Laplacian(picture, cv2.CV_32F) for picture in (luma, missing))
     a, c = _energy(more, weights), _energy(own, weights) - wanted
     b = float((own * more * weights).sum() / weights.sum())
-    if c >= 0 or a <= LEAST_ENERGY * 1e-6:
+    if c >= 0 or a <= MIN_ENERGY * 1e-6:
         return 0.0
-    return min((np.sqrt(b * b - a * c) - b) / a, MOST_GAIN)
+    return min((np.sqrt(b * b - a * c) - b) / a, MAX_DETAIL_GAIN)
 
 
 # Second differences over 1, 2 and 4 pixels.
@@ -175,7 +175,7 @@ def _gaussian(sigma_px: float) -> Float[np.ndarray, " n"]:
     return weights / weights.sum()
 
 
-_COARSE_PX = np.linspace(0.0, MOST_COARSE_PX, 31)
+_COARSE_PX = np.linspace(0.0, MAX_COARSE_PX, 31)
 # Variances that each spacing leaves of grain of variance 1, for every coarseness.
 _RESPONSES = np.array([[_response(taps, coarse) for taps in _TAPS] for coarse in _COARSE_PX])
 
@@ -184,7 +184,7 @@ def _grain(luma: Luma, where: Shaped[np.ndarray, "h w"]) -> Grain:
     """The grain of the flattest part of `where`."""
     # Kernels must not look across the edge, where hidden pixels or nothing lies.
     where = cv2.erode(where.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0) > 0
-    if where.sum() < FEWEST_PIXELS:
+    if where.sum() < MIN_DETAIL_PIXELS:
         return NO_GRAIN
     smooth = cv2.GaussianBlur(luma, (0, 0), 2.0)
     slope = cv2.Sobel(smooth, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(smooth, cv2.CV_32F, 0, 1) ** 2

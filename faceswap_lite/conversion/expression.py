@@ -13,9 +13,9 @@ from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
 from ..errors import FaceswapError
-from ..faces.landmarks import build_mesh
+from ..faces.attributes import Reader
+from ..faces.landmarkers import build_mesh
 from ..faces.openings import lid_gaps, with_lids, with_mouth
-from ..faces.reading import Reader
 from ..geometry import transform_points
 from ..metrics.landmarks import eye_opening, mouth_opening
 from ..models.autoencoder import Side
@@ -29,8 +29,8 @@ FOLDER = "expression"
 """In a run's folder: how painted mouths and eyes follow, by weights and side."""
 
 MEASURED_FACES = 128
-FEWEST_FACES = 20
-LEAST_CORRELATION = 0.9
+MIN_READ_FACES = 20
+MIN_CORRELATION = 0.9
 SPREADS = (0.7, 1.3)
 """Between them, and from that correlation on, what is painted follows well enough."""
 GAINS = (0.6, 1.6)
@@ -137,7 +137,7 @@ def choose_expression(
 
 def follows_well(found: Follows) -> bool:
     """Whether a painted mouth, or painted eyes, need no mending."""
-    return found.correlation >= LEAST_CORRELATION and SPREADS[0] <= found.spread <= SPREADS[1]
+    return found.correlation >= MIN_CORRELATION and SPREADS[0] <= found.spread <= SPREADS[1]
 
 
 def _kept(run: TrainedRun, config: ConvertConfig, reader: Reader) -> dict[str, Follows]:
@@ -172,7 +172,7 @@ def measure(run: TrainedRun, painted: Side, shown: Side, reader: Reader) -> dict
         if given is not None:
             mouths = [mouth_opening(points, "mesh") for points in (there, own, given)]
             rows.append([*mouths, eye_opening(there, "mesh"), eye_opening(own, "mesh")])
-    if len(rows) < FEWEST_FACES:
+    if len(rows) < MIN_READ_FACES:
         raise FaceswapError(f"{run.path}: points were found in {len(rows)} painted faces")
     mouth, own_mouth, given_mouth, eyes, own_eyes = np.array(rows, np.float64).T
     rest = float(np.median(own_eyes)) / max(float(np.median(eyes)), 1e-6)

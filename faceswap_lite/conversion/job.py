@@ -13,8 +13,8 @@ from typing import Any
 
 from ..config import ConvertConfig, options_of
 from ..errors import FaceswapError
-from ..faces.given_masks import GivenMasks, given_masks_for
 from ..faces.journal import append_lines, read_lines
+from ..faces.user_masks import UserMasks, user_masks_for
 from ..media.clips import IMAGE_SUFFIXES, TIMES_NAME, clip_fingerprint, is_sequence, list_images
 from ..media.reading import open_clip
 from ..media.sidecar import output_name, sidecar_path
@@ -192,7 +192,7 @@ def _own_names(folder: Path) -> list[str]:
 
 
 @dataclass
-class Tally:
+class FrameTally:
     """What became of each frame; a journal, so that a conversion that goes on knows of its past."""
 
     path: Path
@@ -259,9 +259,9 @@ def as_job(settings: dict[str, Any]) -> dict[str, Any]:
     return under_old_names("convert", settings)
 
 
-def given_masks(
+def find_user_masks(
     config: ConvertConfig, run: TrainedRun, clip: Path, fingerprint: str
-) -> GivenMasks | None:
+) -> UserMasks | None:
     """The masks that `config.mask.folder` holds for a clip: of its frames, or of its set's crops.
 
     Raises: FaceswapError when there are none, or none is of a frame of the clip.
@@ -273,6 +273,6 @@ def given_masks(
         faces = open_known_set(run, config.shown_side)
     with open_clip(clip, config.start_number) as reader:
         info = reader.info
-    masks = given_masks_for(Path(config.mask.folder), faces, fingerprint, info.first_number)
+    masks = user_masks_for(Path(config.mask.folder), faces, fingerprint, info.first_number)
     masks.check_numbers(clip, info)
     return masks

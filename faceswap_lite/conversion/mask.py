@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ..faces.given_masks import GivenMasks
+from ..faces.user_masks import UserMasks
 from ..media.clips import Frame
 from .painted import PaintedFace
 
@@ -14,7 +14,7 @@ Mask = Float[np.ndarray, "s s"]
 
 # How far, in face sides, colours are carried beyond the painted face's edge (sigma).
 CARRIED = 0.04
-CARRIED_SIDE_PX = 96
+CARRIED_EDGE_PX = 96
 # A colour is a wall's when its green or blue lies by so much more above its red than in the face,
 # in shares of its brightest channel; unless it is as dark as hair, in shares of the face's.
 WALL, ALL_WALL = 0.25, 0.5
@@ -22,20 +22,20 @@ DARK, LIGHT = 0.3, 0.6
 # Walls are looked for this near to the mask's edge (sigma), in face sides.
 WALL_SIGMA = 0.07
 # Soft edges are drawn this many pixels wide (up to twice as many) and then enlarged.
-FINEST_EDGE_PX = 12
+MIN_EDGE_PX = 12
 
 
-def hull_mask(face: PaintedFace, frame: Frame, given: GivenMasks | None) -> Mask:
+def hull_mask(face: PaintedFace, frame: Frame, given: UserMasks | None) -> Mask:
     """The landmarks' mask alone: steady, blind to hair and hands."""
     return face.hull
 
 
-def learned_mask(face: PaintedFace, frame: Frame, given: GivenMasks | None) -> Mask:
+def learned_mask(face: PaintedFace, frame: Frame, given: UserMasks | None) -> Mask:
     """The model's mask alone: may see hair and hands, may have holes."""
     return face.own
 
 
-def product_mask(face: PaintedFace, frame: Frame, given: GivenMasks | None) -> Mask:
+def product_mask(face: PaintedFace, frame: Frame, given: UserMasks | None) -> Mask:
     """Only what both masks show."""
     return face.inside
 
@@ -50,8 +50,8 @@ def blend_alpha(
     left: float | int = 0,
     right: float | int = 0,
 ) -> Float[np.ndarray, "s s"]:
-    """The alpha of a swap: its four sides moved by `move_sides`, then the edge by `soft_alpha`."""
-    return soft_alpha(move_sides(mask, top, bottom, left, right), erode, feather)
+    """The alpha of a swap: its four sides moved by `move_edges`, then the edge by `soft_alpha`."""
+    return soft_alpha(move_edges(mask, top, bottom, left, right), erode, feather)
 
 
 def steady_mask(
@@ -84,9 +84,9 @@ def carry_outwards(face: Float[np.ndarray, "s s 3"], own: Mask) -> Float[np.ndar
     inside = np.clip(own, 0, 1).astype(np.float32)[..., None]
     layer: np.ndarray = np.dstack([face.astype(np.float32) * inside, inside])  # (s, s, 4)
     # So wide an average has no fine detail: a smaller picture makes it sooner.
-    small_side = min(len(own), CARRIED_SIDE_PX)
-    small = cv2.resize(layer, (small_side, small_side), interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), CARRIED * small_side)
+    small_edge = min(len(own), CARRIED_EDGE_PX)
+    small = cv2.resize(layer, (small_edge, small_edge), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), CARRIED * small_edge)
     blurred = cv2.resize(small, own.shape[::-1], interpolation=cv2.INTER_LINEAR)
     total = blurred[..., 3:]
     share = inside + (1 - inside) * (total < 1e-3)
@@ -102,9 +102,9 @@ def without_wall(face: Float[np.ndarray, "s s 3"], own: Mask) -> Float[np.ndarra
     own = own.astype(np.float32)
     if own.max() <= 0.5:
         return own
-    side = min(len(own), CARRIED_SIDE_PX)
+    edge = min(len(own), CARRIED_EDGE_PX)
     small, inside = (
-        cv2.resize(picture.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        cv2.resize(picture.astype(np.float32), (edge, edge), interpolation=cv2.INTER_AREA)
         for picture in (face, own)
     )
     red, green, blue = cv2.split(small)
@@ -115,13 +115,13 @@ def without_wall(face: Float[np.ndarray, "s s 3"], own: Mask) -> Float[np.ndarra
     wall *= np.clip((light - DARK) / (LIGHT - DARK), 0, 1)
     # Between wall and face their colours are mixed.
     wall = cv2.dilate(wall, np.ones((3, 3), np.uint8))
-    depth = cv2.GaussianBlur(inside, (0, 0), WALL_SIGMA * side, borderType=cv2.BORDER_CONSTANT)
+    depth = cv2.GaussianBlur(inside, (0, 0), WALL_SIGMA * edge, borderType=cv2.BORDER_CONSTANT)
     # At a straight edge the blurred mask is 0.5, a sigma inside 0.84.
     wall *= np.clip((0.95 - depth) / 0.15, 0, 1)
     return own * (1 - cv2.resize(wall, own.shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 
-def move_sides(
+def move_edges(
     mask: Mask, top: float | int, bottom: float | int, left: float | int, right: float | int
 ) -> Float[np.ndarray, "s s"]:
     """The mask with its sides moved outwards (above 0) or inwards, by fractions of the crop's side.
@@ -135,19 +135,19 @@ def move_sides(
     x0, y0, width, height = cv2.boundingRect((mask > 0.5).astype(np.uint8))
     if not width:
         return mask
-    side = mask.shape[0]
-    x = _old_places(side, x0 - 0.5, x0 + width - 0.5, left * side, right * side)
-    y = _old_places(side, y0 - 0.5, y0 + height - 0.5, top * side, bottom * side)
+    edge = mask.shape[0]
+    x = _old_places(edge, x0 - 0.5, x0 + width - 0.5, left * edge, right * edge)
+    y = _old_places(edge, y0 - 0.5, y0 + height - 0.5, top * edge, bottom * edge)
     grid = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
     return cv2.remap(mask.astype(np.float32), *grid, cv2.INTER_LINEAR, borderValue=0)
 
 
 def _old_places(
-    side: int, low: float, high: float, low_px: float | int, high_px: float | int
-) -> Float[np.ndarray, " {side}"]:
+    edge: int, low: float, high: float, low_px: float | int, high_px: float | int
+) -> Float[np.ndarray, " {edge}"]:
     """Where each pixel of a line comes from, when its ends `low` and `high` move outwards."""
     middle, reach = (low + high) / 2, (high - low) / 2
-    steps = np.arange(side) - middle
+    steps = np.arange(edge) - middle
     distance = np.abs(steps)
 
     def pulled(move: float | int) -> np.ndarray:
@@ -167,26 +167,26 @@ def soft_alpha(mask: Mask, erode: float, feather: float) -> Float[np.ndarray, "s
     The soft edge lies inside the mask: what `mask` hides stays hidden, and the crop's own border
     counts as the mask's edge, so that no square shows when a mask reaches it.
     """
-    side = mask.shape[0]
+    edge = mask.shape[0]
     alpha = np.clip(mask, 0, 1).astype(np.float32)
-    steps = round(abs(erode) * side)
+    steps = round(abs(erode) * edge)
     if steps:
         change = cv2.erode if erode > 0 else cv2.dilate
         # Outside the crop there is nothing: it takes part in an erosion and adds to no dilation.
         alpha = change(alpha, _disc(steps), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     alpha[[0, -1], :] = 0
     alpha[:, [0, -1]] = 0
-    width = round(feather * side)
+    width = round(feather * edge)
     return alpha if width < 2 else _soften_inward(alpha, width)
 
 
 def _soften_inward(mask: Mask, width_px: int) -> Float[np.ndarray, "s s"]:
     """The mask with an edge about `width_px` wide, all of it inside the old one."""
     # A wide edge has no fine detail, and a smaller picture makes it many times sooner.
-    shrink = max(1, width_px // FINEST_EDGE_PX)
-    side = mask.shape[0]
-    small_side = -(-side // shrink)
-    small = cv2.resize(mask, (small_side, small_side), interpolation=cv2.INTER_AREA)
+    shrink = max(1, width_px // MIN_EDGE_PX)
+    edge = mask.shape[0]
+    small_edge = -(-edge // shrink)
+    small = cv2.resize(mask, (small_edge, small_edge), interpolation=cv2.INTER_AREA)
     # An erosion by half the edge's width makes the room that a blur of the same reach then fills,
     # and no more, since both look at the same pixels.
     cone = _cone(round(width_px / shrink / 2))
@@ -194,7 +194,7 @@ def _soften_inward(mask: Mask, width_px: int) -> Float[np.ndarray, "s s"]:
         small, (cone > 0).astype(np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
     blurred = cv2.filter2D(eroded, -1, cone / cone.sum(), borderType=cv2.BORDER_CONSTANT)
-    alpha = cv2.resize(blurred, (side, side), interpolation=cv2.INTER_LINEAR)
+    alpha = cv2.resize(blurred, (edge, edge), interpolation=cv2.INTER_LINEAR)
     # Large filters run by Fourier transform, which leaves dust where there is nothing.
     return np.where(alpha < 1e-4, np.float32(0), np.minimum(alpha, mask))
 
@@ -207,11 +207,11 @@ def _cone(radius_px: int) -> Float[np.ndarray, "k k"]:
 
 
 def _disc(radius_px: int) -> UInt8[np.ndarray, "k k"]:
-    side = 2 * radius_px + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    edge = 2 * radius_px + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (edge, edge))
 
 
-MaskMaker = Callable[[PaintedFace, Frame, GivenMasks | None], Mask]
+MaskMaker = Callable[[PaintedFace, Frame, UserMasks | None], Mask]
 """From a painted face (both crops, landmarks, hull, learned mask, the frame's map to the crop), its
 frame and the masks that a person drew, to how much of the crop is shown, 0 to 1, float32. Runs in
 several threads at once. `steady_mask` and `blend_alpha` follow; drawn masks hold in any case."""

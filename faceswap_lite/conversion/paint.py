@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
 from ..faces.align import align, cut_crop
-from ..faces.mask import face_mask
+from ..faces.hull import face_mask
 from ..faces.pack import as_uint8
 from ..media.clips import Frame
 from ..metrics.landmarks import LandmarksPack

@@ -19,7 +19,7 @@ class Placement:
     """
 
     frame: int
-    stretch: int
+    segment: int
     landmarks: Float[np.ndarray, "n 2"]
     found: FoundFace | None
 

@@ -59,7 +59,7 @@ def skin_parts(linear: Float32[np.ndarray, "k n 3"], samples: Samples) -> SkinPa
     `linear` are the colours of the samples' places, in linear light.
     """
     weights = samples.weights.astype(np.float32)
-    color = median(linear[:, weights > 0.5 * weights.max()].swapaxes(0, 1))[:, None]
+    color = upper_median(linear[:, weights > 0.5 * weights.max()].swapaxes(0, 1))[:, None]
     mean = np.maximum(color.mean(-1), BLACK)
     shade = np.log(linear @ _THIRDS + 2 * BLACK) - np.log(mean + 2 * BLACK)
     around = _around(shade, weights, samples)
@@ -67,16 +67,18 @@ def skin_parts(linear: Float32[np.ndarray, "k n 3"], samples: Samples) -> SkinPa
     tint = (color[..., 0] - color[..., 2]) / mean
     through, neutral = _two_lights(linear, color / mean[..., None], np.maximum(tint, GREY), lit)
     share = neutral / np.maximum(neutral + np.maximum(through, 0) * lit, BLACK)
-    pale = ramp(share, NEUTRAL, TOO_NEUTRAL) * ramp(through, ENOUGH_SKIN, LITTLE_SKIN)
-    strong = ramp(neutral * mean / lit, STRONG, TOO_STRONG) * ramp(color[..., 0], BRIGHT, DIM)
-    pale = np.maximum(pale, strong) * ramp(tint, GREY, TINTED)
-    seen = ramp(shade - around, -TOO_DARK, -SHADOW)
+    pale = linear_ramp(share, NEUTRAL, TOO_NEUTRAL) * linear_ramp(through, ENOUGH_SKIN, LITTLE_SKIN)
+    strong = linear_ramp(neutral * mean / lit, STRONG, TOO_STRONG) * linear_ramp(
+        color[..., 0], BRIGHT, DIM
+    )
+    pale = np.maximum(pale, strong) * linear_ramp(tint, GREY, TINTED)
+    seen = linear_ramp(shade - around, -TOO_DARK, -SHADOW)
     redder = (linear[..., 0] + BLACK) / (linear[..., 1] + BLACK)
     redder *= (color[..., 1] + BLACK) / (color[..., 0] + BLACK)
-    skin = (1 - pale) * seen * (1 - LESS_OF_LIPS * ramp(redder, ROSY, RED))
+    skin = (1 - pale) * seen * (1 - LESS_OF_LIPS * linear_ramp(redder, ROSY, RED))
     highlight = np.maximum(neutral - UNEVEN * lit, 0) * skin
-    least = np.minimum(np.minimum(linear[..., 0], linear[..., 1]), linear[..., 2])
-    return SkinParts(skin, pale * seen, np.minimum(highlight, 0.9 * least))
+    minimum = np.minimum(np.minimum(linear[..., 0], linear[..., 1]), linear[..., 2])
+    return SkinParts(skin, pale * seen, np.minimum(highlight, 0.9 * minimum))
 
 
 def _two_lights(
@@ -103,13 +105,13 @@ def _around(shade: Planes, weights: Float32[np.ndarray, " n"], samples: Samples)
     return np.stack(totals) / count
 
 
-def median(rows: np.ndarray) -> Any:
+def upper_median(rows: np.ndarray) -> Any:
     """The median along the first axis; of an even number the upper one."""
     middle = len(rows) // 2
     return np.partition(rows, middle, axis=0)[middle]
 
 
-def ramp(value: np.ndarray | float, start: float | int, end: float | int) -> Any:
+def linear_ramp(value: np.ndarray | float, start: float | int, end: float | int) -> Any:
     """0 at `start`, 1 at `end` (which may be the smaller), straight between, flat beyond."""
     # Sooner than np.clip, for as few values as these.
     return np.minimum(np.maximum((value - start) / (end - start), 0), 1)

@@ -21,28 +21,28 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from .color_map import (
-    FEWEST_PIXELS,
     KEEP,
+    MIN_COLOR_PIXELS,
     ColorMap,
     Colors,
     Image,
     Mask,
+    PixelWeights,
     Samples,
-    Weights,
+    enlarged,
     spread_out,
-    stretch,
     take_samples,
 )
-from .skin import BLACK, Linear, median, ramp, skin_parts, to_coded, to_linear
+from .skin import BLACK, Linear, linear_ramp, skin_parts, to_coded, to_linear, upper_median
 
 Curves = Float[np.ndarray, "3 n"]
 Gain = Float[np.ndarray, " 3"]
 """Logarithms of what linear light is multiplied by, by channel."""
 
 # Of the grid that pictures are matched on, at most.
-SIDE_PX = 80
+EDGE_PX = 80
 # No gain is larger, as a logarithm. The darkest of the rendered actors onto the lightest take 16.
-MOST_LOG_GAIN = np.log(30)
+MAX_LOG_GAIN = np.log(30)
 # Above its linear foot sRGB's coded value, plus this, is a power of light.
 FOOT = 0.055
 # Beyond the mask factors go on as at its edge: a blur, in sides of the picture.
@@ -139,7 +139,7 @@ class SkinGain:
         field = spread_out(more, self.samples, EDGE_SIGMA)
         field[self.samples.inside] = more
         image = image.astype(np.float32)
-        return np.clip(image + (image + FOOT) * stretch(field, image.shape[:2]), 0, 1)
+        return np.clip(image + (image + FOOT) * enlarged(field, image.shape[:2]), 0, 1)
 
     def steady(self, near: Sequence[tuple["SkinGain", float | int]]) -> "SkinGain":
         """The ballots averaged, and the frame's own pixels counted by them.
@@ -165,7 +165,7 @@ def fit_skin_gain(image: Image, reference: Image, mask: Mask) -> ColorMap:
 
     `image` is what was painted, `reference` the true face that it replaces, at the same places.
     """
-    samples = take_samples(image, reference, mask, SIDE_PX)
+    samples = take_samples(image, reference, mask, EDGE_PX)
     if samples is None:
         return KEEP
     weights = samples.weights
@@ -173,10 +173,10 @@ def fit_skin_gain(image: Image, reference: Image, mask: Mask) -> ColorMap:
     parts = skin_parts(pair, samples)
     on_skin = weights * parts.skin.prod(0)
     # Where hardly anything looks like skin, all is taken for it.
-    on_skin += weights * ramp(on_skin.sum(), 2 * FEWEST_PIXELS, FEWEST_PIXELS)
+    on_skin += weights * linear_ramp(on_skin.sum(), 2 * MIN_COLOR_PIXELS, MIN_COLOR_PIXELS)
     curves, changes = _curves(samples), _changes(pair)
     vote = _vote(changes, on_skin, curves)
-    one_face = float(ramp(vote.spread, TWO_FACES, ONE_FACE))
+    one_face = float(linear_ramp(vote.spread, TWO_FACES, ONE_FACE))
     broad = curves[1:].T @ _beyond_chance(vote.shares[1:])
     pale, belief = _pale_votes(changes - broad, samples, weights * parts.pale.prod(0))
     # How much brighter skin gets than the light does: by so much highlights must not.
@@ -203,10 +203,10 @@ def _gains(ballot: Ballot, own: Linear, wanted: Linear, samples: Samples) -> tup
     return gain, rest + ballot.one_face * (gain - rest)
 
 
-def _gain(own: Linear, wanted: Linear, votes: Weights) -> Gain:
+def _gain(own: Linear, wanted: Linear, votes: PixelWeights) -> Gain:
     # A ratio of sums and no mean of ratios: a painted face is softer than a true one.
     gain = np.log((votes @ wanted + 1e-6) / (votes @ own + 1e-6))
-    return np.clip(gain, -MOST_LOG_GAIN, MOST_LOG_GAIN)
+    return np.clip(gain, -MAX_LOG_GAIN, MAX_LOG_GAIN)
 
 
 def _cast(gain: Gain) -> Gain:
@@ -233,7 +233,7 @@ def _curves(samples: Samples) -> Curves:
 
 
 class _Vote(NamedTuple):
-    votes: Weights
+    votes: PixelWeights
     """How much each place counts and agrees with the curves."""
     shares: Float[np.ndarray, "3 3"]
     """How much of each curve the changes have, by channel."""
@@ -241,18 +241,18 @@ class _Vote(NamedTuple):
     """How far places lie off the curves, in the median."""
 
 
-def _vote(changes: Colors, weights: Weights, curves: Curves) -> _Vote:
+def _vote(changes: Colors, weights: PixelWeights, curves: Curves) -> _Vote:
     """Curves through changes: least squares, reweighted (Cauchy), so that a majority decides."""
     core = weights > 0.5 * weights.max()
     inner, inner_weights, inner_curves = changes[core], weights[core], curves[:, core]
-    off = inner - median(inner)
+    off = inner - upper_median(inner)
     for _ in range(VOTING_ROUNDS):
         squares = np.einsum("ij,ij->i", off, off)
-        unit = VOTE_MEDIANS**2 * float(median(squares)) + 1e-8
+        unit = VOTE_MEDIANS**2 * float(upper_median(squares)) + 1e-8
         counted = inner_curves * (inner_weights / (1 + squares / unit))
         shares = np.linalg.solve(counted @ inner_curves.T + 1e-6 * np.eye(3), counted @ inner)
         off = inner - inner_curves.T @ shares
-    spread = np.sqrt(float(median(np.einsum("ij,ij->i", off, off))))
+    spread = np.sqrt(float(upper_median(np.einsum("ij,ij->i", off, off))))
     off = changes - curves.T @ shares
     votes = weights / (1 + np.einsum("ij,ij->i", off, off) / unit)
     return _Vote(votes, shares, spread)
@@ -274,7 +274,9 @@ def _shrunk(
     return shares * kept[:, None]
 
 
-def _local_light(changes: Colors, votes: Weights, on_skin: Weights, samples: Samples) -> Colors:
+def _local_light(
+    changes: Colors, votes: PixelWeights, on_skin: PixelWeights, samples: Samples
+) -> Colors:
     """How the skin near each place changes beyond the gain, as far as it agrees with it."""
     off = changes - _mean(changes, votes)
     grid = samples.on_grid(np.column_stack([votes[:, None] * off, votes + LOCAL_DOUBT * on_skin]))
@@ -283,7 +285,9 @@ def _local_light(changes: Colors, votes: Weights, on_skin: Weights, samples: Sam
     return near[:, :3].astype(np.float64) / (near[:, 3:] + 1e-3)
 
 
-def _pale_votes(changes: Colors, samples: Samples, weights: Weights) -> tuple[Weights, float]:
+def _pale_votes(
+    changes: Colors, samples: Samples, weights: PixelWeights
+) -> tuple[PixelWeights, float]:
     """How much each pale place counts and agrees with the others; how far they are believed."""
     margin = max(1, round(PALE_MARGIN * max(samples.inside.shape)))
     kernel = np.ones((2 * margin + 1,) * 2, np.uint8)
@@ -300,5 +304,5 @@ def _pale_votes(changes: Colors, samples: Samples, weights: Weights) -> tuple[We
     return votes, float(votes.sum() / (votes.sum() + PALE_DOUBT * samples.weights.sum()))
 
 
-def _mean(changes: Colors, votes: Weights) -> Gain:
+def _mean(changes: Colors, votes: PixelWeights) -> Gain:
     return votes @ changes / max(float(votes.sum()), 1e-9)

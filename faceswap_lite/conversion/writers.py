@@ -25,7 +25,7 @@ from .blend import layer_mask, layer_rgba
 from .composite import Composite
 from .job import ConvertJob
 
-SURELY = 20
+SURE_FACTOR = 20
 """By how much an estimate of bytes may be too high."""
 
 
@@ -85,7 +85,7 @@ def labelled(made: Composite, label: str) -> np.ndarray:
     return image
 
 
-def draw(name: str, made: Composite, swap: np.ndarray, writer: ClipWriter) -> np.ndarray:
+def draw_output(name: str, made: Composite, swap: np.ndarray, writer: ClipWriter) -> np.ndarray:
     """What an output shows of a frame, with the channels that its writer takes."""
     kind = OUTPUTS[name]
     picture = kind.draw(made, swap)
@@ -163,7 +163,7 @@ def check_outputs(job: ConvertJob, reader: ClipReader, config: ConvertConfig) ->
     alone = [path for path in job.missing().values() if path.suffix.lower() in IMAGE_SUFFIXES]
     if alone and len(list(islice(reader, config.start, _second(config)))) > 1:
         raise FaceswapError(f"{alone[0]}: holds one picture; name a video, or a folder")
-    return notes + check_space(job.work, needed, needed // SURELY)
+    return notes + check_space(job.work, needed, needed // SURE_FACTOR)
 
 
 def told(writer: ClipWriter) -> list[str]:

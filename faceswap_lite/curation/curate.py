@@ -14,8 +14,7 @@ from ..faces.records import read_record
 from ..outputs import one_writer, write_json
 from .applying import apply_decisions, rejected_faces, returned_faces, undo_moves, write_decisions
 from .choose import choose_best
-from .coverage import Coverage, attributes_of, coverage, coverage_lines
-from .coverage_figure import draw_coverage
+from .contact_sheets import REASON_WORDS, write_sheets
 from .decisions import (
     Decision,
     asked_to_keep,
@@ -24,10 +23,11 @@ from .decisions import (
     read_decisions,
     report_folder,
 )
+from .gallery_page import write_page
 from .measures import Measures, measure_faces
-from .page import write_page
-from .sheets import REASON_WORDS, write_sheets
-from .verdicts import judge
+from .pose_coverage import Coverage, attributes_of, coverage, coverage_lines
+from .pose_coverage_figure import draw_coverage
+from .verdicts import judge_faces
 
 PAGE_FILE = "index.html"
 COVERAGE_FILE, COVERAGE_FIGURE = "coverage.json", "coverage.png"
@@ -96,7 +96,7 @@ def curate_faces(
     faces, names = _with_rejected(path)
     target = None if against is None else open_face_set(against)
     measures = measure_faces(faces)
-    judgement = judge(faces, measures, config)
+    judgement = judge_faces(faces, measures, config)
     decisions = [
         d.model_copy(update={"file": names.get(face.path, d.file)})
         for d, face in zip(judgement.decisions, faces.faces, strict=True)
@@ -216,7 +216,7 @@ def _worst_first(decisions: Sequence[Decision]) -> list[int]:
 WORST_BY: dict[str, tuple[str, int]] = {
     "other_person": ("identity", 1),
     "no_face": ("presence", -1),
-    "misaligned": ("misplacement", 1),
+    "misaligned": ("alignment_error", 1),
     "occluded": ("occlusion", 1),
     "blurred": ("sharpness", -1),
     "exposure": ("clipped", 1),

@@ -3,19 +3,21 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..faces.embed import Metric
+from ..faces.embed import DistanceMetric
 
 TRIM_ROUNDS = 3
 TRIM_KEPT = 0.7
 """Share of the faces nearest to the centre that the next centre is the mean of."""
 
-MOST_PEOPLE = 8
+MAX_PEOPLE = 8
 
-LEAST_SHARE = 0.02
+MIN_SHARE = 0.02
 """Fewer faces than this share of a set are strangers, not a person of their own."""
 
 
-def trimmed_centre(vectors: Float[np.ndarray, "n d"], metric: Metric) -> Float[np.ndarray, " d"]:
+def trimmed_centre(
+    vectors: Float[np.ndarray, "n d"], metric: DistanceMetric
+) -> Float[np.ndarray, " d"]:
     """The mean of the vectors without those farthest from it: strangers do not move it far.
 
     Begins at the median of every coordinate, and trims in three rounds.
@@ -29,7 +31,7 @@ def trimmed_centre(vectors: Float[np.ndarray, "n d"], metric: Metric) -> Float[n
 
 
 def distances_to(
-    centre: Float[np.ndarray, " d"], vectors: Float[np.ndarray, "n d"], metric: Metric
+    centre: Float[np.ndarray, " d"], vectors: Float[np.ndarray, "n d"], metric: DistanceMetric
 ) -> Float[np.ndarray, " n"]:
     """How far each vector is from one: the metric of `embedding_distance`, for many."""
     if metric == "euclidean":
@@ -39,7 +41,7 @@ def distances_to(
 
 
 def split_people(
-    vectors: Float[np.ndarray, "n d"], metric: Metric, same_person: float
+    vectors: Float[np.ndarray, "n d"], metric: DistanceMetric, same_person: float
 ) -> Int[np.ndarray, " n"]:
     """Which person each face is: 0 for the one with most faces, then 1, ...; -1: of no group.
 
@@ -49,8 +51,8 @@ def split_people(
     """
     free = np.ones(len(vectors), bool)
     centres: list[np.ndarray] = []
-    least = max(2, round(LEAST_SHARE * len(vectors)))
-    while len(centres) < MOST_PEOPLE and free.sum() >= least:
+    minimum = max(2, round(MIN_SHARE * len(vectors)))
+    while len(centres) < MAX_PEOPLE and free.sum() >= minimum:
         places = np.flatnonzero(free)
         guesses = places[np.linspace(0, len(places) - 1, min(300, len(places))).astype(int)]
         near = [
@@ -59,11 +61,11 @@ def split_people(
         ]
         first = vectors[guesses[int(np.argmax(near))]]
         own = places[distances_to(first, vectors[places], metric) <= same_person]
-        if len(own) < least:
+        if len(own) < minimum:
             break
         centre = trimmed_centre(vectors[own], metric)
         own = places[distances_to(centre, vectors[places], metric) <= same_person]
-        if len(own) < least:
+        if len(own) < minimum:
             break
         centres.append(trimmed_centre(vectors[own], metric))
         free[own] = False

@@ -17,8 +17,8 @@ from ..errors import FaceswapError
 from ..faces.align import canonical_to_crop, cut_crop, frame_to_canonical, inner_view
 from ..faces.face_set import FaceSet, StoredFace, face_key
 from ..faces.finding import one_opencv_thread
-from ..faces.landmarks import Landmarker, build_mesh, find_in_crop
-from ..faces.mask import face_mask
+from ..faces.hull import face_mask
+from ..faces.landmarkers import Landmarker, build_mesh, find_in_crop
 from ..faces.records import FaceRecord
 from ..geometry import compose, similarity_scale, transform_points
 from ..metrics.landmarks import CANONICAL_FIVE
@@ -54,7 +54,7 @@ class Measures:
     """The distance between the eyes in the original frame."""
     presence: Float[np.ndarray, " n"]
     """How surely the mesh, laid over the crop anew, lies on a face, 0 to 1."""
-    misplacement: Float[np.ndarray, " n"]
+    alignment_error: Float[np.ndarray, " n"]
     """Root mean square distance between where the crop's five points should be and where the mesh
     finds them, in eye distances."""
     hashes: UInt64[np.ndarray, " n"]
@@ -113,25 +113,27 @@ def measure_face(face: StoredFace, mesh: Landmarker | None) -> dict[str, Any]:
     on_face = mask > 0.5
     grey = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)
     inside = grey[on_face] if on_face.any() else grey
-    presence, misplacement = (np.nan, np.nan) if mesh is None else lay_over(crop, record, mesh)
+    presence, alignment_error = (
+        (np.nan, np.nan) if mesh is None else alignment_of(crop, record, mesh)
+    )
     return {
         "light": np.float64(mean_grey(view, on_face)),
         "clipped": np.float64(((inside <= 4) | (inside >= 251)).mean()),
         "sharpness": np.float64(face_sharpness(crop, record)),
         "eyes_px": np.float64(_eyes_px(record)),
         "presence": np.float64(presence),
-        "misplacement": np.float64(misplacement),
+        "alignment_error": np.float64(alignment_error),
         "hashes": perceptual_hash(view),
         "views": view,
         "masks": np.round(mask * 255).astype(np.uint8),
     }
 
 
-def lay_over(
+def alignment_of(
     crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord, mesh: Landmarker
 ) -> tuple[float, float]:
     """Presence and misplacement of a crop: see Measures."""
-    to_crop = canonical_to_crop(record.side_eyes, record.size)
+    to_crop = canonical_to_crop(record.edge_eyes, record.size)
     found = find_in_crop(mesh, crop, to_crop)
     five = transform_points(CANONICAL_FIVE, to_crop)
     back = transform_points(five, frame_to_canonical(found.points, "mesh"))
@@ -141,7 +143,7 @@ def lay_over(
 
 def face_sharpness(crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord) -> float:
     """Fine detail against contrast inside the face's mask: see Measures.sharpness."""
-    size = max(16, round(record.side_eyes * min(_SHARP_EYES_PX, _eyes_px(record))))
+    size = max(16, round(record.edge_eyes * min(_SHARP_EYES_PX, _eyes_px(record))))
     to_small, _ = inner_view(record.size, 0.0, size, 0.0)
     grey = cv2.cvtColor(cut_crop(crop, to_small, size), cv2.COLOR_RGB2GRAY).astype(np.float32)
     mask = face_mask(*record.outline, compose(record.frame_to_crop, to_small), size) > 0.9

@@ -10,9 +10,9 @@ from scipy.spatial import cKDTree
 
 from ..config import CurateConfig
 from ..errors import FaceswapError
-from ..faces.embed import likeness
+from ..faces.embed import similarity
 from ..faces.face_set import FaceSet, face_key
-from ..faces.landmarks import MIN_PRESENCE
+from ..faces.landmarkers import MIN_PRESENCE
 from ..faces.records import recorded
 from .decisions import RARE, Decision, Reason
 from .duplicates import near_duplicates
@@ -20,10 +20,10 @@ from .identity import distances_to, split_people, trimmed_centre
 from .measures import Measures, embeddings_of
 from .occlusion import Disagreement, disagreement
 
-MOST_EXTENT = 0.8
+MAX_EXTENT = 0.8
 """A face of which more than this disagrees with the set's others is not covered: it lies askew."""
 
-DARK, BRIGHT, MOST_CLIPPED = 0.06, 0.94, 0.4
+DARK, BRIGHT, MAX_CLIPPED = 0.06, 0.94, 0.4
 """Mean brightness, and the share of pixels without a value of their own, that nothing mends."""
 
 ENLARGED = 0.5
@@ -82,7 +82,7 @@ class _Fault(NamedTuple):
     """What is said of the face at a place."""
 
 
-def judge(faces: FaceSet, measures: Measures, config: CurateConfig) -> Judgement:
+def judge_faces(faces: FaceSet, measures: Measures, config: CurateConfig) -> Judgement:
     """What becomes of each face, and why. Nothing is moved or written.
 
     Raises: FaceswapError when `config.person` is none of the set's.
@@ -108,7 +108,7 @@ def judge(faces: FaceSet, measures: Measures, config: CurateConfig) -> Judgement
     _favour_rare(reasons, words, weights, rejected, attributes, config.rare_weight)
     scores = {
         "identity": people.distance,
-        "misplacement": measures.misplacement,
+        "alignment_error": measures.alignment_error,
         "presence": measures.presence,
         "occlusion": covered.peak,
         "unlike": covered.extent,
@@ -154,13 +154,13 @@ def _faults(
     """All that can be wrong with a face, the surest first: a blurred face is hard to recognise, so
     that it is blurred comes before that it looks like somebody else.
     """
-    off, extent, apart = measures.misplacement, covered.extent, people.distance
+    off, extent, apart = measures.alignment_error, covered.extent, people.distance
     most_off = max(config.alignment_error_limit, _upper(off))
     is_unusual = robust_z(np.log(np.maximum(covered.peak, 1e-6))) > UNUSUAL
     is_covered = is_unusual & (covered.peak > config.occlusion_limit)
     light, clipped = measures.light, measures.clipped
     eyes_px, middle = measures.eyes_px, _middle(measures.eyes_px)
-    crop_eyes_px = np.array([f.record.size / f.record.side_eyes for f in faces.faces])
+    crop_eyes_px = np.array([f.record.size / f.record.edge_eyes for f in faces.faces])
     return [
         _Fault(
             "no_face",
@@ -174,7 +174,7 @@ def _faults(
         ),
         _Fault(
             "exposure",
-            (light < DARK) | (light > BRIGHT) | (clipped > MOST_CLIPPED),
+            (light < DARK) | (light > BRIGHT) | (clipped > MAX_CLIPPED),
             lambda n: (
                 f"too {'dark' if light[n] < 0.5 else 'bright'}: {light[n]:.2f} of full "
                 f"brightness, {clipped[n]:.0%} of it lost"
@@ -197,10 +197,10 @@ def _faults(
         ),
         _Fault(
             "misaligned",
-            is_covered & (extent > MOST_EXTENT),
+            is_covered & (extent > MAX_EXTENT),
             lambda n: (
                 f"misaligned or no face: {extent[n]:.0%} of it unlike the others, limit "
-                f"{MOST_EXTENT:.0%}"
+                f"{MAX_EXTENT:.0%}"
             ),
         ),
         _Fault(
@@ -238,7 +238,7 @@ def attribute_steps(faces: FaceSet) -> Float[np.ndarray, "n 4"]:
     return np.nan_to_num(np.stack(columns, 1))
 
 
-def rarity(points: Float[np.ndarray, "n k"], most: float | int) -> Float[np.ndarray, " n"]:
+def rarity(points: Float[np.ndarray, "n k"], maximum: float | int) -> Float[np.ndarray, " n"]:
     """How often to draw each face so that lonely ones count: 1 for ordinary ones, up to `most`.
 
     The distance to a near neighbour (the n/50th, the third at least) over the median one.
@@ -248,7 +248,7 @@ def rarity(points: Float[np.ndarray, "n k"], most: float | int) -> Float[np.ndar
     if neighbour < 1:
         return np.ones(count)
     distances = cKDTree(points).query(points, k=[neighbour + 1])[0][:, 0]
-    return np.clip(distances / max(float(np.median(distances)), 1e-6), 1, most)
+    return np.clip(distances / max(float(np.median(distances)), 1e-6), 1, maximum)
 
 
 def _identify(faces: FaceSet, config: CurateConfig) -> _People:
@@ -269,7 +269,7 @@ def _identify(faces: FaceSet, config: CurateConfig) -> _People:
         return _People(person, [], unknown, np.inf, notes)
     name = next(face.record.embedder for face in faces.faces if face.record.embedding is not None)
     assert name is not None, "who has a vector knows whose"
-    metric, same_person = likeness(name)
+    metric, same_person = similarity(name)
     limit = config.identity_limit or same_person
     known = np.isfinite(vectors).all(1)
     person[known] = split_people(vectors[known], metric, same_person)
@@ -357,11 +357,11 @@ def _favour_rare(
     weights: Float[np.ndarray, " n"],
     rejected: Bool[np.ndarray, " n"],
     attributes: Float[np.ndarray, "n k"],
-    most: float,
+    maximum: float,
 ) -> None:
     """Give kept faces of unusual pose or expression a higher weight."""
     kept = np.flatnonzero(~rejected)
-    often = rarity(attributes[kept], most) if len(kept) > 1 else np.ones(len(kept))
+    often = rarity(attributes[kept], maximum) if len(kept) > 1 else np.ones(len(kept))
     for place, weight in zip(kept, often, strict=True):
         if reasons[place] == "fills_gap":
             continue
@@ -391,14 +391,14 @@ def _halved(pixels: UInt8[np.ndarray, "n s s ..."]) -> Float[np.ndarray, "n t t 
 def _where(place: Float[np.ndarray, " 2"]) -> str:
     """A part of an aligned face, by where it lies in the crop."""
     x, y = place
-    side = "picture-left" if x < 0.5 else "picture-right"
+    half = "picture-left" if x < 0.5 else "picture-right"
     if y < 0.34:
         return "forehead"
     if y < 0.5:
-        return "eyes" if 0.42 <= x <= 0.58 else f"{side} eye"
+        return "eyes" if 0.42 <= x <= 0.58 else f"{half} eye"
     if y < 0.6:
-        return "nose" if 0.38 <= x <= 0.62 else f"{side} cheek"
-    return "mouth" if 0.34 <= x <= 0.66 else f"{side} cheek"
+        return "nose" if 0.38 <= x <= 0.62 else f"{half} cheek"
+    return "mouth" if 0.34 <= x <= 0.66 else f"{half} cheek"
 
 
 def _middle(values: Float[np.ndarray, " n"]) -> float:

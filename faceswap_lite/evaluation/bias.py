@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..faces.reading import ATTRIBUTES, Readings
-from ..metrics.clips import spread_ratio
+from ..faces.attributes import ATTRIBUTES, Readings
 from ..metrics.distributions import slope, wasserstein_1
+from ..metrics.temporal import spread_ratio
 
-FEWEST_FACES = 10
+MIN_GROUP_FACES = 10
 """Fewer faces that can be read, before and after, say nothing about a distribution."""
 
 BINS = 24
@@ -55,12 +55,14 @@ def attribute_bias(inputs: Readings, outputs: Readings) -> dict[str, AttributeBi
     Raises: ValueError when there are not as many outputs as inputs.
     """
     return {
-        name: compare(getattr(inputs, name), getattr(outputs, name), circular=name in _CIRCULAR)
+        name: compare_groups(
+            getattr(inputs, name), getattr(outputs, name), circular=name in _CIRCULAR
+        )
         for name in ATTRIBUTES
     }
 
 
-def compare(
+def compare_groups(
     inputs: Float[np.ndarray, " n"], outputs: Float[np.ndarray, " m"], *, circular: bool = False
 ) -> AttributeBias:
     """One attribute's numbers. `circular`: degrees in which 359 is beside 0.
@@ -74,8 +76,8 @@ def compare(
     known = np.isfinite(inputs) & np.isfinite(outputs)
     before, after = inputs[known].astype(np.float64), outputs[known].astype(np.float64)
     count = len(before)
-    if count < FEWEST_FACES:
-        reason = f"{count} faces could be read before and after; {FEWEST_FACES} are needed"
+    if count < MIN_GROUP_FACES:
+        reason = f"{count} faces could be read before and after; {MIN_GROUP_FACES} are needed"
         return AttributeBias(count, None, None, None, None, [], [], [], reason)
     if circular:
         before = around(before, mean_direction(before))

@@ -14,10 +14,10 @@ from jaxtyping import Int, UInt8
 
 from ..config import ConvertConfig
 from ..conversion.casting import CastPlan, cast_clip
+from ..conversion.detection_pass import build_run_packs
 from ..conversion.job import as_job, config_for, seen_settings
 from ..conversion.paint import paint_frames
 from ..conversion.painted import Placement
-from ..conversion.scout import build_run_packs
 from ..errors import FaceswapError
 from ..media.clips import Frame, clip_fingerprint
 from ..media.images import write_image
@@ -42,10 +42,16 @@ from ..outputs import (
 from ..runs.hardware import pick_device
 from ..runs.known import known_faces, spread_evenly
 from ..runs.trained import TrainedRun
-from .outside import Outside, clip_attributes, find_outside, known_attributes, light_of
+from .out_of_distribution import (
+    OutOfDistribution,
+    brightness_of,
+    clip_attributes,
+    find_out_of_distribution,
+    known_attributes,
+)
 from .trust import Trust, TrustScores, fit_trust, pick_worst
 
-MOST_FRAMES = 2000
+MAX_FRAMES = 2000
 """Frames with a face that are looked at, spread evenly: a share needs no more."""
 SHEET_FACES = 18
 """The worst, not too near to one another in time."""
@@ -132,12 +138,12 @@ def check_clip(
         say(f"warning: {clip.name}: {problem}")
     scores = trust.judge(run, looked.crops, looked.masks)
     shown = clip_attributes(
-        looked.placements, run.manifest.landmarks_pack, light_of(looked.crops, looked.masks),
+        looked.placements, run.manifest.landmarks_pack, brightness_of(looked.crops, looked.masks),
         load_true_landmarks(clip) if clip.is_file() else None,
     )  # fmt: skip
     outside = []
     for side in (convert.painted_side, convert.shown_side):
-        outside += find_outside(known_attributes(people[side]), shown, side)
+        outside += find_out_of_distribution(known_attributes(people[side]), shown, side)
     report = {
         "schema": 1,
         "tool": TOOL,
@@ -161,7 +167,7 @@ def check_clip(
 def _look(run: TrainedRun, clip: Path, plan: CastPlan, convert: ConvertConfig) -> _Looked:
     """Paint frames that are spread evenly over those with a face."""
     there = sorted(plan.placements)
-    wanted = {there[place] for place in spread_evenly(len(there), MOST_FRAMES)}
+    wanted = {there[place] for place in spread_evenly(len(there), MAX_FRAMES)}
     placements: list[Placement] = []
     # As bytes at once: as floats, a long clip's faces would be many gigabytes.
     pictures: dict[str, list[np.ndarray]] = {
@@ -202,7 +208,7 @@ def _summarise(
     with_face: int,
     scores: TrustScores,
     trust: Trust,
-    outside: Sequence[Outside],
+    outside: Sequence[OutOfDistribution],
     painted: Side,
 ) -> dict[str, Any]:
     """The figures, and the same in words."""
@@ -226,7 +232,7 @@ def _summarise(
     # Rows come with the most frequent first.
     wide = [row["words"] for row in beyond if row["frames"] > UNSHOWN * len(judged)]
     return {
-        "verdict": verdict(share, doubts, wide[0] if wide else ""),
+        "verdict": clip_sentence(share, doubts, wide[0] if wide else ""),
         "lines": [*lines, *(f"{row['frames']} frames {row['words']}" for row in rows)],
         "frames": looked.frames,
         "frames_with_face": with_face,
@@ -265,7 +271,7 @@ def _lines(frames: int, with_face: int, judged: int, trusted: int, trust: Trust)
     return lines
 
 
-def verdict(share: float, doubts: Sequence[str], beyond: str = "") -> str:
+def clip_sentence(share: float, doubts: Sequence[str], beyond: str = "") -> str:
     """One sentence: how much can be trusted, what most doubts are, what the source does not show.
 
     `doubts`: one a doubtful face; `beyond`: what many frames do and the painted person does not.
@@ -281,7 +287,7 @@ def verdict(share: float, doubts: Sequence[str], beyond: str = "") -> str:
     return f"{words}; but many frames {beyond}" if beyond else words
 
 
-def reasons(scores: TrustScores, outside: Sequence[Outside], painted: Side) -> list[str]:
+def reasons(scores: TrustScores, outside: Sequence[OutOfDistribution], painted: Side) -> list[str]:
     """Why each face is doubtful: limits of the painted person that it leaves, else a sign."""
     own = [one for one in outside if one.person == painted and one.attribute != "light"]
     why = []

@@ -32,10 +32,10 @@ from ..outputs import (
 )
 from ..runs.manifest import set_fingerprint
 from .explain import Background
-from .measures import METRICS
 from .metric import Metric, difference_json, differences
-from .page import write_report_page
-from .workbench import Contender, Measured, measure_clip, set_up
+from .metric_table import METRICS
+from .report_page import write_report_page
+from .workbench import Contender, Measured, measure_clip, open_workbench
 
 SCHEMA = 2
 
@@ -147,7 +147,7 @@ def _measure(
     names = _told_apart([contender.run.path.resolve() for contender in contenders])
     runs, found = [], []
     for number, (contender, name) in enumerate(zip(contenders, names, strict=True)):
-        bench = set_up(contender, config, judged=judged, say=say)
+        bench = open_workbench(contender, config, judged=judged, say=say)
         runs.append(_describe_run(contender, name, bench.background))
         for place, clip in enumerate(clips):
             swap = converted[place] if converted else None

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
-from ..curation.coverage import Attributes, Coverage, coverage
+from ..curation.pose_coverage import Attributes, Coverage, coverage
 from ..errors import FaceswapError
+from ..faces.attributes import Reader, Readings, joined
 from ..faces.embed import Embedder, build_embedder
 from ..faces.finding import one_opencv_thread
-from ..faces.reading import Reader, Readings, joined
 from ..metrics.distributions import spearman
 from ..metrics.intervals import Interval, block_length, draw_blocks, interval
 from ..metrics.pictures import psnr_db
@@ -28,7 +28,12 @@ from .held_back import held_back
 from .keeper import ClipFaces
 from .memorisation import Memorisation, MontageRow, crop_embedder, memorisation, montage
 from .metric import Series
-from .outside import clip_attributes, find_outside, known_attributes, light_of
+from .out_of_distribution import (
+    brightness_of,
+    clip_attributes,
+    find_out_of_distribution,
+    known_attributes,
+)
 from .trust import Trust, TrustScores, as_db, fit_trust, pick_worst, rms_inside
 from .verdict import Evidence, is_augmented, verdict
 
@@ -122,7 +127,10 @@ def explain(
     rng = np.random.default_rng(seed)
     run = background.run
     shown = clip_attributes(
-        faces.placements, run.manifest.landmarks_pack, light_of(faces.crops, faces.masks), truth
+        faces.placements,
+        run.manifest.landmarks_pack,
+        brightness_of(faces.crops, faces.masks),
+        truth,
     )
     seen = {
         side: known_attributes(known)
@@ -259,7 +267,7 @@ def _trust_json(
     outside = [
         {"words": one.words, "person": side, "share": plain(float(one.faces.mean()))}
         for side, attributes in seen.items()
-        for one in find_outside(attributes, shown, side)
+        for one in find_out_of_distribution(attributes, shown, side)
     ]
     worst = pick_worst(scores.expected_error, frames, WORST_FRAMES)
     return {

@@ -11,9 +11,9 @@ from ..conversion.blend import Layer
 from ..conversion.composite import composite
 from ..conversion.painted import PaintedFace, PaintedFrame
 from ..faces.align import align, cut_crop
+from ..faces.attributes import READ_PX, Reader
 from ..faces.detect import Detection
-from ..faces.pack import DEFAULT_MIN_SCORE, as_uint8
-from ..faces.reading import READ_PX, Reader
+from ..faces.pack import DEFAULT_MIN_CONFIDENCE, as_uint8
 from ..geometry import compose, invert_similarity, transform_points
 from ..metrics.landmarks import eye_distance, five_points, landmark_nme, read_points
 from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
@@ -49,8 +49,8 @@ def rebuilding(scene: Scene) -> Row:
 
 def frame_psnr_db(face: PaintedFace, frame: UInt8[np.ndarray, "h w 3"]) -> float:
     """The rebuilt face, warped to where it was cut from, against the frame, inside the hull."""
-    side = len(face.rebuilt)
-    corners = np.array([[0.0, 0.0], [side, 0.0], [side, side], [0.0, side]]) - 0.5
+    edge = len(face.rebuilt)
+    corners = np.array([[0.0, 0.0], [edge, 0.0], [edge, edge], [0.0, edge]]) - 0.5
     corners = transform_points(corners, invert_similarity(face.frame_to_crop))
     size = (frame.shape[1], frame.shape[0])
     left, top = np.clip(np.floor(corners.min(0)), 0, size).astype(int).tolist()
@@ -68,14 +68,14 @@ def frame_psnr_db(face: PaintedFace, frame: UInt8[np.ndarray, "h w 3"]) -> float
     return psnr_db(np.clip(back, 0, 1), part, hull)
 
 
-def likeness(scene: Scene) -> Row:
+def identity_row(scene: Scene) -> Row:
     """Is a face found where one was painted, and whose is it?"""
     moment, tools = scene.moment, scene.tools
     if moment.face is None:
         return {}
     name = scene.run.manifest.landmarks_pack
     five = five_points(moment.face.placement.landmarks, name)
-    found = _nearest(tools.pack.detector(moment.shown, DEFAULT_MIN_SCORE), five)
+    found = _nearest(tools.pack.detector(moment.shown, DEFAULT_MIN_CONFIDENCE), five)
     if found is None or tools.judge is None or not moment.judged:
         return {"detected": float(found is not None)}
     landmarks = tools.pack.landmarker(moment.shown, found)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..curation.coverage import Attributes, Coverage
+from ..curation.pose_coverage import Attributes, Coverage
 from .bias import AttributeBias
 
 WITHIN = (0.8, 1.2)

@@ -12,7 +12,7 @@ from ..geometry import invert_similarity, similarity_scale, transform_points
 from ..metrics.pictures import as_bytes
 from .metric import Moment
 
-MOST_FACES, MOST_BYTES = 2000, 1 << 30
+MAX_KEPT_FACES, MAX_KEPT_BYTES = 2000, 1 << 30
 """Of a clip's faces, spread evenly, no more are kept; fewer where they are large."""
 SPREAD_GLIMPSES = 45
 """Frames whose pictures are kept, spread evenly; the best and the worst come on top."""
@@ -52,8 +52,8 @@ class Keeper:
 
     def __init__(self, size: int, faces: int) -> None:
         # Three pictures of three channels, and a mask.
-        most = min(MOST_FACES, MOST_BYTES // (10 * size**2))
-        self._face_step = -(-faces // most) or 1
+        maximum = min(MAX_KEPT_FACES, MAX_KEPT_BYTES // (10 * size**2))
+        self._face_step = -(-faces // maximum) or 1
         self._glimpse_step = -(-faces // SPREAD_GLIMPSES) or 1
         self._rows: list[int] = []
         self._crops: list[np.ndarray] = []
@@ -117,18 +117,18 @@ def _enters(heap: list[tuple[float, int, Glimpse]], rank: float) -> bool:
 def _glimpse(moment: Moment, face: PaintedFace, place: int) -> Glimpse:
     """The square around the face, in the frame and in what was made of it."""
     size, to_frame = len(face.crop), invert_similarity(face.frame_to_crop)
-    side = max(4, round(GLIMPSE_CROPS * size * similarity_scale(to_frame)))
+    edge = max(4, round(GLIMPSE_CROPS * size * similarity_scale(to_frame)))
     middle = transform_points(np.full((1, 2), (size - 1) / 2), to_frame)[0]
-    left, top = np.round(middle - side / 2).astype(int)
+    left, top = np.round(middle - edge / 2).astype(int)
     height, width = moment.target.shape[:2]
     alpha = np.zeros((height, width), np.float32)
     if moment.layer is not None:
         alpha[moment.layer.rows, moment.layer.columns] = moment.layer.alpha[..., 0]
 
     def cut(image: np.ndarray) -> np.ndarray:
-        x, y = (np.arange(first, first + side) for first in (left, top))
+        x, y = (np.arange(first, first + edge) for first in (left, top))
         part = image[np.clip(y, 0, height - 1)][:, np.clip(x, 0, width - 1)]
-        way = cv2.INTER_AREA if side > GLIMPSE_PX else cv2.INTER_CUBIC
+        way = cv2.INTER_AREA if edge > GLIMPSE_PX else cv2.INTER_CUBIC
         return cv2.resize(part, (GLIMPSE_PX, GLIMPSE_PX), interpolation=way).astype(np.uint8)
 
     return Glimpse(

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
-from ..faces.align import COVERAGES, canonical_to_crop
-from ..faces.embed import Embedder, Metric
+from ..faces.align import CROP_COVERAGES, canonical_to_crop
+from ..faces.embed import DistanceMetric, Embedder
 from ..geometry import transform_points
 from ..metrics.landmarks import CANONICAL_FIVE
 from ..metrics.pictures import as_bytes
@@ -42,7 +42,7 @@ NOVELTY_PX = 16
 MEMORISED, HEALTHY = 0.3, 0.7
 """A `score` up to the one is a memory's, from the other on a healthy run's."""
 
-FEWEST_FRAMES = 20
+MIN_FRAMES = 20
 """So many frames inside the training range make a score of their own."""
 
 # Evenly spread: what networks have to look at is limited, what is only subtracted is not.
@@ -116,7 +116,7 @@ class Memorisation:
         Outside, a bad face may be no memory's fault: nothing there was ever shown.
         """
         inside = self.covered
-        if inside is None or inside.sum() < FEWEST_FRAMES:
+        if inside is None or inside.sum() < MIN_FRAMES:
             return self.novelty_rebuilt
         return self._novelty(inside)
 
@@ -204,7 +204,7 @@ def memorisation(
     masks: UInt8[np.ndarray, "n s s"],
     covered: Bool[np.ndarray, " n"] | None,
     embed: Embed | None,
-    metric: Metric,
+    metric: DistanceMetric,
     *,
     others: Sequence[UInt8[np.ndarray, "_ s s 3"]] = (),
     rng: np.random.Generator,
@@ -277,14 +277,16 @@ class _Vectors:
     """A face network, and its vectors of seen faces and of true unseen ones, evenly spread."""
 
     embed: Embed
-    metric: Metric
+    metric: DistanceMetric
     seen_places: Int[np.ndarray, " k"]
     seen: Float[np.ndarray, "k d"]
     frames: Int[np.ndarray, " n"]
     true: Float[np.ndarray, "n d"]
 
     @classmethod
-    def of(cls, embed: Embed, metric: Metric, seen: np.ndarray, true: np.ndarray) -> "_Vectors":
+    def of(
+        cls, embed: Embed, metric: DistanceMetric, seen: np.ndarray, true: np.ndarray
+    ) -> "_Vectors":
         places, frames = (spread_evenly(len(of), _EMBEDDED_FACES) for of in (seen, true))
         return cls(
             embed=embed,
@@ -371,7 +373,7 @@ def l1_distances(
 
 
 def vector_distances(
-    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "k d"], metric: Metric
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "k d"], metric: DistanceMetric
 ) -> Float[np.ndarray, "n k"]:
     """`embedding_distance` of every row of `a` and every row of `b`."""
     a, b = a.astype(np.float64), b.astype(np.float64)
@@ -384,7 +386,9 @@ def vector_distances(
 
 
 def retrieval_top1(
-    queries: Float[np.ndarray, "n d"], people: Sequence[Float[np.ndarray, "_ d"]], metric: Metric
+    queries: Float[np.ndarray, "n d"],
+    people: Sequence[Float[np.ndarray, "_ d"]],
+    metric: DistanceMetric,
 ) -> float:
     """The share of queries whose nearest vector of all people is one of the first's."""
     nearest = [vector_distances(queries, vectors, metric).min(1) for vectors in people]
@@ -393,7 +397,7 @@ def retrieval_top1(
 
 def crop_embedder(embedder: Embedder, coverage: str) -> Embed:
     """`embedder` for aligned crops of that coverage, whose five points are where all faces' are."""
-    five = transform_points(CANONICAL_FIVE, canonical_to_crop(COVERAGES[coverage], _EMBED_PX))
+    five = transform_points(CANONICAL_FIVE, canonical_to_crop(CROP_COVERAGES[coverage], _EMBED_PX))
 
     def embed(crop: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, " d"]:
         how = cv2.INTER_AREA if len(crop) > _EMBED_PX else cv2.INTER_CUBIC
@@ -467,16 +471,16 @@ def _apart(order: Int[np.ndarray, " n"], count: int, apart: int) -> list[int]:
 
 
 def _pixels(
-    pictures: np.ndarray, inside: Bool[np.ndarray, "s s"], most_px: int
+    pictures: np.ndarray, inside: Bool[np.ndarray, "s s"], max_px: int
 ) -> Float[np.ndarray, "n p"]:
-    """What lies inside of each picture, in [0, 1], shrunk to at most `most_px` a side."""
-    side = min(most_px, len(inside))
-    room = cv2.resize(inside.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    """What lies inside of each picture, in [0, 1], shrunk to at most `max_px` a side."""
+    edge = min(max_px, len(inside))
+    room = cv2.resize(inside.astype(np.float32), (edge, edge), interpolation=cv2.INTER_AREA)
     chosen = room >= min(0.5, float(room.max()))
     scale = 255.0 if pictures.dtype == np.uint8 else 1.0
     rows = np.empty((len(pictures), int(chosen.sum()) * 3), np.float32)
     for row, picture in zip(rows, pictures, strict=True):
-        small = cv2.resize(picture.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(picture.astype(np.float32), (edge, edge), interpolation=cv2.INTER_AREA)
         row[:] = small[chosen].ravel() / scale
     return rows
 

@@ -11,13 +11,13 @@ from ..config import ConvertConfig
 from ..conversion.blend import Layer
 from ..conversion.composite import Composite
 from ..conversion.painted import PaintedFace
+from ..faces.attributes import Reader
 from ..faces.pack import FacePack, as_uint8
-from ..faces.reading import Reader
 from ..media.clips import Frame
 from ..media.truth import ClipTruth
-from ..metrics.clips import correlation, spread_ratio
 from ..metrics.distributions import finite
 from ..metrics.intervals import Interval, block_length, draw_blocks, interval
+from ..metrics.temporal import correlation, spread_ratio
 from ..outputs import plain
 from ..runs.trained import TrainedRun
 from .judge import Judge

@@ -38,7 +38,7 @@ NEIGHBOURS = 3
 
 # Directions of the codes in which seen faces hardly differ are given this much of the widest one's
 # spread: enough to see what leaves their plane, without making noise of it.
-_LEAST_SPREAD = 0.01
+_MIN_SPREAD = 0.01
 # Pictures are compared at this size, less a border that is mostly background.
 _LOOK_PX, _LOOK_BORDER = 8, 1
 # Below this part of its usual size a sign says nothing more.
@@ -264,7 +264,7 @@ def whitening(
 ) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d k"]]:
     """The mean of codes, and what makes their principal directions equally wide."""
     axes, spreads = principal_axes(codes)
-    widened = np.hypot(spreads, _LEAST_SPREAD * spreads[0])
+    widened = np.hypot(spreads, _MIN_SPREAD * spreads[0])
     return codes.mean(0), axes / np.maximum(widened, 1e-12)
 
 

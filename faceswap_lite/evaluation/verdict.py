@@ -12,23 +12,23 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..config import AugmentConfig
-from ..curation.coverage import KINDS, Coverage
+from ..curation.pose_coverage import KINDS, Coverage
 from ..metrics.distributions import series_noise
 from ..metrics.intervals import Interval
 from ..models.autoencoder import SIDES, Side
 from ..runs.log import History
 
-Kind = Literal[
+FindingKind = Literal[
     "out_of_range", "data_limited", "over_fitting", "still_improving", "plateau", "too_early"
 ]
 
-ORDER: tuple[Kind, ...] = (
+ORDER: tuple[FindingKind, ...] = (
     "out_of_range", "data_limited", "over_fitting", "too_early", "still_improving", "plateau",
 )  # fmt: skip
 """What is to be mended first comes first: no training helps a clip that the model cannot take, and
 none brings back footage that is not there."""
 
-LEAST_LOOKS = 8
+MIN_LOOKS = 8
 """A third of fewer looks has no slope worth the name."""
 
 MATERIAL = 0.03
@@ -44,7 +44,7 @@ RISE, RISE_NOISES = 0.05, 3.0
 HALF_AS_GOOD_DB = 6.0
 """So much fewer dB: twice the error (root mean square)."""
 
-LEAST_GAP_DB = 1.0
+MIN_GAP_DB = 1.0
 """With less between seen and held-out faces, what was learned holds: a rising loss only wanders."""
 
 OUT_OF_RANGE_SHARE = 0.2
@@ -94,7 +94,7 @@ class Evidence:
 class Finding:
     """One thing that is true of a run."""
 
-    kind: Kind
+    kind: FindingKind
     sentence: str
     evidence: list[str]
     advice: str
@@ -104,7 +104,7 @@ class Finding:
 class Verdict:
     """What is to be mended first, and what else was found."""
 
-    kind: Kind
+    kind: FindingKind
     sentence: str
     evidence: list[str]
     advice: str
@@ -134,14 +134,14 @@ class Trend:
     """Standard deviation of single looks around the smoothed curve."""
 
     @property
-    def least(self) -> float:
+    def minimum(self) -> float:
         """The smallest change that means something."""
         return max(MATERIAL, NOISES * self.noise)
 
     @property
     def falls(self) -> bool:
         """More is to be gained."""
-        return self.change <= -self.least
+        return self.change <= -self.minimum
 
     @property
     def rises(self) -> bool:
@@ -189,7 +189,7 @@ def trend(
     steps, losses = np.asarray(steps, np.int64), np.asarray(losses, np.float64)
     good = (steps > 0) & np.isfinite(losses) & (losses > 0)
     steps, logs = steps[good], np.log(losses[good])
-    if len(steps) < LEAST_LOOKS:
+    if len(steps) < MIN_LOOKS:
         return None
     smooth = _smoothed(logs)
     best = int(smooth.argmin())
@@ -225,14 +225,14 @@ def _progress(evidence: Evidence) -> Finding:
         return Finding(
             "too_early",
             f"Too early to tell: {looks} look{'s' * (looks != 1)} at held-out faces, "
-            f"and a trend needs {LEAST_LOOKS}.",
+            f"and a trend needs {MIN_LOOKS}.",
             _figures(evidence),
             "train on; a lower training.heldout.every looks more often",
         )
     over = f"over the last third (steps {moves.steps[0]:,} to {moves.steps[1]:,})"
     facts = [
         f"change of the held-out loss {over}: {100 * moves.change:+.1f} %; "
-        f"what counts: {100 * moves.least:.1f} %",
+        f"what counts: {100 * moves.minimum:.1f} %",
         *_figures(evidence),
     ]
     if moves.falls:
@@ -303,7 +303,7 @@ def _over_fitting(evidence: Evidence) -> Finding | None:
     else:
         return None
     known = {side: gaps[side] for side in sides if np.isfinite(gaps[side])}
-    if known and max(known.values()) < LEAST_GAP_DB:
+    if known and max(known.values()) < MIN_GAP_DB:
         return None
     widest = max(known, key=lambda side: known[side], default=None)
     while_seen = "faces it trains on are learned ever better"
@@ -335,7 +335,7 @@ def _seen_gets_better(history: History, side: Side, since: Trend | None) -> bool
     assert since is not None
     seen = getattr(history, f"seen_{side}_psnr_db")
     known = np.isfinite(seen) & (history.step > 0)
-    if known.sum() >= LEAST_LOOKS:
+    if known.sum() >= MIN_LOOKS:
         steps, values = history.step[known], _smoothed(seen[known])
         return bool(values[-1] >= values[np.searchsorted(steps, since.best_step)])
     # Runs logged before: the training loss, noisier, says the same.
@@ -436,7 +436,7 @@ def beyond_both(source: Coverage | None, target: Coverage | None) -> Beyond | No
     if source is None or target is None:
         return None
     found = []
-    for name, side in _attribute_sides(source):
+    for name, side in _attribute_directions(source):
         if name not in target.attributes:
             continue
         one, other = source.attributes[name], target.attributes[name]
@@ -455,7 +455,7 @@ def lacking_in_source(
     Light is no lack of footage: two people's skins differ, too. `painted`: what words call them.
     """
     found = []
-    for name, side in _attribute_sides(source):
+    for name, side in _attribute_directions(source):
         if name == "light":
             continue
         own = getattr(source.attributes[name], side)
@@ -477,7 +477,7 @@ def _gather(found: Sequence[tuple[str, str, Bool[np.ndarray, " n"]]], faces: int
     return Beyond(flags, [(words, share) for _, words, share in there])
 
 
-def _attribute_sides(coverage: Coverage) -> list[tuple[str, Literal["below", "above"]]]:
+def _attribute_directions(coverage: Coverage) -> list[tuple[str, Literal["below", "above"]]]:
     return [(name, side) for name in coverage.attributes for side in ("below", "above")]
 
 

@@ -18,7 +18,7 @@ from ..conversion.expression import ClipExpression
 from ..conversion.paint import paint_frames
 from ..errors import FaceswapError
 from ..faces.finding import one_opencv_thread
-from ..faces.given_masks import GivenMasks
+from ..faces.user_masks import UserMasks
 from ..media.clips import Frame
 from ..media.reading import open_clip
 from ..media.truth import ClipTruth
@@ -52,7 +52,7 @@ def walk_clip(
     every: int = 1,
     converted: Path | None = None,
     expression: ClipExpression | None = None,
-    masks: GivenMasks | None = None,
+    masks: UserMasks | None = None,
     truth: ClipTruth | None = None,
 ) -> Walked:
     """Measure every n-th frame of a clip, with its conversion and its twins beside it.
@@ -109,7 +109,7 @@ def _moments(
     every: int,
     converted: Path | None,
     expression: ClipExpression | None,
-    masks: GivenMasks | None,
+    masks: UserMasks | None,
     truth: ClipTruth | None,
     problems: list[str],
 ) -> Iterator[Moment]:

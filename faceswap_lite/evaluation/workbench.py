@@ -10,12 +10,12 @@ from jaxtyping import Float
 
 from ..config import ConvertConfig, EvaluateConfig
 from ..conversion.casting import cast_clip
+from ..conversion.detection_pass import build_run_packs
 from ..conversion.expression import choose_expression
-from ..conversion.job import config_for, given_masks
-from ..conversion.scout import build_run_packs
+from ..conversion.job import config_for, find_user_masks
 from ..errors import FaceswapError
+from ..faces.attributes import Reader
 from ..faces.pack import FacePack
-from ..faces.reading import Reader
 from ..media.clips import clip_fingerprint, list_images
 from ..media.truth import ClipTruth, load_truth
 from ..metrics.perceptual import build_lpips
@@ -24,10 +24,10 @@ from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
 from .explain import Background, explain, study_run
 from .judge import Judge, build_judges
-from .measures import METRICS, frame_measures
 from .memorisation import MontageRow
 from .metric import Instruments, Need, Perceptual, Series, figures
-from .page import ResultPictures, Shot
+from .metric_table import METRICS, frame_measures
+from .report_page import ResultPictures, Shot
 from .walk import Walked, walk_clip
 
 CONSTANTS = ("seen_psnr_db", "own_spread")
@@ -70,7 +70,7 @@ class Measured:
     series: Series
 
 
-def set_up(
+def open_workbench(
     contender: Contender, config: EvaluateConfig, *, judged: bool, say: Callable[[str], None]
 ) -> Workbench:
     """What a contender's clips are measured with. `judged`: some clip shows more than actors."""
@@ -141,7 +141,7 @@ def measure_clip(
         every=config.every,
         converted=converted,
         expression=expression,
-        masks=given_masks(convert, run, clip, fingerprint),
+        masks=find_user_masks(convert, run, clip, fingerprint),
         truth=truth,
     )
     for problem in walked.problems:

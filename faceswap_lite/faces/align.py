@@ -34,22 +34,22 @@ def align(
 ) -> Float[np.ndarray, "2 3"]:
     """frame_to_crop of the upright square crop of `size` px a side that shows `coverage`.
 
-    `coverage` is the crop's side in eye distances of the canonical face, or a name of COVERAGES. A
+    `coverage` is the crop's side in eye distances of the canonical face, or a name of CROP_COVERAGES. A
     crop with a margin is an aligned crop of a larger coverage: coverage * (1 + 2 * margin).
     """
-    side = COVERAGES[coverage] if isinstance(coverage, str) else coverage
-    return compose(frame_to_canonical(landmarks, pack), canonical_to_crop(side, size))
+    edge = CROP_COVERAGES[coverage] if isinstance(coverage, str) else coverage
+    return compose(frame_to_canonical(landmarks, pack), canonical_to_crop(edge, size))
 
 
-def canonical_to_crop(side: float | int, size: float | int) -> Float[np.ndarray, "2 3"]:
+def canonical_to_crop(edge: float | int, size: float | int) -> Float[np.ndarray, "2 3"]:
     """The map from the canonical face to a crop that shows `side` eye distances on `size` px."""
-    scale = size / side
+    scale = size / edge
     shift = (size - 1) / 2 - scale * CROP_CENTRE
     return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
 
 
 def inner_view(
-    side: int, margin: float | int, size: int, wanted_margin: float | int
+    edge: int, margin: float | int, size: int, wanted_margin: float | int
 ) -> tuple[Float[np.ndarray, "2 3"], int]:
     """The map from a stored crop to a view of its inner crop at `size` px, and the view's side.
 
@@ -58,9 +58,9 @@ def inner_view(
     """
     if wanted_margin > margin + 1e-9:
         raise ValueError(f"a margin of {wanted_margin} is wanted, {margin} is stored")
-    scale = size * (1 + 2 * margin) / side
+    scale = size * (1 + 2 * margin) / edge
     view = round(size * (1 + 2 * wanted_margin))
-    shift = (view - 1) / 2 - scale * (side - 1) / 2
+    shift = (view - 1) / 2 - scale * (edge - 1) / 2
     return np.array([[scale, 0.0, shift], [0.0, scale, shift]]), view
 
 
@@ -109,4 +109,4 @@ def _shrunken_region(
 
 
 # Side of the crop in eye distances of the canonical face.
-COVERAGES: dict[str, float] = {"face": 2.7, "full": 3.3, "whole": 4.2, "head": 5.8}
+CROP_COVERAGES: dict[str, float] = {"face": 2.7, "full": 3.3, "whole": 4.2, "head": 5.8}

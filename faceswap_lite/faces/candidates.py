@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from ..config import ExtractConfig
 from ..media.clips import Frame
 from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
-from .align import COVERAGES, align, cut_crop, inner_view
+from .align import CROP_COVERAGES, align, cut_crop, inner_view
 from .pack import FacePack, FoundFace
 from .records import FaceRecord
 
@@ -58,8 +58,8 @@ def record_and_crop(
 
     `frame` has 8 bits a channel.
     """
-    side = COVERAGES[config.crop_coverage] * (1 + 2 * config.margin)
-    frame_to_crop = align(face.landmarks, pack.landmarks_name, side, config.size)
+    edge = CROP_COVERAGES[config.crop_coverage] * (1 + 2 * config.margin)
+    frame_to_crop = align(face.landmarks, pack.landmarks_name, edge, config.size)
     crop = cut_crop(frame.image, frame_to_crop, config.size)
     to_inner, inner_size = inner_view(
         config.size, config.margin, round(config.size / (1 + 2 * config.margin)), 0.0
@@ -88,7 +88,7 @@ def record_and_crop(
         face=place,
         track=-1,
         box_xyxy=np.round(face.detection.box_xyxy, 2),
-        score=round(face.detection.score, 4),
+        score=round(face.detection.confidence, 4),
         presence=None if face.presence is None else round(face.presence, 4),
         detector=pack.detector_name,
         landmarks_pack="mesh" if pack.landmarks_name == "mesh" else "five",

@@ -15,7 +15,7 @@ from ..metrics.landmarks import CANONICAL_FIVE
 from .align import align, cut_crop
 from .weights import connect, find_weights
 
-Metric = Literal["cosine", "euclidean"]
+DistanceMetric = Literal["cosine", "euclidean"]
 
 
 @runtime_checkable
@@ -26,7 +26,7 @@ class Embedder(Protocol):
     """
 
     name: str
-    metric: Metric
+    metric: DistanceMetric
     same_person: float
 
     def __call__(
@@ -37,7 +37,7 @@ class Embedder(Protocol):
 
 
 def embedding_distance(
-    a: Float[np.ndarray, " d"], b: Float[np.ndarray, " d"], metric: Metric
+    a: Float[np.ndarray, " d"], b: Float[np.ndarray, " d"], metric: DistanceMetric
 ) -> float:
     """0 for equal vectors. cosine: 1 - cosine, up to 2; euclidean: the length of the difference."""
     if metric == "euclidean":
@@ -50,7 +50,7 @@ class Person(NamedTuple):
     """Somebody, as an embedder sees him: faces nearer to `center` than `same_person` are his."""
 
     center: Float[np.ndarray, " d"]
-    metric: Metric
+    metric: DistanceMetric
     same_person: float
 
     def distances(self, vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
@@ -71,7 +71,7 @@ class MobileFaceNet:
     """Chen et al. 2018, "MobileFaceNets"; 128-d, ArcFace-aligned; through OpenCV."""
 
     name = "mobilefacenet"
-    metric: Metric = "cosine"
+    metric: DistanceMetric = "cosine"
     # Pairs of ten people's clips and photos of six, aligned by the mesh: same <= .42, a head turned
     # or leaning by 45 degrees <= .58; others >= .57, 99 % of them >= .70.
     same_person = 0.55
@@ -93,7 +93,7 @@ class FaceNet:
     """Schroff et al. 2015, "FaceNet"; facenet-pytorch's InceptionResnetV1 on VGGFace2; 512-d."""
 
     name = "facenet"
-    metric: Metric = "cosine"
+    metric: DistanceMetric = "cosine"
     same_person = 0.4
     # The net was trained on MTCNN boxes with a margin, 160 px: about this much of the head.
     _COVERAGE = 3.0
@@ -117,7 +117,7 @@ class Dlib:
     """King 2017, dlib's ResNet metric network; 128-d; the independent judge of evaluation."""
 
     name = "dlib"
-    metric: Metric = "euclidean"
+    metric: DistanceMetric = "euclidean"
     # The same pairs: same person <= .47, others >= .60.
     same_person = 0.54
 
@@ -134,7 +134,7 @@ class Dlib:
         """A vector; its chip is cut by dlib's own points in the rectangle dlib would have found."""
         to_frame = invert_similarity(fit_similarity(five, CANONICAL_FIVE))
         centre = transform_points(self._BOX_CENTRE, to_frame)[0]
-        half = self._BOX_SIDE * similarity_scale(to_frame) / 2
+        half = self._BOX_EDGE * similarity_scale(to_frame) / 2
         corners = np.concatenate([centre - half, centre + half])
         box = self._dlib.rectangle(*(round(float(corner)) for corner in corners))
         image = np.ascontiguousarray(image)
@@ -142,7 +142,7 @@ class Dlib:
         return np.array(self._net.compute_face_descriptor(image, chip_points), np.float32)
 
     _BOX_CENTRE = np.array([[0.0, 0.55]])
-    _BOX_SIDE = 2.5
+    _BOX_EDGE = 2.5
 
 
 def _unit(vector: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
@@ -208,7 +208,7 @@ def build_embedder(name: str) -> Embedder:
     return EMBEDDERS[name]()
 
 
-def likeness(name: str) -> tuple[Metric, float]:
+def similarity(name: str) -> tuple[DistanceMetric, float]:
     """The metric of an embedder's vectors, and its `same_person`; needs no weights."""
     kind = _KINDS[name]
     return kind.metric, kind.same_person

@@ -27,9 +27,9 @@ from ..outputs import (
 from ..renames import under_old_names
 from .candidates import Source
 from .embed import embedding_distance
-from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, Tally, read_progress
-from .face_set import HIDDEN_FOLDER, JOB_FILE, delete_crops_of, open_face_set, read_job
-from .finding import build_packs, one_opencv_thread, wanted_person
+from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, ExtractionTally, read_progress
+from .face_set import BASE_JOB_FILE, HIDDEN_FOLDER, delete_crops_of, open_face_set, read_job
+from .finding import build_packs, one_opencv_thread, photo_identity
 from .pack import FacePack
 from .unfound import why_so_few
 
@@ -125,15 +125,15 @@ def extract_faces(
     if todo == "resume" and found is not None:
         # What `auto` took at first is kept: a set holds one kind of landmarks.
         names = tuple(found["pack"])
-    packs = build_packs(names, min_face_px=config.min_face_px, max_side_px=config.max_edge_px)
+    packs = build_packs(names, min_face_px=config.min_face_px, max_edge_px=config.max_edge_px)
     for note in packs[0].notes:
         print(note)
-    wanted = None if like is None else wanted_person(like, packs[0])
+    wanted = None if like is None else photo_identity(like, packs[0])
     if done is None:
         if todo == "resume" and (out / HIDDEN_FOLDER / JOURNAL_FILE).exists():
             print(f"{out}: what was begun there cannot go on; it begins anew")
         _start(out, found, job, packs[0], sources)
-    tally = Tally(problems=problems)
+    tally = ExtractionTally(problems=problems)
     with one_opencv_thread():
         Extraction(out, job, config, sources, packs, wanted, done, tally).run()
         if len(tally.faces_of_frame) < FEW_SHARE * tally.frames:
@@ -220,12 +220,12 @@ def _start(
         ],
     }
     if out.is_dir():
-        write_json(out / HIDDEN_FOLDER / JOB_FILE, content)
+        write_json(out / HIDDEN_FOLDER / BASE_JOB_FILE, content)
         _clean_up(out)
     else:
         # At once: after a kill it is as it was, or ours.
         with whole_folder(out) as partial:
-            write_json(partial / HIDDEN_FOLDER / JOB_FILE, content)
+            write_json(partial / HIDDEN_FOLDER / BASE_JOB_FILE, content)
 
 
 def _clean_up(out: Path) -> None:
@@ -234,7 +234,9 @@ def _clean_up(out: Path) -> None:
     (hidden / JOURNAL_FILE).unlink(missing_ok=True)
 
 
-def _finish(out: Path, sources: Sequence[Source], pack: FacePack, tally: Tally) -> ExtractSummary:
+def _finish(
+    out: Path, sources: Sequence[Source], pack: FacePack, tally: ExtractionTally
+) -> ExtractSummary:
     """Close the set; where nothing was found, nothing is left but a folder that was there."""
     if not tally.files:
         _leave_nothing(out, sources, tally)
@@ -258,14 +260,14 @@ def _finish(out: Path, sources: Sequence[Source], pack: FacePack, tally: Tally) 
     )
     content = {**asdict(summary), "out": out.name}
     write_json(
-        out / HIDDEN_FOLDER / JOB_FILE,
+        out / HIDDEN_FOLDER / BASE_JOB_FILE,
         {**job, "finished": True, "files": sorted(tally.files), "summary": content},
     )
     _clean_up(out)
     return summary
 
 
-def _leave_nothing(out: Path, sources: Sequence[Source], tally: Tally) -> None:
+def _leave_nothing(out: Path, sources: Sequence[Source], tally: ExtractionTally) -> None:
     was_there = (read_job(out) or {}).get("folder_was_there", False)
     shutil.rmtree(out / HIDDEN_FOLDER, ignore_errors=True)
     if not was_there and not any(out.iterdir()):
@@ -301,5 +303,5 @@ def _people(out: Path, pack: FacePack) -> list[int]:
             people[nearest] = ((other * many + centre * count) / (many + count), many + count)
         else:
             people.append((centre, count))
-    least = _PERSON_SHARE * len(records)
-    return sorted((count for _, count in people if count >= least), reverse=True)
+    minimum = _PERSON_SHARE * len(records)
+    return sorted((count for _, count in people if count >= minimum), reverse=True)

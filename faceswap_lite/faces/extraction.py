@@ -26,10 +26,10 @@ from .embed import Person
 from .face_set import HIDDEN_FOLDER, crop_name
 from .finding import find_in_frames
 from .journal import Append, append_lines, read_lines
-from .landmarks import MIN_PRESENCE
+from .landmarkers import MIN_PRESENCE
 from .pack import FacePack, FoundFace
 from .records import write_crop
-from .tracks import Tracker, is_sure, mark_cuts
+from .tracking import Tracker, is_sure, mark_cuts
 
 JOURNAL_FILE = "journal.jsonl"
 PENDING_FOLDER = "pending"
@@ -61,7 +61,7 @@ class _Step(NamedTuple):
 
 
 @dataclass
-class Tally:
+class ExtractionTally:
     """Running counts; replaying the journal brings them back."""
 
     frames: int = 0
@@ -126,7 +126,7 @@ class Extraction:
     packs: list[FacePack]
     wanted: Person | None
     done: list[dict[str, Any]] | None
-    tally: Tally
+    tally: ExtractionTally
 
     @property
     def pending(self) -> Path:
@@ -207,14 +207,14 @@ class Extraction:
         return step
 
     def _look(self, source: Source, pack: FacePack, frame: Frame) -> _Finds:
-        faces = pack.find(frame.image, min_score=self.config.low_confidence, min_presence=0.0)
+        faces = pack.find(frame.image, min_confidence=self.config.low_confidence, min_presence=0.0)
         likely = [f for f in faces if f.presence is None or f.presence >= MIN_PRESENCE]
         near = [(f, far) for f in likely if (far := self._distance(f)) <= _LIKE_SLACK]
         candidates = [
             Candidate(
                 *record_and_crop(frame, face, place, source, pack, self.job, self.config),
                 far <= 1
-                and is_sure(face.detection.score, face.presence, self.config.high_confidence),
+                and is_sure(face.detection.confidence, face.presence, self.config.high_confidence),
             )
             for place, (face, far) in enumerate(near)
         ]

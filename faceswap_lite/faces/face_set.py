@@ -24,13 +24,13 @@ from ..media.clips import list_images
 from ..metrics.landmarks import LandmarksPack
 from ..outputs import BROKEN_ARRAYS, read_json, whole_file
 from .align import cut_crop, inner_view
-from .mask import face_mask, features_mask
+from .hull import face_mask, features_mask
 from .records import CROP_SUFFIXES, FaceRecord, read_record
 
 HIDDEN_FOLDER = ".faceswap_lite"
 REJECTED_FOLDER = "_rejected"
 MASKS_FOLDER = "_masks"
-JOB_FILE = "extraction.json"
+BASE_JOB_FILE = "extraction.json"
 _INDEX_FILE = "index.npz"
 _INDEX_VERSION = 1
 _NAMED_IN_A_LINE = 3
@@ -67,8 +67,8 @@ class FaceSet:
 
         Raises: FaceswapError when a crop was stored with less margin, or cannot be read.
         """
-        side = self._side(size, margin)
-        return self._stack((side, side, 3), lambda face: _view(face, size, margin))
+        edge = self._edge(size, margin)
+        return self._stack((edge, edge, 3), lambda face: _view(face, size, margin))
 
     def masks(self, size: int, margin: float | int) -> UInt8[np.ndarray, "n s s"]:
         """The face masks of `crops`, 0 to 255."""
@@ -89,27 +89,27 @@ class FaceSet:
         vectors = [face.record.embedding for face in self.faces]
         return np.stack([vector for vector in vectors if vector is not None])
 
-    def _side(self, size: int, margin: float | int) -> int:
-        least = min(self.faces, key=lambda face: face.record.margin)
-        if margin > least.record.margin + 1e-9:
+    def _edge(self, size: int, margin: float | int) -> int:
+        minimum = min(self.faces, key=lambda face: face.record.margin)
+        if margin > minimum.record.margin + 1e-9:
             raise FaceswapError(
-                f"{self.path}: a margin of {margin} is wanted, {least.path.name} was stored with "
-                f"{least.record.margin}; extract again with --set extract.margin={margin}"
+                f"{self.path}: a margin of {margin} is wanted, {minimum.path.name} was stored with "
+                f"{minimum.record.margin}; extract again with --set extract.margin={margin}"
             )
         return round(size * (1 + 2 * margin))
 
     def _drawn(
         self, draw: Callable[..., np.ndarray], size: int, margin: float | int
     ) -> UInt8[np.ndarray, "n s s"]:
-        side = self._side(size, margin)
+        edge = self._edge(size, margin)
 
         def mask(face: StoredFace) -> np.ndarray:
             to_view, _ = inner_view(face.record.size, face.record.margin, size, margin)
             frame_to_view = compose(face.record.frame_to_crop, to_view)
-            drawn = draw(*face.record.outline, frame_to_view, side)
+            drawn = draw(*face.record.outline, frame_to_view, edge)
             return np.round(drawn * 255).astype(np.uint8)
 
-        return self._stack((side, side), mask)
+        return self._stack((edge, edge), mask)
 
     def _stack(
         self, shape: tuple[int, ...], make: Callable[[StoredFace], np.ndarray]
@@ -161,7 +161,7 @@ def open_face_set(path: Path, minimum: int = 1) -> FaceSet:
 
 def read_job(path: Path) -> dict[str, Any] | None:
     """What the extraction that filled this folder left about itself; None when nothing did."""
-    file = path / HIDDEN_FOLDER / JOB_FILE
+    file = path / HIDDEN_FOLDER / BASE_JOB_FILE
     if not file.is_file():
         return None
     try:
@@ -438,14 +438,14 @@ def _plural(count: int, one: str, many: str) -> str:
 
 
 def _view(face: StoredFace, size: int, margin: float | int) -> UInt8[np.ndarray, "s s 3"]:
-    to_view, side = inner_view(face.record.size, face.record.margin, size, margin)
+    to_view, edge = inner_view(face.record.size, face.record.margin, size, margin)
     try:
         with Image.open(face.path) as picture:
             crop = np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FaceswapError(f"{face.path}: cannot be read ({reason}); delete it") from error
-    return cut_crop(crop, to_view, side)
+    return cut_crop(crop, to_view, edge)
 
 
 def describe_face_set(path: Path) -> str:

@@ -20,9 +20,9 @@ from ..media.clips import Frame
 from ..media.images import read_image
 from .embed import Person
 from .pack import FacePack, as_uint8, build_pack
-from .tracks import change, thumbnail
+from .tracking import change, thumbnail
 
-_MOST_FINDERS = 4
+_MAX_FINDERS = 4
 
 _Finds = TypeVar("_Finds")
 _Item = TypeVar("_Item")
@@ -40,16 +40,16 @@ class Found(Generic[_Finds]):
 
 
 def build_packs(
-    names: tuple[str, str, str], *, min_face_px: int, max_side_px: int, count: int | None = None
+    names: tuple[str, str, str], *, min_face_px: int, max_edge_px: int, count: int | None = None
 ) -> list[FacePack]:
     """Packs of these detector, landmarks and embedder, one for each thread: networks hold state.
 
     Where a name is `auto`, all take the same.
     """
-    build = partial(build_pack, min_face_px=min_face_px, max_side_px=max_side_px)
+    build = partial(build_pack, min_face_px=min_face_px, max_edge_px=max_edge_px)
     first = build(*names)
     taken = (first.detector_name, first.landmarks_name, first.embedder_name or "none")
-    count = min(_MOST_FINDERS, os.cpu_count() or 1) if count is None else count
+    count = min(_MAX_FINDERS, os.cpu_count() or 1) if count is None else count
     return [first, *(build(*taken) for _ in range(count - 1))]
 
 
@@ -88,12 +88,12 @@ def find_in_frames(
 
 
 def _in_order(
-    work: Callable[[_Item], _Result], items: Iterable[_Item], pool: Executor, most_ahead: int
+    work: Callable[[_Item], _Result], items: Iterable[_Item], pool: Executor, max_ahead: int
 ) -> Iterator[_Result]:
     ahead: deque[Future[_Result]] = deque()
     for item in items:
         ahead.append(pool.submit(work, item))
-        if len(ahead) > most_ahead:
+        if len(ahead) > max_ahead:
             yield ahead.popleft().result()
     while ahead:
         yield ahead.popleft().result()
@@ -110,7 +110,7 @@ def one_opencv_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def wanted_person(photo: Path, pack: FacePack) -> Person:
+def photo_identity(photo: Path, pack: FacePack) -> Person:
     """The person on a photo: its largest face.
 
     Raises: FaceswapError when there is no embedder, no photo, or no face on it.

@@ -214,7 +214,7 @@ def _sighting(line: dict[str, Any]) -> Sighting:
 def _face_line(face: FoundFace) -> dict[str, Any]:
     return {
         "box": np.round(face.detection.box_xyxy, 2).tolist(),
-        "score": round(face.detection.score, 4),
+        "score": round(face.detection.confidence, 4),
         "five": np.round(face.detection.five, 2).tolist(),
         "points": _packed(face.landmarks),
         "vector": None if face.embedding is None else _packed(face.embedding),

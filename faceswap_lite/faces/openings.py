@@ -37,7 +37,7 @@ _LIPS_ROOM, _LIDS_ROOM = (0.2, 0.45), (0.45, 0.35)
 # How far to the side of a corner skin is looked at for its light, in eye distances.
 _BESIDE = 0.2
 # Light and skin differ by so much at most; beyond, a shadow or a beard was taken for skin.
-_MOST_LIGHT = 2.0
+_MAX_LIGHT = 2.0
 _EDGE_PX = 1.0
 # Half the width of the dark line between shut lips, in eye distances.
 _LINE = 0.06
@@ -85,7 +85,7 @@ def with_mouth(
     share = np.clip((down - top) / np.maximum(bottom - top, 1e-6), 0, 1)
     above, below = np.interp(there, *upper), np.interp(there, *lower)
     inner = _sampled(other, given, there, above + share * (below - above))
-    light = np.clip(_skin(face, lips) / _skin(other, given), 1 / _MOST_LIGHT, _MOST_LIGHT)
+    light = np.clip(_skin(face, lips) / _skin(other, given), 1 / _MAX_LIGHT, _MAX_LIGHT)
     made[window] += alpha * (np.clip(inner * light, 0, 1) - made[window])
     return made
 

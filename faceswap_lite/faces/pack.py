@@ -12,10 +12,10 @@ from ..errors import FaceswapError, UsageError
 from ..metrics.landmarks import LandmarksPack, five_points
 from .detect import Detection, Detector, build_mtcnn, build_yunet
 from .embed import EMBEDDERS, Embedder, facenet_file
-from .landmarks import LANDMARKERS, MIN_PRESENCE, Landmarker
+from .landmarkers import LANDMARKERS, MIN_PRESENCE, Landmarker
 from .weights import weights_folders
 
-DEFAULT_MIN_SCORE = 0.8
+DEFAULT_MIN_CONFIDENCE = 0.8
 
 _Part = TypeVar("_Part")
 
@@ -50,14 +50,14 @@ class FacePack:
         self,
         image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
         *,
-        min_score: float | int | None = None,
+        min_confidence: float | int | None = None,
         min_presence: float | int = MIN_PRESENCE,
     ) -> list[FoundFace]:
         """The faces of a picture from left to right."""
         image = as_uint8(image)
-        score = DEFAULT_MIN_SCORE if min_score is None else min_score
+        confidence = DEFAULT_MIN_CONFIDENCE if min_confidence is None else min_confidence
         faces = []
-        for detection in self.detector(image, score):
+        for detection in self.detector(image, confidence):
             landmarks = self.landmarker(image, detection)
             if landmarks.presence is not None and landmarks.presence < min_presence:
                 continue
@@ -86,7 +86,7 @@ def build_pack(
     embedder: str = "auto",
     *,
     min_face_px: int = 20,
-    max_side_px: int = 1280,
+    max_edge_px: int = 1280,
 ) -> FacePack:
     """The pack of these names. `auto` takes what is best and there (or can be fetched).
 
@@ -94,7 +94,7 @@ def build_pack(
     """
     missing: list[str] = []
     detectors = {
-        name: partial(builder, min_face_px, max_side_px) for name, builder in DETECTORS.items()
+        name: partial(builder, min_face_px, max_edge_px) for name, builder in DETECTORS.items()
     }
     detector_name, built_detector = _choose(
         "detector", detector, detectors, _AUTO_DETECTORS, missing

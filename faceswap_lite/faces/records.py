@@ -26,7 +26,7 @@ from pydantic import (
 from ..errors import FaceswapError
 from ..metrics.landmarks import LandmarksPack, Pose
 from ..outputs import whole_file
-from .align import COVERAGES
+from .align import CROP_COVERAGES
 
 RECORD_KEY = "faceswap_lite"
 CROP_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -129,9 +129,9 @@ class FaceRecord(BaseModel):
         return self.landmarks.astype(np.float64), self.landmarks_pack
 
     @property
-    def side_eyes(self) -> float:
+    def edge_eyes(self) -> float:
         """The crop's side, margin included, in eye distances of the canonical face."""
-        return COVERAGES[self.coverage] * (1 + 2 * self.margin)
+        return CROP_COVERAGES[self.coverage] * (1 + 2 * self.margin)
 
     @field_validator("time")
     @classmethod
@@ -145,7 +145,7 @@ class FaceRecord(BaseModel):
     @field_validator("coverage")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if name not in COVERAGES:
+        if name not in CROP_COVERAGES:
             raise ValueError(f"unknown coverage {name}")
         return name
 

@@ -16,8 +16,8 @@ LOOKS = 12
 """Frames that are looked at again, of all clips together."""
 FIRST_FRAMES = 2000
 """Of a clip; so that nobody waits for an hour to be decoded again."""
-_SMALLEST_PX = 8
-_LEAST_SCORE = 0.3
+_MIN_PX = 8
+_MIN_SCORE = 0.3
 
 
 def why_so_few(
@@ -30,19 +30,19 @@ def why_so_few(
 
     `with_face`: place of the clip and number of the frame, of all frames that gave a face.
     """
-    detector = DETECTORS[detector_name](_SMALLEST_PX, config.max_edge_px)
+    detector = DETECTORS[detector_name](_MIN_PX, config.max_edge_px)
     nothing = others = 0
     sizes: list[float] = []
     scores: list[float] = []
     for image in _without_face(clips, with_face, config.every):
-        faces = detector(image, _LEAST_SCORE)
-        sides = [float(max(face.box_xyxy[2:] - face.box_xyxy[:2])) for face in faces]
-        pairs = zip(faces, sides, strict=True)
-        large = [face.score for face, side in pairs if side >= config.min_face_px]
+        faces = detector(image, _MIN_SCORE)
+        edges = [float(max(face.box_xyxy[2:] - face.box_xyxy[:2])) for face in faces]
+        pairs = zip(faces, edges, strict=True)
+        large = [face.confidence for face, edge in pairs if edge >= config.min_face_px]
         if not faces:
             nothing += 1
         elif not large:
-            sizes.append(max(sides))
+            sizes.append(max(edges))
         elif max(large) < config.high_confidence:
             scores.append(max(large))
         else:

@@ -27,7 +27,7 @@ _lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightsFile:
     """A file of weights. `without` is the option that needs none, for the offline message."""
 
     name: str
@@ -50,7 +50,7 @@ def weights_cache() -> Path:
     return Path(platformdirs.user_cache_dir("faceswap_lite")) / "weights"
 
 
-def find_weights(wanted: str | Weights) -> Path:
+def find_weights(wanted: str | WeightsFile) -> Path:
     """The checked file of weights, by their name in `WEIGHTS` or as described; fetched if need be.
 
     Raises: FaceswapError, one line, when it can neither be found nor fetched, naming the file, the
@@ -110,7 +110,7 @@ def connect(address: str) -> Any:
     return answer
 
 
-def _is_right(path: Path, entry: Weights) -> bool:
+def _is_right(path: Path, entry: WeightsFile) -> bool:
     stat = path.stat()
     key = (str(path), stat.st_size, stat.st_mtime_ns)
     if key not in _checked:
@@ -120,7 +120,7 @@ def _is_right(path: Path, entry: Weights) -> bool:
     return True
 
 
-def _fetch(entry: Weights, path: Path) -> None:
+def _fetch(entry: WeightsFile, path: Path) -> None:
     with connect(entry.address) as reply:
         content = reply.read(entry.size + 1)
     if hashlib.sha256(content).hexdigest() != entry.sha256:
@@ -132,8 +132,8 @@ def _fetch(entry: Weights, path: Path) -> None:
         raise ValueError(str(error)) from error
 
 
-WEIGHTS: dict[str, Weights] = {
-    "yunet": Weights(
+WEIGHTS: dict[str, WeightsFile] = {
+    "yunet": WeightsFile(
         name="yunet",
         file="yunet_n_640_640.onnx",
         address="https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/"
@@ -143,7 +143,7 @@ WEIGHTS: dict[str, Weights] = {
         licence="Apache-2.0",
         without="detector mtcnn",
     ),
-    "mesh": Weights(
+    "mesh": WeightsFile(
         name="mesh",
         file="face_landmark.tflite",
         address="https://storage.googleapis.com/mediapipe-assets/"
@@ -153,7 +153,7 @@ WEIGHTS: dict[str, Weights] = {
         licence="Apache-2.0",
         without="landmarks five",
     ),
-    "mobilefacenet": Weights(
+    "mobilefacenet": WeightsFile(
         name="mobilefacenet",
         file="mobilefacenet.onnx",
         address="https://raw.githubusercontent.com/foamliu/MobileFaceNet/"

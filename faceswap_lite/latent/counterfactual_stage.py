@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import FaceswapError, UsageError
-from ..faces.embed import build_embedder, embedding_distance, likeness
-from ..faces.reading import ATTRIBUTES, Reader
+from ..faces.attributes import ATTRIBUTES, Reader
+from ..faces.embed import build_embedder, embedding_distance, similarity
 from ..metrics.distributions import principal_axes
 from ..metrics.landmarks import five_points
 from ..metrics.pictures import as_bytes
@@ -20,10 +20,10 @@ from ..runs.known import KnownFaces, known_faces, spread_evenly
 from ..runs.trained import TrainedRun
 from .counterfactual import explained_shares, identity_accuracy, identity_logit, one_deviation
 from .directions import chosen_penalty, ridge
-from .job import (
+from .sheet_job import (
     GivenFace,
-    Row,
     Say,
+    SheetRow,
     file_hash,
     json_number,
     read_face,
@@ -31,7 +31,7 @@ from .job import (
     sheet_job,
     shown_value,
 )
-from .study import MOST_READ, SWEEP_STEPS, SWEPT_FACES, Studied, straight_direction, study
+from .study import MAX_READ, SWEEP_STEPS, SWEPT_FACES, Studied, straight_direction, study
 
 IDENTITY = "identity"
 QUESTIONS = (*ATTRIBUTES, IDENTITY)
@@ -90,7 +90,7 @@ def counterfactual(
         return done
     given = read_face(run, face)
     reader = Reader(run.manifest.coverage)
-    known = known_faces(run, side, MOST_READ)
+    known = known_faces(run, side, MAX_READ)
     studies = _studies(run, known, reader, say)
     unreadable = FaceswapError(f"{run.path}: {question} cannot be read of decoded {side} faces")
     if question == IDENTITY:
@@ -123,7 +123,7 @@ def counterfactual(
         answers = _answers(asked, question, codes, pictures, given, reader)
         name = f"{t.name}: {unit} {shown_value(t.effect, question, sign=True)} a deviation"
         told = zip(SWEEP_STEPS.tolist(), answers, strict=True)
-        rows.append(Row(name, pictures, [f"{step:+g}: {answer}" for step, answer in told]))
+        rows.append(SheetRow(name, pictures, [f"{step:+g}: {answer}" for step, answer in told]))
     report = {
         "side": side,
         "face": face.name,
@@ -150,7 +150,7 @@ def _studies(run: TrainedRun, known: KnownFaces, reader: Reader, say: Say) -> di
 def _ask_identity(run: TrainedRun, known: KnownFaces) -> _Asked:
     """The logit of the other identity, and the move from mean to mean."""
     there: Side = "target" if known.side == "source" else "source"
-    other = known_faces(run, there, MOST_READ)
+    other = known_faces(run, there, MAX_READ)
     both = [faces.only(faces.seen) for faces in (known, other)]
     codes = [faces.codes.astype(np.float64) for faces in both]
     weights, offset = identity_logit(codes[1], codes[0])
@@ -223,7 +223,7 @@ def _identity_distance(
     except FaceswapError:
         # Its weights are not needed for anything else here.
         return None
-    metric, same_person = likeness(name)
+    metric, same_person = similarity(name)
     vectors = [
         embed(as_bytes(picture), five_points(found, reader.pack) * len(picture) - 0.5)
         for picture, found in ((a, points[0]), (b, points[1]))

@@ -10,16 +10,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import FaceswapError, UsageError
-from ..faces.reading import ATTRIBUTES, Reader
+from ..faces.attributes import ATTRIBUTES, Reader
 from ..models.autoencoder import SIDES, Side
 from ..outputs import file_sha256, one_writer, refuse_inputs, whole_file
 from ..runs.known import known_faces
 from ..runs.trained import TrainedRun
 from .directions import Direction, cross_validated_r2, pattern, sweep_codes
-from .job import (
-    Row,
+from .sheet_job import (
     Say,
     SheetJob,
+    SheetRow,
     file_hash,
     json_number,
     read_face,
@@ -28,15 +28,15 @@ from .job import (
     shown_value,
 )
 from .study import (
-    MOST_READ,
+    MAX_READ,
     SWEEP_STEPS,
+    AttributeSweep,
     Studied,
-    Sweep,
     bent_direction,
     read_sweep,
     straight_direction,
     study,
-    sweep,
+    sweep_attribute,
     swept_faces,
 )
 
@@ -64,14 +64,14 @@ def find_direction(
     if done := job.found(overwrite):
         return done
     reader = Reader(run.manifest.coverage)
-    known = known_faces(run, side, MOST_READ)
+    known = known_faces(run, side, MAX_READ)
     studied = study(run, known, reader(known.crops, known.masks), attribute, reader)
     say(f"{attribute} of {len(studied.known)} {side} faces read with {reader.pack}")
     shapes = {"straight": straight_direction(studied), "bent": bent_direction(studied)}
 
-    def swept(places: np.ndarray) -> dict[str, Sweep]:
+    def swept(places: np.ndarray) -> dict[str, AttributeSweep]:
         return {
-            name: sweep(run, studied, shape, places, attribute, reader)
+            name: sweep_attribute(run, studied, shape, places, attribute, reader)
             for name, shape in shapes.items()
         }
 
@@ -98,7 +98,7 @@ def find_direction(
     }
     names = [studied.known.faces[i].path.name for i in heldout]
     rows = [
-        Row(name, pictures, [shown_value(value, attribute) for value in row.tolist()])
+        SheetRow(name, pictures, [shown_value(value, attribute) for value in row.tolist()])
         for name, pictures, row in zip(names, best.pictures, best.read, strict=True)
     ]
     title = (
@@ -110,7 +110,7 @@ def find_direction(
     return written
 
 
-def _merit(trial: Sweep) -> float:
+def _merit(trial: AttributeSweep) -> float:
     """How much of the request comes, if it comes steadily; straight (the first) wins a draw."""
     return trial.slope * trial.rising if np.isfinite(trial.slope * trial.rising) else 0.0
 
@@ -235,5 +235,5 @@ def sweep_direction(
     lines = [
         f"{m:+g}: {shown_value(r, attribute)}" for m, r in zip(moves.tolist(), read, strict=True)
     ]
-    row = Row(f"{face.name} by the {painter}'s decoder", made.pictures[0], lines)
+    row = SheetRow(f"{face.name} by the {painter}'s decoder", made.pictures[0], lines)
     return job.write(report, f"{attribute}, in deviations", [row])

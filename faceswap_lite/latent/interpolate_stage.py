@@ -8,14 +8,14 @@ from jaxtyping import Float
 
 from ..config import SpaceName
 from ..errors import UsageError
-from ..faces.align import COVERAGES
-from ..faces.reading import ATTRIBUTES, Reader
+from ..faces.align import CROP_COVERAGES
+from ..faces.attributes import ATTRIBUTES, Reader
 from ..metrics.pictures import sharpness_ratio
 from ..models.autoencoder import Side
 from ..models.crops import decode
 from ..outputs import one_writer, refuse_inputs
 from ..runs.trained import TrainedRun
-from .job import Row, Say, file_hash, json_number, read_face, sheet_files, sheet_job
+from .sheet_job import Say, SheetRow, file_hash, json_number, read_face, sheet_files, sheet_job
 
 
 def lerp(
@@ -112,7 +112,7 @@ def interpolate_faces(
     }
     names = {"code": "through codes", "arc": "through codes, on the arc", "pixel": "pixels blended"}
     sheet = [
-        Row(names[name], walk, [_walk_line(rows[name], step) for step in range(steps)])
+        SheetRow(names[name], walk, [_walk_line(rows[name], step) for step in range(steps)])
         for name, walk in walks.items()
     ]
     return job.write(report, f"{a.name} to {b.name} by the {side}'s decoder", sheet)
@@ -131,7 +131,7 @@ def _walk(
     if found[0] is not None and found[-1] is not None:
         lost = np.full_like(found[0], np.nan)
         points = np.stack([lost if p is None else p for p in found])
-        errors = path_errors(points, 1 / COVERAGES[coverage])
+        errors = path_errors(points, 1 / CROP_COVERAGES[coverage])
     pairs = zip(pictures, masks, strict=True)
     sharp = [_sharpness(picture, pictures[0], pictures[-1], mask) for picture, mask in pairs]
     columns = {"sharpness": sharp, "path_error": errors.tolist()}

@@ -8,21 +8,21 @@ from jaxtyping import Float, UInt8
 from skimage.color import lab2rgb, rgb2lab
 
 from ..errors import FaceswapError
-from ..faces.reading import Reader, Readings
+from ..faces.attributes import Reader, Readings
 from ..faces.records import recorded
 from ..models.autoencoder import Side
 from ..models.crops import decode, encode
 from ..runs.known import KnownFaces, spread_evenly
 from ..runs.trained import TrainedRun
 from .directions import Direction, bent_pattern, pattern, sweep_codes, sweep_figures
-from .job import json_number
+from .sheet_job import json_number
 
 SWEEP_STEPS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 """In standard deviations of the attribute."""
-MOST_READ = 400
+MAX_READ = 400
 """Faces of a side that are read; more would cost time and hardly move a direction."""
 SWEPT_FACES = 6
-FEWEST_FACES = 30
+MIN_FACES = 30
 # Recorded clips hardly change in colour, so each face gets a known change: up to so much either
 # way. In grey values of [0, 1], and in degrees of hue.
 COLOR_CHANGES: dict[str, float] = {"brightness": 0.2, "hue_deg": 20.0}
@@ -74,10 +74,10 @@ def study(
         values = plain = recorded([face.record for face in known.faces], attribute)
         readable = False
     there = ~np.isnan(values) & ~np.isnan(plain)
-    if there.sum() < FEWEST_FACES:
+    if there.sum() < MIN_FACES:
         raise FaceswapError(
             f"{run.path}: {attribute} can be read of {there.sum()} faces of its {known.side}, "
-            f"{FEWEST_FACES} are needed; mouth and eyes need the mesh's weights"
+            f"{MIN_FACES} are needed; mouth and eyes need the mesh's weights"
         )
     if float(np.ptp(values[there])) == 0:
         raise FaceswapError(
@@ -132,7 +132,7 @@ def swept_faces(studied: Studied, seen: bool) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class AttributeSweep:
     """Faces decoded along a direction, and the attribute read of them again."""
 
     pictures: Float[np.ndarray, "n k s s 3"]
@@ -148,10 +148,10 @@ class Sweep:
         return {"slope": json_number(self.slope), "rising_share": json_number(self.rising)}
 
 
-def sweep(
+def sweep_attribute(
     run: TrainedRun, studied: Studied, direction: Direction, places: np.ndarray,
     attribute: str, reader: Reader, steps: Float[np.ndarray, " k"] = SWEEP_STEPS,
-) -> Sweep:  # fmt: skip
+) -> AttributeSweep:  # fmt: skip
     """The faces at `places` along the direction, as their own side's decoder paints them."""
     known = studied.known
     values = np.zeros(len(places)) if studied.changed else studied.plain[places]
@@ -163,10 +163,10 @@ def sweep(
 def read_sweep(
     run: TrainedRun, codes: Float[np.ndarray, "n k d"], masks: UInt8[np.ndarray, "n s s"],
     side: Side, requested: Float[np.ndarray, " k"], attribute: str, reader: Reader,
-) -> Sweep:  # fmt: skip
+) -> AttributeSweep:  # fmt: skip
     """Moved codes as the side's decoder paints them, and what is read of the pictures."""
     count, wide = codes.shape[:2]
     flat = decode(run.model, codes.reshape(count * wide, -1), side)
     read = getattr(reader(flat, np.repeat(masks, wide, 0)), attribute).reshape(count, wide)
     pictures = flat.reshape(count, wide, *flat.shape[1:])
-    return Sweep(pictures, read, requested, *sweep_figures(requested, read))
+    return AttributeSweep(pictures, read, requested, *sweep_figures(requested, read))

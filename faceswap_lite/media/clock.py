@@ -22,7 +22,7 @@ from jaxtyping import Float64, Int64
 
 from .clips import counted, ffmpeg_url
 
-LONGEST_STILL = 900
+MAX_STILL = 900
 """Seconds that a frame may stand while the clip is silent; beyond, nobody meant it."""
 DOUBTED_STILL = 10
 """Seconds from which a frame must be heard through, where the clip has sound or is a broadcast."""
@@ -295,16 +295,16 @@ def _leaps(
     """Which pictures, of those in the order shown, come after a gap that nobody meant."""
     tick = float(pictures.time_base)
     shown, at = pictures.shown[order], pictures.at[order]
-    least = 2 * usual if broadcast else DOUBTED_STILL / tick
+    minimum = 2 * usual if broadcast else DOUBTED_STILL / tick
     found = []
-    for n in map(int, np.flatnonzero(np.diff(shown) > least) + 1):
+    for n in map(int, np.flatnonzero(np.diff(shown) > minimum) + 1):
         gap = (int(shown[n] - shown[n - 1]) - usual) * tick
         places = sorted((int(at[n - 1]), int(at[n])))
         heard, around = sound.in_gap(places, float(shown[n - 1] * tick), float(shown[n] * tick))
         doubted = gap > DOUBTED_STILL and (around or broadcast)
         if broadcast and _begins_piece(pictures, int(order[n]), usual):
             doubted |= gap > (2 * usual * tick if around else KEY_GAP)
-        if not heard and (doubted or gap > LONGEST_STILL):
+        if not heard and (doubted or gap > MAX_STILL):
             found.append(n)
     return found
 
@@ -344,7 +344,7 @@ def _follow(track: _Track, parts: list[_Part]) -> tuple[Int64[np.ndarray, " n"],
     """
     moves = np.zeros(len(track.shown), np.int64)
     steps = np.diff(track.seconds)
-    if len(parts) == 1 and not ((steps < -SOUND_BACK) | (steps > LONGEST_STILL)).any():
+    if len(parts) == 1 and not ((steps < -SOUND_BACK) | (steps > MAX_STILL)).any():
         return moves, 0
     shifts = np.array([float(part.move) for part in parts])
     ticks = [round(part.move / track.time_base) for part in parts]
@@ -363,7 +363,7 @@ def _follow(track: _Track, parts: list[_Part]) -> tuple[Int64[np.ndarray, " n"],
             # What goes back is worse than what leaves a gap.
             best = int(np.argmin(np.where(late < 0, -2 * late, late)))
             at, own = at + best, 0 if best else own
-            if late[best] < -SOUND_BACK or late[best] > LONGEST_STILL:
+            if late[best] < -SOUND_BACK or late[best] > MAX_STILL:
                 own -= round(late[best] / tick)
                 jumps += 1
         moves[n] = ticks[at] + own

@@ -14,7 +14,7 @@ from jaxtyping import UInt8, UInt16
 
 from ..errors import FaceswapError
 from .clips import STILLS_RATE, Frame, counted, ffmpeg_url
-from .clock import LONGEST_STILL, picture_stream
+from .clock import MAX_STILL, picture_stream
 from .color import alpha_of, frame_to_rgb, has_alpha
 from .probing import describe, display_matrix, is_cut_matroska, open_video, said_at_once, upright
 
@@ -230,7 +230,7 @@ class VideoDecoder:
             left = round(claimed / self.info.time_base) - pts
             # What an mp4 says of a single frame is the time between two decodings.
             said = left if self._video.is_mp4 and left > 0 else max(said, left)
-        sane = 0 < said * self.info.time_base <= LONGEST_STILL
+        sane = 0 < said * self.info.time_base <= MAX_STILL
         return said if sane else round(self._usual_ticks())
 
     def _is_cut(self) -> bool:

@@ -275,8 +275,8 @@ def _light(mastering: str, content: str) -> Callable[[Light], list[str]]:
         said = []
         if light.mastering is not None:
             red, green, blue, white = (light.mastering[at : at + 2] for at in (0, 2, 4, 6))
-            least, most = light.mastering[8:]
-            places = {"G": green, "B": blue, "R": red, "WP": white, "L": (most, least)}
+            minimum, maximum = light.mastering[8:]
+            places = {"G": green, "B": blue, "R": red, "WP": white, "L": (maximum, minimum)}
             said.append(f"{mastering}=" + "".join(f"{n}({a},{b})" for n, (a, b) in places.items()))
         if light.content is not None:
             said.append(f"{content}={light.content[0]},{light.content[1]}")

@@ -118,8 +118,8 @@ def _write_deep_png(
 
 
 def resized(
-    picture: UInt8[np.ndarray, "h w *c"], side: int
-) -> UInt8[np.ndarray, "{side} {side} *c"]:
+    picture: UInt8[np.ndarray, "h w *c"], edge: int
+) -> UInt8[np.ndarray, "{edge} {edge} *c"]:
     """A square picture at `side` px: areas averaged on the way down, cubic on the way up."""
-    how = cv2.INTER_AREA if len(picture) > side else cv2.INTER_CUBIC
-    return cv2.resize(picture, (side, side), interpolation=how).astype(np.uint8)
+    how = cv2.INTER_AREA if len(picture) > edge else cv2.INTER_CUBIC
+    return cv2.resize(picture, (edge, edge), interpolation=how).astype(np.uint8)

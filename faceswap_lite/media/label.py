@@ -14,7 +14,7 @@ TEXT_SHARE = 1 / 28
 """Height of the text, in shorter sides of the frame."""
 TEXT_PX = 10
 """Least height of the text, px, as long as it fits."""
-SMALLEST_PX = 6
+MIN_PX = 6
 """Long texts shrink down to this; below it nobody reads them."""
 BOX_OPACITY = 0.6
 """Of the black box. White on it has a contrast of 5.7 : 1 at worst, on a white picture."""
@@ -54,7 +54,7 @@ def _label_of(
         white = _text_in_box(words, size)
         if white.shape[0] + 2 * margin <= height and white.shape[1] + 2 * margin <= width:
             break
-        if size == SMALLEST_PX:
+        if size == MIN_PX:
             raise FaceswapError(
                 f"the label {words!r} does not fit into {width}x{height} px; take a shorter one"
             )

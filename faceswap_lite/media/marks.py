@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-MOST_WORDS = 80
+MAX_WORDS = 80
 """Characters of a mark that are shown."""
 SOURCE_TYPE = "compositeWithTrainedAlgorithmicMedia"
 
@@ -53,10 +53,10 @@ class SyntheticMark:
         )
 
 
-def as_words(text: str, most: int | None = None) -> str:
+def as_words(text: str, maximum: int | None = None) -> str:
     """A text of somebody else's as one printable line, cut after `most` characters."""
     shown = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(shown.split())[: MOST_WORDS if most is None else most]
+    return " ".join(shown.split())[: MAX_WORDS if maximum is None else maximum]
 
 
 def append_xmp(path: Path, mark: SyntheticMark) -> None:

@@ -239,8 +239,8 @@ def light_of(frame: av.VideoFrame) -> Light | None:
             mastering = tuple(np.round(above / below * units).astype(int).tolist())
     found = _side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
     if found is not None:
-        most, average = np.frombuffer(found, np.uint32)[:2].tolist()
-        content = (most, average)
+        maximum, average = np.frombuffer(found, np.uint32)[:2].tolist()
+        content = (maximum, average)
     return Light(mastering, content) if mastering or content else None
 
 

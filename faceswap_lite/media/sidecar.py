@@ -14,14 +14,14 @@ from PIL import Image
 
 from ..outputs import found_job, short_name, write_json
 from .clips import IMAGE_SUFFIXES, clip_fingerprint, ffmpeg_url, list_images
-from .marks import IPTC, MOST_WORDS, SyntheticMark, as_words
+from .marks import IPTC, MAX_WORDS, SyntheticMark, as_words
 
-LARGEST = 1 << 20
+MAX_SIDECAR_BYTES = 1 << 20
 """Bytes. Larger JSON files beside an output are no sidecars."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FileCheck:
     """Whether an output has the bytes that were written; `facts` are its sidecar's."""
 
     state: Literal["unaltered", "altered", "unknown"]
@@ -74,7 +74,7 @@ def write_sidecar(out: Path, facts: dict[str, Any]) -> dict[str, Any]:
     return written
 
 
-def check_output(path: Path, mark: SyntheticMark | None = None) -> Verdict:
+def check_output(path: Path, mark: SyntheticMark | None = None) -> FileCheck:
     """Whether a file, or a folder's pictures, are the bytes that a conversion wrote.
 
     The sidecar is PATH.json; for a renamed copy or a remux, any JSON file beside it of the job
@@ -84,13 +84,13 @@ def check_output(path: Path, mark: SyntheticMark | None = None) -> Verdict:
     mark = mark or read_synthetic_mark(path)
     sidecar, facts = _find_sidecar(path.absolute(), mark.job if mark else None)
     if sidecar is None or "output_sha256" not in facts:
-        return Verdict("unknown", sidecar, facts)
+        return FileCheck("unknown", sidecar, facts)
     tracks, written = facts.get("tracks_sha256"), facts["output_sha256"]
     if isinstance(tracks, dict):
         # Of a track beside the clip.
         written = tracks.get(output_name(facts, sidecar, path), written)
     same = written == clip_fingerprint(path)
-    return Verdict("unaltered" if same else "altered", sidecar, facts)
+    return FileCheck("unaltered" if same else "altered", sidecar, facts)
 
 
 def _find_sidecar(path: Path, job: str | None) -> tuple[Path | None, dict[str, Any]]:
@@ -99,7 +99,7 @@ def _find_sidecar(path: Path, job: str | None) -> tuple[Path | None, dict[str, A
     if job is not None and facts.get("job") != job:
         # A renamed copy; or a file that took another's place, and whose mark knows better.
         for file in sorted(path.parent.glob("*.json")):
-            if file != own and file.is_file() and file.stat().st_size <= LARGEST:
+            if file != own and file.is_file() and file.stat().st_size <= MAX_SIDECAR_BYTES:
                 beside = found_job(file)
                 if beside.get("job") == job:
                     return file, beside
@@ -123,7 +123,7 @@ def read_synthetic_mark(path: Path) -> SyntheticMark | None:
         # A mark is anybody's text: it shall not write lines of its own on a terminal.
         tool=as_words(tool[1]) if tool else "unknown",
         version=as_words(tool[2]) if tool else "unknown",
-        run=run[1][:MOST_WORDS] if run and run[1] != "none" else None,
+        run=run[1][:MAX_WORDS] if run and run[1] != "none" else None,
         digital_source_type=source[1],
         job=job[1] if job else None,
     )

@@ -7,7 +7,7 @@ do not. None where too little is left to say anything.
 import numpy as np
 from jaxtyping import Float
 
-from .clips import FEWEST_PAIRS, correlation, finite_pairs, varies
+from .temporal import MIN_PAIRS, correlation, finite_pairs, varies
 
 # Median size of a normal value of standard deviation 1.
 MEDIAN_OF_SIZE = 0.6744897501960817
@@ -66,7 +66,7 @@ def series_noise(values: Float[np.ndarray, " n"]) -> float | None:
     nonlinear regression", with the median in place of the mean.
     """
     second = finite(np.diff(values, 2))
-    if len(second) < FEWEST_PAIRS:
+    if len(second) < MIN_PAIRS:
         return None
     return float(np.median(np.abs(second)) / (MEDIAN_OF_SIZE * np.sqrt(6)))
 

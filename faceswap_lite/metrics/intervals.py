@@ -16,7 +16,7 @@ FADED_LAGS = 5
 # The length by the formula is best for the variance; intervals cover better with longer blocks.
 LONGER_FOR_INTERVALS = 2.0
 # With fewer blocks than this in a clip, its draws say nothing about others.
-FEWEST_BLOCKS = 3
+MIN_BLOCKS = 3
 
 
 class Interval(NamedTuple):
@@ -36,7 +36,7 @@ def block_length(values: Float[np.ndarray, " n"]) -> int:
     Source: Politis & White 2004, "Automatic block-length selection for the dependent bootstrap",
     section 3.2 (circular blocks), as corrected by Patton, Politis & White 2009.
     """
-    longest = len(values) // FEWEST_BLOCKS
+    longest = len(values) // MIN_BLOCKS
     return max(1, min(round(LONGER_FOR_INTERVALS * best_length(values)), longest))
 
 
@@ -44,23 +44,23 @@ def best_length(values: Float[np.ndarray, " n"]) -> float:
     """Block length best for the variance of a mean, unrounded; 0 where none can be said."""
     n = len(values)
     there = np.isfinite(values)
-    if there.sum() < FEWEST_BLOCKS**2:
+    if there.sum() < MIN_BLOCKS**2:
         return 0.0
     off = np.where(there, values - values[there].mean(), 0.0)
     if not np.abs(off).max() > 1e-9 * np.abs(values[there]).max():
         return 0.0
     faded = max(FADED_LAGS, int(np.sqrt(np.log10(n))))
-    most = min(int(np.ceil(np.sqrt(n))) + faded, n - 1)
-    covariance = np.array([_autocovariance(off, there, lag) for lag in range(most + 1)])
+    maximum = min(int(np.ceil(np.sqrt(n))) + faded, n - 1)
+    covariance = np.array([_autocovariance(off, there, lag) for lag in range(maximum + 1)])
 
     # The lag after which several in a row are within the noise of an independent series.
     likeness = np.abs(covariance[1:] / covariance[0])
     counts = likeness > 1.96 * np.sqrt(np.log10(n) / n)
-    starts = [m for m in range(most - faded + 1) if not counts[m : m + faded].any()]
+    starts = [m for m in range(maximum - faded + 1) if not counts[m : m + faded].any()]
     last = starts[0] if starts else int(np.flatnonzero(counts).max()) + 1
 
     # A flat-top window: whole up to there, then fading to twice as far.
-    width = min(2 * max(last, 1), most)
+    width = min(2 * max(last, 1), maximum)
     lags = np.arange(1, width + 1)
     weighted = np.clip(2 * (1 - lags / width), 0, 1) * covariance[1 : width + 1]
     spectrum = covariance[0] + 2 * weighted.sum()
@@ -112,7 +112,7 @@ def interval(
     value = _number(statistic(np.arange(frames)))
     drawn = np.array([_number(statistic(draw)) for draw in draws])
     drawn = drawn[np.isfinite(drawn)]
-    if not np.isfinite(value) or frames < FEWEST_BLOCKS or 2 * len(drawn) < len(draws):
+    if not np.isfinite(value) or frames < MIN_BLOCKS or 2 * len(drawn) < len(draws):
         return Interval(value, float("nan"), float("nan"))
     blocks = _blocks(draws)
     wide = stdtrit(blocks - 1, (1 + level) / 2) * np.sqrt(blocks / (blocks - 1))
@@ -132,7 +132,7 @@ def _blocks(draws: Int[np.ndarray, "draws n"]) -> float:
     """Frames of a draw over the length of its blocks, read off the places where they break."""
     frames = draws.shape[1]
     breaks = (draws[:, 1:] != (draws[:, :-1] + 1) % frames).sum(1)
-    return float(max(breaks.mean() + 1, FEWEST_BLOCKS))
+    return float(max(breaks.mean() + 1, MIN_BLOCKS))
 
 
 def _number(value: float | None) -> float:

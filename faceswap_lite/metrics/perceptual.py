@@ -18,14 +18,14 @@ from ..errors import FaceswapError
 from .pictures import Picture, as_float
 
 # Below this AlexNet's last layers see hardly a place; the field enlarges to it.
-LEAST_SIDE_PX = 64
+MIN_EDGE_PX = 64
 
 # Zhang et al. 2018: the rectified outputs of AlexNet's five convolutions, by their place.
 LAYERS = (1, 4, 7, 9, 11)
 HEADS = tuple(f"lin{k}.model.1.weight" for k in range(len(LAYERS)))
 
 # ImageNet's mean and spread, for pictures from -1 to 1.
-SHIFT = (-0.030, -0.088, -0.188)
+HASH_SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 
 NEEDED = "AlexNet's features.N.weight and .bias (torchvision) and lin0 to lin4 (lpips, alex)"
@@ -107,12 +107,12 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _prepared(picture: Picture) -> Float[Tensor, "1 3 i j"]:
     """Scaled for AlexNet, and enlarged where it is too small."""
     batch = torch.from_numpy(as_float(picture)).float().permute(2, 0, 1)[None]
-    shift, scale = (torch.tensor(value)[:, None, None] for value in (SHIFT, SCALE))
+    shift, scale = (torch.tensor(value)[:, None, None] for value in (HASH_SHIFT, SCALE))
     batch = (2 * batch - 1 - shift) / scale
-    least = min(batch.shape[2:])
-    if least >= LEAST_SIDE_PX:
+    minimum = min(batch.shape[2:])
+    if minimum >= MIN_EDGE_PX:
         return batch
-    size = [round(side * LEAST_SIDE_PX / least) for side in batch.shape[2:]]
+    size = [round(edge * MIN_EDGE_PX / minimum) for edge in batch.shape[2:]]
     return F.interpolate(batch, size, mode="bilinear", align_corners=False)
 
 

@@ -84,9 +84,9 @@ def ms_ssim(a: Picture, b: Picture, mask: Mask | None = None) -> float:
     return float(likeness.mean())
 
 
-def scales_that_fit(side_px: int) -> int:
+def scales_that_fit(edge_px: int) -> int:
     """On how many scales, 0 to 5, `ms_ssim` compares pictures of this shorter side."""
-    return sum(side_px // 2**scale >= SSIM_WINDOW_PX for scale in range(len(MS_SSIM_WEIGHTS)))
+    return sum(edge_px // 2**scale >= SSIM_WINDOW_PX for scale in range(len(MS_SSIM_WEIGHTS)))
 
 
 def sharpness_ratio(out: Picture, reference: Picture, mask: Mask | None = None) -> float:
@@ -157,7 +157,7 @@ def _ssim_maps(
 
 
 def _halved(values: np.ndarray) -> np.ndarray:
-    height, width = (side // 2 * 2 for side in values.shape[:2])
+    height, width = (edge // 2 * 2 for edge in values.shape[:2])
     even = values[:height, :width]
     return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
 

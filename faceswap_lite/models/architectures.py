@@ -39,10 +39,10 @@ def build_liae(config: ModelConfig) -> SwapAutoencoder:
 
 def _inter(config: ModelConfig, outputs: int) -> DfInter:
     flags = config.flags
-    code_side = config.size // (32 if "t" in flags else 16)
+    code_edge = config.size // (32 if "t" in flags else 16)
     lowest = config.size // (32 if "d" in flags else 16)
     return DfInter(
-        8 * config.encoder_dims * code_side**2, config.inter_dims, outputs, lowest, flags
+        8 * config.encoder_dims * code_edge**2, config.inter_dims, outputs, lowest, flags
     )
 
 

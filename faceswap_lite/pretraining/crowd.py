@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ..actors.identity import FIRST_OF_CROWD, ActorIdentity, HairStyle, random_actor
+from ..actors.cast import FIRST_OF_CROWD, ActorIdentity, HairStyle, random_actor
 from ..actors.performance import ActorState, Number
 from ..actors.render import RenderedActor, render_actor
-from ..faces.align import COVERAGES, align, cut_crop
+from ..faces.align import CROP_COVERAGES, align, cut_crop
 from ..faces.detect import Detection
-from ..faces.landmarks import Landmarker
-from ..faces.mask import face_mask, features_mask
+from ..faces.hull import face_mask, features_mask
+from ..faces.landmarkers import Landmarker
 from ..metrics.landmarks import LandmarksPack, eye_distance, five_points
 
 PEOPLE, MOMENTS = 4, 8
@@ -154,13 +154,13 @@ def render_group(
     rng = np.random.default_rng([group, 0xBA5E])
     seeds = range(FIRST_OF_CROWD + group * PEOPLE, FIRST_OF_CROWD + (group + 1) * PEOPLE)
     people = [actor(seed) for seed in seeds]
-    side = round(size * (1 + 2 * MARGIN))
-    pixels = np.empty((MOMENTS, PEOPLE, 5, side, side), np.uint8)
+    edge = round(size * (1 + 2 * MARGIN))
+    pixels = np.empty((MOMENTS, PEOPLE, 5, edge, edge), np.uint8)
     habits = rng.normal(0, _FIVE_BIAS, (PEOPLE, 5, 2))
     for row in pixels:
         moment, camera = random_moment(rng), random_camera(rng, size)
         coverage = rng.choice([*COVERAGE_SHARES], p=[*COVERAGE_SHARES.values()])
-        shown = COVERAGES[coverage] * (1 + 2 * MARGIN)
+        shown = CROP_COVERAGES[coverage] * (1 + 2 * MARGIN)
         by_five, background = rng.random() < FIVE_SHARE, int(rng.integers(2**31))
         for person, habit, out in zip(people, habits, row, strict=True):
             frame = render_actor(person, moment, round(_FRAME * size), background=background)
@@ -170,10 +170,10 @@ def render_group(
                 points = _five_of(frame, tremble)
             else:
                 points = mesh(frame.image, _found(frame)).points
-            to_crop = align(points, pack, shown, side)
-            out[:3] = camera(cut_crop(frame.image, to_crop, side)).transpose(2, 0, 1)
+            to_crop = align(points, pack, shown, edge)
+            out[:3] = camera(cut_crop(frame.image, to_crop, edge)).transpose(2, 0, 1)
             for plane, draw in ((3, face_mask), (4, features_mask)):
-                out[plane] = np.round(255 * draw(points, pack, to_crop, side))
+                out[plane] = np.round(255 * draw(points, pack, to_crop, edge))
     traits = np.stack([traits_of(person) for person in people])
     return Rows(pixels, np.broadcast_to(traits, (MOMENTS, *traits.shape)))
 

@@ -22,7 +22,7 @@ from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from ..errors import FaceswapError
-from ..faces.landmarks import Landmarker, build_mesh
+from ..faces.landmarkers import Landmarker, build_mesh
 from ..outputs import found_job, job_id, write_json
 from .crowd import MARGIN, MOMENTS, PEOPLE, Rows, render_group, traits_scale
 
@@ -49,9 +49,9 @@ class Pool:
         self.groups, self._size, self._with_mesh = groups, size, with_mesh
         self._facts_file = folder / "pool.json"
         self._job = job_id(crowd=_CROWD, groups=groups, size=size, mesh=with_mesh)
-        side, rows = round(size * (1 + 2 * MARGIN)), groups * MOMENTS
+        edge, rows = round(size * (1 + 2 * MARGIN)), groups * MOMENTS
         shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
-            "pool.npy": (np.dtype(np.uint8), (rows, PEOPLE, 5, side, side)),
+            "pool.npy": (np.dtype(np.uint8), (rows, PEOPLE, 5, edge, edge)),
             "traits.npy": (np.dtype(np.float32), (rows, PEOPLE, len(traits_scale()[0]))),
         }
         found = found_job(self._facts_file)

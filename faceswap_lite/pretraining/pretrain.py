@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from ..actors.identity import FIRST_OF_CROWD
+from ..actors.cast import FIRST_OF_CROWD
 from ..config import (
     AUGMENTED,
     Config,
@@ -33,7 +33,7 @@ from ..config import (
 )
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet
-from ..faces.given_masks import masks_fingerprint
+from ..faces.user_masks import masks_fingerprint
 from ..faces.weights import find_weights
 from ..models.architectures import build_model
 from ..outputs import LOCK_SUFFIXES, TOOL, found_job, job_id, one_writer, write_json
@@ -44,8 +44,8 @@ from ..runs.checkpoints import (
     as_state,
     checkpoint_facts,
     drop_old,
+    latest_valid_checkpoint,
     load_weights,
-    newest_good,
     restore_optimizer,
     save_checkpoint,
     set_aside_newer,
@@ -53,18 +53,18 @@ from ..runs.checkpoints import (
 from ..runs.hardware import build_fabric
 from ..runs.log import LOG_FILE, RunLog
 from ..runs.manifest import set_fingerprint
-from ..runs.split import FaceGroup, read_roles, share_out
-from ..training.augment import Geometry, Views, draw_geometry, make_views
+from ..runs.split import FaceGroup, assign_split, read_roles
+from ..training.augmentation import Geometry, Views, draw_geometry, make_views
+from ..training.augmentation_strength import augmented
 from ..training.loading import load_pixels
 from ..training.optimizers import build_optimizer, ema_decay, update_ema
 from ..training.schedules import cosine
 from ..training.step import refuse_nonfinite_weights, side_loss
-from ..training.strength import augmented
 from .crowd import COVERAGE_SHARES, MARGIN, PEOPLE, traits_scale
 from .person import PersonPainter
 from .pool import GROUP, Pool, sample
 
-JOB_FILE = "base.json"
+BASE_JOB_FILE = "base.json"
 
 STRENGTH = 0.5
 """Of the augmentation, where that is `auto`: people are many, but each stays the same."""
@@ -191,7 +191,7 @@ def _pretrained(
     model, wrapped = fabric.setup(painter, optimizer)
     fabric.to_device(average)
     state = RunState()
-    start, problems = newest_good(work)
+    start, problems = latest_valid_checkpoint(work)
     if problems and start is None:
         raise FaceswapError(
             f"{work}: no checkpoint is good ({problems[0]}); --overwrite starts anew"
@@ -215,7 +215,7 @@ def _pretrained(
     bar = tqdm(desc="pretrain", total=steps, initial=state.step, unit="step", disable=None)
     with pool.renewal() if every else nullcontext(_nothing) as renew, bar:
         for step in range(state.step, steps):
-            batch = draw(pool, own, options, step)
+            batch = sample_pool_batch(pool, own, options, step)
             batch = Batch(**{name: value.to(fabric.device) for name, value in vars(batch).items()})
             rate = options.base_rate * cosine(step, options.schedule, steps)
             for group in wrapped.param_groups:
@@ -264,7 +264,7 @@ def _fresh_painter(config: Config, traits: int, sets: int) -> PersonPainter:
         return PersonPainter(network, traits, sets)
 
 
-def draw(
+def sample_pool_batch(
     pool: Pool, own: Sequence[UInt8[Tensor, "n 5 m m"]], options: TrainingConfig, step: int
 ) -> Batch:
     """The faces of a step: a function of (seed, step) and of what is in the pool.
@@ -337,7 +337,7 @@ def _seen_of(faces: FaceSet, options: HeldoutConfig) -> list[FaceGroup]:
             f"{faces.path}: its coverage is {faces.coverage}; a base knows "
             f"{', '.join(COVERAGE_SHARES)}"
         )
-    return share_out([], faces.places(), options, step=0)
+    return assign_split([], faces.places(), options, step=0)
 
 
 def _pixels_of(faces: FaceSet, groups: Sequence[FaceGroup], size: int) -> UInt8[Tensor, "n 5 m m"]:
@@ -366,7 +366,7 @@ def _has_mesh(say: Callable[[str], None]) -> bool:
 
 def _claim(work: Path, job: str, overwrite: bool) -> None:
     """Make the folder this job's. Raises: FaceswapError when it is another's."""
-    file = work / JOB_FILE
+    file = work / BASE_JOB_FILE
     # `out` may lie there, and then its lock does.
     if work.exists() and any(p.suffix not in LOCK_SUFFIXES for p in work.iterdir()):
         if not file.is_file():

@@ -147,7 +147,7 @@ def find_damage(run: Path, step: int) -> dict[str, str]:
 
 
 def checkpoint_facts(run: Path, step: int) -> dict[str, Any]:
-    """The facts of a checkpoint that `newest_good` has found good."""
+    """The facts of a checkpoint that `latest_valid_checkpoint` has found good."""
     facts: dict[str, Any] = read_json(checkpoint_folder(run, step) / "state.json")
     return facts
 
@@ -163,7 +163,9 @@ def as_state(facts: dict[str, Any]) -> RunState:
     )
 
 
-def newest_good(run: Path, weights: WeightsName | None = None) -> tuple[int | None, list[str]]:
+def latest_valid_checkpoint(
+    run: Path, weights: WeightsName | None = None
+) -> tuple[int | None, list[str]]:
     """The newest checkpoint's step that is whole, and a line on each damaged file met before.
 
     With `weights`, those files count that hold them, and the others need not be whole.

@@ -12,13 +12,13 @@ from ..faces.face_set import FaceSet, StoredFace, open_face_set
 from ..models.autoencoder import Side
 from ..models.crops import encode
 from .manifest import describe_identity, is_same_set, set_fingerprint
-from .split import read_roles, share_out
+from .split import assign_split, read_roles
 from .trained import TrainedRun
 
 _LEVELS = 3
 """How far up a moved workspace is searched for a run's face sets."""
 
-MOST_FACES = 1000
+MAX_KNOWN_FACES = 1000
 """Faces of a side that stand for all of them, spread evenly; more would only cost time."""
 
 
@@ -74,7 +74,7 @@ def _places(run: Path, known: Path) -> list[Path]:
     return [known, *(place for place in moved if place.is_dir())]
 
 
-def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFaces:
+def known_faces(run: TrainedRun, side: Side, maximum: int = MAX_KNOWN_FACES) -> KnownFaces:
     """The faces of one side that training saw, and those that it held out, unwarped.
 
     At most `most` of them, spread evenly over time; those between the two are left out, as they
@@ -85,13 +85,13 @@ def known_faces(run: TrainedRun, side: Side, most: int = MOST_FACES) -> KnownFac
     faces = open_known_set(run, side)
     if set_fingerprint(faces) != facts.fingerprint:
         raise FaceswapError(f"{faces.path}: has changed since the run was trained on it")
-    groups = share_out(facts.groups, faces.places(), run.config.training.heldout, run.step)
+    groups = assign_split(facts.groups, faces.places(), run.config.training.heldout, run.step)
     roles = read_roles(groups)
     role = np.array([roles[place][0] for place in faces.places()])
     used = np.flatnonzero(role != "left_out")
     if not len(used):
         raise FaceswapError(f"{faces.path}: training saw none of its faces; train longer, or anew")
-    chosen = used[spread_evenly(len(used), most)]
+    chosen = used[spread_evenly(len(used), maximum)]
     subset = replace(faces, faces=[faces.faces[i] for i in chosen])
     return _known(run, subset, side, role[chosen] == "seen")
 
@@ -111,6 +111,6 @@ def _known(
     )
 
 
-def spread_evenly(count: int, most: int) -> Int[np.ndarray, " n"]:
+def spread_evenly(count: int, maximum: int) -> Int[np.ndarray, " n"]:
     """At most `most` of `count` places, rising and evenly spread, both ends among them."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
+    return np.linspace(0, count - 1, min(count, maximum)).round().astype(int)

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ..config import Config, dump_config
 from ..errors import FaceswapError
-from ..faces.align import COVERAGES
+from ..faces.align import CROP_COVERAGES
 from ..faces.face_set import FaceSet
-from ..faces.given_masks import masks_fingerprint
+from ..faces.user_masks import masks_fingerprint
 from ..metrics.landmarks import LandmarksPack
 from ..models.autoencoder import Side
 from ..outputs import TOOL, job_id, read_json, write_json, write_text
@@ -74,7 +74,7 @@ class RunManifest(BaseModel):
     @field_validator("coverage")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if name not in COVERAGES:
+        if name not in CROP_COVERAGES:
             raise ValueError(f"unknown coverage {name}")
         return name
 

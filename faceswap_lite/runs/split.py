@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from ..config import HeldoutConfig
 from ..errors import FaceswapError
 
-SMALLEST_GROUP = 20
+MIN_GROUP = 20
 """Clips with fewer faces than this (stills, mostly) are split as one sequence."""
 
-MOST_FRAMES = 10**8
+MAX_FRAMES = 10**8
 """Of a group: twenty days of a clip."""
 
 RoleName = Literal["seen", "left_out", "heldout"]
@@ -38,7 +38,7 @@ class FaceGroup(BaseModel):
     @field_validator("frames")
     @classmethod
     def _are_numbers(cls, text: str) -> str:
-        if sum(run.stop - run.start for run in _read_runs(text)) > MOST_FRAMES:
+        if sum(run.stop - run.start for run in _read_runs(text)) > MAX_FRAMES:
             raise ValueError("are more frames than any clip has")
         return text
 
@@ -47,7 +47,7 @@ Roles = dict[Place, tuple[RoleName, int]]
 """Each face's role, and the step since when it has it."""
 
 
-def share_out(
+def assign_split(
     known: Iterable[FaceGroup], places: Sequence[Place], config: HeldoutConfig, step: int
 ) -> list[FaceGroup]:
     """The roles of `known`, and of all `places` (in order of time) that are new at this step.
@@ -57,7 +57,7 @@ def share_out(
     """
     roles = {place: (role, min(since, step)) for place, (role, since) in read_roles(known).items()}
     if not roles:
-        return _to_groups(_split(places, config, since=0, least=1))
+        return _to_groups(_split(places, config, since=0, minimum=1))
     spans: dict[str, list[int]] = {}
     for clip, frame in sorted(roles):
         spans.setdefault(clip, []).append(frame)
@@ -76,7 +76,7 @@ def share_out(
             joined[clip, frame] = ("left_out", step)
         else:
             beyond.append((clip, frame))
-    joined |= _split(beyond, config, since=step, least=0)
+    joined |= _split(beyond, config, since=step, minimum=0)
     return _to_groups(roles | joined)
 
 
@@ -90,7 +90,7 @@ def read_roles(groups: Iterable[FaceGroup]) -> Roles:
 
 
 def split_heldout(
-    clips: Sequence[str], *, by: Literal["block", "clip"], share: float, gap: int, least: int = 1
+    clips: Sequence[str], *, by: Literal["block", "clip"], share: float, gap: int, minimum: int = 1
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " k"]]:
     """Places of the seen and of the held-out faces, given each face's clip, in order of time.
 
@@ -105,11 +105,11 @@ def split_heldout(
             raise FaceswapError("heldout.by clip needs faces of at least two clips")
         seen = [i for group in groups[:-1] for i in group]
         return np.array(seen), np.array(groups[-1])
-    large = [group for group in groups if len(group) >= SMALLEST_GROUP]
-    pooled = [i for group in groups if len(group) < SMALLEST_GROUP for i in group]
+    large = [group for group in groups if len(group) >= MIN_GROUP]
+    pooled = [i for group in groups if len(group) < MIN_GROUP for i in group]
     seen, heldout = [], []
     for group in [*large, *([pooled] if pooled else [])]:
-        count = max(least, round(len(group) * share))
+        count = max(minimum, round(len(group) * share))
         # A short group gives up a smaller gap rather than all its faces.
         skipped = min(gap, len(group) // 10)
         seen += group[: len(group) - count - skipped]
@@ -117,11 +117,15 @@ def split_heldout(
     return np.array(sorted(seen), dtype=int), np.array(sorted(heldout), dtype=int)
 
 
-def _split(places: Sequence[Place], config: HeldoutConfig, *, since: int, least: int) -> Roles:
+def _split(places: Sequence[Place], config: HeldoutConfig, *, since: int, minimum: int) -> Roles:
     if not places:
         return {}
     seen, heldout = split_heldout(
-        [clip for clip, _ in places], by=config.by, share=config.share, gap=config.gap, least=least
+        [clip for clip, _ in places],
+        by=config.by,
+        share=config.share,
+        gap=config.gap,
+        minimum=minimum,
     )
     # The stricter role last: it wins where a split falls between two faces of one frame.
     roles: Roles = {places[i]: ("seen", since) for i in seen}

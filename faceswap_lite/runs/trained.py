@@ -11,7 +11,7 @@ from ..errors import FaceswapError
 from ..models.architectures import build_model
 from ..models.autoencoder import SwapAutoencoder
 from ..outputs import file_sha256
-from .checkpoints import averaged_weights, load_into, newest_good
+from .checkpoints import averaged_weights, latest_valid_checkpoint, load_into
 from .manifest import CONFIG_FILE, RunManifest, read_manifest
 
 
@@ -59,7 +59,7 @@ def _find_weights(run: Path, weights: WeightsName) -> tuple[int, Path, list[str]
     """
     kinds: dict[WeightsName, None] = {weights: None, "last": None}
     for kind in kinds:
-        step, problems = newest_good(run, kind)
+        step, problems = latest_valid_checkpoint(run, kind)
         if step is not None:
             return *averaged_weights(run, step, kind), problems
     reason = "it has no checkpoint yet; train it first"

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..curation.applying import returned_faces
-from ..curation.coverage import attributes_of, coverage, coverage_lines
 from ..curation.decisions import RARE, read_decisions, sampling_weights
+from ..curation.pose_coverage import attributes_of, coverage, coverage_lines
 from ..faces.face_set import FaceSet, face_key
 from ..runs.checkpoints import list_checkpoints
 

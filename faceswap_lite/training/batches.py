@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..config import AugmentConfig, TrainingConfig
 from ..models.autoencoder import SIDES, Side
-from .augment import Geometry, Views, draw_geometry, jitter_hsv, make_views, transfer_colors
+from .augmentation import Geometry, Views, draw_geometry, jitter_hsv, make_views, transfer_colors
 
 CACHED_PIXELS = 2**17
 """Of the faces that a CPU makes views of at a time."""
@@ -25,7 +25,7 @@ class SideData:
 
     seen: UInt8[Tensor, "n 5 m m"]
     heldout: UInt8[Tensor, "k 5 m m"]
-    side_with_margin: float
+    edge_with_margin: float
     """The stored side in sides of the model's view."""
     weights: Float[Tensor, " n"]
     """How often each seen face is drawn, beside the others; on the CPU."""
@@ -41,13 +41,13 @@ def side_batch(config: TrainingConfig, side: Side) -> int:
     return of_source if side == "source" else 2 * config.batch - of_source
 
 
-def ramp(since: Int[Tensor, " n"], step: int, steps: int) -> Float[Tensor, " n"]:
+def weight_ramp(since: Int[Tensor, " n"], step: int, steps: int) -> Float[Tensor, " n"]:
     """The share of its weight that each face has at a step: rises for `steps` from its joining."""
     risen = (step + 1 - since).double() / max(steps, 1)
     return torch.where(since == 0, 1.0, risen.clamp(0, 1))
 
 
-def draw_faces(
+def sample_faces(
     weights: Float[Tensor, " n"], batch: int, seed: int, step: int, side: Side
 ) -> Int[Tensor, " b"]:
     """Which faces a step sees, as a function of (seed, step) and the weights of this step alone.
@@ -70,7 +70,7 @@ def draw_faces(
     return torch.searchsorted(ends * count, pointers * ends[-1], right=True)
 
 
-def draw_batch(
+def sample_batch(
     sides: Mapping[Side, SideData],
     size: int,
     config: TrainingConfig,
@@ -79,10 +79,10 @@ def draw_batch(
     share: tuple[int, int] = (0, 1),
 ) -> dict[Side, Views]:
     """Both sides' views of one step."""
-    return {side: draw_views(sides, size, config, step, side, device, share) for side in SIDES}
+    return {side: sample_views(sides, size, config, step, side, device, share) for side in SIDES}
 
 
-def draw_views(
+def sample_views(
     sides: Mapping[Side, SideData],
     size: int,
     config: TrainingConfig,
@@ -92,7 +92,7 @@ def draw_views(
     share: tuple[int, int] = (0, 1),
 ) -> Views:
     """One side's views of one step; of `share` (i, n) every n-th from the i-th on."""
-    draws = draw_step(sides, config, step, side)
+    draws = sample_step(sides, config, step, side)
     # Chance decides for all, so that any number of processes sees the same views.
     mine = torch.arange(share[0], side_batch(config, side), share[1])
     parts = mine.split(_at_once(sides[side], device))
@@ -116,7 +116,7 @@ class Draws:
     geometry: Geometry
 
 
-def draw_step(
+def sample_step(
     sides: Mapping[Side, SideData], config: TrainingConfig, step: int, side: Side
 ) -> Draws:
     """What chance decides about one side of a step: a function of (seed, step) and the weights."""
@@ -162,7 +162,7 @@ def _make_part(
         faces[moved, :3] = transfer_colors(own[:, :3], own[:, 3:4], others[:, :3], others[:, 3:4])
     if augment.hue or augment.saturation or augment.value:
         faces[:, :3] = jitter_hsv(faces[:, :3], *draws.hsv[:, part].to(device))
-    return make_views(faces, draws.geometry.of(part), size, sides[side].side_with_margin)
+    return make_views(faces, draws.geometry.of(part), size, sides[side].edge_with_margin)
 
 
 def _at_once(data: SideData, device: torch.device) -> int:
@@ -172,8 +172,8 @@ def _at_once(data: SideData, device: torch.device) -> int:
 
 
 def _choose(data: SideData, config: TrainingConfig, step: int, side: Side) -> Int[Tensor, " b"]:
-    weights = data.weights * ramp(data.since, step, config.late_ramp)
-    return draw_faces(weights, side_batch(config, side), config.seed, step, side)
+    weights = data.weights * weight_ramp(data.since, step, config.late_ramp)
+    return sample_faces(weights, side_batch(config, side), config.seed, step, side)
 
 
 def _take(

@@ -12,13 +12,13 @@ from ..config import Config
 from ..models.architectures import build_model, count_parameters
 from ..models.autoencoder import SIDES, Side
 from ..runs.hardware import build_fabric
-from .batches import SideData, draw_batch, side_batch
+from .batches import SideData, sample_batch, side_batch
 from .step import build_learner, train_step
 
 SECONDS = 10.0
 """Timed steps end after this long."""
 
-MOST_STEPS = 20
+MAX_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
     def step(number: int) -> int:
         """One step; what its backward pass kept, in bytes."""
         nonlocal parts
-        views = draw_batch(sides, size, options, number, device)
+        views = sample_batch(sides, size, options, number, device)
         with _count_saved(network) as saved:
             _, parts = train_step(learner, views, options, number, options.base_rate, parts)
         return max(saved)
@@ -82,7 +82,7 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
     activations = step(0)
     _wait(device)
     began, done = time.monotonic(), 0
-    while done < MOST_STEPS and (done == 0 or time.monotonic() - began < seconds):
+    while done < MAX_STEPS and (done == 0 or time.monotonic() - began < seconds):
         done += 1
         step(done)
         _wait(device)

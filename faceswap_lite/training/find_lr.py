@@ -23,12 +23,12 @@ from ..models.autoencoder import SIDES, Side, SwapAutoencoder
 from ..outputs import claim, found_job, job_id, one_writer, write_json
 from ..runs.hardware import pick_device, pick_precision
 from ..runs.manifest import RunManifest
-from .batches import SideData, draw_batch
+from .augmentation_strength import augmented, strength_for
+from .batches import SideData, sample_batch
 from .initial import import_weights, rate_shares, start_fingerprint
 from .loading import load_sides
 from .resume import CURVE_FILE, SWEEP_FILE, describe_run
 from .step import build_learner, train_step
-from .strength import augmented, strength_for
 
 SMOOTHING = 0.9
 """Weight of the past in the smoothed loss."""
@@ -43,7 +43,7 @@ of steps and still many times the field's 5e-5."""
 
 
 @dataclass(frozen=True)
-class Sweep:
+class RangeTest:
     """What a range test saw. As long as the steps it took; all numbers finite."""
 
     rates: list[float]
@@ -70,7 +70,7 @@ def smooth(losses: Sequence[float], past: float = SMOOTHING) -> list[float]:
     return smoothed
 
 
-def name_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
+def suggest_learning_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
     """A third of the rate where the loss is lowest (of equal ones the first), to two digits.
 
     Raises: ValueError when the first loss is the lowest: no rate of the sweep helped.
@@ -87,7 +87,7 @@ def range_test(
     config: Config,
     shares: Mapping[str, float] | None = None,
     say: Callable[[str], None] = print,
-) -> Sweep:
+) -> RangeTest:
     """The sweep from `network`'s weights on the first steps' views. It works on a copy.
 
     The same seed gives the same sweep on a CPU. Neither the schedule nor its warm-up plays a part.
@@ -109,7 +109,7 @@ def range_test(
     learner = build_learner(fabric, copy.deepcopy(network), start, shares=shares)
     losses, parts = list[float](), options.accumulate
     for step, rate in enumerate(tqdm(rates, desc="range test", unit="step", disable=None)):
-        views = draw_batch(sides, size, options, step, fabric.device)
+        views = sample_batch(sides, size, options, step, fabric.device)
         terms, parts = train_step(learner, views, options, step, rate, parts, say)
         loss = sum(term.item() for side in SIDES for term in terms[side].values())
         if not math.isfinite(loss):
@@ -120,13 +120,13 @@ def range_test(
             break
     rates, smoothed = rates[: len(losses)], smooth(losses)
     try:
-        named = name_rate(rates, smoothed)
+        named = suggest_learning_rate(rates, smoothed)
     except ValueError as error:
         raise FaceswapError(
             f"range test: {error} at rates from {options.find_lr_low:g}; lower "
             "training.find_lr_low, or set training.lr by hand"
         ) from error
-    return Sweep(rates, losses, smoothed, named)
+    return RangeTest(rates, losses, smoothed, named)
 
 
 @one_writer(lambda run, **_: [run])
@@ -197,7 +197,7 @@ def sweep_job(manifest: RunManifest, config: Config) -> str:
     return job_id(run=manifest.job, faces=faces, base=base)
 
 
-def write_sweep(run: Path, sweep: Sweep, job: str) -> None:
+def write_sweep(run: Path, sweep: RangeTest, job: str) -> None:
     """Write a sweep's curve and numbers into the run's folder."""
     best = min(sweep.smoothed)
     title = f"Learning-rate range test: {sweep.rate:.1e}"

@@ -112,7 +112,7 @@ def fit_run(
         say("from scratch, as the base was trained, to compare with")
         beside = run.with_name(f"{short_name(run.name, 240)}_scratch")
         train(source, faces, beside, _from_scratch(old, fitted), overwrite=overwrite, say=say)
-        comparison = compare(curve, read_curve(beside))
+        comparison = compare_with_scratch(curve, read_curve(beside))
     report = FitReport(run, base, curve, curve.source[-1] / curve.source[0], comparison)
     told = {"run": str(run), "base": str(base)}
     write_json(run / REPORT_FILE, {"schema": 1, **asdict(report), **told})
@@ -120,7 +120,7 @@ def fit_run(
     return report
 
 
-def compare(fit: HeldoutCurve, scratch: HeldoutCurve) -> Comparison:
+def compare_with_scratch(fit: HeldoutCurve, scratch: HeldoutCurve) -> Comparison:
     """How much sooner and how much lower the fit came."""
     last = scratch.target[-1]
     reached = [place for place, loss in enumerate(fit.target) if loss <= last]

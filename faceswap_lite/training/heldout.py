@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..config import LossConfig
 from ..models.autoencoder import SIDES, Side, SwapAutoencoder
-from .augment import central_views
+from .augmentation import central_views
 from .batches import SideData
 from .losses import ssim_map
 from .step import side_loss
@@ -50,8 +50,8 @@ def heldout_figures(
     None: no face has a mask.
     """
     heldout, seen = (
-        _look(average, faces, most, data, size, loss, side, precision)
-        for faces, most in ((data.heldout, HELDOUT_FACES), (data.seen, SEEN_FACES))
+        _look(average, faces, maximum, data, size, loss, side, precision)
+        for faces, maximum in ((data.heldout, HELDOUT_FACES), (data.seen, SEEN_FACES))
     )
     return {
         f"heldout_{side}": heldout.loss,
@@ -73,7 +73,7 @@ class _Look(NamedTuple):
 def _look(
     average: SwapAutoencoder,
     faces: UInt8[Tensor, "n 5 m m"],
-    most: int,
+    maximum: int,
     data: SideData,
     size: int,
     loss: LossConfig,
@@ -82,10 +82,10 @@ def _look(
 ) -> _Look:
     """How the weights do on at most `most` of these faces, spread evenly over all."""
     device = next(average.parameters()).device
-    chosen = torch.linspace(0, len(faces) - 1, min(most, len(faces))).long()
+    chosen = torch.linspace(0, len(faces) - 1, min(maximum, len(faces))).long()
     total, psnr_db, ssim = 0.0, [], []
     for part in chosen.split(32):
-        views = central_views(faces[part].to(device), size, data.side_with_margin)
+        views = central_views(faces[part].to(device), size, data.edge_with_margin)
         with precision():
             face, mask = average.paint(views.warped, side)
         # Losses are sums: half precision would round errors of a hundredth away.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
-from ..faces.given_masks import given_views, multiply_masks
+from ..faces.user_masks import multiply_masks, user_mask_views
 from ..models.autoencoder import Side
 from ..runs.manifest import RunManifest
 from ..runs.split import FaceGroup, read_roles
@@ -19,7 +19,7 @@ from .batches import SideData
 YAW_BIN_DEG = 10.0
 """Width of the bins that pose balance counts faces in."""
 
-MOST_POSE_WEIGHT = 10.0
+MAX_POSE_WEIGHT = 10.0
 """No face is drawn this many times as often as one of the commonest pose: a lone profile is soon
 known by heart, and may be a mistake."""
 
@@ -32,7 +32,7 @@ def load_pixels(faces: FaceSet, size: int) -> tuple[UInt8[Tensor, "n 5 m m"], fl
     margin = min(face.record.margin for face in faces.faces)
     crops = faces.crops(size, margin)  # (n, m, m, 3)
     extra = np.stack([faces.masks(size, margin), faces.features(size, margin)], -1)
-    for place, given in given_views(faces, size, margin).items():
+    for place, given in user_mask_views(faces, size, margin).items():
         # Features too: a hand before the mouth is not to be learned as one.
         extra[place] = multiply_masks(extra[place], given[..., None])
     pixels = torch.from_numpy(np.concatenate([crops, extra], -1)).permute(0, 3, 1, 2).contiguous()
@@ -66,7 +66,7 @@ def load_side(
     others; the balance of poses comes on top.
     Raises: FaceswapError when too few faces are left to train on.
     """
-    pixels, side_with_margin = load_pixels(faces, size)
+    pixels, edge_with_margin = load_pixels(faces, size)
     known = read_roles(groups)
     roles = [known[place] for place in faces.places()]
     seen, heldout = (
@@ -84,7 +84,7 @@ def load_side(
     return SideData(
         seen=pixels[seen],
         heldout=pixels[heldout],
-        side_with_margin=side_with_margin,
+        edge_with_margin=edge_with_margin,
         weights=torch.from_numpy(weights),
         since=torch.tensor([roles[i][1] for i in seen]),
         names=[faces.faces[i].path.name for i in seen],
@@ -104,6 +104,6 @@ def pose_weights(yaw_deg: Float[np.ndarray, " n"], strength: float) -> Float[np.
     bins = np.floor(yaw_deg[known] / YAW_BIN_DEG + 0.5)  # the middle one is about 0 degrees
     _, places, counts = np.unique(bins, return_inverse=True, return_counts=True)
     balanced = (1 / counts[places]) ** strength
-    balanced = np.minimum(balanced, MOST_POSE_WEIGHT * balanced.min())
+    balanced = np.minimum(balanced, MAX_POSE_WEIGHT * balanced.min())
     weights[known] = balanced / balanced.mean()
     return weights

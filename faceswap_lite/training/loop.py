@@ -20,12 +20,12 @@ from ..outputs import one_writer
 from ..runs.checkpoints import Best, PlateauState, RunState, save_checkpoint
 from ..runs.hardware import agreed, build_fabric, memory_used
 from ..runs.log import RunLog
-from .batches import SideData, draw_batch, draw_step
+from .batches import SideData, sample_batch, sample_step
 from .heldout import heldout_losses
 from .preview import preview_sheet
 from .resume import as_begun, take_up, why_stop
 from .schedules import SCHEDULES, next_plateau
-from .setup import ReadyRun, set_up
+from .setup import ReadyRun, set_up_training
 from .step import (
     Learner,
     everywhere,
@@ -77,7 +77,7 @@ def train(
     assert taken is not None, "the first process has told the others"
     if taken.action == "done":
         return TrainSummary(taken.state.step, taken.state.seconds, "already done")
-    ready = set_up(fabric, sets, run, config, taken, say)
+    ready = set_up_training(fabric, sets, run, config, taken, say)
     learner, sides, options, size = ready.learner, ready.sides, ready.options, config.model.size
 
     # The loop. A step depends on (seed, step), the weights and the run's state alone, all of them
@@ -96,7 +96,7 @@ def train(
     with _stop_on_signal() as stopped, bar:
         while not (reason := agreed(fabric, why_stop(state, options))):
             # Draw this step's views of both sides.
-            views = draw_batch(sides, size, options, step, fabric.device, ready.share)
+            views = sample_batch(sides, size, options, step, fabric.device, ready.share)
 
             # Learn from them at this step's rate.
             scheduled = SCHEDULES[options.schedule.kind](step, options.schedule, options.steps)
@@ -247,7 +247,7 @@ def _names(
     def names() -> dict[Side, list[str]]:
         drawn = {}
         for side in SIDES:
-            chosen = draw_step(sides, options, step, side).chosen
+            chosen = sample_step(sides, options, step, side).chosen
             drawn[side] = [sides[side].names[place] for place in chosen.tolist()]
         return drawn
 

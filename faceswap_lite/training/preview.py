@@ -7,11 +7,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..models.autoencoder import SwapAutoencoder
-from .augment import central_views
+from .augmentation import central_views
 from .batches import SideData
 
-COLUMNS = ("source", "rebuilt", "target", "rebuilt", "swap")
-CELL_PX = 128
+PREVIEW_COLUMNS = ("source", "rebuilt", "target", "rebuilt", "swap")
+PREVIEW_CELL_PX = 128
 BAR_PX = 20
 
 
@@ -25,11 +25,11 @@ def preview_sheet(
     by the source's decoder).
     """
     device = next(model.parameters()).device
-    bands = [_bar(*COLUMNS)]
+    bands = [_bar(*PREVIEW_COLUMNS)]
     for title in ("seen in training", "held out"):
         pools = [s.seen if title.startswith("seen") else s.heldout for s in (source, target)]
         faces = [
-            central_views(pool[_spread(len(pool), rows)].to(device), size, side.side_with_margin)
+            central_views(pool[_spread(len(pool), rows)].to(device), size, side.edge_with_margin)
             for pool, side in zip(pools, (source, target), strict=True)
         ]
         columns = [
@@ -50,13 +50,16 @@ def _spread(count: int, rows: int) -> Tensor:
 
 def _strip(faces: Float[Tensor, "b 3 s s"]) -> UInt8[np.ndarray, "h w 3"]:
     pixels = (faces.float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    cells = [cv2.resize(p, (CELL_PX, CELL_PX), interpolation=cv2.INTER_CUBIC) for p in pixels]
+    cells = [
+        cv2.resize(p, (PREVIEW_CELL_PX, PREVIEW_CELL_PX), interpolation=cv2.INTER_CUBIC)
+        for p in pixels
+    ]
     return np.concatenate(cells)
 
 
 def _bar(*labels: str) -> UInt8[np.ndarray, "h w 3"]:
-    bar = np.full((BAR_PX, CELL_PX * len(COLUMNS), 3), 32, np.uint8)
+    bar = np.full((BAR_PX, PREVIEW_CELL_PX * len(PREVIEW_COLUMNS), 3), 32, np.uint8)
     for place, label in enumerate(labels):
-        where = (6 + place * CELL_PX, BAR_PX - 6)
+        where = (6 + place * PREVIEW_CELL_PX, BAR_PX - 6)
         cv2.putText(bar, label, where, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (230,) * 3, 1, cv2.LINE_AA)
     return bar

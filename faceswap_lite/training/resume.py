@@ -19,7 +19,7 @@ from ..runs.checkpoints import (
     as_state,
     checkpoint_facts,
     drop_old,
-    newest_good,
+    latest_valid_checkpoint,
     set_aside_newer,
 )
 from ..runs.manifest import (
@@ -32,7 +32,7 @@ from ..runs.manifest import (
     is_same_set,
     read_manifest,
 )
-from ..runs.split import FaceGroup, read_roles, share_out
+from ..runs.split import FaceGroup, assign_split, read_roles
 from .initial import FRESH, OURS, start_fingerprint
 
 # A resumed run may change these. Most say when to stop, look and save, not what is learned; the
@@ -97,7 +97,7 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
     sides = {}
     for name, faces in (("source", source), ("target", target)):
         known = _known_groups(learned, faces)
-        groups = share_out(known, faces.places(), config.training.heldout, step=0)
+        groups = assign_split(known, faces.places(), config.training.heldout, step=0)
         own = describe_identity(faces)
         before = getattr(base, name).clips if base else {group.clip for group in learned}
         clips = sorted({*own.clips, *before})
@@ -215,7 +215,7 @@ def take_up(
     """
     manifest = describe_run(sets["source"], sets["target"], config)
     found = read_manifest(run) if (run / MANIFEST_FILE).is_file() else None
-    start, problems = newest_good(run)
+    start, problems = latest_valid_checkpoint(run)
     if overwrite:
         problems = []
     if problems and start is None:
@@ -263,7 +263,7 @@ def take_up(
 
 def _way_out(run: Path) -> str:
     """What to do about a run that cannot go on."""
-    if newest_good(run, "last")[0] is None:
+    if latest_valid_checkpoint(run, "last")[0] is None:
         return "--overwrite starts anew"
     return f"its weights are whole: --init {run} --run ANOTHER begins with them"
 
@@ -327,7 +327,7 @@ def carry_on(
     sides: dict[str, IdentityFacts] = {}
     for name, faces in sets.items():
         before, now = getattr(found, name), getattr(manifest, name)
-        groups = share_out(before.groups, faces.places(), config.heldout, step)
+        groups = assign_split(before.groups, faces.places(), config.heldout, step)
         if before.fingerprint != now.fingerprint:
             joined, left, heldout = _count_changes(before, now, faces, groups)
             over = f" over {config.late_ramp} steps" if config.late_ramp else ""

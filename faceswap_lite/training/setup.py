@@ -11,7 +11,7 @@ from torch import Tensor
 from ..config import Config, TrainingConfig
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet
-from ..faces.given_masks import masks_line
+from ..faces.user_masks import masks_line
 from ..models.architectures import build_model
 from ..models.autoencoder import SIDES, Side
 from ..runs.checkpoints import (
@@ -24,13 +24,13 @@ from ..runs.checkpoints import (
 )
 from ..runs.hardware import agreed
 from ..runs.manifest import RunManifest, write_run
+from .augmentation_strength import augmented, strength_for
 from .batches import SideData, side_batch
 from .find_lr import rate_of_new_run
 from .initial import frozen_parts, import_weights, rate_shares
 from .loading import load_sides
 from .resume import CURVE_FILE, TakenUp
 from .step import Learner, build_learner
-from .strength import augmented, strength_for
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ReadyRun:
     """This process's number, and how many share a batch."""
 
 
-def set_up(
+def set_up_training(
     fabric: Fabric,
     sets: dict[Side, FaceSet],
     run: Path,

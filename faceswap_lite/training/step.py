@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from ..config import LossConfig, TrainingConfig
 from ..errors import FaceswapError
 from ..models.autoencoder import SIDES, Side, SwapAutoencoder
-from .augment import Views
+from .augmentation import Views
 from .losses import reconstruction_loss
 from .optimizers import average_of, build_optimizer, ema_decay, keeps_average, set_rate, update_ema
 
@@ -81,8 +81,8 @@ def train_step(
 
     # Forward and backward.
     gradient = partial(accumulate_gradient, learner.fabric, model, optimizer, views, options.loss)
-    most = min(len(views[side].face) for side in SIDES)
-    terms, parts = gradient_within_memory(gradient, min(parts, most), most, say)
+    maximum = min(len(views[side].face) for side in SIDES)
+    terms, parts = gradient_within_memory(gradient, min(parts, maximum), maximum, say)
 
     # Move the weights, and their average after them.
     if step < learner.freeze_steps:
@@ -139,7 +139,7 @@ def accumulate_gradient(
 
 
 def gradient_within_memory(
-    gradient: Callable[[int], Terms], parts: int, most: int, say: Callable[[str], None]
+    gradient: Callable[[int], Terms], parts: int, maximum: int, say: Callable[[str], None]
 ) -> tuple[Terms, int]:
     """`gradient` of as few parts as the memory lets through, from `parts` on; and that number.
 
@@ -149,12 +149,12 @@ def gradient_within_memory(
         try:
             return gradient(parts), parts
         except torch.OutOfMemoryError:
-            if parts >= most:
+            if parts >= maximum:
                 raise FaceswapError(
                     "out of memory with one face at a time; choose a smaller model.size or dims"
                 ) from None
         torch.cuda.empty_cache()
-        parts = min(2 * parts, most)
+        parts = min(2 * parts, maximum)
         say(f"out of memory: each batch is worked through in {parts} parts from here on")
 
 

@@ -31,7 +31,7 @@ _THREADS = 4
 _LIKE_A_CROP = re.compile(r"_\d{6,}_(0|[1-9]\d*)$")
 
 
-class GivenMasks:
+class UserMasks:
     """The masks that a folder holds for the frames of one clip, read when they are asked for.
 
     May be asked by several threads at once.
@@ -126,9 +126,9 @@ class GivenMasks:
         return mask
 
 
-def given_masks_for(
+def user_masks_for(
     folder: Path, faces: FaceSet | None, clip_fingerprint: str, first: int = 1
-) -> GivenMasks:
+) -> UserMasks:
     """The masks of a folder for a clip; such as are named as crops are those of `faces`.
 
     `first`: the number of the clip's first frame.
@@ -138,7 +138,7 @@ def given_masks_for(
     """
     folder = Path(folder)
     if faces is None:
-        return GivenMasks(folder, first=first)
+        return UserMasks(folder, first=first)
     records = {face.path.stem: face.record for face in faces.faces}
     strange = {path.stem for path in _pictures(folder)} - records.keys()
     for name, path in _rejected(faces.path, strange).items():
@@ -152,10 +152,10 @@ def given_masks_for(
     }
     frames = _frames_folders(folder, faces).get(clip_fingerprint)
     others = records.keys() - crops.keys()
-    return GivenMasks(folder, crops, others=others, frames=frames, first=first)
+    return UserMasks(folder, crops, others=others, frames=frames, first=first)
 
 
-def given_views(
+def user_mask_views(
     faces: FaceSet, size: int, margin: float | int
 ) -> dict[int, UInt8[np.ndarray, "s s"]]:
     """What the set's `_masks` give for the views of `faces.crops`, 0 to 255, by place in the set.
@@ -167,8 +167,8 @@ def given_views(
 
     def view(place: int) -> UInt8[np.ndarray, "s s"]:
         record = faces.faces[place].record
-        to_view, side = inner_view(record.size, record.margin, size, margin)
-        given = np.full((side, side), 255, np.uint8)
+        to_view, edge = inner_view(record.size, record.margin, size, margin)
+        given = np.full((edge, edge), 255, np.uint8)
         for path in of_faces[place]:
             if path.parent == faces.path / MASKS_FOLDER:
                 matrix, shape = to_view, (record.size, record.size)
@@ -178,7 +178,7 @@ def given_views(
             picture = read_image(path)
             _refuse_aspect(path, picture.shape[:2], shape)
             matrix = compose(_scaling(picture.shape[:2], shape), matrix)
-            cut = cv2.cvtColor(cut_crop(picture, matrix, side), cv2.COLOR_RGB2GRAY)
+            cut = cv2.cvtColor(cut_crop(picture, matrix, edge), cv2.COLOR_RGB2GRAY)
             given = multiply_masks(given, cut)
         return given
 

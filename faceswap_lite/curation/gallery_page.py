@@ -9,13 +9,13 @@ from jaxtyping import UInt8
 
 from ..outputs import write_text
 from ..pages import fill_template, jpeg_bytes, page_base64, page_json, page_number, page_text
+from .contact_sheets import REASON_WORDS, group_faces, short_number
 from .decisions import Decision
-from .sheets import REASON_WORDS, group_faces, short_number
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
 # A small set is shown sharp; a large one in smaller pictures, so that the page still opens at once.
-SIDES_PX = (128, 96, 80, 64, 48)
+EDGES_PX = (128, 96, 80, 64, 48)
 PICTURES_BYTES = 12_000_000
 JPEG_QUALITY = 75
 
@@ -65,15 +65,15 @@ def _pictures(thumbnails: UInt8[np.ndarray, "n s s 3"]) -> tuple[str, list[str]]
     """
     # Every 50th or so tells how large all will be.
     step = len(thumbnails) // 50 + 1
-    for side in [px for px in SIDES_PX if px <= thumbnails.shape[1]] or [thumbnails.shape[1]]:
-        _, trial = _split(thumbnails[::step], side)
+    for edge in [px for px in EDGES_PX if px <= thumbnails.shape[1]] or [thumbnails.shape[1]]:
+        _, trial = _split(thumbnails[::step], edge)
         if sum(map(len, trial)) * step < PICTURES_BYTES:
             break
-    return _split(thumbnails, side)
+    return _split(thumbnails, edge)
 
 
-def _split(thumbnails: UInt8[np.ndarray, "n s s 3"], side: int) -> tuple[str, list[str]]:
-    files = [jpeg_bytes(pixels, side, JPEG_QUALITY) for pixels in thumbnails]
+def _split(thumbnails: UInt8[np.ndarray, "n s s 3"], edge: int) -> tuple[str, list[str]]:
+    files = [jpeg_bytes(pixels, edge, JPEG_QUALITY) for pixels in thumbnails]
     # What the first and the last in order share, all share.
     first, last = min(files, default=b""), max(files, default=b"")
     pairs = enumerate(zip(first, last, strict=False))

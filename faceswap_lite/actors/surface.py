@@ -12,8 +12,17 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from .body import hairline
-from .head import BROW_X, EYE_HALF_WIDTH, EYE_X, MOUTH_HALF_WIDTH, MOUTH_Y, bump, head_grid, ramp
-from .identity import ActorIdentity, Rgb
+from .cast import ActorIdentity, Rgb
+from .head import (
+    BROW_X,
+    EYE_HALF_WIDTH,
+    EYE_X,
+    MOUTH_HALF_WIDTH,
+    MOUTH_Y,
+    bump,
+    head_grid,
+    smoothstep,
+)
 
 
 class Paint(NamedTuple):
@@ -59,7 +68,7 @@ class _Place(NamedTuple):
 
     x: np.ndarray
     y: np.ndarray
-    side: np.ndarray
+    lateral: np.ndarray
     angle: np.ndarray
     upper_lid: np.ndarray
     upper_lip: np.ndarray
@@ -88,7 +97,7 @@ def paint_face(face: ActorIdentity, skin_of: ActorIdentity, detail: int) -> Pain
     """The skin of a whole head with the features of `face` in the skin tone of `skin_of`."""
     at = _place(detail)
     rng = np.random.default_rng([face.texture_seed, 11])
-    front = ramp(np.abs(at.angle), 1.75, 1.35)
+    front = smoothstep(np.abs(at.angle), 1.75, 1.35)
     color = np.broadcast_to(linear(skin_of.skin), (*at.x.shape, 3)).copy()
     dark = 1 - float(np.mean(skin_of.skin))
     color *= _skin_relief(face, at, front)[..., None]
@@ -138,14 +147,14 @@ def face_weight(wearer: ActorIdentity) -> Float[np.ndarray, "r c"]:
     """
     grid = head_grid()
     x, y = grid.rest[..., 0], grid.rest[..., 1]
-    sides = ramp(np.abs(grid.angle), np.deg2rad(80), np.deg2rad(54))[None, :]
+    flanks = smoothstep(np.abs(grid.angle), np.deg2rad(80), np.deg2rad(54))[None, :]
     # Over the temples the region narrows to a dome.
-    top = ramp(np.hypot(x / 1.12 * ramp(y, -0.45, 0.35), np.maximum(y, 0)), 1.0, 0.74)
+    top = smoothstep(np.hypot(x / 1.12 * smoothstep(y, -0.45, 0.35), np.maximum(y, 0)), 1.0, 0.74)
     line = hairline(wearer, grid.angle)[None, :]
-    hair = ramp(y, line + 0.02, line - 0.13)
+    hair = smoothstep(y, line + 0.02, line - 0.13)
     front = grid.rest[:, len(grid.angle) // 2]
-    throat = np.where(front[:, 1] < -1.5, ramp(front[:, 2], 0.65, 1.0), 1)[:, None]
-    return (sides * np.minimum(top, hair) * throat).astype(np.float32)
+    throat = np.where(front[:, 1] < -1.5, smoothstep(front[:, 2], 0.65, 1.0), 1)[:, None]
+    return (flanks * np.minimum(top, hair) * throat).astype(np.float32)
 
 
 @lru_cache(maxsize=64)
@@ -161,40 +170,40 @@ def _redden(color: np.ndarray, amount: np.ndarray) -> None:
 
 def _skin_relief(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarray:
     """Painted shade where little light gets to: sockets, beside and below the nose, the chin."""
-    x, y, side = at.x, at.y, at.side
-    shade = 0.22 * bump(side, y, (0.235, 0.04), (0.10, 0.13))
-    shade += 0.10 * bump(side, y, (EYE_X, 0.12), (0.30, 0.08))
-    shade += 0.12 * bump(side, y, (0.46, -0.17), (0.22, 0.07))
-    shade += 0.16 * bump(side, y, (0.31, -0.66), (0.06, 0.09))
+    x, y, lateral = at.x, at.y, at.lateral
+    shade = 0.22 * bump(lateral, y, (0.235, 0.04), (0.10, 0.13))
+    shade += 0.10 * bump(lateral, y, (EYE_X, 0.12), (0.30, 0.08))
+    shade += 0.12 * bump(lateral, y, (0.46, -0.17), (0.22, 0.07))
+    shade += 0.16 * bump(lateral, y, (0.31, -0.66), (0.06, 0.09))
     shade += 0.22 * bump(x, y, (0.0, -0.76), (0.17, 0.045))
     shade += 0.12 * bump(x, y, (0.0, -0.90), (0.05, 0.09))
     shade += 0.24 * bump(x, y, (0.0, -1.335), (0.24, 0.06))
-    shade += 0.10 * bump(side, y, (0.46, MOUTH_Y - 0.02), (0.05, 0.07))
-    shade += 0.10 * ramp(y, -1.70, -1.86)
-    nostril = bump(side, y, (0.105, -0.705), (0.062 + 0.008 * face.nose_width, 0.026))
+    shade += 0.10 * bump(lateral, y, (0.46, MOUTH_Y - 0.02), (0.05, 0.07))
+    shade += 0.10 * smoothstep(y, -1.70, -1.86)
+    nostril = bump(lateral, y, (0.105, -0.705), (0.062 + 0.008 * face.nose_width, 0.026))
     return (1 - front * shade) * (1 - 0.93 * front * np.clip(1.5 * nostril, 0, 1))
 
 
 def _blush(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarray:
-    x, y, side = at.x, at.y, at.side
-    red = 0.50 * bump(side, y, (0.62, -0.52), (0.30, 0.24))
+    x, y, lateral = at.x, at.y, at.lateral
+    red = 0.50 * bump(lateral, y, (0.62, -0.52), (0.30, 0.24))
     red += 0.35 * bump(x, y, (0.0, -0.56), (0.22, 0.16)) + 0.15 * bump(
         x, y, (0.0, -1.6), (0.3, 0.15)
     )
-    red += 0.20 * bump(side, y, (EYE_X, 0.06), (0.24, 0.06))
-    ears = ramp(np.abs(at.angle), 1.3, 1.5) * ramp(np.abs(at.angle), 2.1, 1.8)
+    red += 0.20 * bump(lateral, y, (EYE_X, 0.06), (0.24, 0.06))
+    ears = smoothstep(np.abs(at.angle), 1.3, 1.5) * smoothstep(np.abs(at.angle), 2.1, 1.8)
     return face.blush * (red * front + 0.25 * ears)
 
 
 def _oil(at: _Place, front: np.ndarray) -> np.ndarray:
     """Gloss of the skin: forehead, nose, cheekbones, chin shine more than the rest."""
-    x, y, side = at.x, at.y, at.side
+    x, y, lateral = at.x, at.y, at.lateral
     oil = (
         0.55
         + 0.5 * bump(x, y, (0.0, 0.6), (0.5, 0.35))
         + 0.9 * bump(x, y, (0.0, -0.45), (0.12, 0.3))
     )
-    oil += 0.4 * bump(side, y, (0.66, -0.3), (0.25, 0.2)) + 0.3 * bump(
+    oil += 0.4 * bump(lateral, y, (0.66, -0.3), (0.25, 0.2)) + 0.3 * bump(
         x, y, (0.0, -1.6), (0.2, 0.15)
     )
     return oil * (0.4 + 0.6 * front)
@@ -208,8 +217,8 @@ def _freckle(
     rng: np.random.Generator,
     texel: float,
 ) -> None:
-    dots = ramp(_noise(rng, at.x.shape, (1.1 * texel, 1.1 * texel)), 1.3, 2.2)
-    where = bump(at.side, at.y, (0.45, -0.42), (0.40, 0.22)) + 0.6 * bump(
+    dots = smoothstep(_noise(rng, at.x.shape, (1.1 * texel, 1.1 * texel)), 1.3, 2.2)
+    where = bump(at.lateral, at.y, (0.45, -0.42), (0.40, 0.22)) + 0.6 * bump(
         at.x, at.y, (0.0, -0.35), (0.25, 0.2)
     )
     amount = face.freckles * front * np.clip(where, 0, 1) * dots
@@ -217,23 +226,29 @@ def _freckle(
 
 
 def _wrinkle(color: np.ndarray, face: ActorIdentity, at: _Place, front: np.ndarray) -> None:
-    x, y, side = at.x, at.y, at.side
+    x, y, lateral = at.x, at.y, at.lateral
     # The fold from the nose's wing to the mouth's corner: everyone has a hint of it.
     t = np.clip((-0.60 - y) / 0.52, 0, 1)
     fold_x = 0.285 + 0.23 * t**1.3
-    fold = np.exp(-(((side - fold_x) / 0.028) ** 2)) * ramp(y, -0.54, -0.68) * ramp(y, -1.2, -1.02)
+    fold = (
+        np.exp(-(((lateral - fold_x) / 0.028) ** 2))
+        * smoothstep(y, -0.54, -0.68)
+        * smoothstep(y, -1.2, -1.02)
+    )
     lines = (0.10 + 0.22 * face.wrinkles) * fold
     for k, height in enumerate((0.60, 0.74, 0.87)):
         wave = height + 0.02 * np.cos(4 * x + k)
-        lines = lines + 0.12 * face.wrinkles * np.exp(-(((y - wave) / 0.014) ** 2)) * ramp(
-            side, 0.62, 0.2
+        lines = lines + 0.12 * face.wrinkles * np.exp(-(((y - wave) / 0.014) ** 2)) * smoothstep(
+            lateral, 0.62, 0.2
         )
     crow = sum(
-        np.exp(-(((y - 0.02 + 0.35 * k * (side - 0.74)) / 0.012) ** 2)) for k in (-1.0, 0.0, 1.0)
-    ) * bump(side, y, (0.86, 0.0), (0.07, 0.12))
+        np.exp(-(((y - 0.02 + 0.35 * k * (lateral - 0.74)) / 0.012) ** 2)) for k in (-1.0, 0.0, 1.0)
+    ) * bump(lateral, y, (0.86, 0.0), (0.07, 0.12))
     lines = lines + 0.16 * face.wrinkles * crow
-    bag = np.exp(-(((y + 0.185 - 0.10 * ((side - EYE_X) / 0.25) ** 2) / 0.02) ** 2))
-    lines = lines + (0.05 + 0.14 * face.wrinkles) * bag * ramp(np.abs(side - EYE_X), 0.28, 0.1)
+    bag = np.exp(-(((y + 0.185 - 0.10 * ((lateral - EYE_X) / 0.25) ** 2) / 0.02) ** 2))
+    lines = lines + (0.05 + 0.14 * face.wrinkles) * bag * smoothstep(
+        np.abs(lateral - EYE_X), 0.28, 0.1
+    )
     color *= (1 - front * np.clip(lines, 0, 0.8))[..., None]
 
 
@@ -247,14 +262,20 @@ def _shave(
 ) -> None:
     if face.stubble <= 0:
         return
-    x, y, side = at.x, at.y, at.side
-    line = np.interp(side, [0, 0.3, 0.5, 0.75, 0.95, 1.1], [-0.84, -0.88, -0.98, -0.86, -0.45, 0.1])
-    beard = ramp(y, line + 0.06, line - 0.10)
-    beard = beard * (1 - 0.9 * bump(x, y, (0.0, -1.36), (0.26, 0.05)) * ramp(side, 0.05, 0.15))
-    beard = beard * (1 - bump(side, y, (0.0, -1.08), (0.40, 0.11)))
+    x, y, lateral = at.x, at.y, at.lateral
+    line = np.interp(
+        lateral, [0, 0.3, 0.5, 0.75, 0.95, 1.1], [-0.84, -0.88, -0.98, -0.86, -0.45, 0.1]
+    )
+    beard = smoothstep(y, line + 0.06, line - 0.10)
+    beard = beard * (
+        1 - 0.9 * bump(x, y, (0.0, -1.36), (0.26, 0.05)) * smoothstep(lateral, 0.05, 0.15)
+    )
+    beard = beard * (1 - bump(lateral, y, (0.0, -1.08), (0.40, 0.11)))
     beard = np.clip(beard + 0.8 * bump(x, y, (0.0, -0.93), (0.36, 0.06)), 0, 1)
     hairs = 0.85 + 0.16 * _noise(rng, at.x.shape, (0.55 * texel, 0.8 * texel))
-    amount = np.clip(face.stubble * beard * hairs, 0, 0.92) * ramp(np.abs(at.angle), 1.65, 1.35)
+    amount = np.clip(face.stubble * beard * hairs, 0, 0.92) * smoothstep(
+        np.abs(at.angle), 1.65, 1.35
+    )
     tone = 0.8 * linear(face.brow_color) + 0.12 * linear(face.skin)
     color += amount[..., None] * (tone - color)
 
@@ -283,14 +304,18 @@ def _paint_lips(
 ) -> None:
     x, y = at.x, at.y
     top, bottom = lip_edges(x)
-    inside = ramp(at.side, MOUTH_HALF_WIDTH + 0.03, MOUTH_HALF_WIDTH - 0.03) * front
-    lips = inside * ramp(y, top + 0.016, top - 0.016) * ramp(y, bottom - 0.02, bottom + 0.02)
+    inside = smoothstep(at.lateral, MOUTH_HALF_WIDTH + 0.03, MOUTH_HALF_WIDTH - 0.03) * front
+    lips = (
+        inside
+        * smoothstep(y, top + 0.016, top - 0.016)
+        * smoothstep(y, bottom - 0.02, bottom + 0.02)
+    )
     streaks = 1 + 0.06 * _noise(rng, x.shape, (0.8 * texel, 4 * texel))
     paint = tone * np.where(at.upper_lip, 0.80, 1.0)[..., None] * streaks[..., None]
     color += (0.9 * lips)[..., None] * (paint - color)
     # Between the lips it is dark and moist; the corners go on as a short line.
-    s = np.clip(at.side / MOUTH_HALF_WIDTH, 0, 1.3)
-    between = np.exp(-(((y - MOUTH_Y) / 0.017) ** 2)) * ramp(s, 1.12, 0.94) * front
+    s = np.clip(at.lateral / MOUTH_HALF_WIDTH, 0, 1.3)
+    between = np.exp(-(((y - MOUTH_Y) / 0.017) ** 2)) * smoothstep(s, 1.12, 0.94) * front
     color *= (1 - 0.72 * between)[..., None]
     shine = lips * (0.5 + 1.2 * bump(x, y, (0.0, MOUTH_Y - 0.085), (0.22, 0.045)))
     gloss[..., 0] = gloss[..., 0] * (1 - lips) + 0.8 * shine
@@ -298,26 +323,29 @@ def _paint_lips(
 
 
 def _paint_eyes(color: np.ndarray, face: ActorIdentity, at: _Place, front: np.ndarray) -> None:
-    y, side = at.y, at.side
-    t = (side - EYE_X) / EYE_HALF_WIDTH
-    within = ramp(np.abs(t), 1.12, 0.9) * front
+    y, lateral = at.y, at.lateral
+    t = (lateral - EYE_X) / EYE_HALF_WIDTH
+    within = smoothstep(np.abs(t), 1.12, 0.9) * front
     up, down = within * at.upper_lid, within * ~at.upper_lid
     arch = np.clip(1 - np.abs(t) ** 2.2, 0, 1)
     # The fold over the upper lid.
     fold_y = 0.055 + (0.05 + 0.05 * face.lid_fold) * arch
     fold = (
-        np.exp(-(((y - fold_y) / 0.016) ** 2)) * ramp(np.abs(t), 1.25, 0.8) * at.upper_lid * front
+        np.exp(-(((y - fold_y) / 0.016) ** 2))
+        * smoothstep(np.abs(t), 1.25, 0.8)
+        * at.upper_lid
+        * front
     )
     color *= (1 - (0.22 + 0.34 * face.lid_fold) * fold)[..., None]
     # Make-up and the natural shade of lids.
-    lid = up * ramp(y, fold_y + 0.03, fold_y - 0.02)
+    lid = up * smoothstep(y, fold_y + 0.03, fold_y - 0.02)
     shadow = np.array([0.30, 0.42, 0.40], np.float32)
     color *= 1 - ((0.25 + 0.6 * face.make_up) * lid)[..., None] * shadow
     # Lashes: thick above, thicker outward; a thin pink rim and a few lashes below.
     outward = 0.75 + 0.35 * np.clip(t, -1, 1)
-    lash = up * ramp(y, (0.042 + 0.014 * face.make_up) * outward, 0.018 * outward)
+    lash = up * smoothstep(y, (0.042 + 0.014 * face.make_up) * outward, 0.018 * outward)
     color *= (1 - (0.80 + 0.15 * face.make_up) * np.clip(lash, 0, 1))[..., None]
-    rim = down * ramp(y, -0.030, -0.012)
+    rim = down * smoothstep(y, -0.030, -0.012)
     color += (0.6 * rim)[..., None] * (color * np.array([1.05, 0.72, 0.68], np.float32) - color)
     under = down * np.exp(-(((y + 0.034) / 0.012) ** 2)) * (0.6 + 0.4 * np.clip(t, 0, 1))
     color *= (1 - (0.28 + 0.3 * face.make_up) * under)[..., None]
@@ -343,15 +371,17 @@ def _paint_brows(
     rng: np.random.Generator,
     texel: float,
 ) -> None:
-    s = (at.side - BROW_X[0]) / (BROW_X[1] - BROW_X[0])
-    middle = brow_curve(face, np.clip(at.side, 0.05, 0.95))
+    s = (at.lateral - BROW_X[0]) / (BROW_X[1] - BROW_X[0])
+    middle = brow_curve(face, np.clip(at.lateral, 0.05, 0.95))
     half = (0.048 + 0.022 * face.brow_thickness) * np.interp(
         s, [-0.1, 0.05, 0.35, 0.7, 1.0, 1.08], [0.3, 0.85, 1.0, 0.75, 0.25, 0.0]
     )
     off = np.abs(at.y - middle)
     hairs = 0.92 + 0.13 * _noise(rng, at.x.shape, (0.6 * texel, 0.9 * texel))
     inside = (
-        ramp(off, half * 1.25 + 0.006, half * 0.45) * ramp(s, -0.09, 0.08) * ramp(s, 1.09, 0.93)
+        smoothstep(off, half * 1.25 + 0.006, half * 0.45)
+        * smoothstep(s, -0.09, 0.08)
+        * smoothstep(s, 1.09, 0.93)
     )
     amount = np.clip(inside * hairs * (0.80 + 0.12 * face.brow_thickness), 0, 0.96) * front
     color += amount[..., None] * (linear(face.brow_color) - color)
@@ -369,30 +399,30 @@ def _hair_on_head(
     if who.hair_style == "crop":
         curls = _noise(rng, at.x.shape, (1.1 * texel, 1.1 * texel))
         strands = 1 + 0.30 * curls
-        alpha = ramp(at.y + 0.02 * curls, line - 0.06, line + 0.08)
+        alpha = smoothstep(at.y + 0.02 * curls, line - 0.06, line + 0.08)
         alpha = np.clip(alpha * (0.94 + 0.08 * curls), 0, 1)
     elif who.hair_style == "fringe":
         # Cut straight over the brows, soft at the temples and in the neck.
-        over_brows = ramp(np.abs(at.angle), 0.95, 0.7)
+        over_brows = smoothstep(np.abs(at.angle), 0.95, 0.7)
         ragged = line + 0.03 * over_brows * _noise(rng, at.x.shape, (1.0 * texel, 6 * texel))
         soft = 0.05 + 0.07 * (1 - over_brows)
-        alpha = ramp(at.y, ragged - soft, ragged + soft)
+        alpha = smoothstep(at.y, ragged - soft, ragged + soft)
     else:
         # Single hairs grow out of the skin along a broad border.
         hairs = _noise(rng, at.x.shape, (0.6 * texel, 4 * texel))
         spread = 0.03 if who.hair_style in ("long", "bob") else 0.05
-        alpha = ramp(at.y + spread * hairs, line - 2 * spread, line + 2.5 * spread)
+        alpha = smoothstep(at.y + spread * hairs, line - 2 * spread, line + 2.5 * spread)
         shade = 0.85
     color = linear(who.hair) * strands[..., None]
     part_x = {"long": 0.0, "bob": 0.28}.get(who.hair_style)
     if part_x is not None:
         combed = _combed(rng, at, part_x)
-        share = ramp(np.abs(at.angle), 1.25, 0.7)[..., None]
+        share = smoothstep(np.abs(at.angle), 1.25, 0.7)[..., None]
         color = color + share * (linear(who.hair) * combed[..., None] - color)
-        part = np.exp(-(((at.x - part_x) / 0.020) ** 2)) * ramp(at.y, 1.0, 1.2)
+        part = np.exp(-(((at.x - part_x) / 0.020) ** 2)) * smoothstep(at.y, 1.0, 1.2)
         color = color + (0.5 * part)[..., None] * (0.5 * linear(who.skin) - color)
     # The roots lie in shade.
-    color = color * (shade + (1 - shade) * ramp(at.y, line, line + 0.35))[..., None]
+    color = color * (shade + (1 - shade) * smoothstep(at.y, line, line + 0.35))[..., None]
     return color.astype(np.float32), alpha.astype(np.float32)
 
 
@@ -438,7 +468,7 @@ def paint_ear(who: ActorIdentity, rows: int, columns: int, detail: int) -> Paint
     color = np.broadcast_to(linear(who.skin), (*shape, 3)).copy()
     _redden(color, np.full(shape, 0.30, np.float32))
     # The hole, the groove under the rim, the groove inside the inner ridge; the lobe has neither.
-    above = ramp(np.sin(turn), -0.75, -0.2)
+    above = smoothstep(np.sin(turn), -0.75, -0.2)
     shade = 0.80 * np.exp(-((r / 0.36) ** 2)) * (0.8 - 0.2 * np.cos(turn))
     shade = shade + 0.45 * np.exp(-(((r - 0.80) / 0.07) ** 2)) * above
     shade = shade + 0.25 * np.exp(-(((r - 0.48) / 0.08) ** 2)) * above
@@ -455,8 +485,8 @@ def paint_neck(who: ActorIdentity, rows: int, columns: int, detail: int) -> Pain
     color = np.broadcast_to(linear(who.skin), (*shape, 3)).copy()
     _redden(color, np.full(shape, 0.10, np.float32))
     around = np.abs(np.linspace(-np.pi, np.pi, shape[1], dtype=np.float32))[None, :]
-    light = 0.34 + 0.66 * ramp(down, 0.35, 0.90)
-    light = light * (0.75 + 0.25 * ramp(around, 1.9, 1.2))
+    light = 0.34 + 0.66 * smoothstep(down, 0.35, 0.90)
+    light = light * (0.75 + 0.25 * smoothstep(around, 1.9, 1.2))
     return _paint(color * light[..., None], 0.35, 0.08)
 
 
@@ -468,18 +498,18 @@ def paint_shoulders(who: ActorIdentity, rows: int, columns: int, detail: int) ->
     out = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
     around = np.abs(np.linspace(-np.pi, np.pi, shape[1], dtype=np.float32))[None, :]
     edge = {
-        "crew": 0.075 + 0.035 * ramp(around, 0.9, 0.0),
+        "crew": 0.075 + 0.035 * smoothstep(around, 0.9, 0.0),
         "v": 0.06 + 0.40 * np.clip(1 - around / 0.62, 0, 1) ** 1.1,
         "shirt": 0.05 + 0.16 * np.clip(1 - around / 0.34, 0, 1) ** 1.3,
     }[who.collar]
-    cloth = ramp(out, edge - 0.008, edge + 0.008)
+    cloth = smoothstep(out, edge - 0.008, edge + 0.008)
     weave = 1 + 0.05 * _noise(rng, shape, (0.8, 0.8)) + 0.05 * _noise(rng, shape, (4.0, 12.0))
     hem = np.exp(-(((out - edge - 0.055) / 0.008) ** 2))
     wide = 0.16 if who.collar == "shirt" else 0.05
-    collar = ramp(out, edge + wide + 0.01, edge + wide - 0.01)
+    collar = smoothstep(out, edge + wide + 0.01, edge + wide - 0.01)
     tone = linear(who.shirt) * (weave * (1 - 0.35 * hem) * (1 - 0.12 * collar))[..., None]
     shade = 1 - 0.5 * np.exp(-(((out - edge + 0.012) / 0.02) ** 2))
-    skin = linear(who.skin) * (shade * (0.75 + 0.25 * ramp(out, 0.0, 0.1)))[..., None]
+    skin = linear(who.skin) * (shade * (0.75 + 0.25 * smoothstep(out, 0.0, 0.1)))[..., None]
     color = skin + cloth[..., None] * (tone - skin)
     return _paint(color, 0.3 * (1 - cloth), 0.0)
 
@@ -493,10 +523,10 @@ def paint_teeth(rows: int, columns: int, detail: int, upper: bool) -> Paint:
     from_gum = down if upper else 1 - down
     gaps = np.abs(np.sin(across * np.pi * (4.0 if upper else 5.0)))
     light = 0.86 * (1 - 0.32 * np.exp(-((gaps / 0.10) ** 2))) * (1 - 0.72 * np.abs(across) ** 1.8)
-    light = light * (0.55 + 0.45 * ramp(from_gum, 0.2, 0.8))
+    light = light * (0.55 + 0.45 * smoothstep(from_gum, 0.2, 0.8))
     tone = np.array([0.86, 0.82, 0.74], np.float32) ** 2
     gum = np.array([0.55, 0.24, 0.24], np.float32) ** 2
-    color = gum + ramp(from_gum, 0.16, 0.30)[..., None] * (tone - gum)
+    color = gum + smoothstep(from_gum, 0.16, 0.30)[..., None] * (tone - gum)
     return _paint(color * light[..., None], 0.15, 0.35)
 
 
@@ -529,12 +559,12 @@ def paint_eyeball(
     directions: Float[np.ndarray, "h w 3"],
     gaze: tuple[float, float],
     lid_height: Float[np.ndarray, "h w"],
-    inner_side: int,
+    inner_lateral: int,
 ) -> Paint:
     """White, iris and pupil as seen on an eyeball that looks along `gaze` (degrees right, up).
 
     `directions` are the texels' unit directions from the eye's middle; `lid_height` is the upper
-    lid's edge above the texel's column, in eye radii; `inner_side` is -1 or 1: where the nose is.
+    lid's edge above the texel's column, in eye radii; `inner_lateral` is -1 or 1: where the nose is.
     """
     right, up = np.deg2rad(gaze)
     axis = np.array(
@@ -546,18 +576,20 @@ def paint_eyeball(
     across = directions[..., 0] - axis[0]
     turn = np.arctan2(level, across)
     white = np.array([0.72, 0.685, 0.66], np.float32)
-    corner = ramp(directions[..., 0] * inner_side, 0.58, 0.80)
-    color = white * (1 - 0.25 * ramp(np.abs(directions[..., 0]), 0.25, 0.8))[..., None]
+    corner = smoothstep(directions[..., 0] * inner_lateral, 0.58, 0.80)
+    color = white * (1 - 0.25 * smoothstep(np.abs(directions[..., 0]), 0.25, 0.8))[..., None]
     color = color + corner[..., None] * (np.array([0.56, 0.27, 0.25], np.float32) - color)
-    inside = ramp(off, iris_edge + 0.025, iris_edge - 0.025)
+    inside = smoothstep(off, iris_edge + 0.025, iris_edge - 0.025)
     rays = 1 + 0.22 * np.sin(17 * turn + 1.0) * np.sin(9 * turn) + 0.1 * np.sin(31 * turn)
-    ring = 1 - 0.62 * ramp(off, 0.72 * iris_edge, iris_edge)
-    glow = 1 + 0.75 * ramp(level, 0.05, -0.28)
-    lighter = 1 + 0.6 * ramp(off, iris_edge * 0.75, pupil_edge)
+    ring = 1 - 0.62 * smoothstep(off, 0.72 * iris_edge, iris_edge)
+    glow = 1 + 0.75 * smoothstep(level, 0.05, -0.28)
+    lighter = 1 + 0.6 * smoothstep(off, iris_edge * 0.75, pupil_edge)
     tone = linear(face.iris) * (0.95 * rays * ring * glow * lighter)[..., None]
     color = color + inside[..., None] * (tone - color)
-    pupil = ramp(off, pupil_edge + 0.03, pupil_edge - 0.03)
+    pupil = smoothstep(off, pupil_edge + 0.03, pupil_edge - 0.03)
     color = color * (1 - 0.96 * pupil)[..., None]
     # The lid and its lashes throw a shade on the ball.
-    color = color * (0.38 + 0.62 * ramp(lid_height - directions[..., 1], 0.0, 0.26))[..., None]
+    color = (
+        color * (0.38 + 0.62 * smoothstep(lid_height - directions[..., 1], 0.0, 0.26))[..., None]
+    )
     return _paint(color, 0.0, 1.0)

@@ -55,9 +55,9 @@ class Mesh:
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], face: Detection) -> Landmarks:
         """The points, from a view of the box and then from one of the first pass's points."""
         corners = face.box_xyxy.reshape(2, 2)
-        side = float(np.max(corners[1] - corners[0]))
+        edge = float(np.max(corners[1] - corners[0]))
         first = self._pass(
-            image, _upright_view(corners.mean(0), _BOX_TO_VIEW * side, face.five[1] - face.five[0])
+            image, _upright_view(corners.mean(0), _BOX_TO_VIEW * edge, face.five[1] - face.five[0])
         )
         return self.near(image, first.points)
 
@@ -66,8 +66,8 @@ class Mesh:
     ) -> Landmarks:
         """The points of a face that lies about where others do: in half the time."""
         eyes_line = points[263] - points[33]
-        centre, side = _upright_square(points, eyes_line)
-        return self._pass(image, _upright_view(centre, _POINTS_TO_VIEW * side, eyes_line))
+        centre, edge = _upright_square(points, eyes_line)
+        return self._pass(image, _upright_view(centre, _POINTS_TO_VIEW * edge, eyes_line))
 
     def _pass(
         self, image: UInt8[np.ndarray, "h w 3"], frame_to_view: Float[np.ndarray, "2 3"]
@@ -106,10 +106,10 @@ class Five:
 
 
 def _upright_view(
-    centre: Float[np.ndarray, " 2"], side: float, eyes_line: Float[np.ndarray, " 2"]
+    centre: Float[np.ndarray, " 2"], edge: float, eyes_line: Float[np.ndarray, " 2"]
 ) -> Float[np.ndarray, "2 3"]:
     """The map onto the net's input of a square in the picture, turned until the eyes are level."""
-    scale = _MESH_INPUT_PX / max(side, 1.0)
+    scale = _MESH_INPUT_PX / max(edge, 1.0)
     cos, sin = _direction(eyes_line)
     turn = scale * np.array([[cos, sin], [-sin, cos]])
     return np.column_stack([turn, (_MESH_INPUT_PX - 1) / 2 - turn @ centre])

@@ -5,9 +5,9 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
+from .cast import ActorIdentity
 from .head import BROW_X, EYE_HALF_WIDTH, EYE_X, MOUTH_HALF_WIDTH, head_grid
-from .identity import ActorIdentity
-from .paint import brow_curve, lip_edges
+from .surface import brow_curve, lip_edges
 
 
 def landmark_points(
@@ -59,8 +59,8 @@ def _eyes() -> list[tuple[float, float]]:
     """Corners and lid points, clockwise from the picture-left corner, both eyes."""
     grid = head_grid()
     places = []
-    for side in (-1, 1):
-        left, right = (side * EYE_X + k * EYE_HALF_WIDTH for k in (-1, 1))
+    for lateral in (-1, 1):
+        left, right = (lateral * EYE_X + k * EYE_HALF_WIDTH for k in (-1, 1))
         inner = [left + (right - left) * k for k in (0.34, 0.68)]
         upper, lower = grid.eye_row, grid.eye_row + 1
         rows = [upper, upper, upper, upper, lower, lower]

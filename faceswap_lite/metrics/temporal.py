@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 # A correlation of two pairs is always +1 or -1 and says nothing.
-FEWEST_PAIRS = 3
+MIN_PAIRS = 3
 
 
 def correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float | None:
@@ -43,7 +43,7 @@ def finite_pairs(
 
 def varies(values: Float[np.ndarray, " n"]) -> bool:
     """Whether there are values enough to say anything, and not all are equal."""
-    if len(values) < FEWEST_PAIRS:
+    if len(values) < MIN_PAIRS:
         return False
     # The mean of equal values may be off by a rounding, which is no variance.
     return bool(np.ptp(values) > 1e-9 * np.abs(values).max())

@@ -16,7 +16,7 @@ from .memorisation import MontageRow
 TEMPLATE = Path(__file__).with_name("report.html")
 
 # Few results are shown large; many in smaller pictures, so that the page still opens at once.
-LONGEST_PX = (256, 224, 192, 160, 128, 96, 64)
+MAX_PX = (256, 224, 192, 160, 128, 96, 64)
 PICTURES_BYTES = 12_000_000
 JPEG_QUALITY = 82
 
@@ -118,7 +118,7 @@ def _encoded(pictures: Sequence[np.ndarray]) -> list[str]:
     """The pictures as JPEGs in base64, in the largest of the sizes that keeps the page small."""
     # Some tell how large all will be; a step of 7 meets all four kinds of a shot's pictures.
     step = 7 if len(pictures) > 350 else 1
-    for px in LONGEST_PX:
+    for px in MAX_PX:
         size = step * sum(len(_jpeg(pixels, px)) for pixels in pictures[::step])
         if size < PICTURES_BYTES:
             break

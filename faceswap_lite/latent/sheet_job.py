@@ -62,7 +62,7 @@ def read_face(run: TrainedRun, path: Path) -> GivenFace:
 
 
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     """Faces side by side: floats in [0, 1] or bytes. `lines`: a few words below each."""
 
     name: str
@@ -89,7 +89,9 @@ class SheetJob:
         self.say(f"{self.files[0]}: already done")
         return numbers
 
-    def write(self, numbers: dict[str, Any], title: str, rows: Sequence[Row]) -> dict[str, Any]:
+    def write(
+        self, numbers: dict[str, Any], title: str, rows: Sequence[SheetRow]
+    ) -> dict[str, Any]:
         """Write numbers and sheet, which say by which job and that it is synthetic; the numbers."""
         numbers = {"job": self.name, "run": self.run.fingerprint, **numbers}
         mark = SyntheticMark(version=VERSION, run=self.run.fingerprint, job=self.name)
@@ -116,7 +118,7 @@ def sheet_job(run: TrainedRun, out: Path, say: Say, *others: str, **facts: Any) 
     return SheetJob(run, job_id(run=run.fingerprint, **facts), files, say)
 
 
-def face_sheet(title: str, rows: Sequence[Row]) -> UInt8[np.ndarray, "h w 3"]:
+def face_sheet(title: str, rows: Sequence[SheetRow]) -> UInt8[np.ndarray, "h w 3"]:
     """The rows below each other, as wide as the longest of them."""
     texts = [(title, 20), *((row.name, 15) for row in rows)]
     wide = max(len(row.faces) for row in rows) * (CELL_PX + GAP_PX)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from ..conversion.painted import Placement
-from ..curation.coverage import KINDS, Attributes, attributes_of, coverage, steady_yaw_deg
+from ..curation.pose_coverage import KINDS, Attributes, attributes_of, coverage, steady_yaw_deg
 from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
 from ..metrics.pictures import mean_grey
 from ..models.autoencoder import Side
@@ -37,7 +37,7 @@ VERBS = {
 
 
 @dataclass(frozen=True)
-class Outside:
+class OutOfDistribution:
     """Frames on one side of an attribute's range among one person's faces."""
 
     attribute: str
@@ -78,7 +78,7 @@ def clip_attributes(
     return Attributes(yaw_deg, pitch_deg, mouth, eyes, light)
 
 
-def light_of(
+def brightness_of(
     crops: UInt8[np.ndarray, "n s s 3"], masks: UInt8[np.ndarray, "n s s"]
 ) -> Float[np.ndarray, " n"]:
     """Mean brightness inside each mask, 0 to 1, as in a face set's measures."""
@@ -89,10 +89,14 @@ def light_of(
 def known_attributes(known: KnownFaces, *, everybody: bool = False) -> Attributes:
     """What the faces show that training saw; with `everybody`, all of them, in their order."""
     some = known if everybody else known.only(known.seen)
-    return attributes_of([face.record for face in some.faces], light_of(some.crops, some.masks))
+    return attributes_of(
+        [face.record for face in some.faces], brightness_of(some.crops, some.masks)
+    )
 
 
-def find_outside(known: Attributes, shown: Attributes, person: Side) -> list[Outside]:
+def find_out_of_distribution(
+    known: Attributes, shown: Attributes, person: Side
+) -> list[OutOfDistribution]:
     """Where the clip's faces leave the range of one person's, the most frequent first.
 
     Only what concerns more than a few faces: see `curation.coverage`.
@@ -114,9 +118,11 @@ def find_outside(known: Attributes, shown: Attributes, person: Side) -> list[Out
             few = f"as only {beyond} of {np.isfinite(values).sum()} {person} faces"
             as_known = f"{few} do{'es' * (beyond == 1)}"
         words = f"{verb} {where}, {as_known}"
-        every.append(Outside(name, side, person, words, f"{one} {where}", faces))
+        every.append(OutOfDistribution(name, side, person, words, f"{one} {where}", faces))
     if found.pose is not None and any(gap.attribute == "pose" for gap in found.gaps):
         words = f"turn and tilt at once as (nearly) no {person} face does"
         lone = found.pose.lone & ~found.outside
-        every.append(Outside("pose", "near", person, words, "turned and tilted at once", lone))
+        every.append(
+            OutOfDistribution("pose", "near", person, words, "turned and tilted at once", lone)
+        )
     return sorted(every, key=lambda one: (-int(one.faces.sum()), one.attribute, one.side))

@@ -31,7 +31,7 @@ from ..media.reading import open_clip
 from ..outputs import job_id, whole_file
 from ..runs.known import open_known_set
 from ..runs.trained import TrainedRun
-from .smoothing import reach
+from .temporal_smoothing import reach
 
 FACES_FOLDER = "faces"
 """In a run's folder: what was found in the clips that it converted."""
@@ -42,7 +42,7 @@ TRACK_FRAMES = 200
 
 
 @dataclass(frozen=True)
-class Scouting:
+class DetectionPass:
     """A clip's sightings in order: of the wanted frames, and of those that say something of them.
 
     `frame_ticks` is a usual frame's length in the clip's time base; `problems` what was wrong with
@@ -84,12 +84,12 @@ def build_run_packs(
     return build_packs(
         (run.manifest.detector, run.manifest.landmarks_pack, embedder),
         min_face_px=extract.min_face_px,
-        max_side_px=extract.max_edge_px,
+        max_edge_px=extract.max_edge_px,
         count=count,
     )
 
 
-def scout_clip(
+def detect_clip(
     clip: Path,
     fingerprint: str,
     run: TrainedRun,
@@ -99,7 +99,7 @@ def scout_clip(
     reuse: bool = True,
     journal: Path | None = None,
     say: Callable[[str], None] = print,
-) -> Scouting:
+) -> DetectionPass:
     """What the frames from `config.start` to `config.end` of the clip show, and those around them.
 
     What is painted in a frame hangs on its neighbours: a part of a clip is looked at with as much
@@ -117,7 +117,7 @@ def scout_clip(
     done = read_journal(kept, head)
     if done is not None and done.end is not None:
         say(f"{clip.name}: faces as found before ({kept})")
-        return Scouting(done.sightings, done.end.frame_ticks, done.end.problems)
+        return DetectionPass(done.sightings, done.end.frame_ticks, done.end.problems)
     if kept.is_file():
         say(f"{clip.name}: {kept} is damaged or of an earlier version: faces are found anew")
     if known:
@@ -136,7 +136,7 @@ def scout_clip(
         found = read_journal(path, head)
         if found is None or found.end is None:
             raise FaceswapError(f"{path}: was changed by somebody else; give the command again")
-        return Scouting(found.sightings, found.end.frame_ticks, found.end.problems)
+        return DetectionPass(found.sightings, found.end.frame_ticks, found.end.problems)
 
 
 def _looked_at(config: ConvertConfig) -> tuple[int, int | None]:
@@ -203,12 +203,12 @@ def _walk(
         return
     last = before.sightings[-1].frame if before is not None and before.sightings else first - 1
     # With an embedder, likeness tells true faces from false ones: weak detections may stay.
-    min_score = run.config.extract.low_confidence if packs[0].embedder is not None else None
+    min_confidence = run.config.extract.low_confidence if packs[0].embedder is not None else None
 
     def look(pack: FacePack, frame: Frame) -> list[FoundFace]:
         faces = known.get(frame.index)
         if faces is None:
-            faces = pack.find(frame.image, min_score=min_score)
+            faces = pack.find(frame.image, min_confidence=min_confidence)
         return [as_kept(face) for face in faces]
 
     with (

@@ -9,7 +9,7 @@ import math
 
 from ..config import AUGMENTED, AugmentConfig
 
-LEAST = {
+MIN_AUGMENTATION = {
     "rotation_deg": 1.0,
     "zoom": 0.01,
     "shift": 0.005,
@@ -17,7 +17,7 @@ LEAST = {
     "brightness": 0.02,
     "contrast": 0.02,
 }
-MOST = {
+MAX_AUGMENTATION = {
     "rotation_deg": 4.0,
     "zoom": 0.03,
     "shift": 0.02,
@@ -43,5 +43,8 @@ def augmented(config: AugmentConfig, strength: float) -> AugmentConfig:
     """The options with the values of this strength, where augmentation is `auto`."""
     if config.kind == "hand":
         return config
-    values = {name: LEAST[name] + strength * (MOST[name] - LEAST[name]) for name in AUGMENTED}
+    values = {
+        name: MIN_AUGMENTATION[name] + strength * (MAX_AUGMENTATION[name] - MIN_AUGMENTATION[name])
+        for name in AUGMENTED
+    }
     return config.model_copy(update=values)

@@ -6,7 +6,7 @@ To add one: write it in a file of its own and add it here; report, page and tabl
 import numpy as np
 
 from ..metrics.distributions import finite, series_noise
-from .frame import against_truth, blending, likeness, movement, reading, rebuilding
+from .frame import against_truth, blending, identity_row, movement, reading, rebuilding
 from .metric import (
     Columns,
     FrameMeasure,
@@ -76,31 +76,31 @@ METRICS: dict[str, Metric] = {
     ),
     "detected": Metric(
         "Face found in the swap", "share", "higher", "identity",
-        "of the frames in which a face was painted", mean("detected"), (likeness,),
+        "of the frames in which a face was painted", mean("detected"), (identity_row,),
     ),
     "identity_to_source": Metric(
         "Distance to the source", "", "lower", "identity",
-        "of the judge's vectors: lower is nearer", median("to_source"), (likeness,),
+        "of the judge's vectors: lower is nearer", median("to_source"), (identity_row,),
         needs=("likeness",),
     ),
     "identity_to_target": Metric(
         "Distance to the target", "", None, "identity", "should be the larger one",
-        median("to_target"), (likeness,), needs=("likeness",),
+        median("to_target"), (identity_row,), needs=("likeness",),
     ),
     "identity_to_source_normalised": Metric(
         "Distance to the source, in its own spread", "", "lower", "identity",
         "1: as far from the source's mean as 95 % of its own faces keep within", _normalised,
-        (likeness,), needs=("likeness",),
+        (identity_row,), needs=("likeness",),
     ),
     "identity_margin_positive": Metric(
         "Nearer to the source", "share", "higher", "identity",
-        "frames nearer to the source's mean than to the target's", _nearer, (likeness,),
+        "frames nearer to the source's mean than to the target's", _nearer, (identity_row,),
         needs=("likeness",),
     ),
     "identity_top1": Metric(
         "Nearest of all known faces", "share", "higher", "identity",
         "frames whose nearest face among all known sets is one of the source", mean("top1"),
-        (likeness,), needs=("likeness",),
+        (identity_row,), needs=("likeness",),
     ),
     "yaw_correlation": Metric(
         "Yaw follows", "", "higher", "pose", "correlation with the target's; at most 1",

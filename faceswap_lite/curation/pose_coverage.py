@@ -87,7 +87,7 @@ class _Telling(NamedTuple):
     do: str
 
 
-class Kind(NamedTuple):
+class AttributeKind(NamedTuple):
     """How an attribute is counted and told.
 
     `tolerance`: how far beyond the source's range a face may lie before it counts as outside: the
@@ -144,26 +144,26 @@ _BY_ANGLE = ("face", "faces")
 # degrees of yaw, 1 to 2 of pitch, 0.01 to 0.04 of the mouth, 0.04 to 0.08 of the eyes (standard
 # deviations). Yaw: with 1 degree too much is flagged that the source does show, with 2 too little
 # of what it does not (benchmarks/coverage_gaps.py). Hair in a mask moves the light by hundredths.
-KINDS: dict[str, Kind] = {
-    "yaw_deg": Kind(
+KINDS: dict[str, AttributeKind] = {
+    "yaw_deg": AttributeKind(
         "yaw", "° (right +)", 5.0, 1.5, (-90.0, 90.0),
         _Telling(*_BY_ANGLE, _left, "frames are"), _Telling(*_BY_ANGLE, _right, "frames are"),
     ),
-    "pitch_deg": Kind(
+    "pitch_deg": AttributeKind(
         "pitch", "° (up +)", 2.5, 1.5, (-90.0, 90.0),
         _Telling(*_BY_ANGLE, _down, "frames are"), _Telling(*_BY_ANGLE, _up, "frames are"),
     ),
-    "mouth": Kind(
+    "mouth": AttributeKind(
         "mouth", "eye distances", 0.025, 0.02, (0.0, 1.0),
         _Telling("mouth closes below", "mouths close below", _eye_distances, "do"),
         _Telling("mouth opens beyond", "mouths open beyond", _eye_distances, "do"),
     ),
-    "eyes": Kind(
+    "eyes": AttributeKind(
         "eyes", "eye widths", 0.025, 0.03, (0.0, 1.0),
         _Telling("eye closes below", "eyes close below", _eye_widths, "do"),
         _Telling("eye opens beyond", "eyes open beyond", _eye_widths, "do"),
     ),
-    "light": Kind(
+    "light": AttributeKind(
         "light", "mean brightness", 0.025, 0.03, (0.0, 1.0),
         _Telling("face is darker than", "faces are darker than", _brightness, "are"),
         _Telling("face is brighter than", "faces are brighter than", _brightness, "are"),
@@ -213,7 +213,7 @@ class PoseCoverage:
     lone: Bool[np.ndarray, " n"]
 
 
-Side = Literal["below", "above", "near"]
+Direction = Literal["below", "above", "near"]
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class Gap:
     missing: str
     concerned: str
     attribute: str  # a key of KINDS, or "pose": yaw and pitch together
-    side: Side
+    side: Direction
     share: float
 
     @property
@@ -313,7 +313,7 @@ def _nearly_none(faces: int, share: float) -> int:
 
 
 def _attribute(
-    kind: Kind, source: Float[np.ndarray, " m"], target: Float[np.ndarray, " n"]
+    kind: AttributeKind, source: Float[np.ndarray, " m"], target: Float[np.ndarray, " n"]
 ) -> AttributeCoverage:
     seen = np.sort(source[np.isfinite(source)])
     wanted = target[np.isfinite(target)]
@@ -348,7 +348,7 @@ def _high_end(ordered: Float[np.ndarray, " m"], hole: float) -> float:
     return float(ordered[last])
 
 
-def _edges(kind: Kind, *values: Float[np.ndarray, " _"]) -> Float[np.ndarray, " edges"]:
+def _edges(kind: AttributeKind, *values: Float[np.ndarray, " _"]) -> Float[np.ndarray, " edges"]:
     """Whole bins around all values."""
     both = np.clip(np.concatenate(values), *kind.span)
     first, last = np.floor(both.min() / kind.bin), np.floor(both.max() / kind.bin)
@@ -426,7 +426,7 @@ def _attribute_gaps(
     low, high = attribute.limits
     kind = KINDS[name]
     known = int(np.isfinite(source).sum())
-    sides: list[tuple[Side, _Telling, float, np.ndarray, np.ndarray]] = [
+    sides: list[tuple[Direction, _Telling, float, np.ndarray, np.ndarray]] = [
         ("below", kind.below, low, source < low, attribute.below),
         ("above", kind.above, high, source > high, attribute.above),
     ]

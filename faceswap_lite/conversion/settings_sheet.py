@@ -21,12 +21,12 @@ from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
 from .casting import CastPlan, cast_clip
 from .composite import composite_frames
+from .detection_pass import build_run_packs
 from .expression import choose_expression
-from .job import config_for, given_masks, without_neighbours
+from .job import config_for, find_user_masks, without_neighbours
 from .paint import paint_frames
-from .scout import build_run_packs
 
-CELL_PX = 224
+SETTINGS_CELL_PX = 224
 TITLE_PX = 22
 # How much of the frame a cell shows, in widths of the face.
 CELL_FACES = 2.0
@@ -56,7 +56,7 @@ class _Row:
 
 
 @one_writer(lambda out, **_: [out])
-def preview_sheet(
+def settings_sheet(
     run: TrainedRun,
     clip: Path,
     out: Path,
@@ -92,7 +92,7 @@ def preview_sheet(
             if options_of(settings[words])[name] != options_of(still)[name]:
                 raise UsageError(f"--try {words}: a sheet does not show {name}; give it by --set")
     run.model.to(pick_device(config.device))
-    masks = given_masks(config, run, clip, clip_fingerprint(clip))
+    masks = find_user_masks(config, run, clip, clip_fingerprint(clip))
 
     def plan_of(options: ConvertConfig) -> CastPlan:
         packs = build_run_packs(run, options)
@@ -156,19 +156,19 @@ def _cell(image: np.ndarray, window: Int[np.ndarray, " 4"]) -> UInt8[np.ndarray,
         max(right - width, 0),
         cv2.BORDER_CONSTANT,
     )
-    way = cv2.INTER_AREA if part.shape[0] > CELL_PX else cv2.INTER_CUBIC
-    return cv2.resize(part, (CELL_PX, CELL_PX), interpolation=way)
+    way = cv2.INTER_AREA if part.shape[0] > SETTINGS_CELL_PX else cv2.INTER_CUBIC
+    return cv2.resize(part, (SETTINGS_CELL_PX, SETTINGS_CELL_PX), interpolation=way)
 
 
 def _draw(rows: list[_Row], frames: list[int]) -> UInt8[np.ndarray, "h w 3"]:
-    height = TITLE_PX + len(rows) * (CELL_PX + TITLE_PX)
-    sheet = Image.new("RGB", (len(frames) * CELL_PX, height), "white")
+    height = TITLE_PX + len(rows) * (SETTINGS_CELL_PX + TITLE_PX)
+    sheet = Image.new("RGB", (len(frames) * SETTINGS_CELL_PX, height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TITLE_PX * 0.6)
     for column, frame in enumerate(frames):
-        draw.text((column * CELL_PX + 4, 3), f"frame {frame}", "black", font)
+        draw.text((column * SETTINGS_CELL_PX + 4, 3), f"frame {frame}", "black", font)
     for number, row in enumerate(rows):
-        top = TITLE_PX + number * (CELL_PX + TITLE_PX)
+        top = TITLE_PX + number * (SETTINGS_CELL_PX + TITLE_PX)
         draw.text((4, top + 3), row.title, "black", font)
         for column, cell in enumerate(row.cells):
-            sheet.paste(Image.fromarray(cell), (column * CELL_PX, top + TITLE_PX))
+            sheet.paste(Image.fromarray(cell), (column * SETTINGS_CELL_PX, top + TITLE_PX))
     return np.asarray(sheet)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..figures import COLORS, DOTS_PER_INCH, GRID, INK, QUIET
 from ..outputs import whole_file
-from .coverage import KINDS, POSE_CELL_DEG, Coverage, Gap, PoseCoverage
+from .pose_coverage import KINDS, POSE_CELL_DEG, Coverage, Gap, PoseCoverage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,9 +17,9 @@ _SOURCE, _TARGET, _GAP = COLORS[0], COLORS[1], COLORS[3]
 # What a page can hold; the rest is counted.
 _GAPS_SHOWN = 7
 # The map and the histograms show at least this much, so that small ranges look small.
-_LEAST_YAW_DEG, _LEAST_PITCH_DEG, _LEAST_BINS = 40.0, 20.0, 12
+_MIN_YAW_DEG, _MIN_PITCH_DEG, _MIN_BINS = 40.0, 20.0, 12
 # A disc of this many square points stands for the fullest cell of the target.
-_FULL_DISC, _LEAST_DISC = 260.0, 8.0
+_FULL_DISC, _MIN_DISC = 260.0, 8.0
 _DASHES = (0, (4, 3))
 _TITLE: dict[str, Any] = {"loc": "left", "color": INK, "fontsize": 11, "fontweight": "bold"}
 
@@ -105,7 +105,7 @@ def _draw_cells(axes: "Axes", pose: PoseCoverage) -> None:
     sizes = pose.target[yaw, pitch] / pose.target.max()
     axes.scatter(
         pose.yaw_edges[yaw] + half, pose.pitch_edges[pitch] + half,
-        s=np.maximum(_FULL_DISC * sizes, _LEAST_DISC), color=_TARGET, edgecolor="white",
+        s=np.maximum(_FULL_DISC * sizes, _MIN_DISC), color=_TARGET, edgecolor="white",
         linewidth=0.8, zorder=5,
     )  # fmt: skip
     for i, j in np.argwhere(pose.gaps):
@@ -114,8 +114,8 @@ def _draw_cells(axes: "Axes", pose: PoseCoverage) -> None:
         side = POSE_CELL_DEG - 0.7
         frame = Rectangle(corner, side, side, facecolor=_GAP + "38", edgecolor=_GAP, linewidth=1.8)
         axes.add_patch(frame).set_zorder(3)
-    x_range = _at_least(pose.yaw_edges, _LEAST_YAW_DEG)
-    y_range = _at_least(pose.pitch_edges, _LEAST_PITCH_DEG)
+    x_range = _at_least(pose.yaw_edges, _MIN_YAW_DEG)
+    y_range = _at_least(pose.pitch_edges, _MIN_PITCH_DEG)
     axes.set_xticks(np.arange(x_range[0], x_range[1] + 1, POSE_CELL_DEG))
     axes.set_yticks(np.arange(y_range[0], y_range[1] + 1, POSE_CELL_DEG))
     axes.set_xlim(*x_range)
@@ -124,8 +124,8 @@ def _draw_cells(axes: "Axes", pose: PoseCoverage) -> None:
     axes.set_axisbelow(False)
 
 
-def _at_least(edges: np.ndarray, least: float) -> tuple[float, float]:
-    return min(float(edges[0]), -least), max(float(edges[-1]), least)
+def _at_least(edges: np.ndarray, minimum: float) -> tuple[float, float]:
+    return min(float(edges[0]), -minimum), max(float(edges[-1]), minimum)
 
 
 def _legend() -> list[Any]:
@@ -156,7 +156,7 @@ def _draw_attribute(axes: "Axes", name: str, coverage: Coverage) -> None:
     axes.stairs(target, attribute.edges, color=_TARGET, linewidth=2)
     # Head room for the shares.
     axes.set_ylim(0, 1.3 * max(source.max(), target.max()))
-    padding = max(1, _LEAST_BINS - len(source)) / 2 * kind.bin
+    padding = max(1, _MIN_BINS - len(source)) / 2 * kind.bin
     left, right = attribute.edges[0] - padding, attribute.edges[-1] + padding
     low, high = attribute.limits
     for gap in coverage.gaps:

@@ -27,13 +27,13 @@ OPPONENT_AXES = (
     (1 / math.sqrt(6), 1 / math.sqrt(6), -2 / math.sqrt(6)),
     (1 / math.sqrt(2), -1 / math.sqrt(2), 0.0),
 )
-MOST_GAIN = 3.0
+MAX_TRANSFER_GAIN = 3.0
 """No axis is stretched or squeezed more than this: a flat face would become noise."""
 
-NOISE_VARIANCE = (1 / 255) ** 2 / 12
+COLOR_NOISE_VARIANCE = (1 / 255) ** 2 / 12
 """Of rounding to 8 bits: keeps flat faces away from a division by zero."""
 
-FEWEST_PIXELS = 16
+MIN_TRANSFER_PIXELS = 16
 """A mask with less in it says nothing about a face's colours: the face stays as it is."""
 
 
@@ -84,17 +84,17 @@ def draw_geometry(count: int, config: AugmentConfig, generator: torch.Generator)
 
 
 def make_views(
-    pixels: Float[Tensor, "b 5 m m"], geometry: Geometry, size: int, side_with_margin: float
+    pixels: Float[Tensor, "b 5 m m"], geometry: Geometry, size: int, edge_with_margin: float
 ) -> Views:
     """Views of `size` px from crops: red, green, blue, mask, features in [0, 1]; margin included.
 
-    `side_with_margin` is the crop's side in sides of the view: the margin is what rotations and
+    `edge_with_margin` is the crop's side in sides of the view: the margin is what rotations and
     shifts may use without inventing borders.
     """
     device = pixels.device
     basis = _basis(size).to(device)
     # A crop spans -1..1 in the sampler's coordinates, align_corners off.
-    coefficients = (_coefficients(geometry) * (2 / side_with_margin)).to(device)
+    coefficients = (_coefficients(geometry) * (2 / edge_with_margin)).to(device)
     still = WARP_NODES  # from there on, the basis knows no warp
     grid = _fields(coefficients[:, :, still:, still:], basis[:, still:])
     plain = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
@@ -111,7 +111,7 @@ def make_views(
     )
 
 
-def central_views(stored: UInt8[Tensor, "b 5 m m"], size: int, side_with_margin: float) -> Views:
+def central_views(stored: UInt8[Tensor, "b 5 m m"], size: int, edge_with_margin: float) -> Views:
     """The same crops as they are: unwarped, unturned, for held-out losses and previews."""
     count = len(stored)
     still = Geometry(
@@ -121,7 +121,7 @@ def central_views(stored: UInt8[Tensor, "b 5 m m"], size: int, side_with_margin:
         gain=torch.ones(count),
         offset=torch.zeros(count),
     )
-    return make_views(stored.float() / 255, still, size, side_with_margin)
+    return make_views(stored.float() / 255, still, size, edge_with_margin)
 
 
 # Where each pixel of a view looks is a sum of products of one function of its row and one of its
@@ -178,10 +178,10 @@ def transfer_colors(
     axes = torch.tensor(OPPONENT_AXES, device=faces.device)
     mean, spread, pixels = _color_stats(faces, masks, axes)
     mean_r, spread_r, pixels_r = _color_stats(references, reference_masks, axes)
-    gain = (spread_r / spread).clamp(1 / MOST_GAIN, MOST_GAIN)
+    gain = (spread_r / spread).clamp(1 / MAX_TRANSFER_GAIN, MAX_TRANSFER_GAIN)
     matrix = axes.T @ (gain[:, :, None] * axes)  # (b, 3, 3): to the axes, stretched, and back
     offset = mean_r[:, :, None] - matrix @ mean[:, :, None]
-    known = (torch.minimum(pixels, pixels_r) >= FEWEST_PIXELS)[:, None, None]
+    known = (torch.minimum(pixels, pixels_r) >= MIN_TRANSFER_PIXELS)[:, None, None]
     matrix = torch.where(known, matrix, torch.eye(3, device=faces.device))
     offset = torch.where(known, offset, 0.0)
     mapped = torch.baddbmm(offset, matrix, faces.flatten(2)).clamp_(0, 1)
@@ -229,5 +229,5 @@ def _color_stats(
     share = weights / total.clamp_min(1e-6)[..., None]
     mean = (colors * share).sum(2)
     along = axes @ (colors - mean[..., None])
-    spread = ((along.square() * share).sum(2) + NOISE_VARIANCE).sqrt()
+    spread = ((along.square() * share).sum(2) + COLOR_NOISE_VARIANCE).sqrt()
     return mean, spread, 4 * total[:, 0]

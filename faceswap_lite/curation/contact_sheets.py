@@ -32,7 +32,7 @@ REASON_WORDS = {
 """Each reason as a person says it, in the order in which groups are shown."""
 
 FACES_A_SHEET = 120
-COLUMNS = 10
+SHEET_COLUMNS = 10
 GAP_PX = 12
 CAPTION_PX = 40
 TITLE_PX = 56
@@ -129,13 +129,13 @@ def _sheet(
     title: str, decisions: Sequence[Decision], thumbnails: UInt8[np.ndarray, "n s s 3"]
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The faces in rows, each over its file's name and its number."""
-    rows = -(-len(decisions) // COLUMNS)
+    rows = -(-len(decisions) // SHEET_COLUMNS)
     step_x, step_y = CELL_PX + GAP_PX, CELL_PX + CAPTION_PX + GAP_PX
     # All sheets are equally wide: a short row would cut the title.
-    sheet = Sheet(GAP_PX + COLUMNS * step_x, TITLE_PX + rows * step_y)
+    sheet = Sheet(GAP_PX + SHEET_COLUMNS * step_x, TITLE_PX + rows * step_y)
     sheet.write(title, GAP_PX, TITLE_PX / 2, 24)
     for place, (decision, pixels) in enumerate(zip(decisions, thumbnails, strict=True)):
-        row, column = divmod(place, COLUMNS)
+        row, column = divmod(place, SHEET_COLUMNS)
         left, top = GAP_PX + column * step_x, TITLE_PX + row * step_y
         sheet.put(pixels, left, top)
         below = top + CELL_PX
