@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .config import Change, Config, SideName, SpaceName, load_config
+from .config import Change, Config, Side, SpaceName, load_config
 from .errors import FaceswapError, UsageError
 from .outputs import REFUSALS, beside, short_name
 
@@ -441,7 +441,7 @@ latent = typer.Typer(
 app.add_typer(latent, name="latent")
 
 SideOption = Annotated[
-    SideName, typer.Option(help="Whose decoder paints, and whose faces are looked at.")
+    Side, typer.Option(help="Whose decoder paints, and whose faces are looked at.")
 ]
 SheetOption = Annotated[Path, typer.Option("--out", help="The sheet, a .png; .json beside it.")]
 
@@ -499,7 +499,7 @@ def sweep(
     run: RunOption,
     out: SheetOption,
     side: Annotated[
-        SideName | None, typer.Option(help="Whose decoder paints; default: the direction's own.")
+        Side | None, typer.Option(help="Whose decoder paints; default: the direction's own.")
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:

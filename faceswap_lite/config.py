@@ -40,7 +40,7 @@ BlendName = Literal["alpha", "multiband"]
 AugmentName = Literal["auto", "hand"]
 AUGMENTED = ("rotation_deg", "zoom", "shift", "warp", "brightness", "contrast")
 """Options of `training.augment` that its kind auto chooses."""
-SideName = Literal["source", "target"]
+Side = Literal["source", "target"]
 SpaceName = Literal["code", "pixel", "both"]
 SwapName = Literal["source-to-target", "target-to-source"]
 CodecName = Literal["h264", "hevc", "prores", "ffv1"]
@@ -584,12 +584,12 @@ class ConvertConfig(Section):
         return self
 
     @property
-    def painted_side(self) -> SideName:
+    def painted_side(self) -> Side:
         """Whose face is painted."""
         return "source" if self.swap == "source-to-target" else "target"
 
     @property
-    def shown_side(self) -> SideName:
+    def shown_side(self) -> Side:
         """Who is in the clip."""
         return "target" if self.swap == "source-to-target" else "source"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceswap_lite.training.augmentation import MAX_TRANSFER_GAIN, jitter_hsv, transfer_colors
+from faceswap_lite.training.color_augmentation import MAX_TRANSFER_GAIN, jitter_hsv, transfer_colors
 
 # float32 against Python's doubles.
 ROUNDING = 2e-6

@@ -40,7 +40,7 @@ def test_planted_turns_are_counted_and_named():
     (found,) = find_out_of_distribution(
         known, attributes(yaw_deg=yaw, pitch_deg=np.zeros(101)), "source"
     )
-    assert (found.attribute, found.side, found.faces.sum()) == ("yaw_deg", "below", 41)
+    assert (found.attribute, found.direction, found.faces.sum()) == ("yaw_deg", "below", 41)
     np.testing.assert_array_equal(found.faces, yaw < -30)
     assert found.words == "turn beyond 21° left, as no source face does"
     assert found.short == "turned beyond 21° left"

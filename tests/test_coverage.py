@@ -80,7 +80,7 @@ def test_a_planted_gap_is_named(
 ) -> None:
     found = coverage(people(0), with_values(people(1), name, value, FACES // 10))
     assert words(found) == [f"{missing}; 10 % of the target's {concerned}"]
-    assert (found.gaps[0].attribute, found.gaps[0].side) == (name, side)
+    assert (found.gaps[0].attribute, found.gaps[0].direction) == (name, side)
     # Two people's skins differ in brightness, too: that is told, and no more.
     assert found.outside[: FACES // 10].all() == (name != "light")
     assert found.outside[FACES // 10 :].mean() < 0.01
@@ -233,7 +233,7 @@ def assert_dropped_turns_are_named(folder: Path, percentile: int = 80) -> None:
     found = coverage(chosen(everything, kept), everything)
     assert found.unknown == ["light"]
     [gap] = [gap for gap in found.gaps if gap.attribute == "yaw_deg"]
-    assert gap.side == "above" and gap.share <= 1 - percentile / 100 + 0.01
+    assert gap.direction == "above" and gap.share <= 1 - percentile / 100 + 0.01
     far = everything.yaw_deg > everything.yaw_deg[kept].max() + KINDS["yaw_deg"].tolerance
     above = found.attributes["yaw_deg"].above
     # The rest of what is flagged lies within the source's outermost hundredth.

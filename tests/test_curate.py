@@ -126,7 +126,7 @@ def test_the_target_that_is_not_covered_is_told(faces: Path, cast: Cast) -> None
             face.path.unlink()
     summary = curate_faces(faces, CurateConfig(), against=cast.target)
     written = json.loads((faces.with_name("set_curation") / "coverage.json").read_text())
-    assert ("yaw_deg", "above") in {(gap["attribute"], gap["side"]) for gap in written["gaps"]}
+    assert ("yaw_deg", "above") in {(gap["attribute"], gap["direction"]) for gap in written["gaps"]}
     said = "\n".join(summary.lines())
     assert all(gap["words"] in said for gap in written["gaps"])
     with Image.open(faces.with_name("set_curation") / "coverage.png") as picture:

@@ -564,7 +564,7 @@ def paint_eyeball(
     """White, iris and pupil as seen on an eyeball that looks along `gaze` (degrees right, up).
 
     `directions` are the texels' unit directions from the eye's middle; `lid_height` is the upper
-    lid's edge above the texel's column, in eye radii; `inner_lateral` is -1 or 1: where the nose is.
+    lid's edge above the texel's column, in eye radii; `inner_lateral`: where the nose is (-1, 1).
     """
     right, up = np.deg2rad(gaze)
     axis = np.array(

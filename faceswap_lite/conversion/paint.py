@@ -19,7 +19,8 @@ from ..faces.hull import face_mask
 from ..faces.pack import as_uint8
 from ..media.clips import Frame
 from ..metrics.landmarks import LandmarksPack
-from ..models.crops import View, answers, as_pictures, as_pixels, pick_views
+from ..models.crops import as_pictures, as_pixels
+from ..models.test_time_augmentation import View, answers, pick_views
 from ..runs.trained import TrainedRun
 from .casting import CastPlan
 from .expression import ClipExpression

@@ -223,7 +223,7 @@ class Gap:
     missing: str
     concerned: str
     attribute: str  # a key of KINDS, or "pose": yaw and pitch together
-    side: Direction
+    direction: Direction
     share: float
 
     @property
@@ -266,7 +266,12 @@ class Coverage:
             "outside": np.flatnonzero(outside).tolist(),
             "unknown": self.unknown,
             "gaps": [
-                {"words": g.words, "attribute": g.attribute, "side": g.side, "share": g.share}
+                {
+                    "words": g.words,
+                    "attribute": g.attribute,
+                    "direction": g.direction,
+                    "share": g.share,
+                }
                 for g in self.gaps
             ],
             "attributes": {name: _attribute_json(a) for name, a in self.attributes.items()},
@@ -426,16 +431,16 @@ def _attribute_gaps(
     low, high = attribute.limits
     kind = KINDS[name]
     known = int(np.isfinite(source).sum())
-    sides: list[tuple[Direction, _Telling, float, np.ndarray, np.ndarray]] = [
+    directions: list[tuple[Direction, _Telling, float, np.ndarray, np.ndarray]] = [
         ("below", kind.below, low, source < low, attribute.below),
         ("above", kind.above, high, source > high, attribute.above),
     ]
     gaps = []
-    for side, said, limit, beyond, outside in sides:
+    for direction, said, limit, beyond, outside in directions:
         if outside.sum() > _nearly_none(attribute.known, GAP_SHARE):
             missing = _missing(said, limit, int(beyond.sum()), known)
             share = int(outside.sum()) / attribute.known
-            gaps.append(Gap(missing, f"of the target's {said.do}", name, side, share))
+            gaps.append(Gap(missing, f"of the target's {said.do}", name, direction, share))
     return gaps
 
 

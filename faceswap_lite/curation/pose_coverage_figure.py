@@ -111,8 +111,8 @@ def _draw_cells(axes: "Axes", pose: PoseCoverage) -> None:
     for i, j in np.argwhere(pose.gaps):
         # Inside its cell, so that neighbours' frames do not hide each other.
         corner = (pose.yaw_edges[i] + 0.35, pose.pitch_edges[j] + 0.35)
-        side = POSE_CELL_DEG - 0.7
-        frame = Rectangle(corner, side, side, facecolor=_GAP + "38", edgecolor=_GAP, linewidth=1.8)
+        edge = POSE_CELL_DEG - 0.7
+        frame = Rectangle(corner, edge, edge, facecolor=_GAP + "38", edgecolor=_GAP, linewidth=1.8)
         axes.add_patch(frame).set_zorder(3)
     x_range = _at_least(pose.yaw_edges, _MIN_YAW_DEG)
     y_range = _at_least(pose.pitch_edges, _MIN_PITCH_DEG)
@@ -161,7 +161,7 @@ def _draw_attribute(axes: "Axes", name: str, coverage: Coverage) -> None:
     low, high = attribute.limits
     for gap in coverage.gaps:
         if gap.attribute == name:
-            _mark_gap(axes, gap, (left, low) if gap.side == "below" else (right, high))
+            _mark_gap(axes, gap, (left, low) if gap.direction == "below" else (right, high))
     axes.set_xlim(left, right)
 
 
@@ -188,7 +188,7 @@ def _dress(axes: "Axes", title: str) -> None:
     axes.tick_params(colors=QUIET, labelsize=9)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(QUIET)
+    for spine in ("top", "right"):
+        axes.spines[spine].set_visible(False)
+    for spine in ("left", "bottom"):
+        axes.spines[spine].set_color(QUIET)

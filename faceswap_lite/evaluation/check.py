@@ -218,7 +218,7 @@ def _summarise(
     rows: list[dict[str, Any]] = [
         {
             "attribute": one.attribute,
-            "side": one.side,
+            "direction": one.direction,
             "person": one.person,
             "frames": len(np.unique(looked.frame[one.faces])),
             "words": one.words,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from ..config import EvaluateConfig, SideName
+from ..config import EvaluateConfig, Side
 from ..errors import FaceswapError
 from ..faces.embed import Embedder, build_embedder, embedding_distance
 from ..faces.face_set import FaceSet, StoredFace, open_face_set
@@ -80,7 +80,7 @@ class Judge:
 
 
 def build_judges(
-    run: TrainedRun, people: tuple[SideName, SideName], config: EvaluateConfig, count: int
+    run: TrainedRun, people: tuple[Side, Side], config: EvaluateConfig, count: int
 ) -> tuple[list[Judge], str]:
     """Judges, one a worker, or none and the reason why there is none.
 

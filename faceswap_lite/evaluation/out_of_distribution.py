@@ -41,7 +41,7 @@ class OutOfDistribution:
     """Frames on one side of an attribute's range among one person's faces."""
 
     attribute: str
-    side: str
+    direction: str
     """below or above."""
     person: Side
     words: str
@@ -103,10 +103,12 @@ def find_out_of_distribution(
     """
     found = coverage(known, shown)
     every = []
-    for name, side in {(gap.attribute, gap.side) for gap in found.gaps if gap.side != "near"}:
+    for name, direction in {
+        (g.attribute, g.direction) for g in found.gaps if g.direction != "near"
+    }:
         of, kind, verbs = found.attributes[name], KINDS[name], VERBS[name]
         values = getattr(known, name)
-        if side == "below":
+        if direction == "below":
             limit, faces, told = of.limits[0], of.below, kind.below
             verb, one, beyond = verbs.below, verbs.one_below, int((values < limit).sum())
         else:
@@ -118,11 +120,11 @@ def find_out_of_distribution(
             few = f"as only {beyond} of {np.isfinite(values).sum()} {person} faces"
             as_known = f"{few} do{'es' * (beyond == 1)}"
         words = f"{verb} {where}, {as_known}"
-        every.append(OutOfDistribution(name, side, person, words, f"{one} {where}", faces))
+        every.append(OutOfDistribution(name, direction, person, words, f"{one} {where}", faces))
     if found.pose is not None and any(gap.attribute == "pose" for gap in found.gaps):
         words = f"turn and tilt at once as (nearly) no {person} face does"
         lone = found.pose.lone & ~found.outside
         every.append(
             OutOfDistribution("pose", "near", person, words, "turned and tilted at once", lone)
         )
-    return sorted(every, key=lambda one: (-int(one.faces.sum()), one.attribute, one.side))
+    return sorted(every, key=lambda one: (-int(one.faces.sum()), one.attribute, one.direction))

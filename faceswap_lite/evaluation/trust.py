@@ -23,7 +23,8 @@ from ..errors import FaceswapError
 from ..metrics.distributions import principal_axes
 from ..metrics.pictures import as_float
 from ..models.autoencoder import Side
-from ..models.crops import AT_ONCE, View, answers, as_pictures, as_pixels
+from ..models.crops import AT_ONCE, as_pictures, as_pixels
+from ..models.test_time_augmentation import View, answers
 from ..runs.known import KnownFaces, spread_evenly
 from ..runs.trained import TrainedRun
 

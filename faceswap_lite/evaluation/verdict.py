@@ -428,7 +428,7 @@ class Beyond(NamedTuple):
 
 
 def beyond_both(source: Coverage | None, target: Coverage | None) -> Beyond | None:
-    """The clip's faces that are outside of either set by the same attribute, on the same side.
+    """The clip's faces that are outside of either set by the same attribute, in the same direction.
 
     Light counts here: what is darker than either set is dark, whoever's skin it is.
     None when either coverage is missing.
@@ -436,14 +436,14 @@ def beyond_both(source: Coverage | None, target: Coverage | None) -> Beyond | No
     if source is None or target is None:
         return None
     found = []
-    for name, side in _attribute_directions(source):
+    for name, direction in _attribute_directions(source):
         if name not in target.attributes:
             continue
         one, other = source.attributes[name], target.attributes[name]
-        wider = min if side == "below" else max
-        limit = wider(coverage.limits[side == "above"] for coverage in (one, other))
-        both = getattr(one, side) & getattr(other, side)
-        found.append((name, _words(name, side, limit), both))
+        wider = min if direction == "below" else max
+        limit = wider(coverage.limits[direction == "above"] for coverage in (one, other))
+        both = getattr(one, direction) & getattr(other, direction)
+        found.append((name, _words(name, direction, limit), both))
     return _gather(found, source.target_faces)
 
 
@@ -455,14 +455,14 @@ def lacking_in_source(
     Light is no lack of footage: two people's skins differ, too. `painted`: what words call them.
     """
     found = []
-    for name, side in _attribute_directions(source):
+    for name, direction in _attribute_directions(source):
         if name == "light":
             continue
-        own = getattr(source.attributes[name], side)
+        own = getattr(source.attributes[name], direction)
         if target is not None and name in target.attributes:
-            own = own & ~getattr(target.attributes[name], side)
-        limit = source.attributes[name].limits[side == "above"]
-        found.append((name, f"no {painted} {_words(name, side, limit)}", own))
+            own = own & ~getattr(target.attributes[name], direction)
+        limit = source.attributes[name].limits[direction == "above"]
+        found.append((name, f"no {painted} {_words(name, direction, limit)}", own))
     return _gather(found, source.target_faces)
 
 
@@ -478,11 +478,11 @@ def _gather(found: Sequence[tuple[str, str, Bool[np.ndarray, " n"]]], faces: int
 
 
 def _attribute_directions(coverage: Coverage) -> list[tuple[str, Literal["below", "above"]]]:
-    return [(name, side) for name in coverage.attributes for side in ("below", "above")]
+    return [(name, direction) for name in coverage.attributes for direction in ("below", "above")]
 
 
-def _words(name: str, side: Literal["below", "above"], limit: float) -> str:
-    telling = getattr(KINDS[name], side)
+def _words(name: str, direction: Literal["below", "above"], limit: float) -> str:
+    telling = getattr(KINDS[name], direction)
     return f"{telling.one} {telling.limit(limit)}"
 
 

@@ -34,8 +34,8 @@ def align(
 ) -> Float[np.ndarray, "2 3"]:
     """frame_to_crop of the upright square crop of `size` px a side that shows `coverage`.
 
-    `coverage` is the crop's side in eye distances of the canonical face, or a name of CROP_COVERAGES. A
-    crop with a margin is an aligned crop of a larger coverage: coverage * (1 + 2 * margin).
+    `coverage` is the crop's side in eye distances of the canonical face, or a name of
+    CROP_COVERAGES. A crop with a margin is one of a larger coverage: coverage * (1 + 2 * margin).
     """
     edge = CROP_COVERAGES[coverage] if isinstance(coverage, str) else coverage
     return compose(frame_to_canonical(landmarks, pack), canonical_to_crop(edge, size))

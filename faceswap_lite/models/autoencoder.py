@@ -1,13 +1,14 @@
 """What every model of face swapping can do, and its plainest form: a decoder for each identity."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Side = Literal["source", "target"]
+from ..config import Side as Side
+
 SIDES: tuple[Side, Side] = ("source", "target")
 
 Painted = tuple[Tensor, Tensor | None]

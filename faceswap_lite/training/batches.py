@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..config import AugmentConfig, TrainingConfig
 from ..models.autoencoder import SIDES, Side
-from .augmentation import Geometry, Views, draw_geometry, jitter_hsv, make_views, transfer_colors
+from .augmentation import Geometry, Views, draw_geometry, make_views
+from .color_augmentation import jitter_hsv, transfer_colors
 
 CACHED_PIXELS = 2**17
 """Of the faces that a CPU makes views of at a time."""
