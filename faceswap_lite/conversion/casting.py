@@ -37,10 +37,10 @@ class Placements(Mapping[int, list[Placement]]):
     What a long clip's faces look like stays on the disk, where the search has left it.
     """
 
-    def __init__(self, stretches: Sequence["_Stretch"], sigma: float) -> None:
-        self._segments, self._sigma = stretches, sigma
+    def __init__(self, segments: Sequence["_Segment"], sigma: float) -> None:
+        self._segments, self._sigma = segments, sigma
         of_frame: dict[int, tuple[int, ...]] = {}
-        for number, segment in enumerate(stretches):
+        for number, segment in enumerate(segments):
             alone = (number,)
             for frame in segment.every:
                 of_frame[frame] = of_frame[frame] + alone if frame in of_frame else alone
@@ -74,7 +74,7 @@ class Placements(Mapping[int, list[Placement]]):
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class _Segment:
     """An unbroken piece of a track; `times` are of its frames, `at` of all from first to last."""
 
     track: Track
@@ -162,13 +162,13 @@ def plan_cast(
     tracks = join_tracks(sightings, cuts, config.bridge, wanted)
     # In usual frames: where a clip pauses, a movement does not.
     times = scouting.pts / scouting.frame_ticks
-    stretches = []
+    segments = []
     for track in pick_tracks(tracks, wanted, config, sure_score):
         for part in _segments(track, pack, config.bridge):
             first, last = np.searchsorted(frames, part.frames[[0, -1]])
             own = times[np.searchsorted(frames, part.frames)]
-            stretches.append(_Stretch(part, own, times[first : last + 1]))
-    placements = Placements(stretches, config.temporal_smoothing)
+            segments.append(_Segment(part, own, times[first : last + 1]))
+    placements = Placements(segments, config.temporal_smoothing)
     return CastPlan(placements, [int(frames[place]) for place in sorted(cuts)])
 
 

@@ -14,7 +14,7 @@ from ..metrics.landmarks import LandmarksPack
 class Placement:
     """A face to be painted in a frame.
 
-    `stretch` numbers the unbroken stretches of tracks: what is steadied over time stays in one.
+    `segment` numbers the unbroken segments of tracks: what is steadied over time stays in one.
     `landmarks` are smoothed; `found` is the face as it was seen, None in a gap that was filled.
     """
 
