@@ -6,13 +6,51 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from .config import Change, Config, Side, SpaceName, load_config
 from .errors import FaceswapError, UsageError
 from .outputs import REFUSALS, beside, short_name
+
+COMMON, WHOSE, PART, LOOK, MORE, DISCLOSE = (
+    "Common to all commands", "Whose face", "Part of the clip", "Look first", "Further outputs",
+    "Disclosure",
+)  # fmt: skip
+"""Groups of options; what is in none comes first."""
+
+
+class HelpCommand(TyperCommand):
+    """Help in the order of use: what it does, its most common uses, its options in groups.
+
+    Context and formatter are click's, or those of the copy of click that newer typers have inside.
+    """
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """Paragraphs; one of commands keeps its lines."""
+        for paragraph in (self.help or "").split("\n\n"):
+            formatter.write_paragraph()
+            with formatter.indentation():
+                if paragraph.startswith(("faceswap-lite ", "torchrun ")):
+                    formatter.write("".join(f"    {line}\n" for line in paragraph.splitlines()))
+                else:
+                    formatter.write_text(" ".join(paragraph.split()))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The groups, in the order of their first options."""
+        groups: dict[str, list[tuple[str, str]]] = {"": []}
+        for param in self.get_params(ctx):
+            last = param.name in ("help", "config", "changes", "overwrite")
+            group = COMMON if last else getattr(param, "rich_help_panel", None) or ""
+            if record := param.get_help_record(ctx):
+                groups.setdefault(group, []).append(record)
+        for title, records in groups.items():
+            if records:
+                with formatter.section(title or "Arguments and options"):
+                    formatter.write_dl(records)
+
 
 app = typer.Typer(
     name="faceswap-lite",
@@ -41,7 +79,7 @@ OverwriteOption = Annotated[
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder.")]
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def extract(
     clips: Annotated[
         list[str], typer.Argument(help="Clips, stills, image folders, or quoted patterns.")
@@ -56,7 +94,9 @@ def extract(
 ) -> None:
     """Find the faces of clips and store them as a face set.
 
-    Example: faceswap-lite extract "footage/anna_*.mp4" --out workspace/anna
+    faceswap-lite extract "footage/anna_*.mp4" --out anna
+    faceswap-lite extract party.mp4 --out anna --like anna.jpg
+    faceswap-lite extract stills/ --out anna --set extract.every=5
     """
     options = load_config(config, changes or [])
     from .faces.extract import extract_faces
@@ -72,7 +112,7 @@ def extract(
     extract_faces(found, out, options.extract, like=like, overwrite=overwrite)
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def curate(
     faces: Annotated[Path, typer.Argument(help="The face set to judge.")],
     apply: Annotated[
@@ -96,11 +136,13 @@ def curate(
 ) -> None:
     """Judge a face set: who and what does not belong, and why. Nothing is ever deleted.
 
+    faceswap-lite curate anna --against ben
+    faceswap-lite curate anna --apply
+    faceswap-lite curate anna --keep 500 --apply
+
     Without --apply it only shows: FACES_curation/ holds a page, contact sheets, and the decisions
     as JSON and CSV. Rare poses are kept, and training draws them more often. What you accept or
     reject, or move by hand, stays as you want it.
-
-    Example: faceswap-lite curate workspace/anna --against workspace/ben
     """
     if undo and (apply or keep is not None or accept or reject or against):
         raise UsageError("--undo goes alone")
@@ -122,7 +164,7 @@ def curate(
     print("\n".join(summary.lines()))
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def train(
     source: Annotated[Path, typer.Option(help="Face set of the identity to paint.")],
     target: Annotated[Path, typer.Option(help="Face set of the person in the target clip.")],
@@ -141,6 +183,10 @@ def train(
 ) -> None:
     """Train, or go on training, a run. Ctrl-C saves; the same command resumes.
 
+    faceswap-lite train --source anna --target ben --run run --minutes 20
+    faceswap-lite train --source anna --target ben --run run --config df128
+    faceswap-lite train --source anna --target ben --run run --find-lr
+
     A run begins with the package's base of rendered people, where it fits network and crops; with
     --init with the weights of another run, part by part, as far as they fit; with
     --set init.run=none with fresh ones.
@@ -153,9 +199,6 @@ def train(
     device, precision, compile, threads; with training.augment.kind=hand also heldout.every.
 
     On several GPUs: torchrun --nproc-per-node 4 -m faceswap_lite train ...
-
-    Example: faceswap-lite train --source workspace/anna --target workspace/ben
-    --run workspace/run --minutes 60
     """
     changed = _changed(changes, "training", steps=steps, minutes=minutes)
     begun = run / "config.yaml"
@@ -189,7 +232,7 @@ def train(
     print(f"{run}: step {summary.step}, {summary.seconds / 60:.1f} minutes ({summary.reason})")
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def base(
     out: Annotated[Path, typer.Option("--out", help="The base's file: NAME.safetensors.")],
     work: Annotated[
@@ -206,11 +249,13 @@ def base(
 ) -> None:
     """Make a base: weights that any training of the same network can begin with.
 
+    faceswap-lite base --config liae128 --out liae128.safetensors --work base
+    faceswap-lite base --config df128 --out df128.safetensors --work base --steps 3000
+    faceswap-lite base --config df128 --out own.safetensors --work base --from anna
+
     It learns from rendered people by the thousand and, with --from, from the real people of face
     sets that you have the rights to. The package has bases of quick64 and quick128; this makes
     those of other networks. Given again after a kill, it goes on where it stopped.
-
-    Example: faceswap-lite base --config liae128 --out liae128.safetensors --work workspace/base
     """
     options = load_config(config, _changed(changes, "base", steps=steps))
     from .faces.face_set import open_face_set
@@ -220,7 +265,7 @@ def base(
     make_base(out, work, options, sets, overwrite=overwrite)
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def fit(
     base: Annotated[Path, typer.Option(help="The trained run to start from.")],
     target: Annotated[Path, typer.Option(help="The new target: a clip, or a face set.")],
@@ -235,10 +280,12 @@ def fit(
 ) -> None:
     """Fit a trained run to a new clip's target, in a fraction of the time.
 
+    faceswap-lite fit --base run --target scene.mp4 --run scene
+    faceswap-lite fit --base run --target ben2 --run scene --steps 500
+    faceswap-lite fit --base run --target scene.mp4 --run scene --compare-scratch
+
     What the config does not set is the base's. Leaves fit_report.json and fit_report.png in the
     run's folder: what the fit brought, and what it cost the source.
-
-    Example: faceswap-lite fit --base workspace/run --target scene.mp4 --run workspace/scene
     """
     options = load_config(config, _changed(changes, "training", steps=steps))
     from .training.fit import fit_run
@@ -249,7 +296,7 @@ def fit(
     print("\n".join(report.lines()))
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def convert(
     run: RunOption,
     clip: Annotated[Path, typer.Option(help="The target's clip, image folder or image.")],
@@ -257,48 +304,84 @@ def convert(
         Path | None, typer.Option(help="The swapped clip: .mp4, .mkv, .mov, a folder, ...")
     ] = None,
     face: Annotated[
-        int | None, typer.Option(help="Swap the n-th face from the left, from 0, whoever it is.")
+        int | None,
+        typer.Option(
+            help="Swap the n-th face from the left, from 0, whoever it is.", rich_help_panel=WHOSE
+        ),
     ] = None,
-    all_faces: Annotated[bool, typer.Option("--all-faces", help="Swap every face.")] = False,
+    all_faces: Annotated[
+        bool, typer.Option("--all-faces", help="Swap every face.", rich_help_panel=WHOSE)
+    ] = False,
     like: Annotated[
-        Path | None, typer.Option(help="A photo of whom to swap, if not the run's target.")
+        Path | None,
+        typer.Option(
+            help="A photo of whom to swap, if not the run's target.", rich_help_panel=WHOSE
+        ),
     ] = None,
     swap: Annotated[
-        str | None, typer.Option(help="source-to-target (default), or target-to-source.")
+        str | None,
+        typer.Option(
+            help="source-to-target (default), or target-to-source.", rich_help_panel=WHOSE
+        ),
     ] = None,
     frames: Annotated[
-        str | None, typer.Option(help="Only frames START:END, from 0, the last left out.")
+        str | None,
+        typer.Option(
+            help="Only frames START:END, from 0, the last left out.", rich_help_panel=PART
+        ),
     ] = None,
     start_number: Annotated[
-        int | None, typer.Option(min=0, help="Number of the first frame's pictures and masks.")
+        int | None,
+        typer.Option(
+            min=0, help="Number of the first frame's pictures and masks.", rich_help_panel=PART
+        ),
     ] = None,
     tta: Annotated[
         int | None, typer.Option(help="Test-time augmentation: average so many looks.")
     ] = None,
     label: Annotated[
         bool,
-        typer.Option("--label", help="Burn in a visible line; convert.output.label is its text."),
+        typer.Option(
+            "--label",
+            help="Burn in a visible line; convert.output.label is its text.",
+            rich_help_panel=DISCLOSE,
+        ),
     ] = False,
-    c2pa: Annotated[bool, typer.Option("--c2pa", help="Sign with a C2PA manifest.")] = False,
+    c2pa: Annotated[
+        bool, typer.Option("--c2pa", help="Sign with a C2PA manifest.", rich_help_panel=DISCLOSE)
+    ] = False,
     masks: Annotated[
-        Path | None, typer.Option(help="PNG masks of the frames: black is never swapped.")
+        Path | None,
+        typer.Option(help="PNG masks of the frames: black is never swapped.", rich_help_panel=PART),
     ] = None,
-    mask_out: Annotated[Path | None, typer.Option(help="Also write the mask, as a clip.")] = None,
+    mask_out: Annotated[
+        Path | None, typer.Option(help="Also write the mask, as a clip.", rich_help_panel=MORE)
+    ] = None,
     layer_out: Annotated[
-        Path | None, typer.Option(help="Also write the face alone, with alpha.")
+        Path | None,
+        typer.Option(help="Also write the face alone, with alpha.", rich_help_panel=MORE),
     ] = None,
     compare: Annotated[
-        Path | None, typer.Option(help="Also write clip and swap side by side.")
+        Path | None,
+        typer.Option(help="Also write clip and swap side by side.", rich_help_panel=MORE),
     ] = None,
     preview_settings: Annotated[
-        Path | None, typer.Option(help="Only a sheet of some frames under several settings.")
+        Path | None,
+        typer.Option(
+            help="Only a sheet of some frames under several settings.", rich_help_panel=LOOK
+        ),
     ] = None,
     preview_frames: Annotated[
-        int, typer.Option(min=1, max=24, help="How many frames that sheet shows.")
+        int,
+        typer.Option(min=1, max=24, help="How many frames that sheet shows.", rich_help_panel=LOOK),
     ] = 6,
     tries: Annotated[
         list[str] | None,
-        typer.Option("--try", help="A row of that sheet: convert options, spaces between them."),
+        typer.Option(
+            "--try",
+            help="A row of that sheet: convert options, spaces between them.",
+            rich_help_panel=LOOK,
+        ),
     ] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
@@ -306,12 +389,14 @@ def convert(
 ) -> None:
     """Paint the source's face into a clip of the target.
 
+    faceswap-lite convert --run run --clip scene.mp4 --out swap.mp4
+    faceswap-lite convert --run run --clip scene.mp4 --preview-settings sheet.png
+    faceswap-lite convert --run run --clip scene.mp4 --out swap.mp4 --mask-out mask.mkv
+
     Choose with your eyes before a long run: --preview-settings sheet.png shows a few frames under
     several settings, or under yours: --try "color.kind=mkl blend=multiband" --try mask.kind=hull.
 
     Given again after a kill, it goes on where it stopped.
-
-    Example: faceswap-lite convert --run workspace/run --clip scene.mp4 --out workspace/swap.mp4
     """
     if (out is None) == (preview_settings is None):
         raise UsageError("convert wants --out or --preview-settings")
@@ -360,7 +445,7 @@ def convert(
         print(summary.line())
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def check(
     run: RunOption,
     clip: Annotated[Path, typer.Option(help="The clip to be converted.")],
@@ -374,7 +459,9 @@ def check(
 ) -> None:
     """Before a long conversion: what share of the clip can the run be trusted on, and what is out.
 
-    Example: faceswap-lite check --run workspace/run --clip scene.mp4
+    faceswap-lite check --run run --clip scene.mp4
+    faceswap-lite check --run run --clip scene.mp4 --out scene.json
+    faceswap-lite check --run run --clip scene.mp4 --face 1
     """
     options = _options_of_run(run, config, _changed(changes, "convert", face=face))
     from .evaluation.check import check_clip
@@ -385,7 +472,7 @@ def check(
     check_clip(trained, clip, path, options.convert, overwrite=overwrite)
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def evaluate(
     runs: Annotated[list[Path], typer.Option("--run", help="A run folder; several are compared.")],
     clips: Annotated[
@@ -410,7 +497,9 @@ def evaluate(
 ) -> None:
     """Measure runs on clips that training never saw, and say what holds the result back.
 
-    Example: faceswap-lite evaluate --run workspace/run --clip unseen.mp4
+    faceswap-lite evaluate --run run --clip unseen.mp4
+    faceswap-lite evaluate --run run --clip scene.mp4 --converted swap.mp4
+    faceswap-lite evaluate --run a --run b --clip one.mp4 --clip two.mp4 --out both.json
     """
     changed = _changed(changes, "convert", face=face)
     if known:
@@ -446,7 +535,7 @@ SideOption = Annotated[
 SheetOption = Annotated[Path, typer.Option("--out", help="The sheet, a .png; .json beside it.")]
 
 
-@latent.command()
+@latent.command(cls=HelpCommand)
 def interpolate(
     a: Annotated[Path, typer.Argument(help="A crop of a face set.")],
     b: Annotated[Path, typer.Argument(help="Another.")],
@@ -460,7 +549,9 @@ def interpolate(
 ) -> None:
     """From one face to another: through the codes, and by blending pixels, to compare.
 
-    Example: faceswap-lite latent interpolate A.png B.png --run workspace/run --out mix.png
+    faceswap-lite latent interpolate A.png B.png --run run --out mix.png
+    faceswap-lite latent interpolate A.png B.png --run run --out mix.png --side source
+    faceswap-lite latent interpolate A.png B.png --run run --out mix.png --space code --arc
     """
     from .latent.interpolate_stage import interpolate_faces
     from .runs.trained import load_run
@@ -470,7 +561,7 @@ def interpolate(
     )
 
 
-@latent.command()
+@latent.command(cls=HelpCommand)
 def direction(
     attribute: Annotated[
         str, typer.Argument(help="yaw_deg, pitch_deg, mouth, eyes, brightness or hue_deg.")
@@ -482,9 +573,10 @@ def direction(
 ) -> None:
     """Find the direction of codes along which an attribute changes, and measure it.
 
-    The direction is stored beside the sheet (.safetensors) for `latent sweep`.
+    faceswap-lite latent direction yaw_deg --run run --out yaw.png
+    faceswap-lite latent direction mouth --run run --out mouth.png --side source
 
-    Example: faceswap-lite latent direction yaw_deg --run workspace/run --out yaw.png
+    The direction is stored beside the sheet (.safetensors) for `latent sweep`.
     """
     from .latent.direction_stage import find_direction
     from .runs.trained import load_run
@@ -492,7 +584,7 @@ def direction(
     find_direction(load_run(run), attribute, out, side=side, overwrite=overwrite)
 
 
-@latent.command()
+@latent.command(cls=HelpCommand)
 def sweep(
     direction: Annotated[Path, typer.Argument(help="What `latent direction` stored.")],
     face: Annotated[Path, typer.Argument(help="A crop of a face set.")],
@@ -505,7 +597,8 @@ def sweep(
 ) -> None:
     """Move one face along a stored direction.
 
-    Example: faceswap-lite latent sweep yaw.safetensors A.png --run workspace/run --out turned.png
+    faceswap-lite latent sweep yaw.safetensors A.png --run run --out turned.png
+    faceswap-lite latent sweep yaw.safetensors A.png --run run --out swap.png --side source
     """
     from .latent.direction_stage import sweep_direction
     from .runs.trained import load_run
@@ -513,7 +606,7 @@ def sweep(
     sweep_direction(load_run(run), direction, face, out, side=side, overwrite=overwrite)
 
 
-@latent.command()
+@latent.command(cls=HelpCommand)
 def counterfactual(
     face: Annotated[Path, typer.Argument(help="A crop of a face set.")],
     question: Annotated[
@@ -526,7 +619,8 @@ def counterfactual(
 ) -> None:
     """What would change the answer? Directions of codes, ranked by how much they do.
 
-    Example: faceswap-lite latent counterfactual A.png mouth --run workspace/run --out what_if.png
+    faceswap-lite latent counterfactual A.png mouth --run run --out what_if.png
+    faceswap-lite latent counterfactual A.png identity --run run --out who.png
     """
     from .latent.counterfactual_stage import counterfactual as ask
     from .runs.trained import load_run
@@ -534,7 +628,7 @@ def counterfactual(
     ask(load_run(run), face, question, out, side=side, overwrite=overwrite)
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def render(
     out: Annotated[Path, typer.Argument(help="The clip to write; its truth goes beside it.")],
     actor: Annotated[str | None, typer.Option(help="A name, or random:SEED.")] = None,
@@ -547,7 +641,9 @@ def render(
 ) -> None:
     """Render a clip of a synthetic actor, with its exact truth and its twins.
 
-    Example: faceswap-lite render workspace/ada.mp4 --actor ada --twin bruno --frames 250
+    faceswap-lite render ada.mp4 --actor ada --twin bruno --frames 250
+    faceswap-lite render someone.mp4 --actor random:7 --twin null
+    faceswap-lite render ada.mp4 --set render.size=512
     """
     changed = _changed(changes, "render", actor=actor, twin=twin, frames=frames, seed=seed)
     options = load_config(config, changed)
@@ -556,7 +652,7 @@ def render(
     render_clip(options.render, out, overwrite=overwrite)
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def info(
     path: Annotated[
         Path | None, typer.Argument(help="A face set, a run, a base, a clip or a picture.")
@@ -566,9 +662,11 @@ def info(
 ) -> None:
     """Tell what a face set, a run, a base, a clip or a picture is; whether it is marked synthetic.
 
-    With --config: what that config costs to train: parameters, memory, steps/s on this machine.
+    faceswap-lite info anna
+    faceswap-lite info swap.mp4
+    faceswap-lite info --config df128
 
-    Example: faceswap-lite info workspace/anna
+    With --config: what that config costs to train: parameters, memory, steps/s on this machine.
     """
     if (path is None) == (config is None):
         raise UsageError("info wants one thing: a path, or --config")
@@ -580,7 +678,7 @@ def info(
     print(describe(path) if path is not None else describe_config(options))
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("workspace/demo"),
     minutes: Annotated[float | None, typer.Option(help="Training time.")] = None,
@@ -590,7 +688,9 @@ def demo(
 ) -> None:
     """The whole road on rendered actors: render, extract, train, convert, evaluate.
 
-    Example: faceswap-lite demo
+    faceswap-lite demo
+    faceswap-lite demo --minutes 2 --out short
+    faceswap-lite demo --config quick64 --out real_packs
     """
     options = load_config(config, _changed(changes, "training", minutes=minutes))
     from .demo import run_demo
