@@ -524,7 +524,7 @@ def evaluate(
 
 latent = typer.Typer(
     help="Move through the codes of faces: mix two, find what an attribute's change looks like.\n\n"
-    "Example: faceswap-lite latent direction yaw_deg --run workspace/run --out yaw.png",
+    "faceswap-lite latent direction yaw_deg --run run --out yaw.png",
     no_args_is_help=True,
 )
 app.add_typer(latent, name="latent")

@@ -17,9 +17,6 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-# It and the names that pages use come with the renaming: then PENDING, RENAMED and the skips go.
-PENDING = ROOT / "docs" / "options.md"
-RENAMED = "temporal_smoothing" in ConvertConfig.model_fields
 
 
 def of_page(page: Path) -> str:
@@ -50,7 +47,7 @@ def test_a_link_leads_to_a_file_and_its_anchor_to_a_heading(page: Path) -> None:
     ):
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
-        if name.startswith(("http:", "https:")) or target == PENDING:
+        if name.startswith(("http:", "https:")):
             continue
         if not target.exists() or (anchor and anchor not in anchors_of(target)):
             wrong.append(link)
@@ -108,14 +105,27 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
         return name, context.params
 
 
-@pytest.mark.skipif(not RENAMED, reason="pages have the names of the renaming")
 @pytest.mark.parametrize("page", PAGES, ids=of_page)
 def test_commands_parse_with_their_options_and_presets(page: Path) -> None:
     for words in commands_of(page):
-        _, values = parsed(words)
-        load_config(values.get("config"), values.get("changes") or [])
-        for row in values.get("tries") or []:
-            change_section(ConvertConfig(), row.split())
+        check(words)
+
+
+def check(words: list[str]) -> None:
+    _, values = parsed(words)
+    load_config(values.get("config"), values.get("changes") or [])
+    for row in values.get("tries") or []:
+        change_section(ConvertConfig(), row.split())
+
+
+def test_help_shows_uses_that_parse() -> None:
+    door: Any = typer.main.get_command(cli.app)
+    commands = [*door.commands.values(), *door.commands["latent"].commands.values()]
+    for command in commands:
+        uses = re.findall(r"^faceswap-lite (.*)", command.help, re.M)
+        assert len(uses) >= (1 if command.name == "latent" else 2), command.name
+        for use in uses:
+            check(shlex.split(use))
 
 
 def test_the_readme_shows_the_whole_road() -> None:
@@ -131,7 +141,6 @@ def test_a_command_that_does_not_parse_is_noticed(words: list[str]) -> None:
         parsed(words)
 
 
-@pytest.mark.skipif(not RENAMED, reason="pages have the names of the renaming")
 @pytest.mark.parametrize("page", ["architecture", "extending", "glossary"])
 def test_modules_named_in_sentences_exist_and_hold_what_is_said(page: str) -> None:
     text = without_blocks(text_of(ROOT / "docs" / f"{page}.md"))
@@ -145,7 +154,6 @@ def test_modules_named_in_sentences_exist_and_hold_what_is_said(page: str) -> No
     assert not wrong
 
 
-@pytest.mark.skipif(not RENAMED, reason="pages have the names of the renaming")
 @pytest.mark.parametrize("page", PAGES, ids=of_page)
 def test_options_named_in_sentences_exist(page: Path) -> None:
     """`section.key` in code, whole: of the config's sections, at any depth."""
