@@ -95,7 +95,9 @@ def test_an_error_names_what_brought_it(tmp_path: Path) -> None:
         assert f"--set {changes[0]}: " in str(caught.value)
     with pytest.raises(UsageError) as caught:
         change_section(ConvertConfig(), ["test_time_augmentation=2", "color.kind=red"])
-    assert str(caught.value).startswith("test_time_augmentation=2 color.kind=red: convert.color.kind")
+    assert str(caught.value).startswith(
+        "test_time_augmentation=2 color.kind=red: convert.color.kind"
+    )
 
 
 def test_a_file_that_is_no_config(tmp_path: Path) -> None:
@@ -126,7 +128,9 @@ def test_a_colon_in_a_sentence_makes_no_mapping() -> None:
 def test_a_colour_match_that_went_is_refused_but_in_a_runs_own_config(tmp_path: Path) -> None:
     """A run's file has every option, chosen or not."""
     path, heard = tmp_path / "config.yaml", list[str]()
-    path.write_text("convert: {color: {kind: sliced_ot}, test_time_augmentation: 2}", encoding="utf-8")
+    path.write_text(
+        "convert: {color: {kind: sliced_ot}, test_time_augmentation: 2}", encoding="utf-8"
+    )
     with pytest.raises(UsageError, match="sliced_ot is no more; take mkl"):
         load_config(path)
     (tmp_path / MANIFEST_FILE).write_text("{}")
@@ -176,7 +180,9 @@ def test_every_new_name_is_an_option() -> None:
 
 def test_old_names_of_a_file_are_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("training: {mse_weight: 20}\nconvert: {color: mkl, test_time_augmentation: 2}\n")
+    path.write_text(
+        "training: {mse_weight: 20}\nconvert: {color: mkl, test_time_augmentation: 2}\n"
+    )
     with pytest.raises(UsageError) as caught:
         load_config(path)
     says = "training.mse_weight is training.loss.mse now; convert.color is convert.color.kind now"
