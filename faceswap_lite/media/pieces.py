@@ -94,7 +94,9 @@ class PieceShelf:
         """The piece, if it is there as it was written; else it is to be made again."""
         with suppress(FaceswapError, OSError, AttributeError, KeyError):
             said = read_json(self._record(number))
-            if said.get("schema") != 2 or said["recipe"] != self._recipe or is_broken(said):
+            # Those of schema 1 had no sums.
+            known = said.get("schema") in (1, 2)
+            if not known or said["recipe"] != self._recipe or is_broken(said):
                 return None
             if "sha256" in said and file_sha256(self.file(number)) != said["sha256"]:
                 return None
