@@ -35,7 +35,7 @@ def old(tmp_path: Path) -> Path:
 @pytest.fixture
 def flat(tmp_path: Path) -> Path:
     """Those of the last commit whose options were flat."""
-    return unpacked("718511e", tmp_path / "moved")
+    return unpacked("1401d84", tmp_path / "moved")
 
 
 def unpacked(commit: str, folder: Path) -> Path:
