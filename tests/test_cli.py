@@ -321,6 +321,24 @@ main()
 """
 
 
+CIRCLE = """
+from faceswap_lite.__main__ import main
+from faceswap_lite import cli
+def fail():
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+cli.main = fail
+main()
+"""
+
+
+def test_an_error_whose_causes_go_in_a_circle_ends() -> None:
+    command = [sys.executable, "-c", CIRCLE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "ValueError: first" in done.stderr
+
+
 @pytest.mark.parametrize("seconds", [0.001, 0.05, 0.15, 0.4, 1.0])
 def test_ctrl_c_is_one_line_from_the_first_moment(tmp_path: Path, seconds: float) -> None:
     given = ["demo", "--out", str(tmp_path / "demo"), "--minutes", "5"]

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from test_media import copy, counted, encode, numbers, read, steady
+from test_media import copy, counted, encode, number_in, numbers, read, steady
 
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.clock import _mend, _Track, read_clock
@@ -105,6 +105,9 @@ JUMPS = {
     "forward by two seconds": [0, LENGTH + 2],
     "forward and back": [0, 30, LENGTH],
     "thrice the same": [5, 5, 5],
+    "up, and halfway down": [HOUR / 2, HOUR * 3 / 2, HOUR],
+    "down, and up beyond": [HOUR * 10, HOUR / 2, HOUR * 20],
+    "up, and back by a frame": [100, 130, 130 + LENGTH - Fraction(1, 25)],
 }
 
 
@@ -293,6 +296,40 @@ def test_a_clip_without_times_is_counted(tmp_path: Path) -> None:
     assert total(tmp_path / "out.mp4") == LENGTH
 
 
+@pytest.mark.parametrize("options", ["bf=0", "bf=3:b-pyramid=normal", "bf=2:open-gop=1"])
+@pytest.mark.parametrize("lost", [None, 4])
+def test_an_avi_s_frames_are_shown_in_order_from_its_start(
+    tmp_path: Path, options: str, lost: int | None
+) -> None:
+    """An AVI counts its pictures as they are decoded, whatever the order that they are shown in."""
+    path = tmp_path / "in.avi"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.options = {"g": "15", "crf": "10", "x264-params": options}
+        sound: Any = container.add_stream("libmp3lame", rate=RATE, layout="stereo")
+        packets = []
+        for index in range(FRAMES):
+            packets += video.encode(av.VideoFrame.from_ndarray(counted(index)))
+        packets += video.encode(None)
+        container.mux([packet for n, packet in enumerate(packets) if n != lost])
+        for part in (0, 1):
+            wave(container, sound, Fraction(0), part)
+        container.mux(sound.encode(None))
+    _, frames, problems = read(path)
+    shown = [(number_in(frame.image), frame.time * 25) for frame in frames]
+    if lost is None:
+        assert shown == [(n, n) for n in range(FRAMES)] and problems == []
+        copy(path, tmp_path / "out.mp4")
+        with av.open(str(tmp_path / "out.mp4")) as container:
+            times = [frame.time for frame in container.decode(video=0)]
+        assert times == pytest.approx([n / 25 for n in range(FRAMES)], abs=1e-6)
+    else:
+        # It is empty now, and counts; from the next key frame on all is as it was.
+        assert [(n, time) for n, time in shown if n >= 16] == [(n, n) for n in range(16, FRAMES)]
+
+
 def film_raw(path: Path) -> None:
     with av.open(str(path), "w", format="h264") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -362,6 +399,65 @@ def test_a_damaged_end_takes_no_whole_frames_along(tmp_path: Path, suffix: str) 
     _, frames, _ = read(hurt(path, 59))
     assert len(frames) == 59
     assert all(a.pts < b.pts for a, b in pairwise(frames))
+
+
+def cut(source: Path, path: Path, gone: set[int]) -> Path:
+    """A clip's pictures without some packets."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for number, packet in enumerate(p for p in whole.demux(video=0) if p.size):
+            if number not in gone:
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def clip_without(folder: Path, codec: str, options: dict[str, str], gone: set[int]) -> Path:
+    """50 frames, a key frame every 15; some packets cut out."""
+    suffix = ".ts" if codec == "mpeg2video" else ".mp4"
+    with av.open(str(folder / f"whole{suffix}"), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.gop_size, stream.bit_rate = 15, 4_000_000
+        for number in range(50):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(counted(number))))
+        container.mux(stream.encode(None))
+    return cut(folder / f"whole{suffix}", folder / f"in{suffix}", gone)
+
+
+REFRESHED = {"x264-params": "intra-refresh=1:keyint=15:scenecut=0", "bf": "0"}
+
+
+@pytest.mark.parametrize(
+    ("codec", "options", "first"),
+    [
+        ("libx264", {"bf": "0", "sc_threshold": "0"}, 15),
+        ("mpeg2video", {"bf": "0"}, 15),
+        ("libx265", {"x265-params": "keyint=15:bframes=0:log-level=0"}, 15),
+        # Refreshed by columns, whole two frames after its 15th, and without another key frame.
+        ("libx264", REFRESHED, 17),
+    ],
+)
+def test_frames_before_the_first_key_frame_are_left_out_and_counted(
+    tmp_path: Path, codec: str, options: dict[str, str], first: int
+) -> None:
+    path = clip_without(tmp_path, codec, options, set(range(7)))
+    with open_clip(path) as reader:
+        said = list(reader.problems)
+        frames = list(reader)
+    assert [number_in(frame.image) for frame in frames] == list(range(first, 50))
+    assert said == reader.problems
+    assert said == [f"{first - 7} first frames are left out: nothing is there that they build on"]
+
+
+def test_frames_whose_reference_is_lost_are_kept_and_counted(tmp_path: Path) -> None:
+    options = {"x265-params": "keyint=15:log-level=0:scenecut=0:open-gop=0"}
+    with av.open(str(clip_without(tmp_path, "libx265", options, {16}))) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    _, frames, problems = read(tmp_path / "in.mp4")
+    assert len(packets) == 49 and len(frames) == 49
+    assert any("flagged as damaged" in line for line in problems)
 
 
 def test_a_scrambled_transport_stream_is_refused_by_name(tmp_path: Path) -> None:

@@ -239,6 +239,27 @@ def test_of_several_video_streams_the_default_one_then_the_largest(tmp_path: Pat
             assert "of 2" in line and f"{taken}x{taken}" in line
 
 
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_names_of_sound_tracks_are_kept(tmp_path: Path, suffix: str) -> None:
+    source, out = tmp_path / "in.mov", tmp_path / f"out{suffix}"
+    with av.open(str(source), "w") as container:
+        video: Any = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = SIZE, SIZE, "yuv420p"
+        for name in ("dialogue", "music"):
+            sound: Any = container.add_stream("aac", rate=48_000, layout="mono")
+            sound.metadata["handler_name"] = name
+        container.mux(video.encode(av.VideoFrame(SIZE, SIZE, "yuv420p")))
+        for sound in container.streams.audio:
+            heard = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            heard.sample_rate = 48_000
+            container.mux([*sound.encode(heard), *sound.encode(None)])
+        container.mux(video.encode(None))
+    copied(source, out, copy_from=source)
+    with av.open(str(out)) as container:
+        said = [{k.lower(): v for k, v in s.metadata.items()} for s in container.streams.audio]
+    assert [one["handler_name"] for one in said] == ["dialogue", "music"]
+
+
 def test_a_font_is_said_where_only_matroska_keeps_it(tmp_path: Path) -> None:
     path = tmp_path / "in.mkv"
     with av.open(str(path), "w") as container:
@@ -310,6 +331,33 @@ def test_fields_that_nothing_says_are_said(height: int, suffix: str, said: int) 
     }
     encoding = choose_encoding("h264", 16, **shape, color=ColorTags(), alpha=False, fields="tff")
     assert sum("interlaced" in line for line in encoding.lost(suffix, 8)) == said
+
+
+def test_dv_is_bottom_field_first_though_its_avi_does_not_say(tmp_path: Path) -> None:
+    pictures = [np.full((576, 720, 3), 90, np.uint8)] * 2
+    source = make(tmp_path / "in.avi", "dvvideo", "yuv420p", pictures=pictures)
+    with open_clip(source) as reader:
+        assert reader.info.fields == "bff"
+        assert "bottom field first" in reader.problems[0]
+    copied(source, tmp_path / "out.mp4")
+    assert first_frame(tmp_path / "out.mp4")[1] == FIELDS["bff"]
+
+
+CHROMA = {
+    ("yuv422p", "h264"): "its chroma of 4:2:2 is written as 4:2:0 in h264; prores and ffv1 keep it",
+    ("yuv444p", "hevc"): "its chroma of 4:4:4 is written as 4:2:0 in hevc; ffv1 keeps it",
+    ("yuv444p", "prores"): "its chroma of 4:4:4 is written as 4:2:2 in prores; ffv1 keeps it",
+    ("yuv422p", "prores"): None,
+    ("yuv444p", "ffv1"): None,
+    ("yuv420p", "h264"): None,
+}
+
+
+@pytest.mark.parametrize(("pixels", "codec"), CHROMA)
+def test_chroma_that_is_not_kept_is_said(tmp_path: Path, pixels: str, codec: Any) -> None:
+    source = make(tmp_path / "in.mkv", "libx264", pixels)
+    line = CHROMA[pixels, codec]
+    assert copied(source, tmp_path / "out.mkv", codec=codec).notes == ([line] if line else [])
 
 
 # Light.

@@ -120,3 +120,13 @@ def test_a_size_that_a_codec_does_not_take_is_told_at_once(tmp_path: Path) -> No
         writer.check()
     ClipWriter(tmp_path / "a", width=20_000, height=16, rate=25).check()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_suffix_that_is_not_written_is_told_at_once_and_is_no_error_s_own_cause(
+    tmp_path: Path,
+) -> None:
+    writer = ClipWriter(tmp_path / "a.gif", width=16, height=16, rate=25)
+    with pytest.raises(FaceswapError, match="clips are written as") as caught:
+        writer.check()
+    assert caught.value.__cause__ is not caught.value
+    assert list(tmp_path.iterdir()) == []

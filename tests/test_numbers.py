@@ -60,6 +60,10 @@ def test_a_sequence_has_its_own_numbers(tmp_path: Path) -> None:
     (folder / "shot.1001.png").write_bytes(b"none")
     with open_clip(folder) as reader:
         assert [(f.index, f.number) for f in reader] == [(0, 1002), (1, 1005)]
+    mixed = sequence(tmp_path / "m", 10, 11)
+    (mixed / "shot.0011.png").rename(mixed / "shot.0011.jpg")
+    with open_clip(mixed) as reader:
+        assert [frame.number for frame in reader] == [10, 11]
     # Photos have numbers, too, and are no frames; nor do numbers tell that do not rise.
     photos = sequence(tmp_path / "b", 7, 9, name="IMG_{}_edited.png")
     assert numbers_of(photos) == [1, 2]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -191,3 +192,24 @@ def test_a_part_of_a_clip_has_its_sound_in_step(tmp_path: Path, codec: str, suff
     assert before is not None and after is not None
     moved = benchmark.middle(after) - (benchmark.middle(before) - first / 25)
     assert abs(moved) < 0.001
+
+
+def test_sound_of_a_private_stream_type_is_read(tmp_path: Path) -> None:
+    """Blu-ray's PCM is of type 0x80, which FFmpeg hands on as a tag that is no text."""
+    source = tmp_path / "in.m2ts"
+    options = {"mpegts_m2ts_mode": "1"}
+    with av.open(str(source), "w", format="mpegts", options=options) as container:
+        video = container.add_stream("mpeg2video", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        sound: Any = container.add_stream("pcm_bluray", rate=48_000, layout="stereo")
+        for _ in range(5):
+            container.mux(video.encode(av.VideoFrame(64, 64, "yuv420p")))
+        frame = av.AudioFrame.from_ndarray(np.ones((1, 19_200), np.int16), "s16", "stereo")
+        frame.sample_rate = 48_000
+        container.mux(sound.encode(frame))
+        container.mux([*video.encode(None), *sound.encode(None)])
+    with av.open(str(source)) as container, pytest.raises(UnicodeDecodeError):
+        str(container.streams.audio[0].codec_context.codec_tag)
+    with open_clip(source) as reader:
+        assert len(list(reader)) == 5
+    assert "encoded again as AAC" in " ".join(check_copy(source, ".mp4"))

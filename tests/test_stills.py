@@ -1,8 +1,10 @@
 """Every type of picture in every format: its scale follows from its type. Written by others."""
 
 import io
+import itertools
 import struct
 import zlib
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +15,10 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, features
 
+from faceswap_lite.config import ConvertConfig
+from faceswap_lite.conversion.writers import _check_pictures
 from faceswap_lite.errors import FaceswapError
+from faceswap_lite.media.clips import ColorTags, Light
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.stills import read_still, still_head
@@ -312,6 +317,21 @@ def test_a_moving_picture_is_a_clip(tmp_path: Path, suffix: str) -> None:
         assert np.abs(frame.with_alpha(frame.image).astype(int) - picture).max() <= near
 
 
+def test_a_moving_picture_may_become_a_video(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (32, 32), (n * 50, 0, 0)) for n in range(3)]
+    path = tmp_path / "a.png"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=50)
+    with open_clip(path) as reader:
+        _check_pictures(tmp_path / "out.mp4", path, reader.info, ConvertConfig())
+
+
+def test_why_no_picture_of_a_folder_can_be_read_is_said(tmp_path: Path) -> None:
+    for number in (1, 2):
+        tifffile.imwrite(tmp_path / f"f_{number}.tif", np.zeros((8, 8, 3), np.int16))
+    with pytest.raises(FaceswapError, match=r"none of its 2 pictures .* holds signed integers"):
+        open_clip(tmp_path)
+
+
 def test_in_a_folder_a_moving_picture_is_one_and_said(tmp_path: Path) -> None:
     pictures = [Image.new("RGB", (8, 8), (n * 50, 0, 0)) for n in range(3)]
     for name in ("f_1.png", "f_2.png"):
@@ -407,3 +427,70 @@ def test_where_only_eight_bits_fit_is_said(tmp_path: Path) -> None:
     writer.check()
     (note,) = writer.notes
     assert "8 bits" in note and ".jpg" in note
+
+
+# The light of HDR.
+
+
+def chunk_of(path: Path, name: bytes) -> bytes:
+    """A PNG's chunk, before its data."""
+    head = path.read_bytes().partition(b"IDAT")[0]
+    length, _, after = head.partition(name)
+    return after[: int.from_bytes(length[-4:], "big")]
+
+
+def hdr_clip(path: Path, transfer: int) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
+        context = stream.codec_context
+        context.color_primaries, context.color_trc = 9, transfer
+        context.colorspace, context.color_range = 9, 1
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p10le")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("transfer", [16, 18, 14, 1])
+@pytest.mark.parametrize("name", ["out", "out.png"])
+def test_pictures_of_a_bright_clip_say_so_and_keep_it(
+    tmp_path: Path, transfer: int, name: str
+) -> None:
+    source = hdr_clip(tmp_path / "in.mkv", transfer)
+    out = tmp_path / name
+    with open_clip(source) as reader, ClipWriter(out, like=reader.info) as writer:
+        for frame in itertools.islice(reader, 1 if out.suffix else None):
+            writer.write(frame.image, frame.pts)
+    picture = out if out.suffix else out / "frame_000002.png"
+    assert chunk_of(picture, b"cICP") == bytes([9, transfer, 0, 1]) and writer.notes == []
+
+    with open_clip(out) as reader, ClipWriter(tmp_path / "b.mkv", like=reader.info) as writer:
+        for frame in reader:
+            writer.write(frame.image, frame.pts)
+        assert [("PQ" in line) for line in reader.problems] == [True] * (transfer == 16)
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        context = container.streams.video[0].codec_context
+        tags = context.color_primaries, context.color_trc, context.colorspace
+    assert tags == (9, transfer, 9)
+
+
+def test_a_picture_that_cannot_say_that_it_is_bright_says_so_first(tmp_path: Path) -> None:
+    with open_clip(hdr_clip(tmp_path / "in.mkv", 18)) as reader:
+        writer = ClipWriter(tmp_path / "a.tif", like=reader.info)
+        writer.check()
+    assert writer.notes == ["a .tif does not say that its colours are of HLG; .png do"]
+
+
+def test_pictures_do_not_keep_light_levels_and_say_so_first(tmp_path: Path) -> None:
+    with open_clip(hdr_clip(tmp_path / "in.mkv", 16)) as reader:
+        light = replace(reader.info, light=Light(content=(1000, 400)))
+        writer = ClipWriter(tmp_path / "a", like=light)
+        writer.check()
+    assert writer.notes == ["the light that it was mastered for is not kept in pictures"]
+
+
+def test_a_usual_clip_s_pictures_say_nothing_of_light(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8), color=ColorTags(1, 1, 1, 1))
+    assert b"cICP" not in (tmp_path / "a.png").read_bytes()

@@ -24,6 +24,7 @@ from ..media.copying import Span
 from ..media.marks import SyntheticMark
 from ..media.reading import give_frames_back, open_clip
 from ..media.sidecar import sidecar_path, write_sidecar
+from ..media.sinks import check_suffix
 from ..outputs import TOOL, VERSION, job_id, one_writer, write_json
 from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
@@ -107,6 +108,8 @@ def convert_clip(
     """
     refuse_crops(clip)
     outputs = {"swap": out, **(tracks or Tracks()).named()}
+    for path in outputs.values():
+        check_suffix(path)
     task = _task(run, clip, outputs, config, like, say)
     before = task.job.begin(overwrite)
     if before is not None:

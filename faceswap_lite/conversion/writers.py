@@ -19,7 +19,7 @@ from ..media.marks import SyntheticMark
 from ..media.reading import ClipReader
 from ..media.sinks import WRITTEN_SUFFIXES
 from ..media.stills import image_size
-from ..media.writing import PIECE_FRAMES, ClipWriter, holds_alpha
+from ..media.writing import BT709, PIECE_FRAMES, ClipWriter, holds_alpha
 from ..outputs import VERSION, check_space
 from .blend import layer_mask, layer_rgba
 from .composite import Composite
@@ -117,7 +117,7 @@ def output_writer(
     writer = ClipWriter(
         path,
         # A mask's greys are no colours.
-        like=replace(info, icc=None) if name == "mask" else info,
+        like=replace(info, icc=None, color=BT709) if name == "mask" else info,
         width=info.width * kind.frames_wide,
         codec=codec,
         quality=config.quality,
@@ -173,7 +173,7 @@ def told(writer: ClipWriter) -> list[str]:
 
 def _check_pictures(path: Path, clip: Path, info: ClipInfo, config: ConvertConfig) -> None:
     """Refuse a video of pictures that differ in size."""
-    if info.kind != "images" or path.suffix.lower() not in WRITTEN_SUFFIXES:
+    if not clip.is_dir() or path.suffix.lower() not in WRITTEN_SUFFIXES:
         return
     sizes: list[tuple[str, tuple[int, int]]] = []
     for file in list_images(clip):

@@ -22,6 +22,11 @@ VIDEO_SUFFIXES = {
     ".wmv", ".flv", ".mxf", ".gif", ".ogv", ".3gp",
 }  # fmt: skip
 
+LIGHTS = {16: "PQ", 18: "HLG"}
+"""By FFmpeg's number of a transfer function: those of HDR."""
+WIDE_PRIMARIES = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
+"""By FFmpeg's number."""
+
 STILLS_RATE = Fraction(25)
 """Frames a second of a folder of pictures that does not say its times."""
 TIMES_NAME = "times.json"
@@ -66,6 +71,16 @@ class ColorTags:
     transfer: int = 2
     matrix: int = 2
     range: int = 0
+
+    @property
+    def is_beyond_srgb(self) -> bool:
+        """Whether light or primaries are such that nobody takes an untagged picture for."""
+        return self.transfer in LIGHTS or self.primaries in WIDE_PRIMARIES
+
+    @property
+    def named(self) -> str:
+        """What is beyond sRGB, in words."""
+        return LIGHTS.get(self.transfer) or WIDE_PRIMARIES.get(self.primaries, "sRGB")
 
 
 FieldOrder = Literal["tff", "bff"]
@@ -195,7 +210,9 @@ def ffmpeg_url(path: Path) -> str:
 
 def is_sequence(images: Sequence[Path]) -> bool:
     """Whether pictures are the frames of one clip: one name, with a number that changes."""
-    names = {re.sub(r"\d+$", "#", path.stem) + path.suffix.lower() for path in images}
+    names = {re.sub(r"\d+$", "#", path.stem) for path in images}
+    if len({path.suffix.lower() for path in images}) > 1 and frame_numbers(images) is None:
+        return False  # each frame in several formats
     return len(images) > 1 and len(names) == 1
 
 

@@ -36,6 +36,10 @@ SLACK = 500
 """Packets by which sound may lie away from its picture in a file."""
 SOUND_BACK = 1
 """Seconds by which sound of one piece may go back and be only an overlap."""
+AHEAD = 0.1
+"""Seconds by which sound must follow better on pictures that come after it in the file."""
+ROUNDED = 0.002
+"""Seconds by which a container's rounded times may part packets of sound that go on."""
 
 # FFmpeg's flag of a format whose times are a running stream's, and may be set anew at any moment.
 _TS_DISCONT = 0x0200
@@ -208,8 +212,9 @@ def _mend(picture: int, tracks: dict[int, _Track], broadcast: bool) -> Clock:
         return Clock()
     usual = int(np.median(steps[steps > 0]))
     sound = _Sound([track for track in tracks.values() if track.kind == "audio"])
+    lent = _mend_lent(pictures, usual)
     ticks, parts, jumps = _bridge(pictures, usual, sound, broadcast)
-    moves = {picture: ticks} if jumps else {}
+    moves = {picture: ticks + lent} if jumps else {}
     sound_jumps = 0
     for index, track in tracks.items():
         if track.kind == "audio":
@@ -224,6 +229,20 @@ def _mend(picture: int, tracks: dict[int, _Track], broadcast: bool) -> Clock:
     told = {index: tracks[index].for_all(ticks) for index, ticks in moves.items()}
     mended = tuple(parts) if jumps else ()
     return Clock(usual * pictures.time_base, jumps, sound_jumps, _moves=told, _parts=mended)
+
+
+def _mend_lent(pictures: _Track, usual: int) -> Int64[np.ndarray, " n"]:
+    """Give pictures with times of another piece, which FFmpeg lent them, their own; by how much."""
+    lent = np.zeros(len(pictures.shown), np.int64)
+    delay = pictures.shown - pictures.decoded
+    far = max(REORDERED * usual, round(DOUBTED_STILL / pictures.time_base))
+    for i in map(int, np.flatnonzero(delay[1:-1] > far) + 1):
+        # A codec's order has others decoded soon when this one is shown.
+        soon = pictures.decoded[i + 1 : i + 1 + REORDERED]
+        if (abs(soon - pictures.shown[i]) > far).all():
+            lent[i] = delay[i - 1] - delay[i]
+    pictures.shown = pictures.shown + lent
+    return lent
 
 
 def _bridge(
@@ -319,21 +338,31 @@ class _Sound:
     """All that is heard, by where it lies in the file."""
 
     def __init__(self, tracks: list[_Track]):
-        at = np.concatenate([np.zeros(0, np.int64), *(track.at for track in tracks)])
-        seconds = np.concatenate([np.zeros(0), *(track.seconds for track in tracks)])
-        order = np.argsort(at)
-        self._at, self._seconds = at[order], seconds[order]
+        self._tracks = tracks
+        self._at = np.sort(np.concatenate([np.zeros(0, np.int64), *(track.at for track in tracks)]))
 
     def in_gap(self, places: list[int], start: float, end: float) -> tuple[bool, bool]:
         """Whether sound runs through the pictures' gap, and whether there is some on both sides.
 
         `places`: of the pictures before and after, in the file.
         """
-        first, last = np.searchsorted(self._at, [places[0] - SLACK, places[1] + SLACK])
-        seconds, quarter = self._seconds[first:last], (end - start) / 4
-        heard = (seconds > start + quarter) & (seconds < end - quarter)
-        before, after = np.searchsorted(self._at, places)
-        return bool(heard.any()), bool(first < before and after < last)
+        heard = any(_runs_through(track, places, start, end) for track in self._tracks)
+        first, before, after, last = np.searchsorted(
+            self._at, [places[0] - SLACK, *places, places[1] + SLACK]
+        )
+        return heard, bool(first < before and after < last)
+
+
+def _runs_through(track: _Track, places: list[int], start: float, end: float) -> bool:
+    """Whether packets of sound near `places` in the file are heard amid a gap."""
+    first, last = np.searchsorted(track.at, [places[0] - SLACK, places[1] + SLACK])
+    seconds, at, quarter = track.seconds[first:last], track.at[first:last], (end - start) / 4
+    steps = np.diff(seconds)
+    jumps = np.flatnonzero((steps < -quarter) | (steps > 2 * quarter)) + 1
+    # Sound that its own clock parts from the gap's is another piece's, which may be of any time.
+    over, later = jumps[at[jumps - 1] < places[0]], jumps[at[jumps] > places[1]]
+    seconds = seconds[max(over, default=0) : min(later, default=None)]
+    return bool(((seconds > start + quarter) & (seconds < end - quarter)).any())
 
 
 def _follow(track: _Track, parts: list[_Part]) -> tuple[Int64[np.ndarray, " n"], int]:
@@ -353,15 +382,18 @@ def _follow(track: _Track, parts: list[_Part]) -> tuple[Int64[np.ndarray, " n"],
     # Where an mp4's sound jumps, the packet before is as long as the jump.
     usual = np.median(track.length)
     ends = track.shown + np.where(track.length > 4 * usual, usual, track.length)
+    goes_on = abs(track.shown[1:] - ends[:-1]) <= max(2, ROUNDED / tick)
     own = jumps = 0
     at = max(0, int(latest[0]) - 1)
     due: float | None = None
     for n, seconds in enumerate(track.seconds):
-        if due is not None:
+        if due is not None and not goes_on[n - 1]:
             late = seconds + shifts[at : max(at, int(latest[n])) + 1] - due
             late[0] += own * tick
             # What goes back is worse than what leaves a gap.
-            best = int(np.argmin(np.where(late < 0, -2 * late, late)))
+            cost = np.where(late < 0, -2 * late, late)
+            cost[int(latest[n]) - at :] += AHEAD
+            best = int(np.argmin(cost))
             at, own = at + best, 0 if best else own
             if late[best] < -SOUND_BACK or late[best] > MAX_STILL:
                 own -= round(late[best] / tick)

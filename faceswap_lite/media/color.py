@@ -176,7 +176,7 @@ def _yuv_from_rgb(
 
     # Where chroma stays as it is, the scaler would only dither, and not evenly.
     bits = _bits(pixel_format)
-    stage = bits if _chroma_grid(pixel_format) == (1, 1) else 16
+    stage = bits if chroma_grid(pixel_format) == (1, 1) else 16
     frame = _yuv_frame(_widen(image), _yuv_levels(matrix, bits, full, stage), stage, gray)
     # One range on both sides, so that no level is stretched; on these the scaler insists.
     span = FULL if gray or pixel_format.startswith("yuvj") else LIMITED
@@ -192,7 +192,7 @@ def _convert(
     size: tuple[int | None, int | None] = (None, None),
 ) -> av.VideoFrame:
     """The frame in another pixel format and range; its matrix is the one that it is tagged with."""
-    if _chroma_grid(name) == (2, 2):
+    if chroma_grid(name) == (2, 2):
         frame = with_parameters(frame, "chroma_location=left")
     return scaler.reformat(
         frame,
@@ -325,7 +325,7 @@ def _bits(pixel_format: str) -> int:
     return max(part.bits for part in VideoFormat(pixel_format).components)
 
 
-def _chroma_grid(pixel_format: str) -> tuple[int, int]:
+def chroma_grid(pixel_format: str) -> tuple[int, int]:
     """Pixels across and down that share a sample of chroma; (1, 1) without chroma."""
     parts = VideoFormat(pixel_format, 64, 64).components
     return 64 // min(part.width for part in parts), 64 // min(part.height for part in parts)

@@ -27,7 +27,7 @@ GAP = Fraction(2, 1000)
 """Seconds of silence between two packets of sound that no container makes by rounding times, but
 those that count in longer ticks."""
 MILLISECONDS = Fraction(1, 1000)
-KEPT_TAGS = ("language", "title")
+KEPT_TAGS = ("language", "title", "handler_name")
 """What a stream says of itself that holds for its copy."""
 TEXTS = {
     "matroska": ("subrip", ".mkv"),

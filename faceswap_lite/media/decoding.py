@@ -4,7 +4,9 @@ import itertools
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
+from heapq import heappop, heappush
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -16,7 +18,15 @@ from ..errors import FaceswapError
 from .clips import STILLS_RATE, Frame, counted, ffmpeg_url
 from .clock import MAX_STILL, picture_stream
 from .color import alpha_of, frame_to_rgb, has_alpha
-from .probing import describe, display_matrix, is_cut_matroska, open_video, said_at_once, upright
+from .probing import (
+    OpenVideo,
+    describe,
+    display_matrix,
+    is_cut_matroska,
+    open_video,
+    said_at_once,
+    upright,
+)
 
 SHORT_BY = Fraction(1, 2)
 """Seconds by which a clip may end before the end that it claims, and pass for whole."""
@@ -61,13 +71,22 @@ class VideoDecoder:
         try:
             problems += self._video.clock.problems()
             self._video.stream.thread_type = "AUTO"
+            _keep_damaged(self._video.stream)
             self._packets = self._discarded = self._undecoded = self._retimed = 0
-            self._seen_key = self._broke_off = False
+            self._seen_key = self._broke_off = self._begun = False
             self._keys = [0, 0]
-            self._decoded = self._decode()
+            self._early: list[int] = []
+            self._in_order = _InOrder(self._video)
+            self._decoded = _from_first_whole(self._decode())
             first = next(self._decoded, None)
             if first is None:
                 raise FaceswapError(f"{path}: not one frame can be decoded ({self._video.codec})")
+            self._begun = True
+            self._left_out = sum(pts < (first.pts or 0) for pts in self._early)
+            if self._left_out:
+                self._seen_key = True
+                left_out = counted(self._left_out, "first frame is", "first frames are")
+                problems.append(f"{left_out} left out: nothing is there that they build on")
         except BaseException:
             self.close()
             raise
@@ -158,7 +177,7 @@ class VideoDecoder:
                 self._problems.append(f"reading stops early ({error.strerror})")
                 self._broke_off = True
                 # What the decoder still holds back for reordering.
-                yield from self._video.stream.decode(None)
+                yield from self._in_order.timed(self._video.stream.decode(None))
                 return
             if not _is_fed(packet):
                 continue
@@ -169,10 +188,12 @@ class VideoDecoder:
             # A frame that an edit list cuts off may be what the others build on.
             self._seen_key |= packet.is_discard and packet.is_keyframe
             try:
-                frames = packet.decode()
+                frames = self._in_order.decode(packet)
             except av.FFmpegError:
                 self._undecoded += 1
                 continue
+            if packet.pts is not None and not packet.is_discard and not self._begun:
+                self._early.append(packet.pts)
             yield from frames
 
     def _decode_end(self, shown: int) -> Iterator[av.VideoFrame]:
@@ -181,12 +202,14 @@ class VideoDecoder:
             stream = picture_stream(container)
             assert stream is not None
             stream.thread_type = "NONE"
+            _keep_damaged(stream)
+            in_order = _InOrder(self._video)
             packets = (p for p in self._video.clock.steady(container.demux(stream)) if _is_fed(p))
             # What stops the reading was told the first time.
             with suppress(av.FFmpegError):
                 for packet in itertools.islice(packets, self._keys[0], None):
                     with suppress(av.FFmpegError):
-                        yield from (f for f in packet.decode() if (f.pts or 0) > shown)
+                        yield from (f for f in in_order.decode(packet) if (f.pts or 0) > shown)
 
     def _alpha(self, frame: av.VideoFrame, width: int, height: int) -> Plane | None:
         if not self.info.alpha or not has_alpha(frame.format.name):
@@ -239,11 +262,11 @@ class VideoDecoder:
 
     def _report_missing(self, count: int, end: Fraction) -> None:
         # Frames before an edit list's start are claimed, decoded, and not to be shown.
-        claimed = max(0, (self.info.frame_count or 0) - self._discarded)
+        claimed = max(0, (self.info.frame_count or 0) - self._discarded - self._left_out)
         if self._undecoded:
             packets = counted(self._undecoded, "packet", "packets")
             self._problems.append(f"{packets} could not be decoded")
-        if count < claimed and self._packets - self._discarded < claimed:
+        if count < claimed and self._packets - self._discarded - self._left_out < claimed:
             self._problems.append(
                 f"decoded {count} of {claimed} claimed frames: the file ends early"
             )
@@ -260,6 +283,46 @@ class VideoDecoder:
                 f"decoded {count} frames, to {float(end):.2f} s of {float(claimed_end):.2f} s: "
                 "the file ends early"
             )
+
+
+class _InOrder:
+    """Gives an AVI's frames their times: it says when a picture is decoded, not when it is shown.
+
+    FFmpeg works that out for codecs whose pictures are shown as soon as they may be, not for these.
+    """
+
+    def __init__(self, video: OpenVideo):
+        unknown = video.container.format.name == "avi" and video.codec in ("h264", "hevc")
+        self._waiting: list[int] | None = [] if unknown else None
+
+    def decode(self, packet: Any) -> list[av.VideoFrame]:
+        """The frames that a packet completes. Raises: FFmpegError."""
+        if self._waiting is not None:
+            packet.pts = packet.dts
+        frames: list[av.VideoFrame] = packet.decode()
+        if self._waiting is not None and packet.pts is not None:
+            heappush(self._waiting, packet.pts)
+        return self.timed(frames)
+
+    def timed(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
+        """Frames in the order shown, each with the earliest time that is left."""
+        for frame in frames if self._waiting else ():
+            # Times before a key frame's own are of frames that were lost.
+            while frame.key_frame and self._waiting and self._waiting[0] < (frame.pts or 0):
+                heappop(self._waiting)
+            if self._waiting:
+                frame.pts = heappop(self._waiting)
+        return frames
+
+
+def _keep_damaged(stream: Any) -> None:
+    """Have the decoder give frames whose references are lost, too; it flags them."""
+    stream.codec_context.flags |= av.codec.context.Flags.output_corrupt
+
+
+def _from_first_whole(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Without the first frames that have no key frame to build on."""
+    return itertools.dropwhile(lambda frame: frame.is_corrupt and not frame.key_frame, frames)
 
 
 def _is_fed(packet: av.Packet) -> bool:

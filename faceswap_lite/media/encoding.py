@@ -18,7 +18,7 @@ from jaxtyping import UInt8, UInt16
 from ..config import CodecName
 from ..errors import FaceswapError
 from .clips import ColorTags, FieldOrder, Light, ffmpeg_url
-from .color import frame_from_rgb, is_rgb, is_yuv_matrix, with_parameters
+from .color import chroma_grid, frame_from_rgb, is_gray, is_rgb, is_yuv_matrix, with_parameters
 
 PIECE_RATE = 25
 """Frames a second inside a piece: Matroska counts milliseconds, and 40 of them are exact."""
@@ -36,6 +36,9 @@ FIELD_SUFFIXES = (".mkv", ".mov", ".mp4")
 
 Picture = UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]
 """RGB or, with straight alpha, RGBA."""
+
+CHROMA = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
+"""By the pixels across and down that share a sample."""
 
 Pixels = tuple[str, str]
 """FFmpeg's names of two pixel formats: for clips of 8 bits, and of more."""
@@ -136,6 +139,17 @@ class Encoding:
                 f"the light that it was mastered for is not kept in {self.codec}; {keepers} keep it"
             )
         return lines
+
+    def lost_chroma(self, pixel_format: str | None) -> list[str]:
+        """A line where a clip's YUV format has more chroma than is kept; else none."""
+        if pixel_format is None or is_rgb(pixel_format) or is_gray(pixel_format):
+            return []
+        before, after = chroma_grid(pixel_format), chroma_grid(self.pixels)
+        if before not in CHROMA or after <= before:
+            return []
+        keepers = [name for name, codec in CODECS.items() if chroma_grid(codec.pixels[1]) <= before]
+        line = f"its chroma of {CHROMA[before]} is written as {CHROMA[after]} in {self.codec}"
+        return [f"{line}; {' and '.join(keepers)} keep{'s' * (len(keepers) == 1)} it"]
 
     def lost_depth(self, bit_depth: int) -> list[str]:
         """A line where fewer bits are kept than a clip has; else none."""

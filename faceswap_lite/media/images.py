@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from ..errors import FaceswapError
 from ..outputs import whole_file
+from .clips import ColorTags
 from .marks import SyntheticMark
 from .stills import read_still
 
@@ -46,14 +47,16 @@ def write_image(
     mark: SyntheticMark | None = None,
     compression: int = 3,
     icc: bytes | None = None,
+    color: ColorTags | None = None,
 ) -> None:
     """Write a picture, whole or not at all; the suffix chooses the format.
 
     `text` goes into a PNG as compressed international text; into a JPEG, whose one comment it is,
-    only its first value. `icc` is a profile that says what the colours
-    are. `compression` is zlib's level for PNG. PNG and TIFF keep 16 bits, others
-    get 8. Raises: FaceswapError, one line, for a suffix that is no picture's, a mark that the
-    format cannot hold, a disk that refuses.
+    only its first value. `icc` is a profile that says what the colours are; `color` says it, where
+    they are beyond sRGB, in a PNG. `compression` is zlib's level for PNG. PNG and TIFF keep 16
+    bits, others get 8.
+    Raises: FaceswapError, one line, for a suffix that is no picture's, a mark that the format
+    cannot hold, a disk that refuses.
     """
     options: dict[str, Any] = {}
     suffix = path.suffix.lower()
@@ -63,6 +66,8 @@ def write_image(
             chunks.add_itxt(key, value, zip=True)
         if mark is not None:
             chunks.add_itxt("XML:com.adobe.xmp", mark.xmp())
+        if color is not None and color.is_beyond_srgb:
+            chunks.add(b"cICP", bytes([color.primaries, color.transfer, 0, 1]))
         options = {"pnginfo": chunks, "compress_level": compression}
     elif suffix in (".jpg", ".jpeg"):
         options = {"quality": JPEG_QUALITY, "subsampling": 0}

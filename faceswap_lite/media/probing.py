@@ -140,9 +140,7 @@ def describe(video: OpenVideo, first: av.VideoFrame) -> ClipInfo:
         pixel_aspect=1 / aspect if turned else aspect,
         start_time=(first.pts or 0) * video.time_base,
         alpha=_shows_alpha(video, first),
-        fields=_FIELD_ORDERS.get(stream.codec_context.field_order)
-        if first.interlaced_frame and matrix is None
-        else None,
+        fields=_fields(video, first) if matrix is None else None,
         light=light_of(first),
         timecode=_timecode(video),
     )
@@ -161,13 +159,19 @@ def said_at_once(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list
     if first.interlaced_frame:
         order = {"tff": "top field first", "bff": "bottom field first", None: "field order lost"}
         lines.append(f"is interlaced ({order[info.fields]}); it is not deinterlaced")
-    if info.color.transfer == PQ:
-        lines.append(
-            "is HDR of the PQ kind, and its values are taken as they are: colours of the swap "
-            "match better when it is graded to SDR (BT.709) or HLG first"
-        )
+    lines += light_notes(info.color)
     lines += [f"{words}: not kept" for words in unread(first)]
     return lines
+
+
+def light_notes(color: ColorTags) -> list[str]:
+    """A line on light of which the swap makes less than it could."""
+    if color.transfer != PQ:
+        return []
+    return [
+        "is HDR of the PQ kind, and its values are taken as they are: colours of the swap "
+        "match better when it is graded to SDR (BT.709) or HLG first"
+    ]
 
 
 def encryption(path: Path, stream: Any, clock: Clock) -> str | None:
@@ -264,6 +268,14 @@ def _shows_alpha(video: OpenVideo, first: av.VideoFrame) -> bool:
     # FFmpeg gives all GIF and every palette alpha, most of them are opaque.
     by_kind = video.codec != "gif" and not first.format.has_palette
     return by_kind or not (alpha_of(first) == 255).all()
+
+
+def _fields(video: OpenVideo, first: av.VideoFrame) -> FieldOrder | None:
+    if not first.interlaced_frame:
+        return None
+    # DV of standard definition has one order, and no place to say so.
+    usual: FieldOrder | None = "bff" if video.codec == "dvvideo" and first.height <= 576 else None
+    return _FIELD_ORDERS.get(video.stream.codec_context.field_order, usual)
 
 
 def _timecode(video: OpenVideo) -> str | None:

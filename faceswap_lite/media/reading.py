@@ -23,6 +23,7 @@ from .clips import (
     STILLS_RATE,
     TIMES_NAME,
     ClipInfo,
+    ColorTags,
     Frame,
     frame_numbers,
     is_sequence,
@@ -31,6 +32,7 @@ from .clips import (
     some_of,
 )
 from .decoding import VideoDecoder
+from .probing import light_notes
 from .stills import Still, StillHead, read_still, read_stills, still_head
 
 AHEAD_BYTES = 128 << 20
@@ -179,6 +181,11 @@ class _Stills:
         profiles = {head.icc for head in heads.values()}
         if len(profiles) > 1:
             problems.append("its pictures have different ICC profiles, which are not kept")
+        colors = {head.color for head in heads.values()}
+        if len(colors) > 1:
+            problems.append("its pictures say differently of their light (cICP): not kept")
+        color = colors.pop() if len(colors) == 1 else ColorTags()
+        problems += light_notes(color)
         self.info = ClipInfo(
             path=path,
             kind="images" if folder or moving else "image",
@@ -196,6 +203,7 @@ class _Stills:
             alpha=any(head.alpha for head in heads.values()),
             icc=profiles.pop() if len(profiles) == 1 else None,
             exif=any(head.exif for head in heads.values()),
+            color=color,
         )
 
     def frames(self) -> Iterator[Frame]:
@@ -262,7 +270,8 @@ def _first_readable(path: Path, files: list[Path]) -> tuple[int, Shaped[np.ndarr
             errors.append(error)
     if len(errors) == 1:
         raise errors[0]
-    raise FaceswapError(f"{path}: none of its {len(errors)} pictures can be read")
+    first = f"the first: {errors[0]}"
+    raise FaceswapError(f"{path}: none of its {len(errors)} pictures can be read; {first}")
 
 
 def _heads(files: list[Path]) -> dict[str, StillHead]:

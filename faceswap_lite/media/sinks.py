@@ -49,6 +49,7 @@ class Plan:
     rate: Fraction
     time_base: Fraction
     bit_depth: int
+    pixel_format: str | None
     color: ColorTags
     pixel_aspect: Fraction
     codec: CodecName
@@ -94,6 +95,7 @@ def open_sink(path: Path, folder: Path, plan: Plan, notes: list[str]) -> Sink:
 
     Raises: FaceswapError, one line, when no such output can be written.
     """
+    check_suffix(path)
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return _PictureSink(folder, suffix, plan, notes)
@@ -102,12 +104,16 @@ def open_sink(path: Path, folder: Path, plan: Plan, notes: list[str]) -> Sink:
         if path.exists():
             check_fillable(path, sink.pictures)
         return sink
-    if suffix not in WRITTEN_SUFFIXES:
+    return _VideoSink(folder, suffix, plan, notes)
+
+
+def check_suffix(path: Path) -> None:
+    """Raises: FaceswapError when no output of this name is ever written."""
+    if path.suffix.lower() not in (*WRITTEN_SUFFIXES, *IMAGE_SUFFIXES, ""):
         kinds = ", ".join(WRITTEN_SUFFIXES)
         raise FaceswapError(
             f"{path}: clips are written as {kinds}, a picture, or a folder (no suffix)"
         )
-    return _VideoSink(folder, suffix, plan, notes)
 
 
 class _PictureSink:
@@ -121,7 +127,7 @@ class _PictureSink:
         notes += _picture_notes(plan, suffix)
         self.shelf = PieceShelf(folder, "one picture is never half done")
         self._path, self._mark = folder / f".whole{suffix}", plan.mark
-        self._icc = plan.icc
+        self._icc, self._color = plan.icc, plan.color
         self._image: Picture | None = None
 
     def keep(self, frames: int) -> None:
@@ -137,7 +143,7 @@ class _PictureSink:
     def finish(self) -> Path:
         if self._image is None:
             raise FaceswapError("not one frame was written")
-        write_image(self._path, self._image, mark=self._mark, icc=self._icc)
+        write_image(self._path, self._image, mark=self._mark, icc=self._icc, color=self._color)
         return self._path
 
     def abandon(self) -> None:
@@ -154,6 +160,8 @@ class _FolderSink:
         # The mark stands in every picture.
         facts: dict[str, Any] = {"piece_frames": plan.piece_frames, "mark": plan.mark}
         facts |= {"depth": plan.bit_depth, "alpha": plan.alpha, "icc": plan.icc}
+        if plan.color.is_beyond_srgb:
+            facts["color"] = asdict(plan.color)
         recipe = job_id(kind="png", named="by number", **facts)
         self.shelf = PieceShelf(folder, recipe)
         self.pictures = folder / PICTURES
@@ -176,8 +184,10 @@ class _FolderSink:
         self._ticks = ticks
         self._numbers.append(self.shelf.frames + len(self._pts) if number is None else number)
         path = self.pictures / _picture_name(self._numbers[-1])
-        mark, icc = self._plan.mark, self._plan.icc
-        self._waiting.append(self._pool.submit(write_image, path, image, mark=mark, icc=icc))
+        mark, icc, color = self._plan.mark, self._plan.icc, self._plan.color
+        self._waiting.append(
+            self._pool.submit(write_image, path, image, mark=mark, icc=icc, color=color)
+        )
         while len(self._waiting) > PNG_THREADS:
             self._waiting.popleft().result()
         if len(self._pts) == self._plan.piece_frames:
@@ -247,6 +257,7 @@ class _VideoSink:
         if plan.copy_from is not None:
             notes += check_copy(plan.copy_from, suffix)
         notes += self._encoding.lost(suffix, plan.bit_depth)
+        notes += self._encoding.lost_chroma(plan.pixel_format)
         notes += _timecode_notes(plan, suffix)
         if plan.icc is not None:
             notes.append("the pictures' ICC profile is left out: a video holds none")
@@ -373,6 +384,10 @@ def _picture_notes(plan: Plan, suffix: str = ".png") -> list[str]:
     notes = []
     if plan.bit_depth > 8 and suffix not in DEEP_SUFFIXES:
         notes.append(f"a {suffix} is written with 8 bits, the clip has {plan.bit_depth}")
+    if plan.color.is_beyond_srgb and suffix != ".png":
+        notes.append(f"a {suffix} does not say that its colours are of {plan.color.named}; .png do")
+    if plan.light is not None:
+        notes.append("the light that it was mastered for is not kept in pictures")
     if plan.icc is not None and suffix == ".bmp":
         notes.append("the pictures' ICC profile is left out: a .bmp holds none")
     if plan.copy_from is not None:

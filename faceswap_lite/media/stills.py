@@ -17,6 +17,7 @@ from jaxtyping import Num, UInt8, UInt16
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import FaceswapError
+from .clips import ColorTags
 
 ORIENTATION = 274
 """The number of EXIF's and TIFF's tag."""
@@ -64,6 +65,8 @@ class StillHead:
     """The profile of its colours, of RGB."""
     exif: bool = False
     """Whether it says more of itself in EXIF than how it is turned."""
+    color: ColorTags = field(default_factory=ColorTags)
+    """As a PNG says it in numbers."""
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -107,6 +110,7 @@ def still_head(path: Path) -> StillHead:
                 notes,
                 _of_rgb(picture.info.get("icc_profile")),
                 bool({*picture.getexif()} - {ORIENTATION}),
+                _png_color(path) if picture.format == "PNG" else ColorTags(),
             )
 
 
@@ -218,6 +222,22 @@ def _durations(picture: Image.Image) -> list[Fraction]:
 def _is_deep_png(path: Path) -> bool:
     start = _start(path)
     return start.startswith(PNG_START) and start[24] == 16
+
+
+def _png_color(path: Path) -> ColorTags:
+    """Source: PNG (Third Edition), 11.3.2.6, cICP; a chunk is its length, name, data and CRC."""
+    with path.open("rb") as file:
+        file.seek(len(PNG_START))
+        while (head := file.read(8))[4:] not in (b"", b"IDAT"):
+            length = int.from_bytes(head[:4], "big")
+            if head[4:] == b"cICP" and length == 4:
+                primaries, transfer, _, _ = file.read(4)
+                # As YUV: the picture itself is RGB of full range.
+                color = ColorTags(primaries, transfer, 9 if primaries == 9 else 1, 1)
+                known = 0 < primaries <= 22 and 0 < transfer <= 18
+                return color if color.is_beyond_srgb and known else ColorTags()
+            file.seek(length + 4, 1)
+    return ColorTags()
 
 
 def _av1_bits(path: Path) -> int:

@@ -95,6 +95,7 @@ class ClipWriter:
         self.notes: list[str] = []
         self.done = 0
         self.alpha = alpha
+        tagged = like is not None and like.color != ColorTags()
         rate = Fraction(rate or (like and like.rate) or STILLS_RATE)
         self._plan = Plan(
             width=width or (like.width if like else None),
@@ -102,7 +103,8 @@ class ClipWriter:
             rate=rate,
             time_base=time_base or (like.time_base if like else 1 / rate),
             bit_depth=like.bit_depth if like else 8,
-            color=like.color if like and like.kind == "video" else BT709,
+            pixel_format=like.pixel_format if like and like.kind == "video" else None,
+            color=like.color if like and (like.kind == "video" or tagged) else BT709,
             pixel_aspect=like.pixel_aspect if like else Fraction(1),
             codec=codec,
             quality=quality,
