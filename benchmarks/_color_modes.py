@@ -305,7 +305,7 @@ def _histogram_curve(
 ) -> Float[np.ndarray, " k"]:
     """What takes `values` to the distribution of `wanted`, as an addition at even steps."""
     x, y = (quantiles(v, weights, HISTOGRAM_LEVELS) for v in (values, wanted))
-    # No step may stretch by more than MOST_GAIN: a flat face stays flat, in the right mean.
+    # No step may stretch by more than MAX_COLOR_GAIN: a flat face stays flat, in the right mean.
     steps = np.minimum(np.diff(y), MAX_COLOR_GAIN * np.diff(x))
     risen = np.concatenate([[0], np.cumsum(steps)])
     added = risen + (y.mean() - risen.mean()) - x

@@ -541,7 +541,7 @@ def prepare_process() -> None:
         return loaded[key]
 
     vars(finding)["build_pack"] = build_once
-    vars(finding)["_MOST_FINDERS"] = 1
+    vars(finding)["_MAX_FINDERS"] = 1
 
 
 class Workers:

@@ -207,7 +207,7 @@ def views(run: TrainedRun, clip: Path, config: ConvertConfig, counts: list[int])
     """Held-out error of the rebuilt true face, its flicker, and time, by number of views."""
     rows: dict[str, Any] = {"clip": clip.name}
     for count in counts:
-        options = change_section(config, [f"views={count}"])
+        options = change_section(config, [f"test_time_augmentation={count}"])
         plan = cast_clip(run, clip, build_run_packs(run, options), options)
         errors, flickers, psnrs = [], [], []
         last: tuple[int, np.ndarray] | None = None

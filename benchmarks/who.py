@@ -90,9 +90,9 @@ def check(
             outside_mask += bool((changed & ~rectangle(shown.image[..., 0] > 0)).any())
             on_others += bool((changed & ~allowed(person, before.index, changed.shape)).any())
         frames = before.index + 1
-    scouting = detect_clip(clip, clip_fingerprint(clip), run, packs, config, say=lambda line: None)
+    detected = detect_clip(clip, clip_fingerprint(clip), run, packs, config, say=lambda line: None)
     plan = plan_cast(
-        scouting,
+        detected,
         run.manifest.landmarks_pack,
         target_identity(run, packs[0], config, photo),
         config,

@@ -381,7 +381,7 @@ def check_space(folder: Path, expected: int, minimum: int) -> list[str]:
     """A line where the disk that `folder` is on, or will be, may not hold so many bytes more.
 
     What lies in the folder already is part of them. Raises: FaceswapError when it will not hold
-    `least` of them either.
+    `minimum` of them either.
     """
     there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     free = shutil.disk_usage(_existing(folder)).free + there

@@ -164,7 +164,7 @@ def test_convert_hands_its_options_on(
     # The run's own options, changed by these; --set is stronger.
     changes = (
         "color.kind=mkl", "output.quality=9", "swap=target-to-source", "start=3", "end=9",
-        "views=4", f"output.label={cli.DEFAULT_LABEL}", "mask.folder=m",
+        "test_time_augmentation=4", f"output.label={cli.DEFAULT_LABEL}", "mask.folder=m",
     )  # fmt: skip
     assert asked["config"] == change_section(load_config().convert, changes)
     assert call(capsys, monkeypatch, *CONVERT, "--out", "b.mov", "--all-faces")[0] == 0

@@ -583,7 +583,7 @@ def test_a_span_is_that_part_of_the_whole(
     blind_to_white_corners(monkeypatch)
     # So that a span is looked at with less than the whole clip around it.
     monkeypatch.setattr(detection_pass, "TRACK_FRAMES", 2)
-    given = {"batch": 3, "smooth": 1.0, "color": ColorConfig(steady=1.0), "bridge": 3}
+    given = {"batch": 3, "temporal_smoothing": 1.0, "color": ColorConfig(steady=1.0), "bridge": 3}
     config = LOSSLESS.model_copy(update=given)
     whole = tmp_path / "whole.mkv"
     summary = convert_clip(at(run, tmp_path / "run"), two_shots, whole, config, say=silent)
@@ -1173,7 +1173,7 @@ def test_ten_bits_stay_ten_bits(cast: Cast, run: TrainedRun, tmp_path: Path, cod
 
 def test_views_and_scale(cast: Cast, run: TrainedRun, plain: Path, tmp_path: Path) -> None:
     swap = frames_of(plain / "swap.mkv")
-    config = LOSSLESS.model_copy(update={"views": 4})
+    config = LOSSLESS.model_copy(update={"test_time_augmentation": 4})
     convert_clip(run, cast.unseen_clip, tmp_path / "views.mkv", config, say=silent)
     changed = apart(frames_of(tmp_path / "views.mkv"), swap)[:, FACE[0], FACE[1]]
     assert 0.1 < changed.mean() < 8

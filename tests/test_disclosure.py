@@ -263,7 +263,7 @@ def test_info_tells_what_was_made_and_whether_it_was_altered(tmp_path: Path) -> 
     by = f"{SOURCE_TYPE}, by faceswap_lite 1.2.3 (run {MARK.run}); "
     assert lines["synthetic"] == by + "not altered since"
     assert "made from /clips/talk.mp4 by run /runs/anna, step 4000" in describe(out)
-    assert lines["settings"] == "views=4, color.kind=mkl"
+    assert lines["settings"] == "test_time_augmentation=4, color.kind=mkl"
     assert describe(out).count("frames    ") == 2
     assert "frames    12, 9 swapped, 2 passed through, 1 failed" in describe(out)
     assert lines["consent"] == "Anna and Bo, 3 May, for the film"
@@ -286,7 +286,8 @@ def test_info_says_so_when_the_mark_is_gone(tmp_path: Path) -> None:
 
 def test_settings_are_told_as_they_were_changed() -> None:
     assert changed_settings(options_of(ConvertConfig())) == "the defaults"
-    assert changed_settings({"views": 4, "gone": 1, "mask.kind": "product"}) == "views=4, gone=1"
+    told = changed_settings({"views": 4, "gone": 1, "mask.kind": "product"})
+    assert told == "test_time_augmentation=4, gone=1"
     # As a conversion wrote them before options had groups.
     assert changed_settings({"mask": "product", "color_steady": 1}) == "color.steady=1"
 

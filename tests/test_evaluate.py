@@ -190,7 +190,7 @@ def test_what_cannot_be_is_refused_before_the_work(
     def no_work(*_: object, **__: object) -> None:
         raise AssertionError("work was done")
 
-    monkeypatch.setattr("faceswap_lite.evaluation.evaluate.set_up", no_work)
+    monkeypatch.setattr("faceswap_lite.evaluation.evaluate.open_workbench", no_work)
     monkeypatch.chdir(tmp_path)
     clips = [cast.unseen_clip]
     if "twice" in given:

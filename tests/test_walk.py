@@ -86,7 +86,7 @@ def test_a_short_clip_is_kept_whole() -> None:
 
 
 def test_of_a_long_clip_some_are_kept_and_the_extremes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "MAX_KNOWN_FACES", 20)
+    monkeypatch.setattr(keeper, "MAX_KEPT_FACES", 20)
     monkeypatch.setattr(keeper, "SPREAD_GLIMPSES", 5)
     quality = np.random.default_rng(0).permutation(100) / 10 + 20
     kept = Keeper(8, 100)

@@ -210,7 +210,7 @@ def eye_directions() -> Float[np.ndarray, "r c 3"]:
 
 
 def eyeball(eye: Eye, lateral: int) -> Float[np.ndarray, "r c 3"]:
-    """The visible half of the eyeball at `side` (-1 or 1); it does not turn, its picture does.
+    """The visible half of the eyeball at `lateral` (-1 or 1); it does not turn, its picture does.
 
     Its edge toward the nose reaches under the skin, so that nobody looks past it into the head.
     """
@@ -268,7 +268,7 @@ def _with_jaw(points: np.ndarray, mouth: float) -> np.ndarray:
 def ear(
     shape: Float[np.ndarray, "r c 3"], identity: ActorIdentity, lateral: int
 ) -> Float[np.ndarray, "i j 3"]:
-    """An outer ear: a dish with a rim, hinged before the hole of the ear. side: -1 or 1."""
+    """An outer ear: a dish with a rim, hinged before the hole of the ear. lateral: -1 or 1."""
     grid = head_grid()
     column = int(np.argmin(np.abs(grid.angle - lateral * np.deg2rad(90))))
     row = int(np.argmin(np.abs(grid.rest[:, column, 1] + 0.10)))

@@ -174,7 +174,7 @@ def layer_rgba(
     if layers:
         rows, columns, shown = _stack(layers)
         share = shown[..., 3:]
-        # Alpha is either 0 or more than LEAST_ALPHA: this divides by nothing smaller.
+        # Alpha is either 0 or more than MIN_ALPHA: this divides by nothing smaller.
         straight = np.dstack([shown[..., :3] / np.maximum(share, MIN_ALPHA), share])
         picture = np.rint(np.iinfo(dtype).max * straight)
         picture[picture[..., 3] == 0] = 0

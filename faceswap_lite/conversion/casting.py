@@ -132,38 +132,39 @@ def cast_clip(
 ) -> CastPlan:
     """The plan of a whole clip, or of its frames from `config.start` to `config.end`.
 
-    `like`: a photo of the person to swap. Raises: as `detect_clip`, `whom` and `plan_cast`;
-    FaceswapError when the clip is a face set.
+    `like`: a photo of the person to swap.
+    Raises: as `detect_clip`, `target_identity` and `plan_cast`; FaceswapError when the clip is a
+    face set.
     """
     refuse_crops(clip)
     wanted = target_identity(run, packs[0], config, like)
-    scouting = detect_clip(
+    detected = detect_clip(
         clip, clip_fingerprint(clip), run, packs, config, reuse=like is None, say=say
     )
-    sure_score = run.config.extract.high_confidence
-    plan = plan_cast(scouting, run.manifest.landmarks_pack, wanted, config, sure_score)
+    high_confidence = run.config.extract.high_confidence
+    plan = plan_cast(detected, run.manifest.landmarks_pack, wanted, config, high_confidence)
     return plan.within(config)
 
 
 def plan_cast(
-    scouting: DetectionPass,
+    detected: DetectionPass,
     pack: LandmarksPack,
     wanted: Person | None,
     config: ConvertConfig,
-    sure_score: float,
+    high_confidence: float,
 ) -> CastPlan:
     """Which face of each sighted frame is painted, and where its landmarks are.
 
     `wanted` None: nobody can be told apart; then only lone faces are taken.
     Raises: FaceswapError when several faces cannot be told apart.
     """
-    sightings, frames = scouting.sightings, scouting.frames
+    sightings, frames = detected.sightings, detected.frames
     cuts = find_cuts(sighting.change for sighting in sightings)
     tracks = join_tracks(sightings, cuts, config.bridge, wanted)
     # In usual frames: where a clip pauses, a movement does not.
-    times = scouting.pts / scouting.frame_ticks
+    times = detected.pts / detected.frame_ticks
     segments = []
-    for track in pick_tracks(tracks, wanted, config, sure_score):
+    for track in pick_tracks(tracks, wanted, config, high_confidence):
         for part in _segments(track, pack, config.bridge):
             first, last = np.searchsorted(frames, part.frames[[0, -1]])
             own = times[np.searchsorted(frames, part.frames)]
@@ -232,7 +233,7 @@ def target_identity(
 
 
 def pick_tracks(
-    tracks: list[Track], wanted: Person | None, config: ConvertConfig, sure_score: float
+    tracks: list[Track], wanted: Person | None, config: ConvertConfig, high_confidence: float
 ) -> list[Track]:
     """The tracks to be swapped, in order of their first frames; no face is in two of them.
 
@@ -240,7 +241,7 @@ def pick_tracks(
     """
     if wanted is not None and not config.all_faces and config.face is None:
         return _without_doubles(_whose(tracks, wanted))
-    sure = _without_doubles([track for track in tracks if track.is_sure(sure_score)])
+    sure = _without_doubles([track for track in tracks if track.is_sure(high_confidence)])
     if config.all_faces:
         return sure
     in_frame: dict[int, list[Track]] = {}

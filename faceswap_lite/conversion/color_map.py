@@ -93,7 +93,7 @@ def gaussian_transport(
     """The least linear change that takes colours of covariance `before` to covariance `after`.
 
     With these covariances A and B it is A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2: symmetric, positive;
-    its gains are held to `MAX_GAIN`.
+    its gains are held to `MAX_COLOR_GAIN`.
     Source: Pitié and Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping for
     example-based colour transfer".
     """

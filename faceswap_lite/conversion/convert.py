@@ -129,9 +129,9 @@ def convert_clip(
         say(f"warning: {clip.name}: {line}")
 
     # The first walk: where is whose face?
-    scouting, plan = _find_faces(task, packs, wanted, say)
+    detected, plan = _find_faces(task, packs, wanted, say)
     shown = plan.within(task.config)
-    for line in scouting.problems:
+    for line in detected.problems:
         if line not in early:
             say(f"warning: {clip.name}: {line}")
     # What is not synthetic must not say that it is.
@@ -139,7 +139,7 @@ def convert_clip(
     if shown.placements:
         mark = SyntheticMark(version=VERSION, run=run.fingerprint, job=task.job.id)
     else:
-        say(f"warning: {clip}: {_nobody(len(scouting.wanted_pts(task.config)))}")
+        say(f"warning: {clip}: {_nobody(len(detected.wanted_pts(task.config)))}")
 
     # The second: paint and write what is still to be written.
     if (looks := config.test_time_augmentation) > 1:
@@ -148,7 +148,7 @@ def convert_clip(
         task.job.restart()
     tally = FrameTally(task.job.work / "frames.jsonl", task.job.id)
     tally.read()
-    notes = _write(task, scouting, plan, mark, tally) if task.job.missing() else []
+    notes = _write(task, detected, plan, mark, tally) if task.job.missing() else []
     late = [note for note in notes if note not in early]
     for line in [*late, *list(tally.failed.values())[:3]]:
         say(f"warning: {clip.name}: {line}")
@@ -217,7 +217,7 @@ def _find_faces(
     run, config, job = task.run, task.config, task.job
     job.work.mkdir(parents=True, exist_ok=True)
     try:
-        scouting = detect_clip(
+        detected = detect_clip(
             task.clip,
             task.clip_sha256,
             run,
@@ -227,17 +227,17 @@ def _find_faces(
             journal=job.work / "faces.jsonl",
             say=say,
         )
-        if not scouting.wanted_pts(config):
+        if not detected.wanted_pts(config):
             raise FaceswapError(
                 f"{task.clip}: ends before frame {config.start}, where --frames begins"
             )
-        sure_score = run.config.extract.high_confidence
-        plan = plan_cast(scouting, run.manifest.landmarks_pack, wanted, config, sure_score)
+        high_confidence = run.config.extract.high_confidence
+        plan = plan_cast(detected, run.manifest.landmarks_pack, wanted, config, high_confidence)
     except FaceswapError:
         # Who mends it gives another call, which looks for another folder.
         job.clean_up()
         raise
-    return scouting, plan
+    return detected, plan
 
 
 def _nobody(frames: int) -> str:
@@ -249,7 +249,7 @@ def _nobody(frames: int) -> str:
 
 def _write(
     task: _Task,
-    scouting: DetectionPass,
+    detected: DetectionPass,
     plan: CastPlan,
     mark: SyntheticMark | None,
     tally: FrameTally,
@@ -257,7 +257,7 @@ def _write(
     """Paint and write what earlier calls have not; notes of the writers."""
     config, job = task.config, task.job
     with open_clip(task.clip, config.start_number) as reader, ExitStack() as stack:
-        span = _span(reader.info, scouting, config)
+        span = _span(reader.info, detected, config)
         writers = {
             name: stack.enter_context(
                 output_writer(
@@ -273,7 +273,7 @@ def _write(
         first = config.start + done
         frames = _with_neighbours(reader, first, config)
         painted = paint_frames(frames, plan, task.run, config, expression=task.expression)
-        total = len(scouting.wanted_pts(config))
+        total = len(detected.wanted_pts(config))
         bar = tqdm(total=total, initial=done, desc="convert", unit="frame", disable=None)
         with bar:
             for composite in composite_frames(painted, config, task.masks):
@@ -305,12 +305,12 @@ def _with_neighbours(frames: Iterable[Frame], first: int, config: ConvertConfig)
     return takewhile(is_near, dropwhile(is_before, frames))
 
 
-def _span(info: ClipInfo, scouting: DetectionPass, config: ConvertConfig) -> Span | None:
+def _span(info: ClipInfo, detected: DetectionPass, config: ConvertConfig) -> Span | None:
     """The time that the wanted frames fill, when they are not all."""
     if config.start == 0 and config.end is None:
         return None
-    end_pts = scouting.end_pts(config)
-    start = scouting.wanted_pts(config)[0] * info.time_base
+    end_pts = detected.end_pts(config)
+    start = detected.wanted_pts(config)[0] * info.time_base
     return start, None if end_pts is None else end_pts * info.time_base
 
 

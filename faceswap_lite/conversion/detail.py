@@ -48,9 +48,9 @@ def match_sharpness(
     """The face with its fine detail raised towards that of `reference`, inside the mask only.
 
     Pictures are RGB in [0, 1]; `strength` 0 changes nothing, 1 goes up to the reference's energy of
-    detail (the mean squared Laplacian of luma inside the mask) or as near as `MAX_GAIN` lets it.
-    Never above, and a face that is sharper already stays as it is. Bands that the face lacks most
-    are raised most: unsharp masking with a gain for each of `BAND_SIGMAS_PX`.
+    detail (the mean squared Laplacian of luma inside the mask) or as near as `MAX_DETAIL_GAIN`
+    lets it. Never above, and a face that is sharper already stays as it is. Bands that the face
+    lacks most are raised most: unsharp masking with a gain for each of `BAND_SIGMAS_PX`.
     """
     face = face.astype(np.float32)
     # The Laplacian and the bands look a few pixels around: only the mask's inside is compared.
@@ -141,7 +141,7 @@ def _energy(picture: Luma, weights: Luma) -> float:
 
 
 def _amount(luma: Luma, missing: Luma, weights: Luma, wanted: float) -> float:
-    """How much of `missing` brings the Laplacian energy to `wanted`, 0 to MOST_GAIN.
+    """How much of `missing` brings the Laplacian energy to `wanted`, 0 to MAX_DETAIL_GAIN.
 
     The root of |L luma + amount * L missing|^2 = wanted.
     """

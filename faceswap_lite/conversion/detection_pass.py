@@ -112,7 +112,7 @@ def detect_clip(
     """
     reuse = reuse and not config.all_faces and config.face is None
     known = _faces_of_set(run, config, fingerprint) if reuse else {}
-    head = {"version": JOURNAL_VERSION, "job": _scouting_id(fingerprint, run, packs[0], known)}
+    head = {"version": JOURNAL_VERSION, "job": _detection_job_id(fingerprint, run, packs[0], known)}
     kept = run.path / FACES_FOLDER / f"{head['job']}.jsonl"
     done = read_journal(kept, head)
     if done is not None and done.end is not None:
@@ -172,7 +172,7 @@ def _faces_of_set(
     return known
 
 
-def _scouting_id(
+def _detection_job_id(
     fingerprint: str, run: TrainedRun, pack: FacePack, known: dict[int, list[FoundFace]]
 ) -> str:
     extract = run.config.extract

@@ -240,7 +240,7 @@ def config_for(clip: Path, config: ConvertConfig) -> ConvertConfig:
     """The settings for a clip: photos in a folder are no neighbours, and nothing is steadied."""
     if not clip.is_dir() or (clip / TIMES_NAME).is_file() or is_sequence(list_images(clip)):
         return config
-    return without_neighbours(config).model_copy(update={"smooth": 0.0, "bridge": 0})
+    return without_neighbours(config).model_copy(update={"temporal_smoothing": 0.0, "bridge": 0})
 
 
 def without_neighbours(config: ConvertConfig) -> ConvertConfig:

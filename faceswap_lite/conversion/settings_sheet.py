@@ -43,8 +43,8 @@ DEFAULT_TRIES = (
 
 # What is one for the whole sheet, or cannot be seen in a still.
 UNSHOWN = (
-    "face", "all_faces", "smooth", "bridge", "color.steady", "mask.steady", "mask.folder",
-    "weights", "start", "end", "start_number",
+    "face", "all_faces", "temporal_smoothing", "bridge", "color.steady", "mask.steady",
+    "mask.folder", "weights", "start", "end", "start_number",
     *(f"output.{name}" for name in OutputConfig.model_fields),
 )  # fmt: skip
 

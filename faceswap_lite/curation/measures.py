@@ -73,8 +73,8 @@ class _Stamp(NamedTuple):
 def measure_faces(faces: FaceSet) -> Measures:
     """The measures of all faces; those that an earlier call stored are not taken again.
 
-    Without the mesh's weights, presence and misplacement are NaN. Raises: FaceswapError when a crop
-    cannot be read.
+    Without the mesh's weights, presence and alignment error are NaN.
+    Raises: FaceswapError when a crop cannot be read.
     """
     stamps = [_stamp(face) for face in faces.faces]
     stored = _read(faces.path)

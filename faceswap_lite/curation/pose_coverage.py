@@ -213,7 +213,7 @@ class PoseCoverage:
     lone: Bool[np.ndarray, " n"]
 
 
-Direction = Literal["below", "above", "near"]
+GapDirection = Literal["below", "above", "near"]
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class Gap:
     missing: str
     concerned: str
     attribute: str  # a key of KINDS, or "pose": yaw and pitch together
-    direction: Direction
+    direction: GapDirection
     share: float
 
     @property
@@ -431,7 +431,7 @@ def _attribute_gaps(
     low, high = attribute.limits
     kind = KINDS[name]
     known = int(np.isfinite(source).sum())
-    directions: list[tuple[Direction, _Telling, float, np.ndarray, np.ndarray]] = [
+    directions: list[tuple[GapDirection, _Telling, float, np.ndarray, np.ndarray]] = [
         ("below", kind.below, low, source < low, attribute.below),
         ("above", kind.above, high, source > high, attribute.above),
     ]

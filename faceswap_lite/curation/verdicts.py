@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from ..config import CurateConfig
 from ..errors import FaceswapError
-from ..faces.embed import similarity
+from ..faces.embed import distance_rule
 from ..faces.face_set import FaceSet, face_key
 from ..faces.landmarkers import MIN_PRESENCE
 from ..faces.records import recorded
@@ -155,7 +155,7 @@ def _faults(
     that it is blurred comes before that it looks like somebody else.
     """
     off, extent, apart = measures.alignment_error, covered.extent, people.distance
-    most_off = max(config.alignment_error_limit, _upper(off))
+    max_off = max(config.alignment_error_limit, _upper(off))
     is_unusual = robust_z(np.log(np.maximum(covered.peak, 1e-6))) > UNUSUAL
     is_covered = is_unusual & (covered.peak > config.occlusion_limit)
     light, clipped = measures.light, measures.clipped
@@ -169,8 +169,8 @@ def _faults(
         ),
         _Fault(
             "misaligned",
-            off > most_off,
-            lambda n: f"misaligned: {off[n]:.2f} eye distances off, limit {most_off:.2f}",
+            off > max_off,
+            lambda n: f"misaligned: {off[n]:.2f} eye distances off, limit {max_off:.2f}",
         ),
         _Fault(
             "exposure",
@@ -239,7 +239,7 @@ def attribute_steps(faces: FaceSet) -> Float[np.ndarray, "n 4"]:
 
 
 def rarity(points: Float[np.ndarray, "n k"], maximum: float | int) -> Float[np.ndarray, " n"]:
-    """How often to draw each face so that lonely ones count: 1 for ordinary ones, up to `most`.
+    """How often to draw each face so that lonely ones count: 1 for ordinary ones, up to `maximum`.
 
     The distance to a near neighbour (the n/50th, the third at least) over the median one.
     """
@@ -269,7 +269,7 @@ def _identify(faces: FaceSet, config: CurateConfig) -> _People:
         return _People(person, [], unknown, np.inf, notes)
     name = next(face.record.embedder for face in faces.faces if face.record.embedding is not None)
     assert name is not None, "who has a vector knows whose"
-    metric, same_person = similarity(name)
+    metric, same_person = distance_rule(name)
     limit = config.identity_limit or same_person
     known = np.isfinite(vectors).all(1)
     person[known] = split_people(vectors[known], metric, same_person)

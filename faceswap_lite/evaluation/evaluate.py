@@ -288,7 +288,7 @@ def _line(name: str, figure: dict[str, Any], note: str) -> str:
 
 
 def _comparison_lines(report: dict[str, Any], compared: dict[str, Any]) -> list[str]:
-    a, b = (report["runs"][compared[side]]["name"] for side in "ab")
+    a, b = (report["runs"][compared[letter]]["name"] for letter in "ab")
     lines = [f"{b} against {a} on {report['clips'][compared['clip']]['name']}"]
     for name, row in compared["metrics"].items():
         if not row["real"]:

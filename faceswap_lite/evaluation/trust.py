@@ -130,7 +130,7 @@ class Trust:
         signs = []
         for start in range(0, len(crops), AT_ONCE):
             some, inside = crops[start : start + AT_ONCE], masks[start : start + AT_ONCE]
-            signs.append(self._signs(some, look_from_all_sides(run, self.side, some, inside)))
+            signs.append(self._signs(some, answers_when_moved(run, self.side, some, inside)))
         return self._scores(np.concatenate(signs))
 
     def _signs(self, crops: Pictures, seen: "Answers") -> Float[np.ndarray, "n 3"]:
@@ -184,7 +184,7 @@ def fit_trust(run: TrainedRun, known: KnownFaces) -> Trust:
     )
 
     def measure(crops: Pictures, masks: Masks) -> tuple[np.ndarray, np.ndarray]:
-        answers = look_from_all_sides(run, known.side, crops, masks)
+        answers = answers_when_moved(run, known.side, crops, masks)
         return trust._signs(crops, answers), rms_inside(answers.rebuilt, crops, masks)
 
     plain = heldout.only(_flags(len(heldout), spread_evenly(len(heldout), _PLAIN_FACES)))
@@ -287,7 +287,7 @@ def small_looks(crops: Pictures) -> Float[np.ndarray, "n l"]:
     return small[:, inner, inner].reshape(len(crops), -1) / 255.0
 
 
-def look_from_all_sides(run: TrainedRun, side: Side, crops: Pictures, masks: Masks) -> Answers:
+def answers_when_moved(run: TrainedRun, side: Side, crops: Pictures, masks: Masks) -> Answers:
     """What the run answers to faces, and how much the answers change by moving them a pixel."""
     step = max(1, round(crops.shape[1] / 64))
     moves = [(0, 0), (step, step), (-step, -step), (step, -step), (-step, step)]

@@ -181,7 +181,7 @@ def verdict(evidence: Evidence) -> Verdict:
 def trend(
     steps: Sequence[int] | Int[np.ndarray, " n"], losses: Sequence[float] | Float[np.ndarray, " n"]
 ) -> Trend | None:
-    """How a held-out loss moves, by the looks after step 0; None for fewer than LEAST_LOOKS.
+    """How a held-out loss moves, by the looks after step 0; None for fewer than MIN_LOOKS.
 
     Best is compared with best, not the ends of a line: held-out losses wander for some hundred
     steps at a time, and a bump's flank is no trend.

@@ -42,7 +42,7 @@ def align(
 
 
 def canonical_to_crop(edge: float | int, size: float | int) -> Float[np.ndarray, "2 3"]:
-    """The map from the canonical face to a crop that shows `side` eye distances on `size` px."""
+    """The map from the canonical face to a crop that shows `edge` eye distances on `size` px."""
     scale = size / edge
     shift = (size - 1) / 2 - scale * CROP_CENTRE
     return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
@@ -53,7 +53,7 @@ def inner_view(
 ) -> tuple[Float[np.ndarray, "2 3"], int]:
     """The map from a stored crop to a view of its inner crop at `size` px, and the view's side.
 
-    The stored crop has `side` px and holds `margin` (in inner sides) around its inner crop; the
+    The stored crop has `edge` px and holds `margin` (in inner sides) around its inner crop; the
     view keeps `wanted_margin` of it. Raises: ValueError when more margin is wanted than stored.
     """
     if wanted_margin > margin + 1e-9:

@@ -17,7 +17,7 @@ class Detection:
     """A found face, in pixels of the picture.
 
     `five`: picture-left eye, picture-right eye, nose tip, picture-left and picture-right mouth
-    corner. `score` is 0 to 1, on the detector's own scale.
+    corner. `confidence` is 0 to 1, on the detector's own scale.
     """
 
     box_xyxy: Float[np.ndarray, " 4"]
@@ -27,7 +27,7 @@ class Detection:
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds the faces of a picture whose score is at least `min_confidence`, from left to right."""
+    """Finds the faces of a picture, of at least `min_confidence`, from left to right."""
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], min_confidence: float) -> list[Detection]:
         """The faces, in pixels of the picture."""

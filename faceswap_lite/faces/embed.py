@@ -208,7 +208,7 @@ def build_embedder(name: str) -> Embedder:
     return EMBEDDERS[name]()
 
 
-def similarity(name: str) -> tuple[DistanceMetric, float]:
+def distance_rule(name: str) -> tuple[DistanceMetric, float]:
     """The metric of an embedder's vectors, and its `same_person`; needs no weights."""
     kind = _KINDS[name]
     return kind.metric, kind.same_person

@@ -28,7 +28,7 @@ from ..renames import under_old_names
 from .candidates import Source
 from .embed import embedding_distance
 from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, ExtractionTally, read_progress
-from .face_set import BASE_JOB_FILE, HIDDEN_FOLDER, delete_crops_of, open_face_set, read_job
+from .face_set import EXTRACTION_JOB_FILE, HIDDEN_FOLDER, delete_crops_of, open_face_set, read_job
 from .finding import build_packs, one_opencv_thread, photo_identity
 from .pack import FacePack
 from .unfound import why_so_few
@@ -220,12 +220,12 @@ def _start(
         ],
     }
     if out.is_dir():
-        write_json(out / HIDDEN_FOLDER / BASE_JOB_FILE, content)
+        write_json(out / HIDDEN_FOLDER / EXTRACTION_JOB_FILE, content)
         _clean_up(out)
     else:
         # At once: after a kill it is as it was, or ours.
         with whole_folder(out) as partial:
-            write_json(partial / HIDDEN_FOLDER / BASE_JOB_FILE, content)
+            write_json(partial / HIDDEN_FOLDER / EXTRACTION_JOB_FILE, content)
 
 
 def _clean_up(out: Path) -> None:
@@ -260,7 +260,7 @@ def _finish(
     )
     content = {**asdict(summary), "out": out.name}
     write_json(
-        out / HIDDEN_FOLDER / BASE_JOB_FILE,
+        out / HIDDEN_FOLDER / EXTRACTION_JOB_FILE,
         {**job, "finished": True, "files": sorted(tally.files), "summary": content},
     )
     _clean_up(out)

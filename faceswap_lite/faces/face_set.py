@@ -2,7 +2,7 @@
 
 The truth is in the crops. Beside them, in a hidden folder, lie the extraction's own file and an
 index that makes opening quick; both may be lost. What curation set aside lies in a folder of its
-own and is no part of the set; so do masks that a person drew (given_masks.py).
+own and is no part of the set; so do masks that a person drew (user_masks.py).
 """
 
 import json
@@ -30,7 +30,7 @@ from .records import CROP_SUFFIXES, FaceRecord, read_record
 HIDDEN_FOLDER = ".faceswap_lite"
 REJECTED_FOLDER = "_rejected"
 MASKS_FOLDER = "_masks"
-BASE_JOB_FILE = "extraction.json"
+EXTRACTION_JOB_FILE = "extraction.json"
 _INDEX_FILE = "index.npz"
 _INDEX_VERSION = 1
 _NAMED_IN_A_LINE = 3
@@ -161,7 +161,7 @@ def open_face_set(path: Path, minimum: int = 1) -> FaceSet:
 
 def read_job(path: Path) -> dict[str, Any] | None:
     """What the extraction that filled this folder left about itself; None when nothing did."""
-    file = path / HIDDEN_FOLDER / BASE_JOB_FILE
+    file = path / HIDDEN_FOLDER / EXTRACTION_JOB_FILE
     if not file.is_file():
         return None
     try:

@@ -95,17 +95,17 @@ def find_cuts(changes: Iterable[float | int]) -> set[int]:
     return {place for place, cut in marked if cut}
 
 
-def is_sure(confidence: float, presence: float | None, sure_score: float) -> bool:
+def is_sure(confidence: float, presence: float | None, high_confidence: float) -> bool:
     """Whether a face stands by itself.
 
     A dog scores 0.87 with the detector and 0.25 with the mesh, a small tilted face 0.86 and 1.0, a
     face that is upside down (and so has its points all wrong) 0.83 and 1.0.
     """
     if presence is None:
-        return confidence >= sure_score
+        return confidence >= high_confidence
     if presence >= _CERTAIN_PRESENCE:
-        return confidence >= sure_score - _PRESENCE_BONUS
-    return confidence >= sure_score and presence >= _LIKELY_PRESENCE
+        return confidence >= high_confidence - _PRESENCE_BONUS
+    return confidence >= high_confidence and presence >= _LIKELY_PRESENCE
 
 
 @dataclass(eq=False)
@@ -236,9 +236,9 @@ class Track:
         vectors = self.vectors()
         return float("inf") if vectors is None else float(np.median(wanted.distances(vectors)))
 
-    def is_sure(self, sure_score: float) -> bool:
+    def is_sure(self, high_confidence: float) -> bool:
         """Whether one of its faces stands by itself."""
-        return any(is_sure(f.detection.confidence, f.presence, sure_score) for f in self.faces)
+        return any(is_sure(f.detection.confidence, f.presence, high_confidence) for f in self.faces)
 
     def meets(self, other: "Track") -> float | None:
         """The usual overlap of the two in frames that have both; None when there are none."""

@@ -17,7 +17,7 @@ LOOKS = 12
 FIRST_FRAMES = 2000
 """Of a clip; so that nobody waits for an hour to be decoded again."""
 _MIN_PX = 8
-_MIN_SCORE = 0.3
+_MIN_CONFIDENCE = 0.3
 
 
 def why_so_few(
@@ -35,7 +35,7 @@ def why_so_few(
     sizes: list[float] = []
     scores: list[float] = []
     for image in _without_face(clips, with_face, config.every):
-        faces = detector(image, _MIN_SCORE)
+        faces = detector(image, _MIN_CONFIDENCE)
         edges = [float(max(face.box_xyxy[2:] - face.box_xyxy[:2])) for face in faces]
         pairs = zip(faces, edges, strict=True)
         large = [face.confidence for face, edge in pairs if edge >= config.min_face_px]

@@ -134,7 +134,7 @@ def user_masks_for(
     `first`: the number of the clip's first frame.
     Crops that lie in the set's `_rejected` count too: the covered faces are the ones it rejects.
     A folder within that has the clip's name (as in a set's `_masks`) holds pictures of its frames;
-    they multiply with those of crops. Raises: as GivenMasks.
+    they multiply with those of crops. Raises: as UserMasks.
     """
     folder = Path(folder)
     if faces is None:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from ..errors import FaceswapError, UsageError
 from ..faces.attributes import ATTRIBUTES, Reader
-from ..faces.embed import build_embedder, embedding_distance, similarity
+from ..faces.embed import build_embedder, distance_rule, embedding_distance
 from ..metrics.distributions import principal_axes
 from ..metrics.landmarks import five_points
 from ..metrics.pictures import as_bytes
@@ -223,7 +223,7 @@ def _identity_distance(
     except FaceswapError:
         # Its weights are not needed for anything else here.
         return None
-    metric, same_person = similarity(name)
+    metric, same_person = distance_rule(name)
     vectors = [
         embed(as_bytes(picture), five_points(found, reader.pack) * len(picture) - 0.5)
         for picture, found in ((a, points[0]), (b, points[1]))

@@ -20,7 +20,7 @@ from .clock import MAX_STILL, picture_stream
 from .color import alpha_of, frame_to_rgb, has_alpha
 from .probing import (
     OpenVideo,
-    describe,
+    describe_stream,
     display_matrix,
     is_cut_matroska,
     open_video,
@@ -92,7 +92,7 @@ class VideoDecoder:
             raise
         self._first: av.VideoFrame = first
         self._matrix = display_matrix(first)
-        self.info = describe(self._video, first)
+        self.info = describe_stream(self._video, first)
         problems += said_at_once(self._video, self.info, first)
 
     def close(self) -> None:

@@ -125,6 +125,6 @@ def _write_deep_png(
 def resized(
     picture: UInt8[np.ndarray, "h w *c"], edge: int
 ) -> UInt8[np.ndarray, "{edge} {edge} *c"]:
-    """A square picture at `side` px: areas averaged on the way down, cubic on the way up."""
+    """A square picture at `edge` px: areas averaged on the way down, cubic on the way up."""
     how = cv2.INTER_AREA if len(picture) > edge else cv2.INTER_CUBIC
     return cv2.resize(picture, (edge, edge), interpolation=how).astype(np.uint8)

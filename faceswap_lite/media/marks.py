@@ -54,7 +54,7 @@ class SyntheticMark:
 
 
 def as_words(text: str, maximum: int | None = None) -> str:
-    """A text of somebody else's as one printable line, cut after `most` characters."""
+    """A text of somebody else's as one printable line, cut after `maximum` characters."""
     shown = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(shown.split())[: MAX_WORDS if maximum is None else maximum]
 

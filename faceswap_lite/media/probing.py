@@ -108,7 +108,7 @@ def open_video(path: Path) -> OpenVideo:
     return OpenVideo(path, container, cast(av.VideoStream, stream), clock)
 
 
-def describe(video: OpenVideo, first: av.VideoFrame) -> ClipInfo:
+def describe_stream(video: OpenVideo, first: av.VideoFrame) -> ClipInfo:
     """The clip, by its container and its first frame, which tells what the container does not."""
     stream, matrix = video.stream, display_matrix(first)
     turned = _is_turned(matrix)

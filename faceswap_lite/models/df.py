@@ -46,12 +46,12 @@ class DfEncoder(nn.Module):
 class DfInter(nn.Module):
     """Two dense layers, narrow between them, and (without flag t) one upscale."""
 
-    def __init__(self, inputs: int, dims: int, outputs: int, side: int, flags: str):
+    def __init__(self, inputs: int, dims: int, outputs: int, edge: int, flags: str):
         super().__init__()
         self.dense1 = nn.Linear(inputs, dims)
-        self.dense2 = nn.Linear(dims, side * side * outputs)
+        self.dense2 = nn.Linear(dims, edge * edge * outputs)
         self.up = Up(outputs, outputs, _activation(flags)) if "t" not in flags else nn.Identity()
-        self.shape = (outputs, side, side)
+        self.shape = (outputs, edge, edge)
 
     def narrow(self, flat: Float[Tensor, "b n"]) -> Float[Tensor, "b d"]:
         """What the encoder puts out, through the narrow place."""

@@ -345,14 +345,14 @@ def _pixels_of(faces: FaceSet, groups: Sequence[FaceGroup], size: int) -> UInt8[
     roles = read_roles(groups)
     seen = [place for place, at in enumerate(faces.places()) if roles[at][0] == "seen"]
     pixels, with_margin = load_pixels(faces, size)
-    side = round(size * (1 + 2 * MARGIN))
-    if pixels.shape[-1] < side:
+    kept = round(size * (1 + 2 * MARGIN))
+    if pixels.shape[-1] < kept:
         raise FaceswapError(
             f"{faces.path}: its crops have a margin of {(with_margin - 1) / 2:.2f}, less than "
             f"{MARGIN}; extract again with extract.margin={MARGIN} or more"
         )
-    edge = (pixels.shape[-1] - side) // 2
-    return pixels[seen][..., edge : edge + side, edge : edge + side].contiguous()
+    cut = (pixels.shape[-1] - kept) // 2
+    return pixels[seen][..., cut : cut + kept, cut : cut + kept].contiguous()
 
 
 def _has_mesh(say: Callable[[str], None]) -> bool:

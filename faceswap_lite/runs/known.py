@@ -77,7 +77,7 @@ def _places(run: Path, known: Path) -> list[Path]:
 def known_faces(run: TrainedRun, side: Side, maximum: int = MAX_KNOWN_FACES) -> KnownFaces:
     """The faces of one side that training saw, and those that it held out, unwarped.
 
-    At most `most` of them, spread evenly over time; those between the two are left out, as they
+    At most `maximum` of them, spread evenly over time; those between the two are left out, as they
     were in training.
     Raises: FaceswapError when the face set is gone, or no longer the one that was trained on.
     """
@@ -112,5 +112,5 @@ def _known(
 
 
 def spread_evenly(count: int, maximum: int) -> Int[np.ndarray, " n"]:
-    """At most `most` of `count` places, rising and evenly spread, both ends among them."""
+    """At most `maximum` of `count` places, rising and evenly spread, both ends among them."""
     return np.linspace(0, count - 1, min(count, maximum)).round().astype(int)

@@ -94,7 +94,7 @@ def split_heldout(
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " k"]]:
     """Places of the seen and of the held-out faces, given each face's clip, in order of time.
 
-    By block: the last `share` (but `least` faces) of every clip, with `gap` faces before it left
+    By block: the last `share` (but `minimum` faces) of every clip, with `gap` faces before it left
     out of both, since neighbours in time are all but copies. By clip: the whole last clip. Never
     random frames.
     """

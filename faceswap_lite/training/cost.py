@@ -110,14 +110,14 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
 
 
 def _random_faces(size: int, batch: int) -> SideData:
-    side = int(size * 1.3)
+    edge = int(size * 1.3)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(
-        0, 256, (2 * batch, 5, side, side), dtype=torch.uint8, generator=generator
+        0, 256, (2 * batch, 5, edge, edge), dtype=torch.uint8, generator=generator
     )
     count = len(pixels)
     return SideData(
-        pixels, pixels[:1], side / size, torch.ones(count), torch.zeros(count, dtype=torch.long)
+        pixels, pixels[:1], edge / size, torch.ones(count), torch.zeros(count, dtype=torch.long)
     )
 
 

@@ -80,7 +80,7 @@ def _look(
     side: Side,
     precision: Precision = nullcontext,
 ) -> _Look:
-    """How the weights do on at most `most` of these faces, spread evenly over all."""
+    """How the weights do on at most `maximum` of these faces, spread evenly over all."""
     device = next(average.parameters()).device
     chosen = torch.linspace(0, len(faces) - 1, min(maximum, len(faces))).long()
     total, psnr_db, ssim = 0.0, [], []

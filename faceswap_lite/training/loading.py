@@ -95,7 +95,7 @@ def pose_weights(yaw_deg: Float[np.ndarray, " n"], strength: float) -> Float[np.
     """How often to draw each face, mean 1, so that rare yaws catch up with common ones.
 
     `strength` 0: all alike; 1: every bin of YAW_BIN_DEG as often as any other, within
-    MOST_POSE_WEIGHT. A face without a pose (NaN) weighs 1.
+    MAX_POSE_WEIGHT. A face without a pose (NaN) weighs 1.
     """
     weights = np.ones(len(yaw_deg))
     known = ~np.isnan(yaw_deg)
