@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from faceswap_lite.models.test_time_augmentation import View, pick_views, see, unsee
+from faceswap_lite.models.tta import View, pick_views, see, unsee
 
 
 @pytest.mark.parametrize("flips", [False, True])

@@ -20,7 +20,7 @@ from ..faces.pack import as_uint8
 from ..media.clips import Frame
 from ..metrics.landmarks import LandmarksPack
 from ..models.crops import as_pictures, as_pixels
-from ..models.test_time_augmentation import View, answers, pick_views
+from ..models.tta import View, answers, pick_views
 from ..runs.trained import TrainedRun
 from .casting import CastPlan
 from .expression import ClipExpression

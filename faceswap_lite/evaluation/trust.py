@@ -24,7 +24,7 @@ from ..metrics.distributions import principal_axes
 from ..metrics.pictures import as_float
 from ..models.autoencoder import Side
 from ..models.crops import AT_ONCE, as_pictures, as_pixels
-from ..models.test_time_augmentation import View, answers
+from ..models.tta import View, answers
 from ..runs.known import KnownFaces, spread_evenly
 from ..runs.trained import TrainedRun
 
