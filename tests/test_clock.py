@@ -26,8 +26,14 @@ TICK = Fraction(1, 90000)
 HOUR = Fraction(3600)
 
 
-def film(path: Path, starts: Iterable[Fraction], *, silent: bool = False, **options: str) -> Path:
-    """Pieces of 40 frames and a click, each at its time of the clock, through one muxer."""
+def film(
+    path: Path, starts: Iterable[Fraction], *, silent: bool = False, empty: bool = False,
+    **options: str,
+) -> Path:  # fmt: skip
+    """Pieces of 40 frames and a click, each at its time of the clock, through one muxer.
+
+    `empty`: there is a stream of sound, and nothing in it.
+    """
     with av.open(str(path), "w") as container:
         video = container.add_stream("mpeg2video" if path.suffix == ".mpg" else "libx264", rate=25)
         assert isinstance(video, av.VideoStream)
@@ -44,10 +50,10 @@ def film(path: Path, starts: Iterable[Fraction], *, silent: bool = False, **opti
                 frame.time_base = video.codec_context.time_base
                 frame.pts = round(time / frame.time_base)
                 container.mux(video.encode(frame))
-                if sound is not None and index % 20 == 0:
+                if sound is not None and not empty and index % 20 == 0:
                     wave(container, sound, start, index // 20)
         container.mux(video.encode(None))
-        if sound is not None:
+        if sound is not None and not empty:
             container.mux(sound.encode(None))
     return path
 
@@ -153,6 +159,13 @@ def test_a_gap_of_an_hour_is_bridged(tmp_path: Path, suffix: str, silent: bool, 
     if not silent:
         wanted = [float(CLICK), float(CLICK + LENGTH)]
         assert clicks_in(tmp_path / "out.mp4") == pytest.approx(wanted, abs=0.03)
+
+
+def test_a_stream_of_sound_without_sound_hinders_no_clock(tmp_path: Path) -> None:
+    clip = film(tmp_path / "a.mkv", [Fraction(0), HOUR], empty=True)
+    frames = read(clip)[1]
+    assert numbers(frames) == [*range(2 * FRAMES)]
+    assert float(frames[-1].time - frames[0].time) == pytest.approx(79 / 25, abs=0.01)
 
 
 def test_chapters_go_with_the_pictures(tmp_path: Path) -> None:

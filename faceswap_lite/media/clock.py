@@ -217,6 +217,8 @@ def _mend(picture: int, tracks: dict[int, _Track], broadcast: bool) -> Clock:
     moves = {picture: ticks + lent} if jumps else {}
     sound_jumps = 0
     for index, track in tracks.items():
+        if not len(track.shown):
+            continue
         if track.kind == "audio":
             ticks, alone = _follow(track, parts)
             sound_jumps += alone
