@@ -317,7 +317,7 @@ def alter(
         embedding = pack.embedder(picture, five_points(points, "mesh"))
     frame = Frame(number, number, Fraction(number, 25), picture)
     source = Source(Path("outliers"), "outliers", "outliers", None)
-    config = CROP.model_copy(update={"coverage": record.coverage, "margin": record.margin})
+    config = CROP.model_copy(update={"crop_coverage": record.coverage, "margin": record.margin})
     made, cut = record_and_crop(
         frame, FoundFace(detection, points, embedding, None), 0, source, pack, "outliers", config
     )

@@ -6,12 +6,13 @@ Defaults live here and nowhere else; units are in the names or the descriptions.
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from typing_extensions import Self
 
 from .errors import UsageError
 from .renames import CONSTANTS, is_old, new_name, old_names_in, under_new_names
@@ -56,6 +57,12 @@ class Section(BaseModel):
     """Unknown keys are errors; values do not change once made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, which takes any key. Raises: KeyError for one that is no option."""
+        if unknown := set(update or {}) - set(type(self).model_fields):
+            raise KeyError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        return super().model_copy(update=update, deep=deep)
 
 
 class ExtractConfig(Section):

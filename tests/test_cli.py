@@ -386,7 +386,7 @@ def test_a_value_is_told_with_the_option_that_gave_it(
 ) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.yaml").write_text("convert: {views: 2}\n")
+    (run / "config.yaml").write_text("convert: {scale: 2}\n")
     to = ["convert", "--run", str(run), "--clip", "a.mp4", "--out", "b.mp4"]
     for given in (["--tta", "0"], ["--frames", "9:3"], ["--set", "convert.batch=0"]):
         code, _, err = call(capsys, monkeypatch, *to, *given)

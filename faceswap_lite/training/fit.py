@@ -168,7 +168,7 @@ def _target_faces(
         "detector": manifest.detector,
         "landmarks": manifest.landmarks_pack,
         "embedder": manifest.target.embedder or "none",
-        "coverage": manifest.coverage,
+        "crop_coverage": manifest.coverage,
     }
     out = run.with_name(f"{short_name(run.name, 240)}_target")
     extract_faces([target], out, config.model_copy(update=same), overwrite=overwrite)
