@@ -448,7 +448,7 @@ def test_other_settings_do_not_search_again(
     convert_clip(elsewhere, cast.unseen_clip, tmp_path / "b.mp4", other, say=said.append)
     settings_sheet(elsewhere, cast.unseen_clip, tmp_path / "c.png", ConvertConfig(), say=silent)
     assert searches.count == FRAMES
-    assert any("faces as found before" in line for line in said)
+    assert any("using the faces found before" in line for line in said)
     assert len(names_in(tmp_path / "run" / "faces")) == 1
 
 
@@ -1386,7 +1386,7 @@ def test_nothing_that_is_read_is_written_to(cast: Cast, run: TrainedRun, tmp_pat
             tracks=Tracks(mask=tmp_path / "n" / "m.mp4"),
             say=silent,
         )
-    with pytest.raises(FaceswapError, match="is no name for an output"):
+    with pytest.raises(FaceswapError, match="is not a name for an output"):
         convert_clip(run, cast.unseen_clip, Path("."), ConvertConfig(), say=silent)
 
 

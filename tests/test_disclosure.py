@@ -654,7 +654,7 @@ def test_files_that_are_no_credentials_are_refused(tmp_path: Path, signer: Path)
     out = output(tmp_path / "a.png")
     cases: list[tuple[Path | None, Path | None, str]] = [
         (junk, key, "junk.pem: holds no certificate"),
-        (chain, junk, "junk.pem: is no private key"),
+        (chain, junk, "junk.pem: is not a private key"),
         (chain, locked, "locked.pem: is encrypted"),
         (chain, other, "is not the key of"),
         (tmp_path / "gone.pem", key, "gone.pem: cannot be read"),
@@ -668,7 +668,11 @@ def test_files_that_are_no_credentials_are_refused(tmp_path: Path, signer: Path)
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("a.mkv", "C2PA knows no Matroska"), ("a.webp", "a .webp is not"), ("a", "a folder cannot")],
+    [
+        ("a.mkv", "C2PA does not support Matroska"),
+        ("a.webp", "a .webp is not"),
+        ("a", "a folder cannot"),
+    ],
 )
 def test_what_cannot_be_signed_is_refused(
     tmp_path: Path, signer: Path, name: str, why: str

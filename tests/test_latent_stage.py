@@ -243,7 +243,9 @@ def test_directions_whose_faces_cannot_be_read_are_ranked_last_and_not_painted(
     assert [row["effect"] is None for row in report["ranked"][:3]] == [False, False, True]
     assert list(report["kept"]) == [row["direction"] for row in report["ranked"][:2]]
     readable = 0
-    with pytest.raises(FaceswapError, match="brightness cannot be read of decoded target faces"):
+    with pytest.raises(
+        FaceswapError, match="brightness cannot be measured on decoded target faces"
+    ):
         counterfactual(planted, face, "brightness", tmp_path / "no.png", side="target", say=silent)
 
 

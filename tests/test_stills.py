@@ -161,7 +161,7 @@ def test_floats_beyond_white_are_cut_and_said(tmp_path: Path) -> None:
     image = read_still(path).image
     assert (image[0, 0] == 65535).all() and image[0, 1, 0] == 0 and (image[0, 2] == 0).all()
     (line,) = still_head(path).notes
-    assert "floats beyond" in line
+    assert "floats outside" in line
 
 
 def test_the_largest_page_is_taken_and_said(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class ConvertSummary:
         """For a person to read."""
         parts = [f"{self.swapped} of {self.frames} frames swapped"]
         if self.bridged:
-            parts.append(f"{self.bridged} of them in gaps of the detector")
+            parts.append(f"{self.bridged} of them bridging gaps in the detection")
         if self.frames - self.swapped:
             parts.append(f"{self.frames - self.swapped} passed through")
         if self.failed:
@@ -239,8 +239,9 @@ def _find_faces(
 
 def _nobody(frames: int) -> str:
     return (
-        f"the face to swap was found in none of {frames} frames; they pass through as they are "
-        "(--swap target-to-source turns the run round; --like PHOTO or --face N name another face)"
+        f"the face to swap was found in none of {frames} frames; they pass through as they "
+        "are (--swap target-to-source swaps the other way round; --like PHOTO or --face N "
+        "chooses another face)"
     )
 
 

@@ -228,8 +228,8 @@ def _rename(source: Path, target: Path) -> bool:
         os.rename(source, target)
     except OSError as error:
         raise FaceswapError(
-            f"{source}: cannot be moved to {target.parent} ({error.strerror or error}); nothing "
-            "is lost: mend that and give the same command again"
+            f"{source}: cannot be moved to {target.parent} ({error.strerror or error}); "
+            "nothing is lost: fix that and run the same command again"
         ) from error
     return True
 

@@ -67,8 +67,8 @@ WARNING = (255, 170, 120)
 
 SIGN_WORDS = {
     "distance": "unlike any face it learned",
-    "look_distance": "light, colour or cover it never saw",
-    "view_spread": "its answer is unsteady",
+    "look_distance": "light, colour or occlusion it never saw",
+    "view_spread": "its output is unsteady",
 }
 """What each sign of trust says against a face."""
 
@@ -108,7 +108,7 @@ def check_clip(
     _, sheet = beside(out, ".png")
     refuse_inputs(sheet, *inputs)
     if out == sheet:
-        raise FaceswapError(f"{out}: is where the sheet goes; name a .json")
+        raise FaceswapError(f"{out}: is the name of the sheet; name a .json for the report")
     convert = config_for(clip, convert)
     settings = seen_settings(convert)
     fingerprint = clip_fingerprint(clip)

@@ -92,7 +92,7 @@ def counterfactual(
     reader = Reader(run.manifest.coverage)
     known = known_faces(run, side, MAX_READ)
     studies = _studies(run, known, reader, say)
-    unreadable = FaceswapError(f"{run.path}: {question} cannot be read of decoded {side} faces")
+    unreadable = FaceswapError(f"{run.path}: {question} cannot be measured on decoded {side} faces")
     if question == IDENTITY:
         asked = _ask_identity(run, known)
     elif question in studies and studies[question].readable:
@@ -121,7 +121,7 @@ def counterfactual(
         pictures = decode(run.model, codes, side)
         kept[t.name] = _kept(run, given, pictures, reader)
         answers = _answers(asked, question, codes, pictures, given, reader)
-        name = f"{t.name}: {unit} {shown_value(t.effect, question, sign=True)} a deviation"
+        name = f"{t.name}: {unit} {shown_value(t.effect, question, sign=True)} per deviation"
         told = zip(SWEEP_STEPS.tolist(), answers, strict=True)
         rows.append(SheetRow(name, pictures, [f"{step:+g}: {answer}" for step, answer in told]))
     report = {

@@ -78,7 +78,7 @@ def interpolate_faces(
     the straight way between the ends', in eye distances; its readings.
     """
     if steps < 3:
-        raise UsageError(f"steps {steps}: at least 3, the ends and one between")
+        raise UsageError(f"steps {steps}: must be at least 3: both ends and one between")
     refuse_inputs(out, a, b)
     facts = {"a": file_hash(a), "b": file_hash(b), "side": side, "steps": steps}
     job = sheet_job(run, out, say, what="interpolate", space=space, arc=arc, **facts)

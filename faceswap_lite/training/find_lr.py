@@ -211,7 +211,7 @@ def write_sweep(run: Path, sweep: RangeTest, job: str) -> None:
         x_label="learning rate",
         y_label="training loss",
         log_x=True,
-        marks={f"named {sweep.rate:.1e}": sweep.rate},
+        marks={f"suggested {sweep.rate:.1e}": sweep.rate},
         # What comes after the break would squeeze what comes before.
         y_range=(0.0, max(1.05 * max(sweep.losses[0], sweep.smoothed[0]), DIVERGED * best)),
     )

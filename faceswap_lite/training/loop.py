@@ -164,7 +164,7 @@ def train(
     if log:
         log.close()
     if reason == "stopped by hand":
-        say(f"stopped at step {step}; saved. The same command goes on from here")
+        say(f"stopped at step {step}; saved. The same command continues from here")
         raise KeyboardInterrupt
     return TrainSummary(step, time.monotonic() - began, reason)
 

@@ -92,7 +92,7 @@ def set_up_training(
             manifest = manifest.model_copy(update={"lr": agreed(fabric, named)})
             if first:
                 write_run(run, manifest, config)
-        say(f"rate {manifest.lr:.1e}, named by a range test ({run / CURVE_FILE})")
+        say(f"rate {manifest.lr:.1e}, chosen by a range test ({run / CURVE_FILE})")
         options = options.model_copy(update={"lr": manifest.lr})
     shares = rate_shares(network, config.init, manifest.lineage)
     learner = build_learner(fabric, network, options, frozen, config.init.freeze_steps, shares)
@@ -137,8 +137,8 @@ def _share_of_batch(fabric: Fabric, options: TrainingConfig) -> tuple[int, int]:
     for side in SIDES:
         if (count := side_batch(options, side)) % processes:
             raise FaceswapError(
-                f"training.batch: {count} {side} faces cannot be shared alike by {processes} "
-                "processes; choose a multiple"
+                f"training.batch: {count} {side} faces cannot be divided evenly among "
+                f"{processes} processes; choose a multiple"
             )
     return fabric.global_rank, processes
 

@@ -155,7 +155,7 @@ def gradient_within_memory(
                 ) from None
         torch.cuda.empty_cache()
         parts = min(2 * parts, maximum)
-        say(f"out of memory: each batch is worked through in {parts} parts from here on")
+        say(f"out of memory: each batch is split into {parts} parts from here on")
 
 
 def everywhere(fabric: Fabric, terms: Terms) -> Terms:
