@@ -414,7 +414,7 @@ def convert(
     faceswap-lite convert --run run --clip scene.mp4 --out swap.mp4 --mask-out mask.mkv
 
     Choose by eye before a long conversion: --preview-settings sheet.png shows a few frames under
-    several settings, or under your own: --try "color.kind=mkl blend=multiband" --try mask.kind=hull.
+    several settings, or your own: --try "color.kind=mkl blend=multiband" --try mask.kind=hull.
 
     If it was interrupted, the same command continues where it stopped.
     """
@@ -479,8 +479,8 @@ def check(
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Before a long conversion: on what share of the clip can the run be trusted, and why not on
-    the rest?
+    """Before a long conversion: the share of the clip on which the run can be trusted, and what is wrong
+    with the rest.
 
     faceswap-lite check --run run --clip scene.mp4
     faceswap-lite check --run run --clip scene.mp4 --out scene.json

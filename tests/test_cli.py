@@ -290,7 +290,7 @@ def test_find_lr_names_a_rate_and_info_tells_the_cost(
     code, out, _ = call(capsys, monkeypatch, *words)
     assert code == 0
     assert re.search(
-        r"^suggested learning rate: (\S+); use it with --set training.lr=\1 \(curve: .*find_lr.png\)$",
+        r"^suggested learning rate: (\S+); use it with --set training.lr=\1 \(curve: .*.png\)$",
         out,
         re.M,
     )
