@@ -479,8 +479,7 @@ def check(
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Before a long conversion: the share of the clip on which the run can be trusted, and what is wrong
-    with the rest.
+    """Before a long conversion: how much of the clip can the run be trusted on, and why not the rest?
 
     faceswap-lite check --run run --clip scene.mp4
     faceswap-lite check --run run --clip scene.mp4 --out scene.json

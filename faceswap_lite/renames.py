@@ -96,8 +96,8 @@ def is_old(name: str, value: object) -> bool:
 def new_name(old: str) -> str:
     """What to say of an old name."""
     if old in CONSTANTS:
-        return f"{old} is always {CONSTANTS[old]} now and no longer an option"
-    return f"{old} is called {RENAMED[old]} now"
+        return f"{old} is {CONSTANTS[old]} now, and no longer an option"
+    return f"{old} is {RENAMED[old]} now"
 
 
 def under_new_names(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_a_colour_match_that_went_is_refused_but_in_a_runs_own_config(tmp_path: 
     config = load_config(path, ["convert.test_time_augmentation=3"], heard.append).convert
     assert config.color.kind == "skin_gain"
     assert len(heard) == 1
-    with pytest.raises(UsageError, match="take mkl"):
+    with pytest.raises(UsageError, match="use mkl"):
         load_config(path, ["convert.color.kind=mean"])
     assert set(GONE_COLORS).isdisjoint(get_args(ColorName)) and {*GONE_COLORS.values()} <= {
         *get_args(ColorName)
@@ -201,7 +201,7 @@ def test_a_runs_own_config_of_before_is_read_as_it_was_meant(tmp_path: Path) -> 
     path.write_text(yaml.safe_dump(flat), encoding="utf-8")
     (tmp_path / MANIFEST_FILE).write_text("{}")
     assert load_config(path, say=heard.append) == wanted
-    assert heard == [f"{path}: training.plateau_floor is always 0.01 now and no longer an option"]
+    assert heard == [f"{path}: training.plateau_floor is 0.01 now, and no longer an option"]
     changed = load_config(path, ["convert.mask.top=0", "training.loss.l1=3"])
     assert (changed.convert.mask.top, changed.convert.mask.kind) == (0, "hull")
     assert (changed.training.loss.l1, changed.training.loss.mse) == (3, 20)
