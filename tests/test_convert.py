@@ -982,12 +982,12 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(
     # 12 frames of 256x256, twice a byte a pixel: 1.6 MB.
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50_000))
-        with pytest.raises(FaceswapError, match="about 2 MB may be needed, 0 MB are free"):
+        with pytest.raises(FaceswapError, match="about 2 MB may be needed, 0 MB is free"):
             convert()
         assert searches.count == 0 and names_in(tmp_path) == ["run"]
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
         convert()
-    assert any("2 MB may be needed, 1 MB are free" in line for line in said)
+    assert any("2 MB may be needed, 1 MB is free" in line for line in said)
 
 
 def test_what_becomes_of_the_sound_is_said_before_the_work(

@@ -612,7 +612,7 @@ BAD = {
     "has none of .* documentSigning": {"purposes": ("1.3.6.1.5.5.7.3.1",)},
     "for any purpose": {"purposes": ("1.3.6.1.5.5.7.3.4", "2.5.29.37.0")},
     "has expired": {"days": (-9, -1)},
-    "has not begun": {"days": (1, 9)},
+    "is not yet valid": {"days": (1, 9)},
     "authorityKeyIdentifier": {"issuer": False},
     # The library's own word: time stamps are signed by nothing that signs anything else.
     "cannot be signed": {"purposes": ("1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.8")},

@@ -324,7 +324,7 @@ def test_in_a_folder_a_moving_picture_is_one_and_said(tmp_path: Path) -> None:
     with open_clip(tmp_path) as reader:
         assert len(list(reader)) == 1
         (line,) = reader.problems
-    assert line.startswith("f_1.png: moves")
+    assert line.startswith("f_1.png: is animated")
 
 
 # There and back.

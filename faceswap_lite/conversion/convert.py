@@ -140,7 +140,10 @@ def convert_clip(
 
     # The second: paint and write what is still to be written.
     if (looks := config.test_time_augmentation) > 1:
-        say(f"test-time augmentation: {looks} looks, painting takes {looks} times as long")
+        say(
+            f"test-time augmentation: {looks} shifted inputs, so painting takes {looks} times "
+            "as long"
+        )
     if overwrite:
         task.job.restart()
     tally = FrameTally(task.job.work / "frames.jsonl", task.job.id)
