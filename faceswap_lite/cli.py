@@ -479,7 +479,7 @@ def check(
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Before a long conversion: how much of the clip can the run be trusted on, and why not the rest?
+    """Before a long conversion: where the run can be trusted on a clip, and why not elsewhere.
 
     faceswap-lite check --run run --clip scene.mp4
     faceswap-lite check --run run --clip scene.mp4 --out scene.json

@@ -401,7 +401,7 @@ def test_a_damaged_checkpoint_is_no_reason_to_begin_anew(cast: Cast, tmp_path: P
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [("training.lr=auto", "name a rate"), ("training.optimizer.kind=schedulefree", "schedulefree")],
+    [("training.lr=auto", "set a rate"), ("training.optimizer.kind=schedulefree", "schedulefree")],
 )
 def test_what_a_base_cannot_learn_by(cast: Cast, tmp_path: Path, change: str, told: str) -> None:
     config = load_config(None, [*TINY_BASE, change])
