@@ -87,8 +87,7 @@ class ExtractConfig(Section):
         ge=0,
         le=1,
         description="confidence from which a detection is kept if its track reaches "
-        "high_confidence "
-        "somewhere",
+        "high_confidence somewhere",
     )
     min_face_px: int = Field(20, ge=8, description="faces whose box is smaller are left out, px")
     max_edge_px: int = Field(
@@ -290,8 +289,8 @@ class AugmentConfig(Section):
     kind: AugmentName = Field(
         "auto",
         description="auto: rotation_deg, zoom, shift, warp, brightness and contrast are "
-        "chosen by the "
-        "number of faces; hand: these six are as given (giving any of them selects hand)",
+        "chosen by the number of faces; hand: these six are as given (giving any of them selects "
+        "hand)",
     )
     rotation_deg: float = Field(
         4.0, ge=0, le=45, description="rotation drawn from -x to x, degrees"
@@ -588,15 +587,14 @@ class ConvertConfig(Section):
         1,
         ge=1,
         le=64,
-        description="number of shifted inputs that are painted and averaged; time grows "
-        "in proportion",
+        description="number of shifted inputs that are painted and averaged; time grows in "
+        "proportion",
     )
     scale: float = Field(1.0, ge=0.5, le=2, description="size of the painted face; 1: as it is")
     mouth: WhoseName = Field(
         "auto",
         description="whose mouth opening is shown, with teeth and tongue; source: as "
-        "painted; target: "
-        "the clip's; auto: the clip's where painted mouths do not follow it",
+        "painted; target: the clip's; auto: the clip's where painted mouths do not follow it",
     )
     eyes: WhoseName = Field("auto", description="whose eye opening is shown; as for mouth")
 
