@@ -247,7 +247,7 @@ def convert_odd(run: TrainedRun, clip: Path, out: Path, before: Probe) -> dict[s
         "seconds": round(time.perf_counter() - start, 1),
         "unlike": unlike,
         "said": without_folders(
-            [line.removeprefix("warning: ") for line in said if "as found before" not in line],
+            [line.removeprefix("warning: ") for line in said if "found before" not in line],
             clip.parent,
         ),
     }

@@ -24,7 +24,7 @@ import torch
 
 from _door import FROM_SCRATCH, enter, keep, need, parser_of
 from _montage import montage_sheet
-from faceswap_lite.config import load_config
+from faceswap_lite.config import Side, load_config
 from faceswap_lite.curation.pose_coverage import attributes_of, coverage
 from faceswap_lite.evaluation.memorisation import (
     PLAIN_PX,
@@ -39,7 +39,7 @@ from faceswap_lite.faces.embed import Embedder, build_embedder
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import FaceSet, open_face_set
 from faceswap_lite.media.images import write_image
-from faceswap_lite.models.autoencoder import SIDES, Side
+from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.known import known_faces
 from faceswap_lite.runs.trained import TrainedRun, load_run

@@ -36,13 +36,13 @@ from _measures import (
 from faceswap_lite.actors.cast import find_actor
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
-from faceswap_lite.config import Config, load_config
+from faceswap_lite.config import Config, Side, load_config
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.hull import features_mask
 from faceswap_lite.figures import COLORS, DOTS_PER_INCH, GRID, INK, QUIET
 from faceswap_lite.metrics.distributions import wasserstein_1
 from faceswap_lite.models.architectures import build_model
-from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
+from faceswap_lite.models.autoencoder import SIDES, SwapAutoencoder
 from faceswap_lite.outputs import read_json, whole_file, write_json
 from faceswap_lite.runs.hardware import build_fabric
 from faceswap_lite.training.augmentation import central_views, draw_geometry, make_views

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from _door import enter, keep, parser_of
-from faceswap_lite.config import AugmentConfig, ModelConfig, PrecisionName, TrainingConfig
+from faceswap_lite.config import AugmentConfig, ModelConfig, PrecisionName, Side, TrainingConfig
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model, count_parameters
-from faceswap_lite.models.autoencoder import SIDES, Side, SwapAutoencoder
+from faceswap_lite.models.autoencoder import SIDES, SwapAutoencoder
 from faceswap_lite.runs.hardware import build_fabric
 from faceswap_lite.training.augmentation import Views
 from faceswap_lite.training.batches import SideData, sample_batch

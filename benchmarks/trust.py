@@ -19,14 +19,13 @@ import numpy as np
 
 from _door import enter, keep, need, parser_of
 from _measures import auroc
-from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config import ConvertConfig, Side
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.evaluation.trust import SIGNS, Trust, TrustScores, as_db, fit_trust, rms_inside
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.distributions import spearman
-from faceswap_lite.models.autoencoder import Side
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.known import known_faces, spread_evenly
 from faceswap_lite.runs.trained import TrainedRun, load_run

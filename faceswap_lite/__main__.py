@@ -21,7 +21,7 @@ def main() -> None:
             raise
     else:
         return
-    print("stopped; give the same command to go on", file=sys.stderr)
+    print("stopped; run the same command again to continue", file=sys.stderr)
     sys.exit(130)
 
 

@@ -60,8 +60,8 @@ def cost_lines(config: Config, cost: TrainingCost) -> str:
     lines = [
         f"model       {model.architecture}{flags}, {model.size} px, {total:,} parameters",
         *(f"  {name:<16} {count:>13,}" for name, count in cost.parameters.items()),
-        f"memory      {_size(held + cost.activations)} at batch {training.batch} a side: "
-        f"{_size(held)} for good and {_size(cost.activations)} a step",
+        f"memory      {_size(held + cost.activations)} at batch {training.batch} per side: "
+        f"{_size(held)} throughout and {_size(cost.activations)} more in each step",
         f"  weights {_size(cost.weights)}, gradients {_size(cost.gradients)}, "
         f"optimiser {_size(cost.optimizer)}, average {_size(cost.average)} (counted)",
         f"  activations {_size(cost.activations)} (measured: what the backward pass keeps)",
@@ -69,7 +69,7 @@ def cost_lines(config: Config, cost: TrainingCost) -> str:
     if cost.peak is not None:
         lines.append(f"  peak {_size(cost.peak)} (measured: the GPU's own count)")
     lines += [
-        "  the faces in memory and the libraries come on top",
+        "  the faces in memory and the libraries need more on top of that",
         f"speed       {cost.steps_per_second:.3g} steps/s, {faces:.3g} faces/s "
         f"(measured: {cost.steps} steps on random faces, {cost.device}, {cost.precision})",
     ]
@@ -91,7 +91,7 @@ def _sets_and_runs(path: Path) -> list[str]:
 def _describe_run(path: Path) -> str:
     manifest = read_manifest(path)
     step, problems = latest_valid_checkpoint(path)
-    none = "none that is whole" if problems else "no checkpoint yet"
+    none = "no undamaged checkpoint" if problems else "no checkpoint yet"
     lines = [
         f"run       {path}",
         f"step      {step if step is not None else none}",
@@ -102,7 +102,7 @@ def _describe_run(path: Path) -> str:
         f"config    {path / CONFIG_FILE}",
     ]
     if manifest.lr is not None:
-        lines.append(f"rate      {manifest.lr:.1e}, named by a range test")
+        lines.append(f"rate      {manifest.lr:.1e}, chosen by a range test")
     best = as_state(checkpoint_facts(path, step)).best if step is not None else None
     if best is not None:
         lines.insert(2, f"best      step {best.step}, held-out loss {best.heldout:.3f}")
@@ -160,7 +160,7 @@ def describe_origin(path: Path) -> list[str]:
         rest = _sidecar_lines(facts) if "run_fingerprint" in facts else []
         return ["synthetic no mark found", *rest]
     if mark is None:
-        lines = [f"synthetic no mark found, but {sidecar} calls it so; {verdict.line()}"]
+        lines = [f"synthetic no mark found, but {sidecar} says that it is; {verdict.line()}"]
     else:
         run = f" (run {mark.run})" if mark.run else ""
         by = f"{mark.digital_source_type}, by {mark.tool} {mark.version}{run}"
@@ -204,5 +204,5 @@ def _credentials_lines(path: Path) -> list[str]:
     try:
         credentials = read_credentials(path)
     except FaceswapError as error:
-        return [f"c2pa      a manifest is there, not read: {error}"]
+        return [f"c2pa      has a manifest, which could not be read: {error}"]
     return [] if credentials is None else [f"c2pa      {credentials.line()}"]

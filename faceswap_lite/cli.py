@@ -86,7 +86,7 @@ def extract(
     ],
     out: Annotated[Path, typer.Option("--out", help="The face set's folder.")],
     like: Annotated[
-        Path | None, typer.Option(help="A photo of the one person to keep of several.")
+        Path | None, typer.Option(help="A photo of the person to keep, where there are several.")
     ] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
@@ -120,16 +120,19 @@ def curate(
     ] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Bring back what was set aside.")] = False,
     against: Annotated[
-        Path | None, typer.Option(help="The target's face set: what of it is not covered?")
+        Path | None, typer.Option(help="The target's face set: which of its faces are not covered?")
     ] = None,
     keep: Annotated[
-        int | None, typer.Option(min=0, help="Keep the best N that cover the set; 0: all again.")
+        int | None,
+        typer.Option(min=0, help="Keep the best N faces that cover the set; 0: all again."),
     ] = None,
     accept: Annotated[
-        list[str] | None, typer.Option(help="Keep this file in any case, or those a .txt names.")
+        list[str] | None,
+        typer.Option(help="Always keep this file, or the files that a .txt lists."),
     ] = None,
     reject: Annotated[
-        list[str] | None, typer.Option(help="Reject this file, or those a .txt names.")
+        list[str] | None,
+        typer.Option(help="Always reject this file, or the files that a .txt lists."),
     ] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
@@ -145,7 +148,7 @@ def curate(
     reject, or move by hand, stays as you want it.
     """
     if undo and (apply or keep is not None or accept or reject or against):
-        raise UsageError("--undo goes alone")
+        raise UsageError("--undo cannot be combined with other options of curate")
     options = load_config(config, changes or [])
     from .curation.curate import curate_faces, undo_curation
 
@@ -169,13 +172,19 @@ def train(
     source: Annotated[Path, typer.Option(help="Face set of the identity to paint.")],
     target: Annotated[Path, typer.Option(help="Face set of the person in the target clip.")],
     run: RunOption,
-    steps: Annotated[int | None, typer.Option(help="Stop after so many steps in all.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so much time in all.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Stop after this many steps in total.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after this many minutes in total.")
+    ] = None,
     init: Annotated[
-        Path | None, typer.Option("--init", help="A run, or a base's file, to begin with.")
+        Path | None,
+        typer.Option("--init", help="A run, or a base's file, whose weights to start from."),
     ] = None,
     find_lr: Annotated[
-        bool, typer.Option("--find-lr", help="Name a learning rate and draw its curve; train not.")
+        bool,
+        typer.Option(
+            "--find-lr", help="Suggest a learning rate and draw its curve, without training."
+        ),
     ] = False,
     config: ConfigOption = None,
     changes: SetOption = None,
@@ -187,14 +196,14 @@ def train(
     faceswap-lite train --source anna --target ben --run run --config df128
     faceswap-lite train --source anna --target ben --run run --find-lr
 
-    A run begins with the package's base of rendered people, where it fits network and crops; with
-    --init with the weights of another run, part by part, as far as they fit; with
-    --set init.run=none with fresh ones.
+    A run starts from the package's base of rendered people, where that fits network and crops.
+    --init takes the weights of another run instead, part by part, as far as they fit;
+    --set init.run=none starts from fresh weights.
 
-    --find-lr tries rising rates on those first weights for some steps, names one, and writes
+    --find-lr tries rising rates on those first weights for some steps, suggests one, and writes
     RUN/find_lr.png; --set training.lr=auto does so at the start of a run, and trains with it.
 
-    A run given again without --config has its own options. These may change: steps, minutes,
+    A run resumed without --config keeps its own options. These may change: steps, minutes,
     patience, keep, log_every, save_every, preview_every, accumulate, augment.warp_until, late_ramp,
     device, precision, compile, threads; with training.augment.kind=hand also heldout.every.
 
@@ -225,7 +234,10 @@ def train(
     faces = open_face_set(source, minimum=10), open_face_set(target, minimum=10)
     if find_lr:
         rate = run_range_test(*faces, run, options, overwrite=overwrite)
-        print(f"rate {rate:.1e}: --set training.lr={rate:.1e} (curve: {run / CURVE_FILE})")
+        print(
+            f"suggested learning rate: {rate:.1e}; use it with --set training.lr={rate:.1e} "
+            f"(curve: {run / CURVE_FILE})"
+        )
         return
     advise(*faces, run, overwrite)
     summary = run_training(*faces, run, options, overwrite=overwrite)
@@ -236,13 +248,13 @@ def train(
 def base(
     out: Annotated[Path, typer.Option("--out", help="The base's file: NAME.safetensors.")],
     work: Annotated[
-        Path, typer.Option(help="Where pool and checkpoints lie; may be removed afterwards.")
+        Path, typer.Option(help="Folder for pool and checkpoints; may be removed afterwards.")
     ],
     faces: Annotated[
         list[Path] | None,
-        typer.Option("--from", help="A face set of one real person; once for each."),
+        typer.Option("--from", help="A face set of one real person; may be repeated."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="How long it learns.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps in total.")] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
@@ -253,9 +265,9 @@ def base(
     faceswap-lite base --config df128 --out df128.safetensors --work base --steps 3000
     faceswap-lite base --config df128 --out own.safetensors --work base --from anna
 
-    It learns from rendered people by the thousand and, with --from, from the real people of face
-    sets that you have the rights to. The package has bases of quick64 and quick128; this makes
-    those of other networks. Given again after a kill, it goes on where it stopped.
+    It learns from thousands of rendered people and, with --from, from the real people of face
+    sets that you have the rights to. The package has bases for quick64 and quick128; make your own
+    for other networks. If it was interrupted, the same command continues where it stopped.
     """
     options = load_config(config, _changed(changes, "base", steps=steps))
     from .faces.face_set import open_face_set
@@ -270,7 +282,7 @@ def fit(
     base: Annotated[Path, typer.Option(help="The trained run to start from.")],
     target: Annotated[Path, typer.Option(help="The new target: a clip, or a face set.")],
     run: RunOption,
-    steps: Annotated[int | None, typer.Option(help="Stop after so many steps in all.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Stop after this many steps in total.")] = None,
     compare_scratch: Annotated[
         bool, typer.Option("--compare-scratch", help="Also train from scratch, and compare.")
     ] = False,
@@ -284,8 +296,8 @@ def fit(
     faceswap-lite fit --base run --target ben2 --run scene --steps 500
     faceswap-lite fit --base run --target scene.mp4 --run scene --compare-scratch
 
-    What the config does not set is the base's. Leaves fit_report.json and fit_report.png in the
-    run's folder: what the fit brought, and what it cost the source.
+    Options that the config does not set are the base's. It writes fit_report.json and
+    fit_report.png into the run's folder: what the fit gained, and what it cost the source.
     """
     options = load_config(config, _changed(changes, "training", steps=steps))
     from .training.fit import fit_run
@@ -306,7 +318,8 @@ def convert(
     face: Annotated[
         int | None,
         typer.Option(
-            help="Swap the n-th face from the left, from 0, whoever it is.", rich_help_panel=WHOSE
+            help="Swap the n-th face from the left (0: leftmost), whoever it is.",
+            rich_help_panel=WHOSE,
         ),
     ] = None,
     all_faces: Annotated[
@@ -315,7 +328,7 @@ def convert(
     like: Annotated[
         Path | None,
         typer.Option(
-            help="A photo of whom to swap, if not the run's target.", rich_help_panel=WHOSE
+            help="A photo of the person to swap, if not the run's target.", rich_help_panel=WHOSE
         ),
     ] = None,
     swap: Annotated[
@@ -327,23 +340,28 @@ def convert(
     frames: Annotated[
         str | None,
         typer.Option(
-            help="Only frames START:END, from 0, the last left out.", rich_help_panel=PART
+            help="Only frames START:END, counted from 0, END excluded.", rich_help_panel=PART
         ),
     ] = None,
     start_number: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Number of the first frame's pictures and masks.", rich_help_panel=PART
+            min=0,
+            help="Number of the first frame in the names of pictures and masks.",
+            rich_help_panel=PART,
         ),
     ] = None,
     tta: Annotated[
-        int | None, typer.Option(help="Test-time augmentation: average so many looks.")
+        int | None,
+        typer.Option(
+            help="Test-time augmentation: paint this many shifted inputs and average them."
+        ),
     ] = None,
     label: Annotated[
         bool,
         typer.Option(
             "--label",
-            help="Burn in a visible line; convert.output.label is its text.",
+            help="Burn in a visible label; convert.output.label is its text.",
             rich_help_panel=DISCLOSE,
         ),
     ] = False,
@@ -368,18 +386,20 @@ def convert(
     preview_settings: Annotated[
         Path | None,
         typer.Option(
-            help="Only a sheet of some frames under several settings.", rich_help_panel=LOOK
+            help="Write only a sheet of some frames under several settings.", rich_help_panel=LOOK
         ),
     ] = None,
     preview_frames: Annotated[
         int,
-        typer.Option(min=1, max=24, help="How many frames that sheet shows.", rich_help_panel=LOOK),
+        typer.Option(
+            min=1, max=24, help="Number of frames that this sheet shows.", rich_help_panel=LOOK
+        ),
     ] = 6,
     tries: Annotated[
         list[str] | None,
         typer.Option(
             "--try",
-            help="A row of that sheet: convert options, spaces between them.",
+            help="A row of this sheet: convert options, separated by spaces; may be repeated.",
             rich_help_panel=LOOK,
         ),
     ] = None,
@@ -393,17 +413,17 @@ def convert(
     faceswap-lite convert --run run --clip scene.mp4 --preview-settings sheet.png
     faceswap-lite convert --run run --clip scene.mp4 --out swap.mp4 --mask-out mask.mkv
 
-    Choose with your eyes before a long run: --preview-settings sheet.png shows a few frames under
-    several settings, or under yours: --try "color.kind=mkl blend=multiband" --try mask.kind=hull.
+    Choose by eye before a long conversion: --preview-settings sheet.png shows a few frames under
+    several settings, or your own: --try "color.kind=mkl blend=multiband" --try mask.kind=hull.
 
-    Given again after a kill, it goes on where it stopped.
+    If it was interrupted, the same command continues where it stopped.
     """
     if (out is None) == (preview_settings is None):
-        raise UsageError("convert wants --out or --preview-settings")
+        raise UsageError("convert needs either --out or --preview-settings")
     if like is not None and (face is not None or all_faces):
-        raise UsageError("--like, --face and --all-faces name whom to swap: choose one")
+        raise UsageError("--like, --face and --all-faces each say whom to swap: choose one")
     if tries and preview_settings is None:
-        raise UsageError("--try goes with --preview-settings")
+        raise UsageError("--try needs --preview-settings")
     changed = _changed(
         changes,
         "convert",
@@ -450,14 +470,16 @@ def check(
     run: RunOption,
     clip: Annotated[Path, typer.Option(help="The clip to be converted.")],
     out: Annotated[
-        Path | None, typer.Option(help="What was found; default RUN/check_CLIP.json.")
+        Path | None, typer.Option(help="The report, a .json; default RUN/check_CLIP.json.")
     ] = None,
-    face: Annotated[int | None, typer.Option(help="The n-th face from the left.")] = None,
+    face: Annotated[
+        int | None, typer.Option(help="The n-th face from the left (0: leftmost).")
+    ] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Before a long conversion: what share of the clip can the run be trusted on, and what is out.
+    """Before a long conversion: where the run can be trusted on a clip, and why not elsewhere.
 
     faceswap-lite check --run run --clip scene.mp4
     faceswap-lite check --run run --clip scene.mp4 --out scene.json
@@ -474,13 +496,17 @@ def check(
 
 @app.command(cls=HelpCommand)
 def evaluate(
-    runs: Annotated[list[Path], typer.Option("--run", help="A run folder; several are compared.")],
+    runs: Annotated[
+        list[Path], typer.Option("--run", help="A run folder; repeat it to compare runs.")
+    ],
     clips: Annotated[
         list[Path], typer.Option("--clip", help="A clip or face set that training never saw.")
     ],
     converted: Annotated[
         list[Path] | None,
-        typer.Option(help="Measure this conversion of the clip, not a fresh one; one a clip."),
+        typer.Option(
+            help="Measure this conversion of the clip instead of a fresh one; one per clip."
+        ),
     ] = None,
     known: Annotated[
         list[Path] | None,
@@ -490,7 +516,9 @@ def evaluate(
         Path | None,
         typer.Option(help="The report, with a page of the same name; default RUN/report.json."),
     ] = None,
-    face: Annotated[int | None, typer.Option(help="The n-th face from the left.")] = None,
+    face: Annotated[
+        int | None, typer.Option(help="The n-th face from the left (0: leftmost).")
+    ] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
@@ -523,8 +551,8 @@ def evaluate(
 
 
 latent = typer.Typer(
-    help="Move through the codes of faces: mix two, find what an attribute's change looks like.\n\n"
-    "faceswap-lite latent direction yaw_deg --run run --out yaw.png",
+    help="Explore the codes of faces: mix two, or see what changing an attribute looks "
+    "like.\n\nfaceswap-lite latent direction yaw_deg --run run --out yaw.png",
     no_args_is_help=True,
 )
 app.add_typer(latent, name="latent")
@@ -532,7 +560,9 @@ app.add_typer(latent, name="latent")
 SideOption = Annotated[
     Side, typer.Option(help="Whose decoder paints, and whose faces are looked at.")
 ]
-SheetOption = Annotated[Path, typer.Option("--out", help="The sheet, a .png; .json beside it.")]
+SheetOption = Annotated[
+    Path, typer.Option("--out", help="The sheet, a .png; a .json is written beside it.")
+]
 
 
 @latent.command(cls=HelpCommand)
@@ -542,12 +572,12 @@ def interpolate(
     run: RunOption,
     out: SheetOption,
     side: SideOption = "target",
-    steps: Annotated[int, typer.Option(help="Pictures, both ends included.")] = 9,
+    steps: Annotated[int, typer.Option(help="Number of pictures, both ends included.")] = 9,
     space: Annotated[SpaceName, typer.Option(help="What is mixed.")] = "both",
     arc: Annotated[bool, typer.Option("--arc", help="Also along the arc (slerp).")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """From one face to another: through the codes, and by blending pixels, to compare.
+    """Go from one face to another through the codes, and by blending pixels, to compare.
 
     faceswap-lite latent interpolate A.png B.png --run run --out mix.png
     faceswap-lite latent interpolate A.png B.png --run run --out mix.png --side source
@@ -586,7 +616,7 @@ def direction(
 
 @latent.command(cls=HelpCommand)
 def sweep(
-    direction: Annotated[Path, typer.Argument(help="What `latent direction` stored.")],
+    direction: Annotated[Path, typer.Argument(help="A direction that `latent direction` stored.")],
     face: Annotated[Path, typer.Argument(help="A crop of a face set.")],
     run: RunOption,
     out: SheetOption,
@@ -633,8 +663,8 @@ def render(
     out: Annotated[Path, typer.Argument(help="The clip to write; its truth goes beside it.")],
     actor: Annotated[str | None, typer.Option(help="A name, or random:SEED.")] = None,
     twin: Annotated[str | None, typer.Option(help="Whose face the twins wear; null: none.")] = None,
-    frames: Annotated[int | None, typer.Option(help="How many frames.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of motion, light and background.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Number of frames.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of motion, light and background.")] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
@@ -666,12 +696,12 @@ def info(
     faceswap-lite info swap.mp4
     faceswap-lite info --config df128
 
-    With --config: what that config costs to train: parameters, memory, steps/s on this machine.
+    With --config: what training with it costs: parameters, memory, steps/s on this machine.
     """
     if (path is None) == (config is None):
-        raise UsageError("info wants one thing: a path, or --config")
+        raise UsageError("info needs either a path or --config")
     if path is not None and changes:
-        raise UsageError("--set goes with --config")
+        raise UsageError("--set needs --config")
     options = load_config(config, changes or [])
     from .about import describe, describe_config
 
@@ -681,7 +711,7 @@ def info(
 @app.command(cls=HelpCommand)
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("workspace/demo"),
-    minutes: Annotated[float | None, typer.Option(help="Training time.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Training time, minutes.")] = None,
     config: ConfigOption = "demo",
     changes: SetOption = None,
     overwrite: OverwriteOption = False,

@@ -72,26 +72,29 @@ class ExtractConfig(Section):
         "auto", description="what finds faces; auto: yunet where its weights can be had, else mtcnn"
     )
     landmarks: LandmarksName = Field(
-        "auto", description="a face's points; mesh: 468; five: the detector's own; auto: the better"
+        "auto",
+        description="a face's points; mesh: 468; five: the detector's own; auto: the "
+        "better available",
     )
     embedder: EmbedderName = Field(
-        "auto", description="what tells people apart; none: nothing does; auto: the best there is"
+        "auto", description="what tells people apart; none: nothing does; auto: the best available"
     )
     crop_coverage: CropCoverage = Field(
-        "full", description="how much of the head a crop shows, from face, the least, to head"
+        "full", description="how much of the head a crop shows, from face (least) to head (most)"
     )
     size: int = Field(256, ge=32, le=2048, description="side of a stored crop, margin included, px")
     margin: float = Field(
         0.15, ge=0, le=0.5, description="extra border on each side, in sides of the crop"
     )
     high_confidence: float = Field(
-        0.9, ge=0, le=1, description="confidence of a detection from which a face stands by itself"
+        0.9, ge=0, le=1, description="confidence from which a detection is accepted by itself"
     )
     low_confidence: float = Field(
         0.6,
         ge=0,
         le=1,
-        description="confidence from which it stays when its track is sure somewhere",
+        description="confidence from which a detection is kept if its track reaches "
+        "high_confidence somewhere",
     )
     min_face_px: int = Field(20, ge=8, description="faces whose box is smaller are left out, px")
     max_edge_px: int = Field(
@@ -113,21 +116,26 @@ class CurateConfig(Section):
         None, ge=1, description="keep the n-th person, most faces first; null: by majority"
     )
     identity_limit: float | None = Field(
-        None, gt=0, description="greatest distance to the person's centre; null: the embedder's own"
+        None, gt=0, description="maximum distance to the person's centre; null: the embedder's own"
     )
     alignment_error_limit: float = Field(
-        0.12, gt=0, description="greatest distance of points from their places, in eye distances"
+        0.12, gt=0, description="maximum distance of points from their places, in eye distances"
     )
     occlusion_limit: float = Field(
-        0.6, gt=0, description="greatest local difference from the set, in the face's own contrast"
+        0.6, gt=0, description="maximum local difference from the set, in the face's own contrast"
     )
-    blur_limit: float = Field(0.5, ge=0, le=1, description="least sharpness, in medians of the set")
+    blur_limit: float = Field(
+        0.5, ge=0, le=1, description="minimum sharpness, as a multiple of the set's median"
+    )
     small_limit: float = Field(
-        0.4, ge=0, le=1, description="least size in the frame, in medians of the set"
+        0.4, ge=0, le=1, description="minimum size in the frame, as a multiple of the set's median"
     )
     duplicates: bool = Field(True, description="reject all but the sharpest of equal pictures")
     rare_weight: float = Field(
-        3.0, ge=1, description="how often, at most, a rare face is drawn beside a common one"
+        3.0,
+        ge=1,
+        description="maximum number of times that a rare face is drawn for each draw of "
+        "a common one",
     )
 
 
@@ -135,7 +143,9 @@ class ModelConfig(Section):
     """The network. The field's names in brackets."""
 
     architecture: ArchitectureName = Field(
-        "df", description="df: a decoder each; liae: one for both; original: the A/B net of 2017"
+        "df",
+        description="df: one decoder per identity; liae: one for both; original: the "
+        "A/B net of 2017",
     )
     flags: str = Field(
         "d",
@@ -217,10 +227,8 @@ class OptimizerConfig(Section):
     beta2: float = Field(
         0.999, ge=0, lt=1, description="share of the past in the running mean of its square"
     )
-    weight_decay: float = Field(
-        0.01, ge=0, description="decay of the weights, of adamw and schedulefree"
-    )
-    clip_norm: float = Field(1.0, ge=0, description="largest norm of a step's gradient; 0: off")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay, for adamw and schedulefree")
+    clip_norm: float = Field(1.0, ge=0, description="maximum norm of a step's gradient; 0: off")
     ema_decay: float = Field(
         0.998,
         ge=0,
@@ -240,23 +248,26 @@ class ScheduleConfig(Section):
         "held-out loss no longer falls",
     )
     warmup_steps: int = Field(
-        20, ge=0, description="steps in which the rate rises at first; one_cycle has its own rise"
+        20, ge=0, description="warm-up steps, in which the rate rises; one_cycle has its own"
     )
-    step_every: int = Field(1000, ge=1, description="steps between drops, of kind step")
+    step_every: int = Field(1000, ge=1, description="steps between drops, for kind step")
     step_factor: float = Field(
-        0.5, gt=0, le=1, description="factor of the rate at a drop, of kind step"
+        0.5, gt=0, le=1, description="factor of the rate at a drop, for kind step"
     )
     plateau_threshold: float = Field(
-        0.005, ge=0, lt=1, description="a smaller relative gain of the held-out loss is none"
+        0.005,
+        ge=0,
+        lt=1,
+        description="a smaller relative gain of the held-out loss does not count, for kind plateau",
     )
     plateau_patience: int = Field(
-        5, ge=0, description="held-out losses without a gain before a drop, of kind plateau"
+        5, ge=0, description="held-out losses without a gain before a drop, for kind plateau"
     )
     plateau_cooldown: int = Field(
-        2, ge=0, description="held-out losses not judged after a drop, of kind plateau"
+        2, ge=0, description="held-out losses ignored after a drop, for kind plateau"
     )
     plateau_factor: float = Field(
-        0.5, gt=0, lt=1, description="factor of the rate at a drop, of kind plateau"
+        0.5, gt=0, lt=1, description="factor of the rate at a drop, for kind plateau"
     )
 
 
@@ -266,7 +277,9 @@ class LossConfig(Section):
     dssim: float = Field(10.0, ge=0, description="weight of structural dissimilarity")
     mse: float = Field(30.0, ge=0, description="weight of the mean squared difference")
     l1: float = Field(0.0, ge=0, description="weight of the mean absolute difference")
-    gradient: float = Field(0.0, ge=0, description="weight of slopes at four scales")
+    gradient: float = Field(
+        0.0, ge=0, description="weight of the difference of gradients (slopes) at four scales"
+    )
     frequency: float = Field(0.0, ge=0, description="weight of the focal frequency loss")
     mask: float = Field(3.0, ge=0, description="weight of the mask head's loss")
     features: float = Field(
@@ -282,8 +295,9 @@ class AugmentConfig(Section):
 
     kind: AugmentName = Field(
         "auto",
-        description="auto: rotation_deg, zoom, shift, warp, brightness and contrast go by the "
-        "number of faces; hand: these six are as given, which giving one of them asks for",
+        description="auto: rotation_deg, zoom, shift, warp, brightness and contrast are "
+        "chosen by the number of faces; hand: these six are as given (giving any of them selects "
+        "hand)",
     )
     rotation_deg: float = Field(
         4.0, ge=0, le=45, description="rotation drawn from -x to x, degrees"
@@ -295,23 +309,29 @@ class AugmentConfig(Section):
         0.02, ge=0, le=0.2, description="spread of the input's elastic warp, in crop sides; 0: off"
     )
     warp_until: int | None = Field(
-        None, ge=0, description="no warp after this many steps, to finish; null: always"
+        None, ge=0, description="no warp after this many steps, to finish; null: warp always"
     )
     brightness: float = Field(
-        0.05, ge=0, le=0.5, description="added to input and truth, from -x to x of full scale"
+        0.05,
+        ge=0,
+        le=0.5,
+        description="brightness added to input and truth, from -x to x of full scale",
     )
     contrast: float = Field(
-        0.05, ge=0, le=0.5, description="of input and truth, drawn from 1-x to 1+x"
+        0.05, ge=0, le=0.5, description="contrast of input and truth, drawn from 1-x to 1+x"
     )
     hue: float = Field(
-        0.0, ge=0, le=0.5, description="turn of input's and truth's hue, from -x to x turns; 0: off"
+        0.0, ge=0, le=0.5, description="hue shift of input and truth, from -x to x turns; 0: off"
     )
     saturation: float = Field(
-        0.0, ge=0, le=1, description="factor of input's and truth's, from 1-x to 1+x; 0: off"
+        0.0, ge=0, le=1, description="saturation factor of input and truth, from 1-x to 1+x; 0: off"
     )
-    value: float = Field(0.0, ge=0, le=1, description="the same of HSV's value; 0: off")
+    value: float = Field(0.0, ge=0, le=1, description="the same for HSV's value; 0: off")
     color_transfer: float = Field(
-        0.0, ge=0, le=1, description="probability of a source face in a target face's colours"
+        0.0,
+        ge=0,
+        le=1,
+        description="probability that a source face is given a target face's colours",
     )
 
     @model_validator(mode="before")
@@ -330,10 +350,10 @@ class HeldoutConfig(Section):
         "block", description="block: the end of every clip; clip: the last whole clip"
     )
     share: float = Field(
-        0.1, gt=0, lt=0.5, description="share of each clip that is held out, when by block"
+        0.1, gt=0, lt=0.5, description="share of each clip that is held out, for block"
     )
     gap: int = Field(
-        5, ge=0, description="frames beside a held-out block that are left out of both"
+        5, ge=0, description="frames next to a held-out block that belong to neither part"
     )
     every: int = Field(100, ge=1, description="steps between held-out losses")
 
@@ -341,26 +361,33 @@ class HeldoutConfig(Section):
 class TrainingConfig(Section):
     """How long, with which faces, at which rate; losses, augmentation, checkpoints."""
 
-    steps: int | None = Field(None, ge=1, description="stop after this many steps in all")
+    steps: int | None = Field(None, ge=1, description="stop after this many steps in total")
     minutes: float | None = Field(
         None, gt=0, description="stop after this much training time, minutes"
     )
     patience: int | None = Field(
-        None, ge=1, description="stop after so many held-out losses without a new best; null: never"
+        None,
+        ge=1,
+        description="stop after this many held-out losses without a new best; null: never",
     )
     batch: int = Field(8, ge=1, description="faces of each identity in a step")
     source_share: float = Field(
-        0.5, gt=0, lt=1, description="of a step's 2 * batch faces; the rest is the target's"
+        0.5,
+        gt=0,
+        lt=1,
+        description="the source's share of a step's 2 * batch faces; the rest are the target's",
     )
     accumulate: int = Field(
-        1, ge=1, description="parts that a batch is worked through in: less memory, same gradient"
+        1, ge=1, description="parts that a batch is split into: less memory, same gradient"
     )
-    seed: int = Field(0, ge=0, description="of first weights, order of faces and augmentation")
+    seed: int = Field(
+        0, ge=0, description="seed of initial weights, order of faces and augmentation"
+    )
 
     lr: float | Literal["auto"] = Field(
-        1e-3, description="learning rate; auto: named by a range test when the run begins"
+        1e-3, description="learning rate; auto: chosen by a range test when the run begins"
     )
-    find_lr_steps: int = Field(150, ge=10, description="steps of a range test, at most")
+    find_lr_steps: int = Field(150, ge=10, description="maximum number of steps of a range test")
     find_lr_low: float = Field(1e-6, gt=0, description="first learning rate of a range test")
     find_lr_high: float = Field(0.1, gt=0, description="last learning rate of a range test")
     schedule: ScheduleConfig = ScheduleConfig()
@@ -373,7 +400,10 @@ class TrainingConfig(Section):
         0.0, ge=0, le=1, description="0: faces are drawn as they come; 1: all yaws equally often"
     )
     late_ramp: int = Field(
-        1000, ge=0, description="steps in which faces added to a run reach their share; 0: at once"
+        1000,
+        ge=0,
+        description="steps over which faces added to a run later reach their full "
+        "share; 0: at once",
     )
 
     log_every: int = Field(10, ge=1, description="steps between lines of the log")
@@ -382,12 +412,14 @@ class TrainingConfig(Section):
     keep: int = Field(2, ge=1, description="how many of the newest checkpoints are kept")
 
     device: DeviceName = Field(
-        "auto", description="what computes; auto: a GPU where there is one, else the CPU"
+        "auto", description="device that computes; auto: a GPU if there is one, else the CPU"
     )
     precision: PrecisionName = Field(
-        "auto", description="of the network's arithmetic; auto: bf16 where the hardware has it"
+        "auto",
+        description="precision of the network's arithmetic; auto: bf16 where the "
+        "hardware supports it",
     )
-    compile: bool = Field(False, description="torch.compile: slow to begin, then faster on GPUs")
+    compile: bool = Field(False, description="torch.compile: slow to start, then faster on GPUs")
     threads: int = Field(0, ge=0, description="CPU threads; 0: all cores")
 
     @field_validator("lr", mode="before")
@@ -408,7 +440,7 @@ class TrainingConfig(Section):
     def base_rate(self) -> float:
         """`lr` as a number. Raises: ValueError while it is auto."""
         if self.lr == "auto":
-            raise ValueError("training.lr is auto: a range test has to name it first")
+            raise ValueError("training.lr is auto: a range test has to choose it first")
         return self.lr
 
     @model_validator(mode="after")
@@ -422,7 +454,7 @@ class TrainingConfig(Section):
         if self.schedule.kind in ("cosine", "one_cycle") and self.steps is None:
             raise ValueError(f"schedule {self.schedule.kind} needs training.steps: it ends there")
         if self.optimizer.kind == "schedulefree" and self.schedule.kind != "constant":
-            raise ValueError("optimizer schedulefree goes with schedule constant alone")
+            raise ValueError("optimizer schedulefree needs schedule constant")
         return self
 
 
@@ -430,10 +462,10 @@ class BaseConfig(Section):
     """A base of rendered people: how many, and how long it learns from them."""
 
     steps: int = Field(
-        6_000, ge=1, description="steps of learning in all; the rate falls to 0 at the end"
+        6_000, ge=1, description="training steps in total; the rate falls to 0 at the end"
     )
     crops: int = Field(
-        40_960, ge=64, description="rendered crops in the pool; each takes 5 bytes a pixel"
+        40_960, ge=64, description="rendered crops in the pool; each takes 5 bytes per pixel"
     )
     renew_every: int = Field(
         6, ge=0, description="steps after which the oldest 32 crops give way to new ones; 0: never"
@@ -459,7 +491,7 @@ class ColorConfig(Section):
     @classmethod
     def _kind_is_there(cls, value: Any) -> Any:
         if isinstance(value, str) and value in GONE_COLORS:
-            raise ValueError(f"{value} is no more; take {GONE_COLORS[value]}")
+            raise ValueError(f"{value} no longer exists; use {GONE_COLORS[value]}")
         return value
 
 
@@ -472,7 +504,10 @@ class MaskConfig(Section):
         "what both show",
     )
     erode: float = Field(
-        -0.03, ge=-0.3, le=0.3, description="edge moved inwards, in face sides; below 0: outwards"
+        -0.03,
+        ge=-0.3,
+        le=0.3,
+        description="how far the edge moves inwards, in face sides; below 0: outwards",
     )
     feather: float = Field(0.05, ge=0, le=0.5, description="width of the soft edge, in face sides")
     top: float = Field(
@@ -502,11 +537,15 @@ class MaskConfig(Section):
 class OutputConfig(Section):
     """What is written, and how it is marked."""
 
-    codec: CodecName = Field("h264", description="of videos: h264 has 8 bits, the others keep 10")
+    codec: CodecName = Field(
+        "h264", description="codec of videos: h264 has 8 bits, the others keep 10"
+    )
     quality: int = Field(
         16, ge=0, le=51, description="crf of h264 and hevc: 0 is lossless, 51 the worst"
     )
-    label: str = Field("", description="a visible line burnt into every frame; empty: none")
+    label: str = Field(
+        "", description="text of a visible label, burnt into every frame; empty: none"
+    )
     c2pa: bool = Field(False, description="sign the file with a C2PA manifest (extra c2pa)")
     c2pa_certificate: str | None = Field(
         None,
@@ -531,7 +570,7 @@ class ConvertConfig(Section):
     swap: SwapName = Field("source-to-target", description="whose face is painted, and onto whom")
 
     face: int | None = Field(
-        None, ge=0, description="swap the n-th face from the left, from 0; null: the target's"
+        None, ge=0, description="swap the n-th face from the left (0: leftmost); null: the target's"
     )
     all_faces: bool = Field(False, description="swap every face, whoever it is")
     start: int = Field(0, ge=0, description="the first frame that is written")
@@ -545,22 +584,26 @@ class ConvertConfig(Section):
         "sequence's own, else 1",
     )
     temporal_smoothing: float = Field(
-        2.5, ge=0, le=20, description="of landmarks: sigma of the average over time, frames; 0: off"
+        2.5, ge=0, le=20, description="smoothing of landmarks over time: sigma in frames; 0: off"
     )
     bridge: int = Field(
         5, ge=0, le=50, description="longest gap in a face's track that is filled, frames"
     )
 
     test_time_augmentation: int = Field(
-        1, ge=1, le=64, description="moved inputs that are painted and averaged; time grows alike"
+        1,
+        ge=1,
+        le=64,
+        description="number of shifted inputs that are painted and averaged; time grows in "
+        "proportion",
     )
     scale: float = Field(1.0, ge=0.5, le=2, description="size of the painted face; 1: as it is")
     mouth: WhoseName = Field(
         "auto",
-        description="whose opening of the lips, with teeth and tongue: as painted, the clip's, or "
-        "the clip's where painted mouths do not follow it",
+        description="whose mouth opening is shown, with teeth and tongue; source: as "
+        "painted; target: the clip's; auto: the clip's where painted mouths do not follow it",
     )
-    eyes: WhoseName = Field("auto", description="whose opening of the lids, as mouth has it")
+    eyes: WhoseName = Field("auto", description="whose eye opening is shown; as for mouth")
 
     color: ColorConfig = ColorConfig()
     mask: MaskConfig = MaskConfig()
@@ -577,15 +620,17 @@ class ConvertConfig(Section):
     )
     output: OutputConfig = OutputConfig()
 
-    batch: int = Field(16, ge=1, description="frames whose faces are painted at a time, at most")
+    batch: int = Field(
+        16, ge=1, description="maximum number of frames whose faces are painted at a time"
+    )
     device: DeviceName = Field(
-        "auto", description="what computes; auto: a GPU where there is one, else the CPU"
+        "auto", description="device that computes; auto: a GPU if there is one, else the CPU"
     )
 
     @model_validator(mode="after")
     def _choices_agree(self) -> "ConvertConfig":
         if self.face is not None and self.all_faces:
-            raise ValueError("face names one, all_faces means all: choose")
+            raise ValueError("face means one, all_faces means all: choose one of the two")
         if self.end is not None and self.end <= self.start:
             raise ValueError("end must lie after start")
         return self
@@ -628,7 +673,7 @@ class RenderConfig(Section):
     twin: str | None = Field("bruno", description="whose face the twin clips wear; null: no twins")
     frames: int = Field(240, ge=1, description="length of the clip, frames")
     size: int = Field(256, ge=64, le=2048, description="side of the square frame, px")
-    rate: int = Field(25, ge=1, le=240, description="frames a second")
+    rate: int = Field(25, ge=1, le=240, description="frames per second")
     seed: int = Field(0, ge=0, description="seed of motion, light and background")
     max_yaw_deg: float = Field(
         40.0, ge=0, le=80, description="how far the head turns to either side, degrees"
@@ -685,7 +730,7 @@ def load_config(
             reason = " ".join(str(error).split())
             raise UsageError(f"{path}: is not a readable config ({reason})") from error
         if not isinstance(values, dict):
-            raise UsageError(f"{path}: must hold sections ({', '.join(Config.model_fields)})")
+            raise UsageError(f"{path}: must consist of sections ({', '.join(Config.model_fields)})")
         if path.with_name(_RUN_FILE).is_file():
             values = _as_named_now(values, path, say)
             if not any(_key(change) == "convert.color.kind" for change in changes):
@@ -784,7 +829,7 @@ def _without_gone(
         return values
     now = ColorConfig().kind
     if say is not None:
-        say(f"{path}: convert.color.kind {kind} is no more; {now} stands in")
+        say(f"{path}: convert.color.kind {kind} no longer exists; {now} is used instead")
     return _with_change(values, f"convert.color.kind={now}")
 
 
@@ -845,7 +890,7 @@ def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
         inner = options.get(key) or {}
         if not isinstance(inner, dict):
             raise UsageError(
-                f"{_typed(change)}: {key} must hold options, one a line, not {inner!r}"
+                f"{_typed(change)}: {key} must hold options, one per line, not {inner!r}"
             )
         return {**options, key: put(inner, *rest)}
 

@@ -245,7 +245,10 @@ def _held(place: Path, output: Path, say: Callable[[str], None]) -> Iterator[Non
         # Where nothing can be written at all, the stage says so itself.
         if os.access(place if os.path.exists(place) else place.parent, os.W_OK):
             reason = getattr(error, "strerror", None) or error
-            say(f"note: {output}: cannot be locked ({reason}); let no other command write it now")
+            say(
+                f"note: {output}: cannot be locked ({reason}); make sure that no other command "
+                "writes it meanwhile"
+            )
     try:
         yield
     finally:
@@ -263,7 +266,7 @@ def _held(place: Path, output: Path, say: Callable[[str], None]) -> Iterator[Non
 def refuse_inputs(out: Path, *inputs: Path | None) -> None:
     """Raises: FaceswapError when an output is one of the inputs, or has no name."""
     if not out.name:
-        raise FaceswapError(f"{out}: is no name for an output; name a file or a folder")
+        raise FaceswapError(f"{out}: is not a name for an output; name a file or a folder")
     for given in inputs:
         if given is not None and out.resolve() == given.resolve():
             raise FaceswapError(f"{out}: is what this command reads; choose another name")
@@ -373,8 +376,8 @@ def claim(
         return "resume"
     if overwrite:
         return "start"
-    whose = "of another job or other settings" if found else "not made by this command"
-    raise FaceswapError(f"{output}: exists and is {whose}; choose another name or pass --overwrite")
+    whose = "belongs to another job or other settings" if found else "was not made by this command"
+    raise FaceswapError(f"{output}: exists and {whose}; choose another name or pass --overwrite")
 
 
 def check_space(folder: Path, expected: int, minimum: int) -> list[str]:
@@ -387,7 +390,7 @@ def check_space(folder: Path, expected: int, minimum: int) -> list[str]:
     free = shutil.disk_usage(_existing(folder)).free + there
     if free >= expected:
         return []
-    says = f"about {_size(expected)} may be needed, {_size(free)} are free"
+    says = f"about {_size(expected)} may be needed, {_size(free)} is free"
     if free < minimum:
         raise FaceswapError(f"{folder.parent}: {says}; make room, or choose another folder")
     return [f"{says} in {folder.parent}: the disk may be full before the end"]

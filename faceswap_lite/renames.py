@@ -96,7 +96,7 @@ def is_old(name: str, value: object) -> bool:
 def new_name(old: str) -> str:
     """What to say of an old name."""
     if old in CONSTANTS:
-        return f"{old} is {CONSTANTS[old]} now, and no option"
+        return f"{old} is {CONSTANTS[old]} now, and no longer an option"
     return f"{old} is {RENAMED[old]} now"
 
 

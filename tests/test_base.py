@@ -392,7 +392,7 @@ def test_a_damaged_checkpoint_is_no_reason_to_begin_anew(cast: Cast, tmp_path: P
     make_base(out, work, base_config(cast), say=silent)
     out.unlink()
     (checkpoint_folder(work, 6) / "ema.safetensors").write_bytes(b"")
-    with pytest.raises(FaceswapError, match="no checkpoint is good"):
+    with pytest.raises(FaceswapError, match="there is no valid checkpoint"):
         make_base(out, work, base_config(cast), say=silent)
     said: list[str] = []
     make_base(out, work, base_config(cast), overwrite=True, say=said.append)
@@ -401,7 +401,7 @@ def test_a_damaged_checkpoint_is_no_reason_to_begin_anew(cast: Cast, tmp_path: P
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [("training.lr=auto", "name a rate"), ("training.optimizer.kind=schedulefree", "schedulefree")],
+    [("training.lr=auto", "set a rate"), ("training.optimizer.kind=schedulefree", "schedulefree")],
 )
 def test_what_a_base_cannot_learn_by(cast: Cast, tmp_path: Path, change: str, told: str) -> None:
     config = load_config(None, [*TINY_BASE, change])
@@ -446,7 +446,7 @@ def test_info_tells_of_a_base(tiny: Path, tmp_path: Path) -> None:
     assert read_base(tiny).fingerprint() in text and "no real one" in text
     assert "seeds 100000 to" in text and "df-d, 32 px, dims 8, 16, 6, 4" in text
     (tmp_path / "no.safetensors").write_bytes(b"nothing")
-    with pytest.raises(FaceswapError, match="is no base"):
+    with pytest.raises(FaceswapError, match="is not a base"):
         describe(tmp_path / "no.safetensors")
 
 
@@ -510,7 +510,7 @@ def test_a_base_s_file_is_named_like_a_run(cast: Cast, tiny: Path, tmp_path: Pat
     with pytest.raises(FaceswapError, match=r"decoder_dims is 6, not 8"):
         begun(cast.config.model_copy(update={"model": wider}), run=str(tiny))
     (tmp_path / "no.safetensors").write_bytes(b"nothing")
-    with pytest.raises(FaceswapError, match="is no base"):
+    with pytest.raises(FaceswapError, match="is not a base"):
         begun(cast.config, run=str(tmp_path / "no.safetensors"))
     with pytest.raises(FaceswapError, match="cannot be read"):
         begun(cast.config, run=str(tmp_path / "nowhere.safetensors"))

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceswap_lite.config import AugmentConfig, TrainingConfig
-from faceswap_lite.models.autoencoder import Side
+from faceswap_lite.config import AugmentConfig, Side, TrainingConfig
 from faceswap_lite.training.augmentation import Views
 from faceswap_lite.training.batches import SideData, sample_faces, sample_views, weight_ramp
 from faceswap_lite.training.loading import MAX_POSE_WEIGHT, pose_weights

@@ -165,7 +165,7 @@ def test_second_check_does_nothing_and_other_files_stay(
     with pytest.raises(FaceswapError, match=r"\.json"):
         check_clip(run, cast.unseen_clip, tmp_path / "a.png", ConvertConfig(), say=silent)
     for nameless in (Path(), Path("/")):
-        with pytest.raises(FaceswapError, match="no name for an output"):
+        with pytest.raises(FaceswapError, match="not a name for an output"):
             check_clip(run, cast.unseen_clip, nameless, ConvertConfig(), say=silent)
 
 

@@ -210,7 +210,7 @@ def test_a_sheet_gets_its_tries(
     [
         ([], "--out or --preview-settings"),
         (["--out", "b.mp4", "--preview-settings", "s.png"], "--out or --preview-settings"),
-        (["--out", "b.mp4", "--try", "color.kind=none"], "--try goes with --preview-settings"),
+        (["--out", "b.mp4", "--try", "color.kind=none"], "--try needs --preview-settings"),
         (["--out", "b.mp4", "--frames", "3"], "START:END"),
         (["--out", "b.mp4", "--frames", "-3:9"], "START:END"),
         (["--out", "b.mp4", "--frames", "1:2:3"], "START:END"),
@@ -289,7 +289,11 @@ def test_find_lr_names_a_rate_and_info_tells_the_cost(
     words = ["train", "--find-lr", *sets, "--run", str(run), *tiny, *sweep]
     code, out, _ = call(capsys, monkeypatch, *words)
     assert code == 0
-    assert re.search(r"^rate (\S+): --set training.lr=\1 \(curve: .*find_lr.png\)$", out, re.M)
+    assert re.search(
+        r"^suggested learning rate: (\S+); use it with --set training.lr=\1 \(curve: .*.png\)$",
+        out,
+        re.M,
+    )
     assert not (run / "checkpoints").exists()
     code, out, _ = call(capsys, monkeypatch, "info", *tiny)
     assert code == 0
@@ -345,7 +349,7 @@ def test_ctrl_c_is_one_line_from_the_first_moment(tmp_path: Path, seconds: float
     command = [sys.executable, "-c", STOPPED, str(seconds), *given]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 130
-    assert done.stderr.splitlines()[-1] == "stopped; give the same command to go on"
+    assert done.stderr.splitlines()[-1] == "stopped; run the same command again to continue"
     assert "Traceback" not in done.stderr and "ignored" not in done.stderr
 
 

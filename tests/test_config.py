@@ -63,9 +63,9 @@ def test_a_rate_is_a_number_or_auto(tmp_path: Path) -> None:
         ("nonsense", "section.key=value"),
         (
             "convert.color.kind=robust_mkl",
-            "convert.color.kind: robust_mkl is no more; take skin_gain",
+            "convert.color.kind: robust_mkl no longer exists; use skin_gain",
         ),
-        ("convert.color.kind=histogram", "convert.color.kind: histogram is no more; take mkl"),
+        ("convert.color.kind=histogram", "convert.color.kind: histogram no longer exists; use mkl"),
         ("convert.color.kind=[1]", "convert.color.kind:"),
     ],
 )
@@ -127,19 +127,21 @@ def test_a_colour_match_that_went_is_refused_but_in_a_runs_own_config(tmp_path: 
     """A run's file has every option, chosen or not."""
     path, heard = tmp_path / "config.yaml", list[str]()
     path.write_text("convert: {color: {kind: sliced_ot}, scale: 2}", encoding="utf-8")
-    with pytest.raises(UsageError, match="sliced_ot is no more; take mkl"):
+    with pytest.raises(UsageError, match="sliced_ot no longer exists; use mkl"):
         load_config(path)
     (tmp_path / MANIFEST_FILE).write_text("{}")
     config = load_config(path, say=heard.append).convert
     assert (config.color.kind, config.scale) == ("skin_gain", 2)
-    assert heard == [f"{path}: convert.color.kind sliced_ot is no more; skin_gain stands in"]
+    assert heard == [
+        f"{path}: convert.color.kind sliced_ot no longer exists; skin_gain is used instead"
+    ]
     heard.clear()
     assert load_config(path, ["convert.color.kind=mkl"], heard.append).convert.color.kind == "mkl"
     assert heard == []
     config = load_config(path, ["convert.test_time_augmentation=3"], heard.append).convert
     assert config.color.kind == "skin_gain"
     assert len(heard) == 1
-    with pytest.raises(UsageError, match="take mkl"):
+    with pytest.raises(UsageError, match="use mkl"):
         load_config(path, ["convert.color.kind=mean"])
     assert set(GONE_COLORS).isdisjoint(get_args(ColorName)) and {*GONE_COLORS.values()} <= {
         *get_args(ColorName)
@@ -199,7 +201,7 @@ def test_a_runs_own_config_of_before_is_read_as_it_was_meant(tmp_path: Path) -> 
     path.write_text(yaml.safe_dump(flat), encoding="utf-8")
     (tmp_path / MANIFEST_FILE).write_text("{}")
     assert load_config(path, say=heard.append) == wanted
-    assert heard == [f"{path}: training.plateau_floor is 0.01 now, and no option"]
+    assert heard == [f"{path}: training.plateau_floor is 0.01 now, and no longer an option"]
     changed = load_config(path, ["convert.mask.top=0", "training.loss.l1=3"])
     assert (changed.convert.mask.top, changed.convert.mask.kind) == (0, "hull")
     assert (changed.training.loss.l1, changed.training.loss.mse) == (3, 20)

@@ -448,7 +448,7 @@ def test_other_settings_do_not_search_again(
     convert_clip(elsewhere, cast.unseen_clip, tmp_path / "b.mp4", other, say=said.append)
     settings_sheet(elsewhere, cast.unseen_clip, tmp_path / "c.png", ConvertConfig(), say=silent)
     assert searches.count == FRAMES
-    assert any("faces as found before" in line for line in said)
+    assert any("using the faces found before" in line for line in said)
     assert len(names_in(tmp_path / "run" / "faces")) == 1
 
 
@@ -982,12 +982,12 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(
     # 12 frames of 256x256, twice a byte a pixel: 1.6 MB.
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50_000))
-        with pytest.raises(FaceswapError, match="about 2 MB may be needed, 0 MB are free"):
+        with pytest.raises(FaceswapError, match="about 2 MB may be needed, 0 MB is free"):
             convert()
         assert searches.count == 0 and names_in(tmp_path) == ["run"]
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
         convert()
-    assert any("2 MB may be needed, 1 MB are free" in line for line in said)
+    assert any("2 MB may be needed, 1 MB is free" in line for line in said)
 
 
 def test_what_becomes_of_the_sound_is_said_before_the_work(
@@ -1386,7 +1386,7 @@ def test_nothing_that_is_read_is_written_to(cast: Cast, run: TrainedRun, tmp_pat
             tracks=Tracks(mask=tmp_path / "n" / "m.mp4"),
             say=silent,
         )
-    with pytest.raises(FaceswapError, match="is no name for an output"):
+    with pytest.raises(FaceswapError, match="is not a name for an output"):
         convert_clip(run, cast.unseen_clip, Path("."), ConvertConfig(), say=silent)
 
 

@@ -76,7 +76,7 @@ def test_the_lines_of_a_cost() -> None:
     for part in (
         "df-d, 64 px, 3,000,000 parameters",
         "inter                2,000,000",
-        "3.06 GiB at batch 8 a side: 60 MiB for good and 3.00 GiB a step",
+        "3.06 GiB at batch 8 per side: 60 MiB throughout and 3.00 GiB more in each step",
         "peak 4.00 GiB (measured",
         "12.5 steps/s, 200 faces/s (measured: 20 steps",
     ):

@@ -174,7 +174,7 @@ def test_the_command_says_what_it_did(
     [
         (["curate", "{0}/nowhere"], 1, "no such face set"),
         (["curate", "{0}/nowhere", "--undo"], 1, "no such face set"),
-        (["curate", "{1}", "--undo", "--apply"], 2, "--undo goes alone"),
+        (["curate", "{1}", "--undo", "--apply"], 2, "--undo cannot be combined"),
         (["curate", "{1}", "--reject", "nobody.png"], 1, "nobody.png: no such face in the set"),
         (["curate", "{1}", "--accept", "{0}/none.txt"], 2, "cannot be read as a list of names"),
         (["curate", "{1}", "--against", "{0}/nowhere"], 1, "no such face set"),
@@ -210,7 +210,7 @@ def test_so_many_as_before_are_kept_until_told_otherwise(faces: Path) -> None:
     curate_faces(faces, CurateConfig(), apply=True, best=12)
     again = curate_faces(faces, CurateConfig(), apply=True)
     assert again.moved == 0 and sum(d.kept for d in again.decisions) == 12
-    assert any("--keep 0 ends that" in note for note in again.notes)
+    assert any("--keep 0 keeps all again" in note for note in again.notes)
     assert sum(d.kept for d in curate_faces(faces, CurateConfig(), best=1).decisions) == 1
     whole = curate_faces(faces, CurateConfig(), apply=True, best=0)
     assert not any(d.reason == "surplus" for d in whole.decisions)

@@ -613,7 +613,7 @@ BAD = {
     "has none of .* documentSigning": {"purposes": ("1.3.6.1.5.5.7.3.1",)},
     "for any purpose": {"purposes": ("1.3.6.1.5.5.7.3.4", "2.5.29.37.0")},
     "has expired": {"days": (-9, -1)},
-    "has not begun": {"days": (1, 9)},
+    "is not yet valid": {"days": (1, 9)},
     "authorityKeyIdentifier": {"issuer": False},
     # The library's own word: time stamps are signed by nothing that signs anything else.
     "cannot be signed": {"purposes": ("1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.8")},
@@ -655,7 +655,7 @@ def test_files_that_are_no_credentials_are_refused(tmp_path: Path, signer: Path)
     out = output(tmp_path / "a.png")
     cases: list[tuple[Path | None, Path | None, str]] = [
         (junk, key, "junk.pem: holds no certificate"),
-        (chain, junk, "junk.pem: is no private key"),
+        (chain, junk, "junk.pem: is not a private key"),
         (chain, locked, "locked.pem: is encrypted"),
         (chain, other, "is not the key of"),
         (tmp_path / "gone.pem", key, "gone.pem: cannot be read"),
@@ -669,7 +669,11 @@ def test_files_that_are_no_credentials_are_refused(tmp_path: Path, signer: Path)
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("a.mkv", "C2PA knows no Matroska"), ("a.webp", "a .webp is not"), ("a", "a folder cannot")],
+    [
+        ("a.mkv", "C2PA does not support Matroska"),
+        ("a.webp", "a .webp is not"),
+        ("a", "a folder cannot"),
+    ],
 )
 def test_what_cannot_be_signed_is_refused(
     tmp_path: Path, signer: Path, name: str, why: str

@@ -173,7 +173,7 @@ def test_evaluating_again_does_nothing(cast: Cast, run: TrainedRun, tmp_path: Pa
     ("given", "said"),
     [
         ({"out": "r.html"}, "name a .json"),
-        ({"out": ""}, "is no name for an output"),
+        ({"out": ""}, "is not a name for an output"),
         ({"known": ["no_such_set"]}, "no such face set"),
         ({"twice": True}, "--clip: one of them is given twice"),
         ({"bad": True}, "bad.mp4"),

@@ -135,7 +135,7 @@ def test_weak_faces_need_a_sure_track(tmp_path: Path, toy: list[str]) -> None:
     assert (summary.frames, summary.kept) == (11, 9)
     counts = (summary.frames_with_none, summary.frames_with_one, summary.frames_with_many)
     assert counts == (2, 9, 0)
-    assert summary.dropped == {"never sure enough in their track": 3}
+    assert summary.dropped == {"never confident enough in their track": 3}
     faces = open_face_set(tmp_path / "set")
     assert faces.problems == []
     record = faces.faces[3].record
@@ -234,7 +234,7 @@ def test_what_an_earlier_version_began_begins_anew(
     (crop, *_) = sorted(out.glob("*.png"))
     crop.rename(out / "renamed.png")
     extract_faces([clip], out, CONFIG)
-    assert "begins anew" in capsys.readouterr().out
+    assert "starting over" in capsys.readouterr().out
     assert contents(out) == contents(tmp_path / "whole")
 
 
@@ -309,8 +309,8 @@ def test_what_the_first_call_noted_is_kept(
         patch.setattr(Extraction, "_commit", stop_after(Extraction._commit, 6))
         extract_faces([clip], out, CONFIG)
     file = out / HIDDEN_FOLDER / "extraction.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "notes": ["auto took these"]}))
-    assert extract_faces([clip], out, CONFIG).notes == ["auto took these"]
+    file.write_text(json.dumps({**json.loads(file.read_text()), "notes": ["auto chose these"]}))
+    assert extract_faces([clip], out, CONFIG).notes == ["auto chose these"]
 
 
 def whole_with_prefix(whole: dict[str, str]) -> dict[str, str]:
@@ -396,7 +396,7 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path: Path, toy: list[str
 def test_no_face_leaves_no_set(tmp_path: Path, toy: list[str]) -> None:
     clip = paint_clip(tmp_path / "clip", [[Painted(9, 0.7)], [], []])
     out = tmp_path / "set"
-    with pytest.raises(FaceswapError, match=r"no face found in 3 frames; 1 never sure"):
+    with pytest.raises(FaceswapError, match=r"no face found in 3 frames; 1 never confident"):
         extract_faces([clip], out, CONFIG)
     assert not out.exists()
     out.mkdir()
@@ -409,7 +409,9 @@ def test_few_faces_are_explained(tmp_path: Path, toy: list[str]) -> None:
     weak = [[Painted(9, 0.7)], [Painted(9, 0.8)], []]
     clip, out = paint_clip(tmp_path / "clip", [*weak, []]), tmp_path / "set"
     again = r"4 frames without a face, looked at again: nothing like a face in 2; only faces that "
-    with pytest.raises(FaceswapError, match=rf"{again}are too weak \(.*=0.9, .*0\.80\) in 2"):
+    with pytest.raises(
+        FaceswapError, match=rf"{again}have too low a confidence \(.*=0.9, .*0\.80\) in 2"
+    ):
         extract_faces([clip], out, CONFIG)
     with pytest.raises(FaceswapError, match=rf"{again}are too small \(.*=60, .* 50 px\) in 2"):
         extract_faces([clip], out, settings(min_face_px=60))
@@ -462,7 +464,7 @@ def test_one_clip_given_twice_is_taken_once(tmp_path: Path, toy: list[str]) -> N
     assert summary.kept == 9
     copy = paint_clip(tmp_path / "copy", story())
     summary = extract_faces([clip, copy], tmp_path / "set2", CONFIG)
-    assert summary.kept == 9 and any("taken once" in line for line in summary.problems)
+    assert summary.kept == 9 and any("used once" in line for line in summary.problems)
 
 
 def two_people() -> list[list[Painted]]:
@@ -483,7 +485,7 @@ def test_like_keeps_one_person(tmp_path: Path, toy: list[str]) -> None:
     write_image(photo, paint([Painted(60, 0.99, BLUE)]), None)
     summary = extract_faces([clip], tmp_path / "set", CONFIG, like=photo)
     assert summary.kept == 6
-    assert summary.dropped == {"not the person on the photo": 6}
+    assert summary.dropped == {"not the person in the photo": 6}
     blue = np.array(BLUE, np.float32) / 255
     for face in open_face_set(tmp_path / "set").faces:
         assert face.record.embedding is not None
@@ -494,7 +496,7 @@ def test_like_needs_a_face_and_an_embedder(tmp_path: Path, toy: list[str]) -> No
     clip = paint_clip(tmp_path / "clip", two_people())
     photo = tmp_path / "photo.png"
     write_image(photo, paint([]), None)
-    with pytest.raises(FaceswapError, match="no face found on it"):
+    with pytest.raises(FaceswapError, match="no face found in it"):
         extract_faces([clip], tmp_path / "set", CONFIG, like=photo)
     with pytest.raises(FaceswapError, match="needs an embedder"):
         blind = settings(embedder="none")

@@ -10,11 +10,10 @@ import torch
 from conftest import Cast
 from test_train import checkpoint_tensors, log_lines, run_steps, with_training
 
-from faceswap_lite.config import Config
+from faceswap_lite.config import Config, Side
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
-from faceswap_lite.models.autoencoder import Side
 from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.training import find_lr as module
 from faceswap_lite.training.batches import SideData

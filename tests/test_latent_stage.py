@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from skimage.color import rgb2lab
 from torch import Tensor
 
+from faceswap_lite.config import Side
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces.attributes import Reader
 from faceswap_lite.faces.face_set import open_face_set
@@ -32,7 +33,7 @@ from faceswap_lite.latent.study import (
 )
 from faceswap_lite.media.images import read_image
 from faceswap_lite.media.sheets import CELL_PX
-from faceswap_lite.models.autoencoder import Painted, Side, SwapAutoencoder
+from faceswap_lite.models.autoencoder import Painted, SwapAutoencoder
 from faceswap_lite.models.crops import encode
 from faceswap_lite.outputs import read_json
 from faceswap_lite.runs.known import KnownFaces, known_faces
@@ -243,7 +244,9 @@ def test_directions_whose_faces_cannot_be_read_are_ranked_last_and_not_painted(
     assert [row["effect"] is None for row in report["ranked"][:3]] == [False, False, True]
     assert list(report["kept"]) == [row["direction"] for row in report["ranked"][:2]]
     readable = 0
-    with pytest.raises(FaceswapError, match="brightness cannot be read of decoded target faces"):
+    with pytest.raises(
+        FaceswapError, match="brightness cannot be measured on decoded target faces"
+    ):
         counterfactual(planted, face, "brightness", tmp_path / "no.png", side="target", say=silent)
 
 

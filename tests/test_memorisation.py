@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from _montage import COLUMNS, montage_sheet
-from faceswap_lite.config import Config
+from faceswap_lite.config import Config, Side
 from faceswap_lite.evaluation.memorisation import (
     Memorisation,
     crop_embedder,
@@ -30,7 +30,7 @@ from faceswap_lite.faces.embed import DistanceMetric, embedding_distance
 from faceswap_lite.faces.face_set import StoredFace
 from faceswap_lite.faces.records import FaceRecord
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
-from faceswap_lite.models.autoencoder import Painted, Side, SwapAutoencoder
+from faceswap_lite.models.autoencoder import Painted, SwapAutoencoder
 from faceswap_lite.models.crops import encode, rebuild
 from faceswap_lite.runs.known import KnownFaces, known_faces
 from faceswap_lite.runs.manifest import IdentityFacts, RunManifest

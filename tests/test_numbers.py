@@ -261,7 +261,7 @@ def test_files_that_are_left_out_are_counted_and_named(tmp_path: Path) -> None:
     assert problems == [
         "4 files cannot be read and are left out: shot.0011.png, shot.0012.png, shot.0013.png, ...",
         "1 file is not 64x48 as the first is: shot.0005.png",
-        "2 files are passed over, by their suffixes or as hidden: .shot.0006.png, readme.txt",
+        "2 files are skipped, for their suffixes or as hidden: .shot.0006.png, readme.txt",
     ]
 
 

@@ -584,8 +584,9 @@ def deep_like(tmp_path: Path) -> Any:
 )
 def test_lost_depth_is_told(tmp_path: Path, codec: str, name: str, says: str | None) -> None:
     writer = write(tmp_path / name, [0], like=deep_like(tmp_path), codec=codec)
-    assert [says in note for note in writer.notes if says] == ([True] if says else [])
-    assert bool(writer.notes) == bool(says)
+    notes = [note for note in writer.notes if "chroma" not in note]
+    assert [says in note for note in notes if says] == ([True] if says else [])
+    assert bool(notes) == bool(says)
 
 
 @pytest.mark.parametrize(

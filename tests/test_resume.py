@@ -80,9 +80,9 @@ def test_other_faces_at_the_old_place_are_refused(cast: Cast, tmp_path: Path) ->
     run_steps(here, tmp_path / "run", steps=2)
     shutil.rmtree(here.source)
     extract_faces([cast.unseen_clip], here.source, cast.config.extract)
-    with pytest.raises(FaceswapError, match="holds other clips' faces, or somebody else's"):
+    with pytest.raises(FaceswapError, match="holds faces of other clips, or of another person"):
         run_steps(here, tmp_path / "run", steps=3)
-    with pytest.raises(FaceswapError, match="holds others than the source's faces"):
+    with pytest.raises(FaceswapError, match="holds other faces than the source's"):
         open_known_set(load_run(tmp_path / "run"), "source")
 
 

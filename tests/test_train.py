@@ -307,9 +307,9 @@ def test_with_a_broken_optimizer_a_run_still_converts_and_others_begin_with_it(
     with pytest.raises(FaceswapError, match="its weights are whole: --init"):
         run_steps(cast, run, steps=4)
     (broken.parent / "state.json").write_text("[]")
-    with pytest.raises(FaceswapError, match=r"state.json: is damaged.*--overwrite starts anew"):
+    with pytest.raises(FaceswapError, match=r"state.json: is damaged.*--overwrite starts over"):
         run_steps(cast, run, steps=4)
-    with pytest.raises(FaceswapError, match="no checkpoint is good"):
+    with pytest.raises(FaceswapError, match="there is no valid checkpoint"):
         load_run(run)
     source, target = open_face_set(cast.source), open_face_set(cast.target)
     config = with_training(cast.config, steps=2)

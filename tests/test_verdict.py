@@ -140,7 +140,7 @@ def test_a_wide_gap_without_a_rise_is_over_fitting_unless_footage_explains_it() 
     seen, heldout = LEARNS, LEARNS - 7
     of = history(SETTLED, seen_db=seen, heldout_db=heldout)
     found = verdict(evidence(of))
-    assert found.kind == "over_fitting" and "stands still" in found.sentence
+    assert found.kind == "over_fitting" and "no longer falls" in found.sentence
     # 1 + 5 exp(-s / 200) is within 3 % of 1 from step 1023 on.
     assert "since step 1,000" in found.sentence or "since step 1,100" in found.sentence
     narrow = history(SETTLED, seen_db=seen, heldout_db=LEARNS - 4)
@@ -153,7 +153,7 @@ def test_a_wide_gap_without_a_rise_is_over_fitting_unless_footage_explains_it() 
 def test_few_looks_are_called_so() -> None:
     looks = MIN_LOOKS  # the one before the first step is none of them
     found = verdict(evidence(history(FALLING[:looks])))
-    assert found.kind == "too_early" and f"{looks - 1} looks" in found.sentence
+    assert found.kind == "too_early" and f"{looks - 1} held-out losses" in found.sentence
     assert verdict(evidence(history(FALLING[: looks + 1]))).kind == "still_improving"
     assert verdict(evidence(history(FALLING[:0]))).kind == "too_early"
 

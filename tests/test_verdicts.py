@@ -88,9 +88,13 @@ def test_ordinary_faces_all_stay(plain: FaceSet) -> None:
 @pytest.mark.parametrize(
     ("values", "reason", "words"),
     [
-        ({"presence": 0.05}, "no_face", "no face: the mesh is 0.05 sure, limit 0.2"),
+        ({"presence": 0.05}, "no_face", "no face: the mesh's confidence is 0.05, limit 0.2"),
         ({"alignment_error": 0.3}, "misaligned", "misaligned: 0.30 eye distances off, limit 0.12"),
-        ({"light": 0.02}, "exposure", "too dark: 0.02 of full brightness, 0% of it lost"),
+        (
+            {"light": 0.02},
+            "exposure",
+            "too dark: 0.02 of full brightness, 0% of its pixels clipped",
+        ),
         ({"sharpness": 0.06}, "blurred", "blurred: 0.20 as sharp as the median face, limit 0.50"),
         ({"eyes_px": 9.0}, "too_small", "too small: eyes 9 px apart"),
         # The surest is said: a blurred picture of nothing is no face.

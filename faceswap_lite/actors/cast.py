@@ -334,8 +334,8 @@ def find_actor(name: str) -> ActorIdentity:
     if kind == "random" and colon and seed.isdecimal():
         if int(seed) >= FIRST_OF_CROWD:
             raise UsageError(
-                f"actor {name}: seeds from {FIRST_OF_CROWD} on are the people that bases learn "
-                "from; choose a smaller one"
+                f"actor {name}: seeds from {FIRST_OF_CROWD} up are reserved for the people "
+                "that bases learn from; choose a smaller one"
             )
         return random_actor(int(seed))
     near = difflib.get_close_matches(name, ACTORS, n=1)

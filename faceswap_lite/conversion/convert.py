@@ -55,7 +55,7 @@ class ConvertSummary:
         """For a person to read."""
         parts = [f"{self.swapped} of {self.frames} frames swapped"]
         if self.bridged:
-            parts.append(f"{self.bridged} of them in gaps of the detector")
+            parts.append(f"{self.bridged} of them bridging gaps in the detection")
         if self.frames - self.swapped:
             parts.append(f"{self.frames - self.swapped} passed through")
         if self.failed:
@@ -143,7 +143,10 @@ def convert_clip(
 
     # The second: paint and write what is still to be written.
     if (looks := config.test_time_augmentation) > 1:
-        say(f"test-time augmentation: {looks} looks, painting takes {looks} times as long")
+        say(
+            f"test-time augmentation: {looks} shifted inputs, so painting takes {looks} times "
+            "as long"
+        )
     if overwrite:
         task.job.restart()
     tally = FrameTally(task.job.work / "frames.jsonl", task.job.id)
@@ -242,8 +245,9 @@ def _find_faces(
 
 def _nobody(frames: int) -> str:
     return (
-        f"the face to swap was found in none of {frames} frames; they pass through as they are "
-        "(--swap target-to-source turns the run round; --like PHOTO or --face N name another face)"
+        f"the face to swap was found in none of {frames} frames; they pass through as they "
+        "are (--swap target-to-source swaps the other way round; --like PHOTO or --face N "
+        "chooses another face)"
     )
 
 

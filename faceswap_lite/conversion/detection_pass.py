@@ -116,10 +116,13 @@ def detect_clip(
     kept = run.path / FACES_FOLDER / f"{head['job']}.jsonl"
     done = read_journal(kept, head)
     if done is not None and done.end is not None:
-        say(f"{clip.name}: faces as found before ({kept})")
+        say(f"{clip.name}: using the faces found before ({kept})")
         return DetectionPass(done.sightings, done.end.frame_ticks, done.end.problems)
     if kept.is_file():
-        say(f"{clip.name}: {kept} is damaged or of an earlier version: faces are found anew")
+        say(
+            f"{clip.name}: {kept} is damaged or of an earlier version: the faces are searched "
+            "for again"
+        )
     if known:
         where = open_known_set(run, config.shown_side).path
         say(f"{clip.name}: the faces of {len(known)} frames are taken from {where}")
@@ -135,7 +138,9 @@ def detect_clip(
                 shutil.copyfile(path, partial)
         found = read_journal(path, head)
         if found is None or found.end is None:
-            raise FaceswapError(f"{path}: was changed by somebody else; give the command again")
+            raise FaceswapError(
+                f"{path}: was changed by another process; run the same command again"
+            )
         return DetectionPass(found.sightings, found.end.frame_ticks, found.end.problems)
 
 

@@ -11,14 +11,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ..config import ConvertConfig
+from ..config import ConvertConfig, Side
 from ..errors import FaceswapError
 from ..faces.attributes import Reader
 from ..faces.landmarkers import build_mesh
 from ..faces.openings import lid_gaps, with_lids, with_mouth
 from ..geometry import transform_points
 from ..metrics.landmarks import eye_opening, mouth_opening
-from ..models.autoencoder import Side
 from ..models.crops import decode
 from ..outputs import read_json, write_json
 from ..runs.known import known_faces
@@ -119,7 +118,7 @@ def choose_expression(
     try:
         follows = _kept(run, config, reader)
     except FaceswapError as error:
-        say(f"note: whether painted mouths and eyes follow cannot be told ({error})")
+        say(f"note: cannot tell whether painted mouths and eyes follow the clip's ({error})")
         follows = {}
     gains: dict[str, float] = {}
     for name, whose in wanted.items():
@@ -129,8 +128,9 @@ def choose_expression(
         elif whose == "auto" and auto and found is not None and not follows_well(found):
             gains[name] = found.gain
             say(
-                f"painted {name} follow by {found.correlation:.2f}, {found.spread:.2f} times as "
-                f"much: moved as the clip's (--set convert.{name}=source: as painted)"
+                f"painted {name} follow the clip's with a correlation of "
+                f"{found.correlation:.2f} and {found.spread:.2f} times its spread: moved as "
+                f"in the clip (to keep them as painted: --set convert.{name}=source)"
             )
     return ClipExpression(reader, **gains) if gains else None
 
@@ -173,7 +173,10 @@ def measure(run: TrainedRun, painted: Side, shown: Side, reader: Reader) -> dict
             mouths = [mouth_opening(points, "mesh") for points in (there, own, given)]
             rows.append([*mouths, eye_opening(there, "mesh"), eye_opening(own, "mesh")])
     if len(rows) < MIN_READ_FACES:
-        raise FaceswapError(f"{run.path}: points were found in {len(rows)} painted faces")
+        raise FaceswapError(
+            f"{run.path}: points were found in only {len(rows)} painted faces, {MIN_READ_FACES} "
+            "are needed"
+        )
     mouth, own_mouth, given_mouth, eyes, own_eyes = np.array(rows, np.float64).T
     rest = float(np.median(own_eyes)) / max(float(np.median(eyes)), 1e-6)
     return {

@@ -149,7 +149,7 @@ class ConvertJob:
         paths = [path.resolve() for path in self.outputs.values()]
         for path in self.outputs.values():
             if not path.name:
-                raise FaceswapError(f"{path}: is no name for an output; name a file or a folder")
+                raise FaceswapError(f"{path}: is not a name for an output; name a file or a folder")
         for path in paths:
             if any(path in other.parents for other in paths):
                 raise FaceswapError(f"{path}: holds another output; choose another name")

@@ -76,7 +76,7 @@ def _paint_block(
             continue
         paintings = [next(painted) for _ in some]
         if not all(np.isfinite(painting.face).all() for painting in paintings):
-            reason = f"frame {frame.index}: the network's answer is not finite"
+            reason = f"frame {frame.index}: the network's output is not finite"
             yield PaintedFrame(frame, [], failed=reason)
             continue
         pairs = zip(some, paintings, strict=True)

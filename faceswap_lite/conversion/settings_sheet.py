@@ -90,7 +90,7 @@ def settings_sheet(
         settings[words] = change_section(still, words.split())
         for name in UNSHOWN:
             if options_of(settings[words])[name] != options_of(still)[name]:
-                raise UsageError(f"--try {words}: a sheet does not show {name}; give it by --set")
+                raise UsageError(f"--try {words}: a sheet does not show {name}; set it with --set")
     run.model.to(pick_device(config.device))
     masks = find_user_masks(config, run, clip, clip_fingerprint(clip))
 

@@ -6,7 +6,6 @@ moved to before the first is moved; where the crops then lie tells how far a kil
 
 import csv
 import io
-import math
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -43,25 +42,18 @@ def write_decisions(faces: Path, decisions: Sequence[Decision], best: int | None
     decided of it later counts from then on.
     """
     folder = report_folder(faces)
-    finite = [_with_finite_scores(decision) for decision in decisions]
     content = {
         "schema": SCHEMA,
         "set": folder.name.removesuffix("_curation"),
         "best": best,
-        "decisions": [decision.model_dump(mode="json") for decision in finite],
+        "decisions": [decision.model_dump(mode="json") for decision in decisions],
     }
-    write_text(folder / TABLE_FILE, _table(finite))
+    write_text(folder / TABLE_FILE, _table(decisions))
     write_json(folder / DECISIONS_FILE, content)
     settled = returned_faces(faces) & {decision.key for decision in decisions if decision.by_user}
     if settled:
         moves = _read_moves(faces)
         _write_moves(faces, [m for m in moves if m.key not in settled or _is_there(faces, m)])
-
-
-def _with_finite_scores(decision: Decision) -> Decision:
-    """The decision without scores that could not be known: JSON has no NaN."""
-    finite = {name: value for name, value in decision.scores.items() if math.isfinite(value)}
-    return decision.model_copy(update={"scores": finite})
 
 
 def _table(decisions: Sequence[Decision]) -> str:
@@ -228,8 +220,8 @@ def _rename(source: Path, target: Path) -> bool:
         os.rename(source, target)
     except OSError as error:
         raise FaceswapError(
-            f"{source}: cannot be moved to {target.parent} ({error.strerror or error}); nothing "
-            "is lost: mend that and give the same command again"
+            f"{source}: cannot be moved to {target.parent} ({error.strerror or error}); "
+            "nothing is lost: fix that and run the same command again"
         ) from error
     return True
 

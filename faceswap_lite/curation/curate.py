@@ -105,7 +105,7 @@ def curate_faces(
     decisions = override(decisions, accept, reject)
     notes = [*faces.problems, *judgement.notes]
     if best is None and (best := asked_to_keep(path)):
-        notes.append(f"only the best {best} are kept, as asked before; --keep 0 ends that")
+        notes.append(f"only the best {best} are kept, as asked before; --keep 0 keeps all again")
     if best:
         decisions = _only_best(faces, measures, decisions, best)
     folder = report_folder(path)
@@ -142,7 +142,8 @@ def _with_rejected(path: Path) -> tuple[FaceSet, dict[Path, str]]:
     names = rejected_faces(path) if path.is_dir() else {}
     if names and not stored_faces(path):
         raise FaceswapError(
-            f"{path}: all of its faces are set aside; faceswap-lite curate {path} --undo"
+            f"{path}: all of its faces are set aside; faceswap-lite curate {path} --undo "
+            "brings them back"
         )
     faces = open_face_set(path)
     known = {face_key(face.record) for face in faces.faces}
@@ -159,7 +160,9 @@ def _with_rejected(path: Path) -> tuple[FaceSet, dict[Path, str]]:
             aside.append(StoredFace(place, record))
     for file in [face.path for face in [*faces.faces, *aside]]:
         if not file.name.isprintable():
-            raise FaceswapError(f"{path}: {file.name!a} is no name for a file of text; rename it")
+            raise FaceswapError(
+                f"{path}: {file.name!a} cannot be written into a text file; rename it"
+            )
     problems = list(faces.problems)
     if broken:
         problems.append(f"{len(broken)} crops in _rejected cannot be read ({broken[0]})")

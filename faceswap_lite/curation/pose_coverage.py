@@ -504,10 +504,10 @@ def coverage_lines(found: Coverage) -> list[str]:
     """The gaps, for a person to read."""
     lines = [f"coverage: {gap.words}" for gap in found.gaps]
     if not found.attributes:
-        return ["coverage: nothing is known of both sets that could be compared"]
+        return ["coverage: nothing known of both sets can be compared"]
     if not lines:
-        lines = ["coverage: the source was seen like everything that the target shows"]
+        lines = ["coverage: the source's faces cover everything that the target shows"]
     # Light is known of measured sets only, and nobody misses it in a training's log.
     if unknown := [name for name in found.unknown if name != "light"]:
-        lines.append(f"coverage: not known of both sets: {', '.join(unknown)}")
+        lines.append(f"coverage: not known for both sets: {', '.join(unknown)}")
     return lines

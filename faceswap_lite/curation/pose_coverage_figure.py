@@ -51,7 +51,7 @@ def draw_coverage(path: Path, coverage: Coverage) -> None:
 def _write_gaps(axes: "Axes", coverage: Coverage) -> None:
     """The largest gaps, each with its share before it, under a heading."""
     axes.axis("off")
-    axes.set_title("What the source was never seen like", **_TITLE)
+    axes.set_title("What the source's faces do not cover", **_TITLE)
     share = float(coverage.outside.mean())
     axes.text(
         0, 0.985, f"{100 * share:.0f} % of the target's {coverage.target_faces} faces lie outside "

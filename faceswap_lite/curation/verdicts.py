@@ -139,7 +139,9 @@ def judge_faces(faces: FaceSet, measures: Measures, config: CurateConfig) -> Jud
     ]
     notes = list(people.notes)
     if np.isnan(measures.presence).all():
-        notes.append("faces laid askew are judged by their picture alone: no weights of the mesh")
+        notes.append(
+            "misaligned faces are judged by their picture alone: the mesh's weights are missing"
+        )
     return Judgement(decisions, people.counts, people.person, notes)
 
 
@@ -165,7 +167,10 @@ def _faults(
         _Fault(
             "no_face",
             measures.presence < MIN_PRESENCE,
-            lambda n: f"no face: the mesh is {measures.presence[n]:.2f} sure, limit {MIN_PRESENCE}",
+            lambda n: (
+                f"no face: the mesh's confidence is {measures.presence[n]:.2f}, limit "
+                f"{MIN_PRESENCE}"
+            ),
         ),
         _Fault(
             "misaligned",
@@ -177,7 +182,7 @@ def _faults(
             (light < DARK) | (light > BRIGHT) | (clipped > MAX_CLIPPED),
             lambda n: (
                 f"too {'dark' if light[n] < 0.5 else 'bright'}: {light[n]:.2f} of full "
-                f"brightness, {clipped[n]:.0%} of it lost"
+                f"brightness, {clipped[n]:.0%} of its pixels clipped"
             ),
         ),
         _Fault(
@@ -216,8 +221,8 @@ def _faults(
             "too_small",
             (eyes_px < config.small_limit * middle) & (eyes_px < ENLARGED * crop_eyes_px),
             lambda n: (
-                f"too small: eyes {eyes_px[n]:.0f} px apart in the frame, in the median face "
-                f"{middle:.0f}"
+                f"too small: eyes {eyes_px[n]:.0f} px apart in the frame, {middle:.0f} px "
+                "in the median face"
             ),
         ),
     ]
@@ -265,7 +270,7 @@ def _identify(faces: FaceSet, config: CurateConfig) -> _People:
         )
         if config.person is not None:
             raise FaceswapError(f"curate.person={config.person}: {faces.path} has {why}")
-        notes = [f"who is who is not judged: the faces have {why}"]
+        notes = [f"identity is not judged: the faces have {why}"]
         return _People(person, [], unknown, np.inf, notes)
     name = next(face.record.embedder for face in faces.faces if face.record.embedding is not None)
     assert name is not None, "who has a vector knows whose"
@@ -282,13 +287,13 @@ def _identify(faces: FaceSet, config: CurateConfig) -> _People:
     rivals = [n for n, faces_of in enumerate(counts) if faces_of > AMBIGUOUS * counts[0]]
     notes = [f"{len(counts)} people ({said} faces)"] if len(counts) > 1 else []
     if not counts:
-        notes = ["who is who is not judged: no two faces are surely of one person"]
+        notes = ["identity is not judged: no two faces are surely of one person"]
     wanted = [(config.person or 1) - 1]
     if config.person is None and len(rivals) > 1:
         wanted = rivals
         notes = [
-            f"{len(counts)} people ({said} faces), and the larger {len(rivals)} are all kept: "
-            "--set curate.person=N keeps the N-th"
+            f"{len(counts)} people ({said} faces), and the largest {len(rivals)} are all "
+            "kept: --set curate.person=N keeps only the N-th"
         ]
     distance = unknown
     for number in wanted:

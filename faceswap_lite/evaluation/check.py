@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from ..config import ConvertConfig
+from ..config import ConvertConfig, Side
 from ..conversion.casting import CastPlan, cast_clip
 from ..conversion.detection_pass import build_run_packs
 from ..conversion.job import as_job, config_for, seen_settings
@@ -26,7 +26,6 @@ from ..media.reading import open_clip
 from ..media.sheets import CELL_PX, INK, QUIET, Sheet
 from ..media.truth import load_true_landmarks
 from ..metrics.pictures import as_bytes
-from ..models.autoencoder import Side
 from ..outputs import (
     TOOL,
     VERSION,
@@ -67,8 +66,8 @@ WARNING = (255, 170, 120)
 
 SIGN_WORDS = {
     "distance": "unlike any face it learned",
-    "look_distance": "light, colour or cover it never saw",
-    "view_spread": "its answer is unsteady",
+    "look_distance": "light, colour or occlusion it never saw",
+    "view_spread": "its output is unsteady",
 }
 """What each sign of trust says against a face."""
 
@@ -108,7 +107,7 @@ def check_clip(
     _, sheet = beside(out, ".png")
     refuse_inputs(sheet, *inputs)
     if out == sheet:
-        raise FaceswapError(f"{out}: is where the sheet goes; name a .json")
+        raise FaceswapError(f"{out}: is the name of the sheet; name a .json for the report")
     convert = config_for(clip, convert)
     settings = seen_settings(convert)
     fingerprint = clip_fingerprint(clip)

@@ -116,20 +116,20 @@ def _refuse(
     refuse_inputs(out, *clips, *converted, *runs_own)
     _, page = beside(out, ".html")
     if page == out:
-        raise FaceswapError(f"{out}: is where the page goes; name a .json")
+        raise FaceswapError(f"{out}: is the name of the page; name a .json for the report")
     refuse_inputs(page, *clips, *converted, *runs_own)
     prints = [clip_fingerprint(clip) for clip in clips]
     _refuse_repeats([c.run.path.resolve() for c in contenders], "--run")
     _refuse_repeats(prints, "--clip")
     if converted and (len(converted) != len(clips) or len(contenders) != 1):
-        raise UsageError("--converted: name one run, and as many conversions as clips")
+        raise UsageError("--converted: needs exactly one run, and as many conversions as clips")
     return prints
 
 
 def _of_whole_clips(contenders: Sequence[Contender], say: Callable[[str], None]) -> list[Contender]:
     """The contenders as they would convert whole clips, so that all are of the same frames."""
     if any(c.convert.start or c.convert.end is not None for c in contenders):
-        say("convert.start and convert.end do not count here: whole clips are measured")
+        say("convert.start and convert.end have no effect here: whole clips are measured")
     whole = {"start": 0, "end": None}
     return [replace(c, convert=c.convert.model_copy(update=whole)) for c in contenders]
 
@@ -199,7 +199,9 @@ def _check_clips(clips: Sequence[Path], prints: Sequence[str], converted: Sequen
                 "measured; convert the whole clip"
             )
         if (info.width, info.height) != (of_swap.width, of_swap.height):
-            raise FaceswapError(f"{swap}: is of another size than {clip}; is it its own?")
+            raise FaceswapError(
+                f"{swap}: differs in size from {clip}; is it a conversion of that clip?"
+            )
 
 
 def _told_apart(paths: Sequence[Path]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ..config import ConvertConfig
+from ..config import ConvertConfig, Side
 from ..curation.pose_coverage import Attributes, Coverage, coverage
 from ..errors import FaceswapError
 from ..faces.attributes import Reader, Readings, joined
@@ -17,7 +17,7 @@ from ..faces.finding import one_opencv_thread
 from ..metrics.distributions import spearman
 from ..metrics.intervals import Interval, block_length, draw_blocks, interval
 from ..metrics.pictures import psnr_db
-from ..models.autoencoder import SIDES, Side
+from ..models.autoencoder import SIDES
 from ..models.crops import rebuild
 from ..outputs import plain
 from ..runs.known import KnownFaces, known_faces, spread_evenly

@@ -79,7 +79,7 @@ def held_back(
             reason = _reason(name, words, own, source, clip, covered)
             said = f"{words.moves} {100 * swap:.0f} % as much as the target's: {reason}"
         if name in REMEDIED and name not in moved:
-            said += f"; --set convert.{name}=target moves the painted ones as the clip's"
+            said += f"; --set convert.{name}=target moves the painted ones as in the clip"
         found.append(HeldBack(name, swap, own, f"{said}."))
     return found
 

@@ -240,7 +240,10 @@ def memorisation(
     retrieval = by_pixels = vectors = None
     if embed is None:
         for name in ("by_embedding", "retrieval", "same_person_share"):
-            reasons[name] = "no face network is at hand, or these are actors, no identities to one"
+            reasons[name] = (
+                "no face network is available, or these are rendered actors, which it cannot "
+                "tell apart"
+            )
     else:
         vectors = _Vectors.of(embed, metric, seen.crops, crops)
         gaps = vectors.to_seen(outputs[vectors.frames])

@@ -108,7 +108,7 @@ METRICS: dict[str, Metric] = {
     ),
     "yaw_spread_ratio": Metric(
         "Yaw's spread", "", "one", "pose",
-        "standard deviation over the target's: below 1, turns are held back",
+        "standard deviation, divided by the target's: below 1, turns are held back",
         spread("yaw_deg", "target_yaw_deg"), (reading,),
     ),
     "yaw_error_deg": Metric(
@@ -159,12 +159,12 @@ METRICS: dict[str, Metric] = {
     ),
     "flicker_ratio": Metric(
         "Colour flicker", "", "one", "time",
-        "mean step of the face's mean Lab colour, over the target's",
+        "mean step of the face's mean Lab colour, divided by the target's",
         ratio("lab_step", "target_lab_step"), (blending,),
     ),
     "warp_error_ratio": Metric(
-        "Movement that tears", "", "one", "time",
-        "warp error over the target's; blur lowers it: read it beside the sharpness",
+        "Temporal warp error", "", "one", "time",
+        "divided by the target's; blur lowers it: read it beside the sharpness",
         ratio("warp", "target_warp"), (movement,),
     ),
     "truth_psnr_db": Metric(

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from ..config import Side
 from ..conversion.painted import Placement
 from ..curation.pose_coverage import KINDS, Attributes, attributes_of, coverage, steady_yaw_deg
 from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
 from ..metrics.pictures import mean_grey
-from ..models.autoencoder import Side
 from ..runs.known import KnownFaces
 
 

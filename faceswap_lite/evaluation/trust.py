@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy.optimize import isotonic_regression, nnls
 
+from ..config import Side
 from ..errors import FaceswapError
 from ..metrics.distributions import principal_axes
 from ..metrics.pictures import as_float
-from ..models.autoencoder import Side
 from ..models.crops import AT_ONCE, as_pictures, as_pixels
 from ..models.tta import View, answers
 from ..runs.known import KnownFaces, spread_evenly

@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ..config import AugmentConfig
+from ..config import AugmentConfig, Side
 from ..curation.pose_coverage import KINDS, Coverage
 from ..metrics.distributions import series_noise
 from ..metrics.intervals import Interval
-from ..models.autoencoder import SIDES, Side
+from ..models.autoencoder import SIDES
 from ..runs.log import History
 
 FindingKind = Literal[
@@ -224,10 +224,10 @@ def _progress(evidence: Evidence) -> Finding:
     if moves is None:
         return Finding(
             "too_early",
-            f"Too early to tell: {looks} look{'s' * (looks != 1)} at held-out faces, "
-            f"and a trend needs {MIN_LOOKS}.",
+            f"Too early to tell: {looks} held-out loss{'es' * (looks != 1)} so far, and a "
+            f"trend needs {MIN_LOOKS}.",
             _figures(evidence),
-            "train on; a lower training.heldout.every looks more often",
+            "keep training; a lower training.heldout.every measures more often",
         )
     over = f"over the last third (steps {moves.steps[0]:,} to {moves.steps[1]:,})"
     facts = [
@@ -240,15 +240,15 @@ def _progress(evidence: Evidence) -> Finding:
             "still_improving",
             f"Still improving: the held-out loss fell by {-100 * moves.change:.0f} % {over}.",
             facts,
-            "train on",
+            "keep training",
         )
     if moves.change <= -MATERIAL:
         return Finding(
             "too_early",
-            f"Too early to tell: the held-out loss fell by {-100 * moves.change:.0f} % {over}, but "
-            f"single looks scatter by {100 * moves.noise:.1f} %.",
+            f"Too early to tell: the held-out loss fell by {-100 * moves.change:.0f} % "
+            f"{over}, but single measurements scatter by {100 * moves.noise:.1f} %.",
             facts,
-            "train on",
+            "keep training",
         )
     best = int(history.step[np.nanargmin(history.heldout)])
     advice = f"stop: step {best:,} has the lowest held-out loss"
@@ -299,14 +299,14 @@ def _over_fitting(evidence: Evidence) -> Finding | None:
         settled = [own.settled_step for side in apart if (own := of_sides[side]) is not None]
         sides, since = apart, f"since step {min(settled):,}"
         whose = "the held-out loss" if len(apart) == 2 else f"the {apart[0]}'s held-out loss"
-        what = f"{whose} stands still"
+        what = f"{whose} no longer falls"
     else:
         return None
     known = {side: gaps[side] for side in sides if np.isfinite(gaps[side])}
     if known and max(known.values()) < MIN_GAP_DB:
         return None
     widest = max(known, key=lambda side: known[side], default=None)
-    while_seen = "faces it trains on are learned ever better"
+    while_seen = "faces it trains on are rebuilt better and better"
     if widest is not None and known[widest] > 0:
         whose = "" if len(sides) > 1 else f"{widest} "
         while_seen = (
@@ -316,7 +316,7 @@ def _over_fitting(evidence: Evidence) -> Finding | None:
     facts.append("faces are moved and warped in training" if evidence.augmented else
                  "no augmentation: faces are neither moved nor warped in training")  # fmt: skip
     facts += _figures(evidence)
-    few = "more faces of other takes"
+    few = "more faces from other takes"
     mend = (
         few
         if evidence.augmented
@@ -365,7 +365,8 @@ def _out_of_range(evidence: Evidence) -> Finding | None:
     if beyond is not None and share >= OUT_OF_RANGE_SHARE:
         what = "; ".join(f"{words} ({100 * part:.0f} %)" for words, part in beyond.what[:3])
         reasons.append(
-            f"{100 * share:.0f} % of the clip's faces are beyond all that either set shows: {what}"
+            f"{100 * share:.0f} % of the clip's faces are beyond anything that either set "
+            f"shows: {what}"
         )
     if distrusted:
         assert evidence.trusted is not None
@@ -413,7 +414,7 @@ def _data_limited(evidence: Evidence) -> Finding | None:
             f"faces of the clip that {known} and the {painted}'s does not: {100 * share:.0f} %",
             f"faces trained on: {_faces_line(evidence)}",
         ],
-        f"footage of the {painted} that shows it; longer training invents it at best",
+        f"footage of the {painted} that shows it; longer training can at best invent it",
     )
 
 

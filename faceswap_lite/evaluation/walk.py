@@ -125,11 +125,15 @@ def _moments(
         for made in tqdm(walk, total=total, desc="evaluate", unit="frame", disable=None):
             swap, raw, matched = (next(other) for other in others)
             if swap is not None and swap.image.shape[:2] != made.frame.image.shape[:2]:
-                raise FaceswapError(f"{converted}: is of another size than {clip}; is it its own?")
+                raise FaceswapError(
+                    f"{converted}: differs in size from {clip}; is it a conversion of that clip?"
+                )
             yield Moment(made, swap, raw, matched, number, judged=number % judge_step == 0)
             number += bool(made.painted.faces)
         if converted is not None and _goes_on(others[0]):
-            raise FaceswapError(f"{converted}: has more frames than {clip}; is it its own?")
+            raise FaceswapError(
+                f"{converted}: has more frames than {clip}; is it a conversion of that clip?"
+            )
         problems += reader.problems
 
 

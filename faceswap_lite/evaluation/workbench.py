@@ -99,7 +99,7 @@ def open_workbench(
     )
 
 
-NO_IDENTITIES = "actors are no identities to a face network"
+NO_IDENTITIES = "a face network cannot tell rendered actors apart"
 
 
 def measure_clip(

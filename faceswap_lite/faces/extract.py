@@ -70,11 +70,13 @@ class ExtractSummary:
         if len(self.people) > 1:
             numbers = " + ".join(str(count) for count in self.people)
             lines.append(
-                f"about {len(self.people)} people ({numbers} faces), all went in: "
-                "--like PHOTO keeps one"
+                f"about {len(self.people)} people ({numbers} faces), all were kept: --like "
+                "PHOTO keeps only one"
             )
         elif not self.people and self.frames_with_many:
-            lines.append("several faces in a frame, all went in: --like PHOTO keeps one person")
+            lines.append(
+                "several faces in a frame, all were kept: --like PHOTO keeps only one person"
+            )
         return lines + self.problems
 
 
@@ -131,7 +133,7 @@ def extract_faces(
     wanted = None if like is None else photo_identity(like, packs[0])
     if done is None:
         if todo == "resume" and (out / HIDDEN_FOLDER / JOURNAL_FILE).exists():
-            print(f"{out}: what was begun there cannot go on; it begins anew")
+            print(f"{out}: what was begun there cannot be resumed; starting over")
         _start(out, found, job, packs[0], sources)
     tally = ExtractionTally(problems=problems)
     with one_opencv_thread():
@@ -156,7 +158,7 @@ def _sources(clips: Sequence[Path]) -> tuple[list[Source], list[str]]:
         fingerprint = clip_fingerprint(clip)
         first = prints.setdefault(fingerprint, Path(clip))
         if first != Path(clip):
-            problems.append(f"{clip}: the same as {first}, taken once")
+            problems.append(f"{clip}: is the same as {first}; used once")
     stems = Counter(path.stem.casefold() for path in prints.values())
     sources = []
     for fingerprint, path in prints.items():

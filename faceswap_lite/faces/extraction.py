@@ -38,9 +38,9 @@ _WRITERS = 2
 # A face this much farther from the photo than `same_person` is kept when its track has a near one.
 _LIKE_SLACK = 1.2
 
-_UNSURE = "never sure enough in their track"
-_UNLIKELY = "landmarks do not lie on them (profile, blur, no face)"
-_STRANGER = "not the person on the photo"
+_UNSURE = "never confident enough in their track"
+_UNLIKELY = "landmarks do not fit them (profile, blur, no face)"
+_STRANGER = "not the person in the photo"
 
 
 class _Finds(NamedTuple):

@@ -362,7 +362,7 @@ def _unusable(entries: Sequence[_Entry], others: int) -> list[str]:
     foreign = [e.path.name for e in entries if e.record is None and e.trouble is None]
     if foreign:
         problems.append(
-            _line(foreign, "is no extracted face", "are no extracted faces", "and left out")
+            _line(foreign, "is not an extracted face", "are not extracted faces", "and left out")
         )
     broken = [f"{e.path.name}: {e.trouble}" for e in entries if e.trouble is not None]
     if broken:
@@ -383,7 +383,7 @@ def _changes(path: Path, faces: Sequence[StoredFace]) -> list[str]:
     problems = []
     own = [face for face in faces if face.record.job == job["job"]]
     if not job.get("finished"):
-        problems.append("the extraction has not finished: give the same extract command again")
+        problems.append("the extraction has not finished: run the same extract command again")
     strangers = [face.path.name for face in faces if face.record.job != job["job"]]
     if strangers:
         problems.append(_line(strangers, "comes from another set", "come from another set", ""))

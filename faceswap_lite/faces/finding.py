@@ -124,9 +124,9 @@ def photo_identity(photo: Path, pack: FacePack) -> Person:
         )
     faces = pack.find(read_image(photo))
     if not faces:
-        raise FaceswapError(f"--like {photo}: no face found on it")
+        raise FaceswapError(f"--like {photo}: no face found in it")
     boxes = [face.detection.box_xyxy for face in faces]
     largest = faces[int(np.argmax([np.prod(box[2:] - box[:2]) for box in boxes]))]
     if largest.embedding is None:
-        raise FaceswapError(f"--like {photo}: its face could not be measured")
+        raise FaceswapError(f"--like {photo}: no embedding of its face could be computed")
     return Person(largest.embedding, pack.embedder.metric, pack.embedder.same_person)

@@ -203,7 +203,7 @@ def _told(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise FaceswapError(
-            f"{path.parent}: cannot be written ({reason}); mend that, and give the command again"
+            f"{path.parent}: cannot be written ({reason}); fix that and run the same command again"
         ) from error
 
 

@@ -117,11 +117,11 @@ def build_pack(
 
 
 def _notes(taken: list[str], missing: list[str]) -> list[str]:
-    notes = [f"auto took {', '.join(taken)}"] if taken else []
+    notes = [f"auto chose {', '.join(taken)}"] if taken else []
     if missing:
         notes.append(
-            f"better is {', '.join(missing)}, whose weights are not in {weights_folders()[0]} and "
-            "could not be fetched"
+            f"better would be {', '.join(missing)}, but its weights are not in "
+            f"{weights_folders()[0]} and could not be fetched"
         )
     return notes
 

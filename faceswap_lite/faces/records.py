@@ -172,7 +172,7 @@ def parse_record(text: str) -> FaceRecord:
     try:
         return FaceRecord.model_validate(json.loads(text))
     except RecursionError:
-        raise ValueError("is no JSON of a record") from None
+        raise ValueError("is not the JSON of a record") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -54,7 +54,7 @@ def why_so_few(
     parts = {
         "nothing like a face": nothing,
         f"only faces that are too small ({small})": len(sizes),
-        f"only faces that are too weak ({weak})": len(scores),
+        f"only faces that have too low a confidence ({weak})": len(scores),
         "a face that was dropped": others,
     }
     shown = "; ".join(f"{what} in {count}" for what, count in parts.items() if count)

@@ -331,8 +331,8 @@ def _refuse_aspect(path: Path, shape: tuple[int, ...], wanted: tuple[int, int]) 
     # A scaled picture's sides are whole pixels.
     if abs(height - width * high / wide) > 1 and abs(width - height * wide / high) > 1:
         raise FaceswapError(
-            f"{path}: is {width}x{height}, which is another aspect than the {wide}x{high} of what "
-            "it masks"
+            f"{path}: is {width}x{height}, which does not have the aspect ratio of the "
+            f"{wide}x{high} picture that it masks"
         )
 
 

@@ -124,7 +124,7 @@ def _fetch(entry: WeightsFile, path: Path) -> None:
     with connect(entry.address) as reply:
         content = reply.read(entry.size + 1)
     if hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise ValueError("what came back has another sha256")
+        raise ValueError("the downloaded file has the wrong sha256")
     try:
         with whole_file(path) as partial:
             partial.write_bytes(content)

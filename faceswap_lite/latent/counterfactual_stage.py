@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ..config import Side
 from ..errors import FaceswapError, UsageError
 from ..faces.attributes import ATTRIBUTES, Reader
 from ..faces.embed import build_embedder, distance_rule, embedding_distance
 from ..metrics.distributions import principal_axes
 from ..metrics.landmarks import five_points
 from ..metrics.pictures import as_bytes
-from ..models.autoencoder import Side
 from ..models.crops import decode
 from ..outputs import one_writer, refuse_inputs
 from ..runs.known import KnownFaces, known_faces, spread_evenly
@@ -92,7 +92,7 @@ def counterfactual(
     reader = Reader(run.manifest.coverage)
     known = known_faces(run, side, MAX_READ)
     studies = _studies(run, known, reader, say)
-    unreadable = FaceswapError(f"{run.path}: {question} cannot be read of decoded {side} faces")
+    unreadable = FaceswapError(f"{run.path}: {question} cannot be measured on decoded {side} faces")
     if question == IDENTITY:
         asked = _ask_identity(run, known)
     elif question in studies and studies[question].readable:
@@ -121,7 +121,7 @@ def counterfactual(
         pictures = decode(run.model, codes, side)
         kept[t.name] = _kept(run, given, pictures, reader)
         answers = _answers(asked, question, codes, pictures, given, reader)
-        name = f"{t.name}: {unit} {shown_value(t.effect, question, sign=True)} a deviation"
+        name = f"{t.name}: {unit} {shown_value(t.effect, question, sign=True)} per deviation"
         told = zip(SWEEP_STEPS.tolist(), answers, strict=True)
         rows.append(SheetRow(name, pictures, [f"{step:+g}: {answer}" for step, answer in told]))
     report = {

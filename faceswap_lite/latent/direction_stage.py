@@ -9,9 +9,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ..config import Side
 from ..errors import FaceswapError, UsageError
 from ..faces.attributes import ATTRIBUTES, Reader
-from ..models.autoencoder import SIDES, Side
+from ..models.autoencoder import SIDES
 from ..outputs import file_sha256, one_writer, refuse_inputs, whole_file
 from ..runs.known import known_faces
 from ..runs.trained import TrainedRun

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..config import SpaceName
+from ..config import Side, SpaceName
 from ..errors import UsageError
 from ..faces.align import CROP_COVERAGES
 from ..faces.attributes import ATTRIBUTES, Reader
 from ..metrics.pictures import sharpness_ratio
-from ..models.autoencoder import Side
 from ..models.crops import decode
 from ..outputs import one_writer, refuse_inputs
 from ..runs.trained import TrainedRun
@@ -78,7 +77,7 @@ def interpolate_faces(
     the straight way between the ends', in eye distances; its readings.
     """
     if steps < 3:
-        raise UsageError(f"steps {steps}: at least 3, the ends and one between")
+        raise UsageError(f"steps {steps}: must be at least 3: both ends and one between")
     refuse_inputs(out, a, b)
     facts = {"a": file_hash(a), "b": file_hash(b), "side": side, "steps": steps}
     job = sheet_job(run, out, say, what="interpolate", space=space, arc=arc, **facts)

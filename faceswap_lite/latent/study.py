@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from skimage.color import lab2rgb, rgb2lab
 
+from ..config import Side
 from ..errors import FaceswapError
 from ..faces.attributes import Reader, Readings
 from ..faces.records import recorded
-from ..models.autoencoder import Side
 from ..models.crops import decode, encode
 from ..runs.known import KnownFaces, spread_evenly
 from ..runs.trained import TrainedRun
@@ -76,12 +76,12 @@ def study(
     there = ~np.isnan(values) & ~np.isnan(plain)
     if there.sum() < MIN_FACES:
         raise FaceswapError(
-            f"{run.path}: {attribute} can be read of {there.sum()} faces of its {known.side}, "
-            f"{MIN_FACES} are needed; mouth and eyes need the mesh's weights"
+            f"{run.path}: {attribute} can be measured on only {there.sum()} faces of its "
+            f"{known.side}, {MIN_FACES} are needed; mouth and eyes need the mesh's weights"
         )
     if float(np.ptp(values[there])) == 0:
         raise FaceswapError(
-            f"{run.path}: {attribute} never varies among the faces of its {known.side}"
+            f"{run.path}: {attribute} does not vary among the faces of its {known.side}"
         )
     changed = attribute in COLOR_CHANGES
     return Studied(known.only(there), codes[there], values[there], plain[there], changed, readable)

@@ -146,8 +146,8 @@ def passed_over(folder: Path, taken: Collection[str]) -> str:
     """One line on the files of a folder but those that are `taken`; "" when there are no others."""
     others = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in taken)
     ends = (
-        "is passed over, by its suffix or as hidden",
-        "are passed over, by their suffixes or as hidden",
+        "is skipped, for its suffix or as hidden",
+        "are skipped, for their suffixes or as hidden",
     )
     return some_of(others, *ends)
 
@@ -182,7 +182,7 @@ def find_clips(patterns: Sequence[str | Path]) -> list[Path]:
             paths = sorted(map(Path, glob.glob(pattern, recursive=True)), key=_natural)
             clips = [clip for path in paths for clip in _clips_of(path)]
         if not clips:
-            raise FaceswapError(f"{pattern}: no such clip, picture or folder of them")
+            raise FaceswapError(f"{pattern}: no such clip, picture, or folder with any of these")
         found += clips
     return list(dict.fromkeys(found))
 

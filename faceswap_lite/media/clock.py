@@ -98,7 +98,7 @@ class Clock:
         if self.jumps and self.usual is not None:
             lines.append(
                 f"the clock jumped {_times(self.jumps)}; bridged by a frame's usual length "
-                f"({float(self.usual):.3f} s), sound alike"
+                f"({float(self.usual):.3f} s), for sound as well"
             )
         if self.sound_jumps:
             lines.append(f"the sound's clock alone jumped {_times(self.sound_jumps)}; bridged")

@@ -225,7 +225,11 @@ def _library() -> Any:
 def _load_signing(path: Path, certificate: Path | None, key: Path | None) -> _Signing:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        what = "C2PA knows no Matroska" if suffix == ".mkv" else f"a {suffix} is not signed here"
+        what = (
+            "C2PA does not support Matroska"
+            if suffix == ".mkv"
+            else f"a {suffix} is not signed here"
+        )
         what = what if suffix else "a folder cannot be signed"
         raise FaceswapError(f"{path}: {what}; write .mp4, .mov, .png or .jpg")
     _library()
@@ -242,7 +246,7 @@ def _load_signing(path: Path, certificate: Path | None, key: Path | None) -> _Si
     except TypeError as error:
         raise FaceswapError(f"{key}: is encrypted; C2PA signs with a plain PEM key") from error
     except ValueError as error:
-        raise FaceswapError(f"{key}: is no private key in PEM") from error
+        raise FaceswapError(f"{key}: is not a private key in PEM format") from error
     if private.public_key() != chain[0].public_key():
         raise FaceswapError(f"{key}: is not the key of the first certificate in {certificate}")
     if faults := _profile_faults(chain[0]):
@@ -293,7 +297,7 @@ def _profile_faults(certificate: Any) -> str:
     purposes = {purpose.dotted_string for purpose in extension(x509.ExtendedKeyUsage) or []}
     now = datetime.datetime.now(datetime.timezone.utc)
     faults = {
-        "its term has not begun": now < certificate.not_valid_before_utc,
+        "it is not yet valid": now < certificate.not_valid_before_utc,
         "it has expired": now > certificate.not_valid_after_utc,
         "it is a certificate authority's": basic is not None and basic.ca,
         "its key usage lacks digitalSignature": usage is None or not usage.digital_signature,
@@ -316,7 +320,7 @@ def _certificates(pem: bytes, path: Path) -> list[Any]:
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
-        raise FaceswapError(f"{path}: holds no certificate in PEM") from error
+        raise FaceswapError(f"{path}: holds no certificate in PEM format") from error
 
 
 def _has_expired(chain: Path) -> bool:

@@ -131,12 +131,12 @@ class Encoding:
         lines = self.lost_depth(bit_depth)
         if self.fields is not None and not self.codes_fields and suffix not in FIELD_SUFFIXES:
             lines.append(
-                f"that it is interlaced is not kept: {self.codec} in a {suffix} does not say it"
+                f"its interlacing is not kept: {self.codec} in a {suffix} cannot signal it"
             )
         if self.light is not None and CODECS[self.codec].light is None:
             keepers = " and ".join(name for name, codec in CODECS.items() if codec.light)
             lines.append(
-                f"the light that it was mastered for is not kept in {self.codec}; {keepers} keep it"
+                f"the HDR mastering metadata is not kept in {self.codec}; {keepers} keep it"
             )
         return lines
 

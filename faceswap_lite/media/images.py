@@ -81,7 +81,7 @@ def write_image(
         if mark is not None:
             options["xmp"] = mark.xmp().encode()
     elif mark is not None:
-        raise FaceswapError(f"{path}: a {suffix} cannot say that it is synthetic; write a .png")
+        raise FaceswapError(f"{path}: a {suffix} cannot hold the synthetic mark; write a .png")
     if icc is not None:
         options["icc_profile"] = icc
     deep = image.dtype == np.uint16 and suffix in DEEP_SUFFIXES

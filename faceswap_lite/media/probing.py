@@ -28,12 +28,12 @@ PQ = 16
 """FFmpeg's number of SMPTE ST 2084."""
 UNREAD = {
     SideDataType.A53_CC: "closed captions inside the picture (CEA-608/708)",
-    SideDataType.DYNAMIC_HDR_PLUS: "light by scenes (HDR10+)",
-    SideDataType.DYNAMIC_HDR_VIVID: "light by scenes (HDR Vivid)",
-    SideDataType.DOVI_METADATA: "light by scenes (Dolby Vision)",
-    SideDataType.AMBIENT_VIEWING_ENVIRONMENT: "the light of the room it is made for",
-    SideDataType.SPHERICAL: "that it is a spherical picture",
-    SideDataType.STEREO3D: "that it is stereoscopic",
+    SideDataType.DYNAMIC_HDR_PLUS: "dynamic HDR metadata (HDR10+)",
+    SideDataType.DYNAMIC_HDR_VIVID: "dynamic HDR metadata (HDR Vivid)",
+    SideDataType.DOVI_METADATA: "dynamic HDR metadata (Dolby Vision)",
+    SideDataType.AMBIENT_VIEWING_ENVIRONMENT: "the ambient viewing environment",
+    SideDataType.SPHERICAL: "the projection of a spherical (360°) picture",
+    SideDataType.STEREO3D: "the stereoscopic (3D) layout",
     SideDataType.ICC_PROFILE: "an ICC profile",
 }
 """What no output carries, in words."""
@@ -153,7 +153,9 @@ def said_at_once(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list
     if len(pictures) > 1:
         size = f"{first.width}x{first.height}"
         number = pictures.index(video.stream) + 1
-        lines.append(f"video stream {number} of {len(pictures)} ({size}) is taken, no other")
+        lines.append(
+            f"video stream {number} of {len(pictures)} ({size}) is read, the others are not"
+        )
     if video.stream.metadata.get("alpha_mode") == "1" and not info.alpha:
         lines.append(f"its alpha is not read: the decoder of {video.codec} gives none")
     if first.interlaced_frame:
@@ -169,8 +171,8 @@ def light_notes(color: ColorTags) -> list[str]:
     if color.transfer != PQ:
         return []
     return [
-        "is HDR of the PQ kind, and its values are taken as they are: colours of the swap "
-        "match better when it is graded to SDR (BT.709) or HLG first"
+        "is PQ HDR, and its values are used as they are: the swap's colours match "
+        "better when the clip is graded to SDR (BT.709) or HLG first"
     ]
 
 
@@ -319,7 +321,7 @@ def is_cut_matroska(path: Path) -> bool:
 
 def _why_unreadable(path: Path, error: av.FFmpegError | OSError) -> str:
     if isinstance(error, PermissionError):
-        return "may not be read (permission denied)"
+        return "cannot be read (permission denied)"
     with path.open("rb") as file:
         start = file.read(4096)
     if b"\0" not in start:

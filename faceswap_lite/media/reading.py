@@ -289,7 +289,7 @@ def _head_notes(heads: dict[str, StillHead], folder: bool) -> list[str]:
     for name, head in heads.items():
         notes = head.notes
         if head.durations and folder:
-            notes = [*notes, "moves: its first picture is taken, no other"]
+            notes = [*notes, "is animated: only its first picture is read"]
         for note in notes:
             said.setdefault(note, []).append(name)
     return [

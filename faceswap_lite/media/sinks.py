@@ -123,7 +123,7 @@ class _PictureSink:
         if plan.alpha and suffix not in ALPHA_SUFFIXES:
             raise FaceswapError(f"a {suffix} holds no alpha; {', '.join(ALPHA_SUFFIXES)} do")
         if plan.mark is not None and suffix not in MARKED_SUFFIXES:
-            raise FaceswapError(f"a {suffix} cannot say that it is synthetic; write a .png")
+            raise FaceswapError(f"a {suffix} cannot hold the synthetic mark; write a .png")
         notes += _picture_notes(plan, suffix)
         self.shelf = PieceShelf(folder, "one picture is never half done")
         self._path, self._mark = folder / f".whole{suffix}", plan.mark
@@ -406,8 +406,8 @@ def _timecode_notes(plan: Plan, suffix: str) -> list[str]:
     if suffix == ".m4v":
         return [f"the timecode {timecode} is left out: a .m4v holds none; .mov, .mp4 and .mkv do"]
     if later_timecode(timecode, 0, plan.rate) is None:
-        rate = f"{float(plan.rate):g} frames a second"
-        return [f"the timecode {timecode} is left out: it is none of {rate}"]
+        rate = f"{float(plan.rate):g} frames per second"
+        return [f"the timecode {timecode} is left out: it is not valid at {rate}"]
     return []
 
 

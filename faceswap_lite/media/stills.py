@@ -100,7 +100,7 @@ def still_head(path: Path) -> StillHead:
             durations = _durations(picture) if count > 1 and timed else []
             deep = _is_deep_png(path) and not durations
             if _is_deep_png(path) and durations:
-                notes.append("moves, and of its 16 bits 8 are read")
+                notes.append("is animated, and of its 16 bits 8 are read")
             if picture.format == "AVIF" and (bits := _av1_bits(path)) > 8:
                 notes.append(f"is AVIF of {bits} bits, of which 8 are read")
             return StillHead(
@@ -170,14 +170,14 @@ def _readable(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise FaceswapError(f"{path}: is too large ({error})") from error
     except PermissionError as error:
-        raise FaceswapError(f"{path}: may not be read (permission denied)") from error
+        raise FaceswapError(f"{path}: cannot be read (permission denied)") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise FaceswapError(f"{path}: is damaged or cut short ({error})") from error
 
 
 def _choice(count: int, taken: int, size: tuple[int, int]) -> str:
     width, height = size
-    return f"holds {count} pictures: number {taken + 1} ({width}x{height}) is taken, no other"
+    return f"holds {count} pictures: only number {taken + 1} ({width}x{height}) is read"
 
 
 def _of_rgb(profile: bytes | None) -> bytes | None:
@@ -276,9 +276,11 @@ def _tiff_head(path: Path) -> StillHead:
         if PREMULTIPLIED in extras[:1]:
             notes.append("has premultiplied alpha, which is read, and written, as straight")
         if [extra for extra in extras[:1] if extra not in (PREMULTIPLIED, STRAIGHT)] or extras[1:]:
-            notes.append("has further channels, which are not read")
+            notes.append("has extra channels, which are not read")
         if page.sampleformat == FLOAT and cut_off(path):
-            notes.append("holds floats beyond 0 (black) to 1 (white), which are cut to that")
+            notes.append(
+                "holds floats outside 0 (black) to 1 (white), which are clipped to that range"
+            )
         alpha = extras[:1] in ((PREMULTIPLIED,), (STRAIGHT,))
         profile = page.tags.get(ICC_PROFILE)
         icc = _of_rgb(None if profile is None else bytes(profile.value))
@@ -301,7 +303,7 @@ def _taken(tiff: tifffile.TiffFile) -> tuple[int, tifffile.TiffPage]:
     ):
         kind = getattr(page.photometric, "name", page.photometric)
         raise FaceswapError(
-            f"{path}: is a TIFF of a kind that is not read ({kind}, {page.bitspersample} bits); "
+            f"{path}: is a TIFF of an unsupported kind ({kind}, {page.bitspersample} bits); "
             "save it as RGB or grey"
         )
     return number, page
@@ -359,7 +361,7 @@ def _decoded(
         colors = COLORS[page.photometric]
         if not found or page.photometric == SEPARATED or page.samplesperpixel not in (1, colors, 4):
             raise FaceswapError(
-                f"{path}: is a TIFF whose compression is not read; save it uncompressed"
+                f"{path}: is a TIFF with unsupported compression; save it uncompressed"
             ) from None
         levels = _from_opencv(pages[0])
         # OpenCV shifts what has no whole bytes to the top.

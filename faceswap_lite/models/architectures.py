@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ..config import ModelConfig
-from .autoencoder import SIDES, Side, SwapAutoencoder
+from ..config import ModelConfig, Side
+from .autoencoder import SIDES, SwapAutoencoder
 from .df import Df, DfDecoder, DfEncoder, DfInter
 from .layers import LEAK
 from .liae import Liae

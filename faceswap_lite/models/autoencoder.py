@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..config import Side as Side
+from ..config import Side
 
 SIDES: tuple[Side, Side] = ("source", "target")
 

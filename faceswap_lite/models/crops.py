@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from .autoencoder import Side, SwapAutoencoder
+from ..config import Side
+from .autoencoder import SwapAutoencoder
 
 Crops = UInt8[np.ndarray, "n s s 3"] | Float[np.ndarray, "n s s 3"]
 

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .autoencoder import Side, TwoDecoders
+from ..config import Side
+from .autoencoder import TwoDecoders
 from .layers import Activation, Down, Residual, Up, leaky, pixel_norm, x_cos_x
 
 

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .autoencoder import Painted, Side, SwapAutoencoder
+from ..config import Side
+from .autoencoder import Painted, SwapAutoencoder
 from .df import DfDecoder, DfEncoder, DfInter
 
 

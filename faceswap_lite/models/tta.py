@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .autoencoder import Painted, Side, SwapAutoencoder
+from ..config import Side
+from .autoencoder import Painted, SwapAutoencoder
 
 # How far a view is moved, in crop sides. Whole pixels: nothing is interpolated, nothing blurred.
 SHIFT = 1 / 64

@@ -125,7 +125,7 @@ class Pool:
             yield lambda group: pool.submit(_render, group, self._size)
         except BrokenProcessPool as error:
             raise FaceswapError(
-                "a process that renders was killed, for want of memory, most likely: choose a "
+                "a rendering process was killed, most likely for lack of memory: choose a "
                 "smaller base.crops"
             ) from error
         finally:

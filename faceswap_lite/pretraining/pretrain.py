@@ -162,11 +162,14 @@ def _options_of(config: Config) -> TrainingConfig:
     """How the base learns. Raises: FaceswapError for what cannot be done here."""
     options = config.training
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise FaceswapError("base: is made by one process; call it without torchrun")
+        raise FaceswapError("base: is made by a single process; run it without torchrun")
     if options.lr == "auto":
-        raise FaceswapError("base: training.lr is auto; name a rate, as 1e-3")
+        raise FaceswapError("base: training.lr is auto; set a rate, such as 1e-3")
     if options.optimizer.kind == "schedulefree":
-        raise FaceswapError("base: its rate falls to 0, which schedulefree does not go with")
+        raise FaceswapError(
+            "base: training.optimizer.kind schedulefree does not work here, where the rate "
+            "falls to 0; choose another"
+        )
     schedule = options.schedule.model_copy(update={"warmup_steps": _WARM_UP})
     augment = augmented(options.augment, STRENGTH)
     update = {"steps": config.base.steps, "schedule": schedule, "augment": augment}
@@ -194,7 +197,7 @@ def _pretrained(
     start, problems = latest_valid_checkpoint(work)
     if problems and start is None:
         raise FaceswapError(
-            f"{work}: no checkpoint is good ({problems[0]}); --overwrite starts anew"
+            f"{work}: there is no valid checkpoint ({problems[0]}); --overwrite starts over"
         )
     for problem in problems:
         say(f"warning: {problem}; going on from step {start}")
@@ -334,7 +337,7 @@ def _seen_of(faces: FaceSet, options: HeldoutConfig) -> list[FaceGroup]:
     """
     if faces.coverage not in COVERAGE_SHARES:
         raise FaceswapError(
-            f"{faces.path}: its coverage is {faces.coverage}; a base knows "
+            f"{faces.path}: its coverage is {faces.coverage}; a base supports "
             f"{', '.join(COVERAGE_SHARES)}"
         )
     return assign_split([], faces.places(), options, step=0)
@@ -359,7 +362,7 @@ def _has_mesh(say: Callable[[str], None]) -> bool:
     try:
         find_weights("mesh")
     except FaceswapError as error:
-        say(f"note: all faces are cut by five points ({error})")
+        say(f"note: all faces are aligned by five points ({error})")
         return False
     return True
 
@@ -370,11 +373,11 @@ def _claim(work: Path, job: str, overwrite: bool) -> None:
     # `out` may lie there, and then its lock does.
     if work.exists() and any(p.suffix not in LOCK_SUFFIXES for p in work.iterdir()):
         if not file.is_file():
-            raise FaceswapError(f"{work}: is not empty, and no base's; choose another --work")
+            raise FaceswapError(f"{work}: is not empty, and not a base's; choose another --work")
         if found_job(file).get("job") != job and not overwrite:
             raise FaceswapError(
-                f"{work}: holds a base of other settings; choose another --work, or pass "
-                "--overwrite, which starts anew (crops of the same size stay)"
+                f"{work}: holds a base with other settings; choose another --work, or pass "
+                "--overwrite, which starts over (crops of the same size stay)"
             )
         if overwrite:
             for name in ("checkpoints", "tensorboard"):

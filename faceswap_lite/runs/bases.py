@@ -103,7 +103,7 @@ def read_base(file: Path) -> Base:
     except OSError as error:
         raise FaceswapError(f"{file}: cannot be read ({error})") from error
     except (SafetensorError, KeyError, TypeError, ValueError, ValidationError) as error:
-        raise FaceswapError(f"{file}: is no base (faceswap-lite base makes one)") from error
+        raise FaceswapError(f"{file}: is not a base (faceswap-lite base makes one)") from error
 
 
 @lru_cache(maxsize=1)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from ..config import Side
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, StoredFace, open_face_set
-from ..models.autoencoder import Side
 from ..models.crops import encode
 from .manifest import describe_identity, is_same_set, set_fingerprint
 from .split import assign_split, read_roles
@@ -62,7 +62,7 @@ def open_known_set(run: TrainedRun, side: Side, minimum: int = 1) -> FaceSet:
                 changed = faces
     if changed is None:
         open_face_set(known, minimum=minimum)  # tells what is wrong there
-        raise FaceswapError(f"{known}: holds others than the {side}'s faces of {run.path}")
+        raise FaceswapError(f"{known}: holds other faces than the {side}'s of {run.path}")
     return changed
 
 
@@ -90,7 +90,9 @@ def known_faces(run: TrainedRun, side: Side, maximum: int = MAX_KNOWN_FACES) -> 
     role = np.array([roles[place][0] for place in faces.places()])
     used = np.flatnonzero(role != "left_out")
     if not len(used):
-        raise FaceswapError(f"{faces.path}: training saw none of its faces; train longer, or anew")
+        raise FaceswapError(
+            f"{faces.path}: training saw none of its faces; train longer, or start over"
+        )
     chosen = used[spread_evenly(len(used), maximum)]
     subset = replace(faces, faces=[faces.faces[i] for i in chosen])
     return _known(run, subset, side, role[chosen] == "seen")

@@ -106,7 +106,7 @@ def _read_records(path: Path, text: str) -> list[dict[str, float]]:
             if number == len(lines):
                 break
             raise FaceswapError(
-                f"{path}: line {number} is no record of a run; restore the file, or remove it"
+                f"{path}: line {number} is not a record of a run; restore the file, or remove it"
             ) from None
         known[key] = numbers
     return [known[key] for key in sorted(known, key=lambda key: key[1])]

@@ -7,13 +7,12 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from ..config import Config, dump_config
+from ..config import Config, Side, dump_config
 from ..errors import FaceswapError
 from ..faces.align import CROP_COVERAGES
 from ..faces.face_set import FaceSet
 from ..faces.user_masks import masks_fingerprint
 from ..metrics.landmarks import LandmarksPack
-from ..models.autoencoder import Side
 from ..outputs import TOOL, job_id, read_json, write_json, write_text
 from .split import FaceGroup
 

@@ -64,5 +64,5 @@ def _find_weights(run: Path, weights: WeightsName) -> tuple[int, Path, list[str]
             return *averaged_weights(run, step, kind), problems
     reason = "it has no checkpoint yet; train it first"
     if problems:
-        reason = f"no checkpoint is good ({problems[0]}); train --overwrite starts anew"
+        reason = f"there is no valid checkpoint ({problems[0]}); train --overwrite starts over"
     raise FaceswapError(f"{run}: {reason}")

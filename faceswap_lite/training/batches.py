@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from ..config import AugmentConfig, TrainingConfig
-from ..models.autoencoder import SIDES, Side
+from ..config import AugmentConfig, Side, TrainingConfig
+from ..models.autoencoder import SIDES
 from .augmentation import Geometry, Views, draw_geometry, make_views
 from .color_augmentation import jitter_hsv, transfer_colors
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..config import Config
+from ..config import Config, Side
 from ..models.architectures import build_model, count_parameters
-from ..models.autoencoder import SIDES, Side
+from ..models.autoencoder import SIDES
 from ..runs.hardware import build_fabric
 from .batches import SideData, sample_batch, side_batch
 from .step import build_learner, train_step

@@ -14,12 +14,12 @@ import torch
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from ..config import Config
+from ..config import Config, Side
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet
 from ..figures import Curve, write_line_figure
 from ..models.architectures import build_model
-from ..models.autoencoder import SIDES, Side, SwapAutoencoder
+from ..models.autoencoder import SIDES, SwapAutoencoder
 from ..outputs import claim, found_job, job_id, one_writer, write_json
 from ..runs.hardware import pick_device, pick_precision
 from ..runs.manifest import RunManifest
@@ -211,7 +211,7 @@ def write_sweep(run: Path, sweep: RangeTest, job: str) -> None:
         x_label="learning rate",
         y_label="training loss",
         log_x=True,
-        marks={f"named {sweep.rate:.1e}": sweep.rate},
+        marks={f"suggested {sweep.rate:.1e}": sweep.rate},
         # What comes after the break would squeeze what comes before.
         y_range=(0.0, max(1.05 * max(sweep.losses[0], sweep.smoothed[0]), DIVERGED * best)),
     )

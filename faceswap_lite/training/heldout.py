@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ..config import LossConfig
-from ..models.autoencoder import SIDES, Side, SwapAutoencoder
+from ..config import LossConfig, Side
+from ..models.autoencoder import SIDES, SwapAutoencoder
 from .augmentation import central_views
 from .batches import SideData
 from .losses import ssim_map

@@ -181,7 +181,9 @@ def _match(
         why = f"{odd[0]} is {shapes[0]} there and {shapes[1]} here"
         return PartReport(name, 0, len(here), why), {}
     missing = len(here) - len(shared)
-    why = f"{missing} are new, as {next(k for k in here if k not in shared)}" if missing else ""
+    why = (
+        f"{missing} are new, such as {next(k for k in here if k not in shared)}" if missing else ""
+    )
     if not shared:
         return PartReport(name, 0, len(here), "no tensor has the same name"), {}
     return PartReport(name, len(shared), len(here), why), shared

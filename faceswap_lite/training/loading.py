@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ..config import Side
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
 from ..faces.user_masks import multiply_masks, user_mask_views
-from ..models.autoencoder import Side
 from ..runs.manifest import RunManifest
 from ..runs.split import FaceGroup, read_roles
 from .batches import SideData

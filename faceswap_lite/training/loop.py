@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..config import Config, TrainingConfig
+from ..config import Config, Side, TrainingConfig
 from ..faces.face_set import FaceSet
 from ..media.images import write_image
-from ..models.autoencoder import SIDES, Side
+from ..models.autoencoder import SIDES
 from ..outputs import one_writer
 from ..runs.checkpoints import Best, PlateauState, RunState, save_checkpoint
 from ..runs.hardware import agreed, build_fabric, memory_used
@@ -164,7 +164,7 @@ def train(
     if log:
         log.close()
     if reason == "stopped by hand":
-        say(f"stopped at step {step}; saved. The same command goes on from here")
+        say(f"stopped at step {step}; saved. The same command continues from here")
         raise KeyboardInterrupt
     return TrainSummary(step, time.monotonic() - began, reason)
 

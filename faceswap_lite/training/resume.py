@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import AUGMENTED, Config, TrainingConfig, load_config, options_of
+from ..config import AUGMENTED, Config, Side, TrainingConfig, load_config, options_of
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
-from ..models.autoencoder import Side
 from ..outputs import job_id, write_json
 from ..renames import CONSTANTS, under_old_names
 from ..runs.bases import SUFFIX, read_base
@@ -90,8 +89,9 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
         names = {f.record.detector for faces in (source, target) for f in faces.faces}
         if len(names) > 1:
             raise FaceswapError(
-                f"{source.path} and {target.path}: five points of {', '.join(sorted(names))} "
-                "do not go together; extract again with one extract.detector"
+                f"{source.path} and {target.path}: five points of "
+                f"{', '.join(sorted(names))} cannot be mixed; extract again with the same "
+                "extract.detector"
             )
     base, learned = _base_manifest(config), _groups_of_base(config)
     sides = {}
@@ -181,7 +181,7 @@ def why_stop(state: RunState, options: TrainingConfig) -> str:
     if options.steps is not None and state.step >= options.steps:
         return f"all of its {options.steps} steps"
     if options.minutes is not None and state.seconds >= 60 * options.minutes:
-        return f"its {options.minutes:g} minutes are over"
+        return f"all of its {options.minutes:g} minutes"
     if options.patience is not None and state.best is not None:
         since = state.step - state.best.step
         if since >= options.patience * options.heldout.every:
@@ -219,7 +219,7 @@ def take_up(
     if overwrite:
         problems = []
     if problems and start is None:
-        raise FaceswapError(f"{run}: no checkpoint is good ({problems[0]}); {_way_out(run)}")
+        raise FaceswapError(f"{run}: there is no valid checkpoint ({problems[0]}); {_way_out(run)}")
     for problem in problems:
         say(f"warning: {problem}; going on from step {start}")
     state = RunState() if start is None else as_state(checkpoint_facts(run, start))
@@ -234,8 +234,9 @@ def take_up(
     if differences:
         told = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
         raise FaceswapError(
-            f"{run}: is a run of other settings ({told}); choose another name, take its settings "
-            f"(--config {run / CONFIG_FILE}), or pass --overwrite, which starts anew"
+            f"{run}: is a run with other settings ({told}); choose another name, use its "
+            f"settings (--config {run / CONFIG_FILE}), or pass --overwrite, which starts "
+            "over"
         )
     if found is None and run.exists():
         raise FaceswapError(f"{run}: not made by this command, and not empty; choose another name")
@@ -264,8 +265,8 @@ def take_up(
 def _way_out(run: Path) -> str:
     """What to do about a run that cannot go on."""
     if latest_valid_checkpoint(run, "last")[0] is None:
-        return "--overwrite starts anew"
-    return f"its weights are whole: --init {run} --run ANOTHER begins with them"
+        return "--overwrite starts over"
+    return f"its weights are whole: --init {run} --run ANOTHER starts from them"
 
 
 def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: Config) -> list[str]:
@@ -279,7 +280,9 @@ def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: C
         if not is_same_set(before_set, now_set, other):
             told = f"{before_set.path} there, {now_set.path} now"
             if before_set.path == now_set.path:
-                told = f"{now_set.path} holds other clips' faces, or somebody else's, than it did"
+                told = (
+                    f"{now_set.path} holds faces of other clips, or of another person, than it did"
+                )
             changed.append(f"{side} {told}")
     for name in ("coverage", "landmarks_pack"):
         old, new = getattr(found, name), getattr(manifest, name)
@@ -333,12 +336,13 @@ def carry_on(
             over = f" over {config.late_ramp} steps" if config.late_ramp else ""
             say(
                 f"note: {now.path} changed since this run began: {joined} faces joined, "
-                f"{heldout} of them held out or beside these, {left} left; new ones come in{over}"
+                f"{heldout} of them held out or next to held-out ones, {left} left; new "
+                f"ones come in{over}"
             )
         if before.masks != now.masks:
             say(
-                f"note: {now.path}: the masks of its faces are not those that this run last saw; "
-                "it goes on with today's"
+                f"note: {now.path}: the masks of its faces have changed since this run last "
+                "saw them; it continues with the new ones"
             )
         clips = sorted({*before.clips, *now.clips})
         # What the run began with holds, whatever was decided since: a resumed run is the same run.

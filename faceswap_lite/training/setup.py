@@ -8,12 +8,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from ..config import Config, TrainingConfig
+from ..config import Config, Side, TrainingConfig
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet
 from ..faces.user_masks import masks_line
 from ..models.architectures import build_model
-from ..models.autoencoder import SIDES, Side
+from ..models.autoencoder import SIDES
 from ..runs.checkpoints import (
     RunState,
     as_state,
@@ -92,7 +92,7 @@ def set_up_training(
             manifest = manifest.model_copy(update={"lr": agreed(fabric, named)})
             if first:
                 write_run(run, manifest, config)
-        say(f"rate {manifest.lr:.1e}, named by a range test ({run / CURVE_FILE})")
+        say(f"rate {manifest.lr:.1e}, chosen by a range test ({run / CURVE_FILE})")
         options = options.model_copy(update={"lr": manifest.lr})
     shares = rate_shares(network, config.init, manifest.lineage)
     learner = build_learner(fabric, network, options, frozen, config.init.freeze_steps, shares)
@@ -137,8 +137,8 @@ def _share_of_batch(fabric: Fabric, options: TrainingConfig) -> tuple[int, int]:
     for side in SIDES:
         if (count := side_batch(options, side)) % processes:
             raise FaceswapError(
-                f"training.batch: {count} {side} faces cannot be shared alike by {processes} "
-                "processes; choose a multiple"
+                f"training.batch: {count} {side} faces cannot be divided evenly among "
+                f"{processes} processes; choose a multiple"
             )
     return fabric.global_rank, processes
 

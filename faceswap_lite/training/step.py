@@ -11,9 +11,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..config import LossConfig, TrainingConfig
+from ..config import LossConfig, Side, TrainingConfig
 from ..errors import FaceswapError
-from ..models.autoencoder import SIDES, Side, SwapAutoencoder
+from ..models.autoencoder import SIDES, SwapAutoencoder
 from .augmentation import Views
 from .losses import reconstruction_loss
 from .optimizers import average_of, build_optimizer, ema_decay, keeps_average, set_rate, update_ema
@@ -155,7 +155,7 @@ def gradient_within_memory(
                 ) from None
         torch.cuda.empty_cache()
         parts = min(2 * parts, maximum)
-        say(f"out of memory: each batch is worked through in {parts} parts from here on")
+        say(f"out of memory: each batch is split into {parts} parts from here on")
 
 
 def everywhere(fabric: Fabric, terms: Terms) -> Terms:
