@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from typing_extensions import Self
 
 from .errors import UsageError
 from .renames import CONSTANTS, is_old, new_name, old_names_in, under_new_names
@@ -53,12 +52,17 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 _RUN_FILE = "run.json"
 
 
+SectionT = TypeVar("SectionT", bound="Section")
+
+
 class Section(BaseModel):
     """Unknown keys are errors; values do not change once made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+    def model_copy(
+        self: SectionT, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> SectionT:
         """As pydantic's, which takes any key. Raises: KeyError for one that is no option."""
         if unknown := set(update or {}) - set(type(self).model_fields):
             raise KeyError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
@@ -755,9 +759,6 @@ def load_config(
         blamed = _blamed(error, changes, unchanged)
         where = blamed or (f"{path}: " if source is not None else "")
         raise UsageError(where + _explain(error)) from None
-
-
-SectionT = TypeVar("SectionT", bound=Section)
 
 
 def change_section(section: SectionT, changes: Sequence[str]) -> SectionT:
