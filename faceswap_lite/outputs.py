@@ -10,6 +10,7 @@ import shutil
 import struct
 import tempfile
 import time
+import tokenize
 import uuid
 import zipfile
 import zlib
@@ -42,7 +43,7 @@ REFUSALS = (
 
 BROKEN_ARRAYS = (
     OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError,
-    SyntaxError, zipfile.BadZipFile, zlib.error, struct.error,
+    SyntaxError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
 )  # fmt: skip
 """What NumPy raises at an .npz that is damaged, or whose arrays are none of ours."""
 

@@ -24,6 +24,7 @@ from faceswap_lite.curation.decisions import Decision
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.embed import Person
+from faceswap_lite.faces.face_set import EXTRACTION_JOB_FILE, HIDDEN_FOLDER, read_job
 from faceswap_lite.faces.journal import (
     JournalEnd,
     Sighting,
@@ -39,6 +40,7 @@ from faceswap_lite.media.pieces import Piece, PieceShelf
 from faceswap_lite.media.truth import load_true_landmarks, truth_path
 from faceswap_lite.outputs import is_broken, read_json, sealed
 from faceswap_lite.runs.log import RunLog, read_history
+from faceswap_lite.runs.manifest import IdentityFacts, is_same_person
 from faceswap_lite.runs.split import FaceGroup
 
 HEAD = {"version": 3, "job": "a"}
@@ -253,6 +255,41 @@ def test_a_truth_that_asks_for_more_memory_than_there_is_is_refused(tmp_path: Pa
         file.writestr("landmarks.npy", b"\x93NUMPY\x01\x00\x76\x00" + head.encode())
     with pytest.raises(FaceswapError, match="is not a readable truth file"):
         load_true_landmarks(clip)
+
+
+def test_a_truth_whose_head_is_cut_off_is_refused(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    with zipfile.ZipFile(truth_path(clip), "w") as file:
+        head = b"{'descr': '<f8', 'shape': (4, 68L,".ljust(117) + b"\n"
+        file.writestr("landmarks.npy", b"\x93NUMPY\x01\x00\x76\x00" + head)
+    with pytest.raises(FaceswapError, match="is not a readable truth file"):
+        load_true_landmarks(clip)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [[], {"job": 1}, {"files": 3}, {"files": [1]}, {"clips": {}}, {"clips": [{"name": "a"}]}],
+    ids=str,
+)
+def test_an_odd_note_of_an_extraction_is_none(tmp_path: Path, odd: Any) -> None:
+    file = tmp_path / HIDDEN_FOLDER / EXTRACTION_JOB_FILE
+    file.parent.mkdir()
+    job = {"job": "a", "files": ["a.png"], "clips": [{"fingerprint": "b", "prefix": "c"}]}
+    file.write_text(json.dumps(job))
+    assert read_job(tmp_path) == job
+    file.write_text(json.dumps({**job, **odd} if isinstance(odd, dict) else odd))
+    assert read_job(tmp_path) is None
+
+
+def test_centroids_of_two_lengths_tell_nobody_apart() -> None:
+    one, other = (
+        IdentityFacts(
+            path="", faces=1, fingerprint="", clips=[], embedder="dlib", centroid=[0.5] * length
+        )
+        for length in (128, 129)
+    )
+    assert is_same_person(one, one, one) is not None
+    assert is_same_person(one, one, other) is None
 
 
 @pytest.mark.slow

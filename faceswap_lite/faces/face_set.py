@@ -169,7 +169,18 @@ def read_job(path: Path) -> dict[str, Any] | None:
     except FaceswapError:
         # The crops are the truth: a broken note beside them only loses what it would have told.
         return None
-    return job if isinstance(job, dict) and isinstance(job.get("job"), str) else None
+    return job if _is_job(job) else None
+
+
+def _is_job(found: Any) -> bool:
+    """Whether this can be what an extraction left, and not another's, or damaged."""
+    if not isinstance(found, dict) or not isinstance(found.get("job"), str):
+        return False
+    files, clips = found.get("files", []), found.get("clips", [])
+    if not isinstance(files, list) or not isinstance(clips, list):
+        return False
+    named = all(isinstance(c, dict) and {"fingerprint", "prefix"} <= c.keys() for c in clips)
+    return named and all(isinstance(name, str) for name in files)
 
 
 def refuse_crops(clip: Path) -> None:

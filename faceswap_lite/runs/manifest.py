@@ -102,6 +102,8 @@ def is_same_person(before: IdentityFacts, now: IdentityFacts, other: IdentityFac
     alike = before.embedder == now.embedder == other.embedder
     if own is None or mine is None or theirs is None or not alike:
         return None
+    if not len(own) == len(mine) == len(theirs):
+        return None
     return bool(np.linalg.norm(mine - own) <= np.linalg.norm(theirs - own) / 2)
 
 
