@@ -40,7 +40,7 @@ from faceswap_lite.media.pieces import Piece, PieceShelf
 from faceswap_lite.media.truth import load_true_landmarks, truth_path
 from faceswap_lite.outputs import is_broken, read_json, sealed
 from faceswap_lite.runs.log import RunLog, read_history
-from faceswap_lite.runs.manifest import IdentityFacts, is_same_person
+from faceswap_lite.runs.manifest import IdentityFacts, RunManifest, is_same_person
 from faceswap_lite.runs.split import FaceGroup
 
 HEAD = {"version": 3, "job": "a"}
@@ -290,6 +290,10 @@ def test_centroids_of_two_lengths_tell_nobody_apart() -> None:
     )
     assert is_same_person(one, one, one) is not None
     assert is_same_person(one, one, other) is None
+    facts = {"job": "", "landmarks_pack": "mesh", "detector": "", "coverage": "full"}
+    RunManifest.model_validate({**facts, "source": one, "target": one})
+    with pytest.raises(ValidationError, match="two lengths"):
+        RunManifest.model_validate({**facts, "source": one, "target": other})
 
 
 @pytest.mark.slow

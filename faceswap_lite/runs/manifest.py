@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from ..config import Config, Side, dump_config
 from ..errors import FaceswapError
@@ -76,6 +76,17 @@ class RunManifest(BaseModel):
         if name not in CROP_COVERAGES:
             raise ValueError(f"unknown coverage {name}")
         return name
+
+    @model_validator(mode="after")
+    def _one_embedder_one_length(self) -> "RunManifest":
+        lengths = {
+            (facts.embedder, len(facts.centroid))
+            for facts in (self.source, self.target)
+            if facts.centroid is not None
+        }
+        if len({embedder for embedder, _ in lengths}) < len(lengths):
+            raise ValueError("centroids of one embedder have two lengths")
+        return self
 
 
 def set_fingerprint(faces: FaceSet) -> str:
