@@ -268,7 +268,15 @@ def test_a_truth_whose_head_is_cut_off_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "odd",
-    [[], {"job": 1}, {"files": 3}, {"files": [1]}, {"clips": {}}, {"clips": [{"name": "a"}]}],
+    [
+        [],
+        {"job": 1},
+        {"files": 3},
+        {"files": [1]},
+        {"clips": {}},
+        {"clips": [{"name": "a"}]},
+        {"pack": ["mtcnn"]},
+    ],
     ids=str,
 )
 def test_an_odd_note_of_an_extraction_is_none(tmp_path: Path, odd: Any) -> None:

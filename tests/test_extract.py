@@ -32,6 +32,7 @@ from faceswap_lite.faces.landmarkers import Five
 from faceswap_lite.faces.pack import DETECTORS, FacePack
 from faceswap_lite.media.images import write_image
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
+from faceswap_lite.outputs import sealed
 
 # So large that a face that comes or goes is no cut.
 HEIGHT, WIDTH = 200, 320
@@ -309,7 +310,8 @@ def test_what_the_first_call_noted_is_kept(
         patch.setattr(Extraction, "_commit", stop_after(Extraction._commit, 6))
         extract_faces([clip], out, CONFIG)
     file = out / HIDDEN_FOLDER / "extraction.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "notes": ["auto chose these"]}))
+    told = {**json.loads(file.read_text()), "notes": ["auto chose these"]}
+    file.write_text(json.dumps(sealed(told)))
     assert extract_faces([clip], out, CONFIG).notes == ["auto chose these"]
 
 

@@ -20,6 +20,7 @@ from ..outputs import (
     file_sha256,
     job_id,
     one_writer,
+    sealed,
     short_name,
     whole_folder,
     write_json,
@@ -124,7 +125,7 @@ def extract_faces(
         print(f"warning: {line}")
     done = read_progress(out, job) if todo == "resume" else None
     names = (config.detector, config.landmarks, config.embedder)
-    if todo == "resume" and found is not None:
+    if todo == "resume" and found is not None and found.get("pack"):
         # What `auto` took at first is kept: a set holds one kind of landmarks.
         names = tuple(found["pack"])
     packs = build_packs(names, min_face_px=config.min_face_px, max_edge_px=config.max_edge_px)
@@ -222,12 +223,12 @@ def _start(
         ],
     }
     if out.is_dir():
-        write_json(out / HIDDEN_FOLDER / EXTRACTION_JOB_FILE, content)
+        write_json(out / HIDDEN_FOLDER / EXTRACTION_JOB_FILE, sealed(content))
         _clean_up(out)
     else:
         # At once: after a kill it is as it was, or ours.
         with whole_folder(out) as partial:
-            write_json(partial / HIDDEN_FOLDER / EXTRACTION_JOB_FILE, content)
+            write_json(partial / HIDDEN_FOLDER / EXTRACTION_JOB_FILE, sealed(content))
 
 
 def _clean_up(out: Path) -> None:
@@ -261,10 +262,8 @@ def _finish(
         problems=tally.problems,
     )
     content = {**asdict(summary), "out": out.name}
-    write_json(
-        out / HIDDEN_FOLDER / EXTRACTION_JOB_FILE,
-        {**job, "finished": True, "files": sorted(tally.files), "summary": content},
-    )
+    told = {**job, "finished": True, "files": sorted(tally.files), "summary": content}
+    write_json(out / HIDDEN_FOLDER / EXTRACTION_JOB_FILE, sealed(told))
     _clean_up(out)
     return summary
 

@@ -22,7 +22,7 @@ from ..errors import FaceswapError
 from ..geometry import compose
 from ..media.clips import list_images
 from ..metrics.landmarks import LandmarksPack
-from ..outputs import BROKEN_ARRAYS, read_json, whole_file
+from ..outputs import BROKEN_ARRAYS, is_broken, read_json, whole_file
 from .align import cut_crop, inner_view
 from .hull import face_mask, features_mask
 from .records import CROP_SUFFIXES, FaceRecord, read_record
@@ -174,13 +174,13 @@ def read_job(path: Path) -> dict[str, Any] | None:
 
 def _is_job(found: Any) -> bool:
     """Whether this can be what an extraction left, and not another's, or damaged."""
-    if not isinstance(found, dict) or not isinstance(found.get("job"), str):
+    if not isinstance(found, dict) or is_broken(found) or not isinstance(found.get("job"), str):
         return False
-    files, clips = found.get("files", []), found.get("clips", [])
-    if not isinstance(files, list) or not isinstance(clips, list):
+    files, clips, pack = (found.get(name, []) for name in ("files", "clips", "pack"))
+    if not all(isinstance(some, list) for some in (files, clips, pack)) or len(pack) not in (0, 3):
         return False
     named = all(isinstance(c, dict) and {"fingerprint", "prefix"} <= c.keys() for c in clips)
-    return named and all(isinstance(name, str) for name in files)
+    return named and all(isinstance(name, str) for name in [*files, *pack])
 
 
 def refuse_crops(clip: Path) -> None:
