@@ -330,7 +330,7 @@ def test_fields_that_nothing_says_are_said(height: int, suffix: str, said: int) 
         "pixel_aspect": Fraction(1),
     }
     encoding = choose_encoding("h264", 16, **shape, color=ColorTags(), alpha=False, fields="tff")
-    assert sum("interlaced" in line for line in encoding.lost(suffix, 8)) == said
+    assert sum("interlacing" in line for line in encoding.lost(suffix, 8)) == said
 
 
 def test_dv_is_bottom_field_first_though_its_avi_does_not_say(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_done_is_not_done_again_and_others_files_are_left_alone(
     before = out.stat().st_mtime_ns
     assert interpolate_faces(planted, a, b, out, side="target", say=silent) == first
     assert out.stat().st_mtime_ns == before
-    with pytest.raises(FaceswapError, match="of another job"):
+    with pytest.raises(FaceswapError, match="belongs to another job"):
         interpolate_faces(planted, b, a, out, side="target", say=silent)
     second = interpolate_faces(planted, b, a, out, side="target", say=silent, overwrite=True)
     assert second["job"] == read_json(out.with_suffix(".json"))["job"] != first["job"]
@@ -281,7 +281,7 @@ def test_readable_refusals(planted: TrainedRun, cast: Cast, tmp_path: Path) -> N
     with pytest.raises(FaceswapError, match="what this command reads"):
         interpolate_faces(planted, crop, crop, crop, side="target", say=silent)
     # Five points do not show a mouth on decoded faces.
-    with pytest.raises(FaceswapError, match="cannot be read"):
+    with pytest.raises(FaceswapError, match="cannot be measured"):
         counterfactual(planted, crop, "mouth", out, side="target", say=silent)
     record = read_record(crop)
     assert record is not None

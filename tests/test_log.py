@@ -67,7 +67,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
     far = ('{"step": Infinity, "loss": 1}', '{"step": 1e40, "loss": 1}')
     for broken in ("{", "7", '{"heldout": 1.0}', "[]", deep, *odd, *far):
         run = write_log(tmp_path / "run", look(0, 8.0), broken, look(10, 4.0))
-        with pytest.raises(FaceswapError, match=r"log\.jsonl: line 2 is no record"):
+        with pytest.raises(FaceswapError, match=r"log\.jsonl: line 2 is not a record"):
             read_history(run)
 
 

@@ -154,7 +154,7 @@ def test_pq_mp4_light_in_other_codecs_is_kept_or_said(
     frame, _ = first_frame(tmp_path / "out.mkv")
     held = {data.type for data in frame.side_data}
     assert (set(LIGHT) <= held) == kept
-    assert any("mastered" in note for note in writer.notes) == (not kept)
+    assert any("mastering" in note for note in writer.notes) == (not kept)
 
 
 def test_pq_mp4_says_what_to_do(odd: Path) -> None:

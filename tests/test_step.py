@@ -151,7 +151,7 @@ def hungry(limit: int) -> Callable[[int], Any]:
 def test_out_of_memory_works_through_smaller_parts_and_says_so() -> None:
     said: list[str] = []
     assert gradient_within_memory(hungry(3), 1, 8, said.append) == ({}, 4)
-    assert [line.split(" in ")[1] for line in said] == [
+    assert [line.split(" into ")[1] for line in said] == [
         "2 parts from here on",
         "4 parts from here on",
     ]

@@ -480,7 +480,7 @@ def test_a_picture_that_cannot_say_that_it_is_bright_says_so_first(tmp_path: Pat
     with open_clip(hdr_clip(tmp_path / "in.mkv", 18)) as reader:
         writer = ClipWriter(tmp_path / "a.tif", like=reader.info)
         writer.check()
-    assert writer.notes == ["a .tif does not say that its colours are of HLG; .png do"]
+    assert writer.notes == ["a .tif cannot say that its colours are HLG; a .png can"]
 
 
 def test_pictures_do_not_keep_light_levels_and_say_so_first(tmp_path: Path) -> None:
@@ -488,7 +488,7 @@ def test_pictures_do_not_keep_light_levels_and_say_so_first(tmp_path: Path) -> N
         light = replace(reader.info, light=Light(content=(1000, 400)))
         writer = ClipWriter(tmp_path / "a", like=light)
         writer.check()
-    assert writer.notes == ["the light that it was mastered for is not kept in pictures"]
+    assert writer.notes == ["the HDR mastering metadata is not kept in pictures"]
 
 
 def test_a_usual_clip_s_pictures_say_nothing_of_light(tmp_path: Path) -> None:

@@ -385,9 +385,9 @@ def _picture_notes(plan: Plan, suffix: str = ".png") -> list[str]:
     if plan.bit_depth > 8 and suffix not in DEEP_SUFFIXES:
         notes.append(f"a {suffix} is written with 8 bits, the clip has {plan.bit_depth}")
     if plan.color.is_beyond_srgb and suffix != ".png":
-        notes.append(f"a {suffix} does not say that its colours are of {plan.color.named}; .png do")
+        notes.append(f"a {suffix} cannot say that its colours are {plan.color.named}; a .png can")
     if plan.light is not None:
-        notes.append("the light that it was mastered for is not kept in pictures")
+        notes.append("the HDR mastering metadata is not kept in pictures")
     if plan.icc is not None and suffix == ".bmp":
         notes.append("the pictures' ICC profile is left out: a .bmp holds none")
     if plan.copy_from is not None:
