@@ -1,8 +1,8 @@
 """Does the working tree still give what an earlier commit gives? Both run here and are compared.
 
     python benchmarks/unchanged.py REV
-    python benchmarks/unchanged.py REV --media ../shared/media --keep /tmp/unchanged
-    python benchmarks/unchanged.py REV --keep /tmp/unchanged --only convert,evaluate
+    python benchmarks/unchanged.py REV --media ../shared/media --keep ../unchanged
+    python benchmarks/unchanged.py REV --keep ../unchanged --only convert,evaluate
 
 Each commit goes the whole road by the command line alone, in one sitting, on this machine and in
 this environment, from the same clips: rendered actors, and real ones with --media. One line says

@@ -132,7 +132,7 @@ def measure_face(face: StoredFace, mesh: Landmarker | None) -> dict[str, Any]:
 def alignment_of(
     crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord, mesh: Landmarker
 ) -> tuple[float, float]:
-    """Presence and misplacement of a crop: see Measures."""
+    """Presence and alignment error of a crop: see Measures."""
     to_crop = canonical_to_crop(record.edge_eyes, record.size)
     found = find_in_crop(mesh, crop, to_crop)
     five = transform_points(CANONICAL_FIVE, to_crop)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes files.tar.xz, with the code of commit 1401d84:
-#   git worktree add --detach /tmp/1401d84 1401d84
-#   bash tests/data/1401d84/make.sh /tmp/1401d84
+#   git worktree add --detach ../1401d84 1401d84
+#   bash tests/data/1401d84/make.sh ../1401d84
 # PYTHON names the Python that has the packages. Only needs what pip brings: MTCNN, five points.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
