@@ -15,7 +15,7 @@ from faceswap_lite.config import RenderConfig
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.sidecar import read_synthetic_mark
-from faceswap_lite.media.truth import load_truth
+from faceswap_lite.media.truth import load_truth, twin_paths
 
 CONFIG = RenderConfig(
     actor="ada", twin="bruno", frames=6, size=96, rate=25, seed=3, max_yaw_deg=40.0
@@ -30,8 +30,7 @@ def frames_of(path: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("render") / "clip.mp4"
-    summary = render_clip(CONFIG, out)
-    assert not summary.already_done and summary.frames == 6
+    assert render_clip(CONFIG, out)
     return out
 
 
@@ -48,8 +47,7 @@ def test_four_files_and_nothing_else(rendered):
 
 
 def test_without_a_twin_there_are_two_files(tmp_path):
-    summary = render_clip(CONFIG.model_copy(update={"twin": None}), tmp_path / "alone.mp4")
-    assert summary.twins == ()
+    render_clip(CONFIG.model_copy(update={"twin": None}), tmp_path / "alone.mp4")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["alone.mp4", "alone.truth.npz"]
     truth = load_truth(tmp_path / "alone.mp4")
@@ -90,7 +88,7 @@ def test_the_stored_mask_covers_every_difference(rendered):
 
 def test_a_second_run_does_nothing_and_another_job_is_refused(rendered, capsys):
     before = {path: path.stat().st_mtime_ns for path in rendered.parent.iterdir()}
-    assert render_clip(CONFIG, rendered).already_done
+    assert not render_clip(CONFIG, rendered)
     assert "already done" in capsys.readouterr().out
     with pytest.raises(FaceswapError, match="--overwrite"):
         render_clip(CONFIG.model_copy(update={"seed": 4}), rendered)
@@ -120,16 +118,17 @@ def test_a_stopped_render_leaves_no_clip_and_can_be_started_again(tmp_path, monk
         render_clip(CONFIG, out)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.truth.npz"]
     monkeypatch.undo()
-    assert not render_clip(CONFIG, out).already_done
-    assert render_clip(CONFIG, out).already_done
+    assert render_clip(CONFIG, out)
+    assert not render_clip(CONFIG, out)
 
 
 def test_a_lost_part_is_made_again(tmp_path):
     out = tmp_path / "clip.mp4"
-    summary = render_clip(CONFIG, out)
-    summary.twins[0].unlink()
-    assert not render_clip(CONFIG, out).already_done
-    assert summary.twins[0].exists()
+    render_clip(CONFIG, out)
+    twin, _ = twin_paths(out)
+    twin.unlink()
+    assert render_clip(CONFIG, out)
+    assert twin.exists()
 
 
 def test_other_clips_have_no_truth_and_a_broken_truth_is_one_line(tmp_path):

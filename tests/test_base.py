@@ -13,7 +13,7 @@ from test_train import with_training
 from torch import nn
 
 from faceswap_lite.about import describe
-from faceswap_lite.actors.cast import ADA, FIRST_OF_CROWD, find_actor, random_actor
+from faceswap_lite.actors.cast import FIRST_OF_CROWD, find_actor, random_actor
 from faceswap_lite.config import Config, InitConfig, ModelConfig, load_config
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces.face_set import open_face_set
@@ -105,11 +105,12 @@ def test_moments_reach_as_far_as_real_faces_do() -> None:
 
 
 def test_traits_say_all_that_a_face_shows() -> None:
-    own = traits_of(ADA)
+    ada = find_actor("ada")
+    own = traits_of(ada)
     for change in ({"nose_width": 1.0}, {"skin": (0.1, 0.1, 0.1)}, {"hair_style": "bald"}):
-        assert not np.array_equal(own, traits_of(replace(ADA, **change)))
+        assert not np.array_equal(own, traits_of(replace(ada, **change)))
     # What is not of the face changes nothing.
-    assert np.array_equal(own, traits_of(replace(ADA, shirt=(0.0, 0.0, 0.0), neck_width=1.0)))
+    assert np.array_equal(own, traits_of(replace(ada, shirt=(0.0, 0.0, 0.0), neck_width=1.0)))
     mean, spread = crowd.traits_scale()
     scaled = (traits_of(random_actor(FIRST_OF_CROWD + 5000)) - mean) / spread
     assert np.abs(scaled).max() < 12 and (spread > 0).all()

@@ -11,83 +11,29 @@ from jaxtyping import Float
 from .cast import ActorIdentity, HairStyle
 from .head import JAW_PIVOT, MOUTH_HALF_WIDTH, Eye, head_grid, identity_shape, jaw_turn, smoothstep
 
-# The hairline: height on the resting head by the angle around it (degrees).
-_HAIRLINES: dict[HairStyle, list[tuple[float, float]]] = {
-    "short": [
-        (0, 1.00),
-        (14, 1.03),
-        (30, 1.13),
-        (42, 0.98),
-        (51, 0.66),
-        (58, 0.42),
-        (66, 0.12),
-        (72, -0.25),
-        (82, -0.30),
-        (87, 0.10),
-        (96, 0.32),
-        (112, 0.05),
-        (122, -0.55),
-        (140, -0.95),
-        (180, -1.02),
-    ],
-    "crop": [
-        (0.0, 0.98),
-        (25, 1.0),
-        (42, 0.93),
-        (50, 0.62),
-        (58, 0.40),
-        (67, 0.10),
-        (73, -0.12),
-        (82, -0.16),
-        (87, 0.12),
-        (96, 0.32),
-        (112, 0.05),
-        (122, -0.50),
-        (140, -0.90),
-        (180, -0.97),
-    ],
-    "fringe": [
-        (0.0, 0.54),
-        (20, 0.55),
-        (38, 0.52),
-        (48, 0.42),
-        (56, 0.20),
-        (66, -0.15),
-        (74, -0.45),
-        (86, -0.50),
-        (92, -0.20),
-        (104, -0.2),
-        (116, -0.6),
-        (140, -1.05),
-        (180, -1.10),
-    ],
-    "long": [
-        (0, 1.20),
-        (8, 1.10),
-        (22, 0.90),
-        (36, 0.66),
-        (48, 0.36),
-        (57, 0.0),
-        (64, -0.40),
-        (72, -0.75),
-        (90, -1.0),
-        (120, -1.1),
-        (180, -1.2),
-    ],
-    "bob": [
-        (0, 1.02),
-        (12, 0.94),
-        (26, 0.80),
-        (40, 0.60),
-        (50, 0.34),
-        (58, 0.0),
-        (65, -0.40),
-        (72, -0.75),
-        (90, -1.0),
-        (120, -1.1),
-        (180, -1.2),
-    ],
-    "bald": [(0, 2.5), (180, 2.5)],
+# The hairline: angles around the resting head (degrees), and its height there.
+_HAIRLINES: dict[HairStyle, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "short": (
+        (0, 14, 30, 42, 51, 58, 66, 72, 82, 87, 96, 112, 122, 140, 180),
+        (1, 1.03, 1.13, 0.98, 0.66, 0.42, 0.12, -0.25, -0.3, 0.1, 0.32, 0.05, -0.55, -0.95, -1.02),
+    ),
+    "crop": (
+        (0, 25, 42, 50, 58, 67, 73, 82, 87, 96, 112, 122, 140, 180),
+        (0.98, 1.0, 0.93, 0.62, 0.4, 0.1, -0.12, -0.16, 0.12, 0.32, 0.05, -0.5, -0.9, -0.97),
+    ),
+    "fringe": (
+        (0, 20, 38, 48, 56, 66, 74, 86, 92, 104, 116, 140, 180),
+        (0.54, 0.55, 0.52, 0.42, 0.2, -0.15, -0.45, -0.5, -0.2, -0.2, -0.6, -1.05, -1.1),
+    ),
+    "long": (
+        (0, 8, 22, 36, 48, 57, 64, 72, 90, 120, 180),
+        (1.2, 1.1, 0.9, 0.66, 0.36, 0.0, -0.4, -0.75, -1.0, -1.1, -1.2),
+    ),
+    "bob": (
+        (0, 12, 26, 40, 50, 58, 65, 72, 90, 120, 180),
+        (1.02, 0.94, 0.8, 0.6, 0.34, 0.0, -0.4, -0.75, -1.0, -1.1, -1.2),
+    ),
+    "bald": ((0, 180), (2.5, 2.5)),
 }
 # How far the hair stands off the skull: above, at the sides.
 _VOLUMES: dict[HairStyle, tuple[float, float]] = {
@@ -103,9 +49,8 @@ _FALLS: dict[HairStyle, float] = {"long": -2.75, "bob": -1.45}
 
 def hairline(identity: ActorIdentity, angle: np.ndarray) -> np.ndarray:
     """Height of the hairline around the head, at rest."""
-    knots = np.array(_HAIRLINES[identity.hair_style])
     degrees = np.abs(np.rad2deg(angle))
-    height = np.interp(degrees, knots[:, 0], knots[:, 1])
+    height = np.interp(degrees, *_HAIRLINES[identity.hair_style])
     shift = 0.0 if identity.hair_style == "fringe" else 0.09 * identity.hairline
     return height + shift * smoothstep(degrees, 62.0, 48.0)
 

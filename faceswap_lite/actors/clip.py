@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -34,20 +34,9 @@ _VIEWS_AHEAD = 3
 _RENDERER = 1
 
 
-@dataclass(frozen=True)
-class RenderSummary:
-    """What the stage left."""
-
-    clip: Path
-    truth: Path
-    twins: tuple[Path, ...]
-    frames: int
-    already_done: bool
-
-
 @one_writer(lambda out, **_: beside(out, ".truth.npz"))
-def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> RenderSummary:
-    """Render `out` and, beside it, its truth and its two twins, if any; done already: say so.
+def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> bool:
+    """Render `out` and, beside it, its truth and its two twins, if any; False: it was done already.
 
     The files appear whole, `out` last, so that `out` never stands without its truth.
     Raises: FaceswapError when files of another job are there and `overwrite` is off; UsageError
@@ -67,11 +56,9 @@ def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> Ren
     found = _job_of(truth_path(out))
     whole = all(path.exists() for path in outputs)
     claims = {claim(path, job, found, finished=whole, overwrite=overwrite) for path in outputs}
-    done = claims == {"done"}
-    summary = RenderSummary(out, truth_path(out), twins, config.frames, already_done=done)
-    if done:
+    if claims == {"done"}:
         print(f"{out}: already done")
-        return summary
+        return False
     states = random_performance(config.frames, float(config.rate), config.seed, config.max_yaw_deg)
     landmarks, masks = [], []
     with ExitStack() as stack:
@@ -85,10 +72,12 @@ def render_clip(config: RenderConfig, out: Path, overwrite: bool = False) -> Ren
             for writer, view in zip(writers, views, strict=True):
                 writer.write(view.image, pts)
             landmarks.append(views[0].landmarks)
-            masks.append(_mask_of(*views))
+            # Where any of them shows its face: above 0 wherever they can differ.
+            widest = np.maximum.reduce([view.face_mask for view in views])
+            masks.append(np.ceil(widest * 255).astype(np.uint8))
         # First of all, so that a stop from here on leaves files that know their job.
         _save_truth(truth_path(out), job, actor, twin, states, np.stack(landmarks), np.stack(masks))
-    return summary
+    return True
 
 
 def _views(
@@ -108,12 +97,6 @@ def _views(
                 yield [job.result() for job in waiting.popleft()]
         for jobs in waiting:
             yield [job.result() for job in jobs]
-
-
-def _mask_of(*views: RenderedActor) -> UInt8[np.ndarray, "h w"]:
-    """Where any of the views shows its face: above 0 wherever they can differ."""
-    widest = np.maximum.reduce([view.face_mask for view in views])
-    return np.ceil(widest * 255).astype(np.uint8)
 
 
 def _writer(path: Path, config: RenderConfig) -> ClipWriter:

@@ -72,6 +72,7 @@ def head_grid() -> HeadGrid:
     return HeadGrid(base.astype(np.float32), angle, eye_row, mouth_row, triangles[~(gaps & upper)])
 
 
+@lru_cache(maxsize=32)
 def grid_triangles(rows: int, columns: int) -> Int[np.ndarray, "m 3"]:
     """Two triangles a cell of a grid of points numbered row by row.
 
@@ -297,11 +298,16 @@ def find_eyes(shape: Float[np.ndarray, "r c 3"]) -> tuple[Eye, Eye]:
     return eyes[0], eyes[1]
 
 
+def column_at(row: int, x: float) -> float:
+    """Where, among the columns, a row of the resting head crosses `x` on its front."""
+    grid = head_grid()
+    front = np.flatnonzero(np.abs(grid.angle) < 1.4)
+    return np.interp(x, grid.rest[row, front, 0], front)
+
+
 def _on_row(shape: np.ndarray, row: int, x: float) -> np.ndarray:
     """The point of a head where its row crosses the rest position `x`."""
-    grid = head_grid()
-    front = np.abs(grid.angle) < 1.4
-    column = np.interp(x, grid.rest[row, front, 0], np.flatnonzero(front))
+    column = column_at(row, x)
     low = int(column)
     return shape[row, low] + (column - low) * (shape[row, low + 1] - shape[row, low])
 
@@ -439,14 +445,6 @@ def grid_normals(
     columns = np.concatenate(
         [first + along[:, :1], along[:, :-1] + along[:, 1:], along[:, -1:] + last], 1
     )
-    a, b = rows, columns
-    normal = np.stack(
-        [
-            a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
-            a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2],
-            a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0],
-        ],
-        -1,
-    )
+    normal = np.cross(rows, columns)
     length = np.sqrt((normal * normal).sum(-1, keepdims=True))
     return (normal / np.maximum(length, 1e-9)).astype(np.float32)

@@ -50,14 +50,17 @@ def random_performance(
     rng = np.random.default_rng([seed, 0x9E7F])
     time_s = np.arange(frames) / rate
     yaw = max_yaw_deg * np.clip(_wander(rng, time_s, 0.35) * 0.62, -1, 1)
-    mouth, smile = _speech(rng, time_s)
+    # Syllables at 1 to 3 a second, in phrases with pauses.
+    phrase = np.clip(0.65 + 0.75 * _wander(rng, time_s, 0.3), 0, 1)
+    syllables = np.clip(0.42 + 0.36 * _wander(rng, time_s, 1.5), 0, 1)
+    smile = np.clip(0.1 + 0.35 * _wander(rng, time_s, 0.4), -0.8, 1)
     gaze = 0.45 * _wander(rng, time_s, 0.8)
     base_light = rng.uniform(-50, 50)
     curves = {
         "yaw_deg": yaw,
         "pitch_deg": np.clip(5.5 * _wander(rng, time_s, 0.4), -16, 16),
         "roll_deg": np.clip(3.5 * _wander(rng, time_s, 0.3), -12, 12),
-        "mouth": mouth,
+        "mouth": np.clip(phrase * syllables, 0, 1),
         "smile": smile,
         "blink": _blinks(np.random.default_rng([seed, 0xB11]), time_s),
         "brow": np.clip(0.4 * _wander(rng, time_s, 0.6), -1, 1),
@@ -87,16 +90,6 @@ def _wander(
         frequency = hz * rng.uniform(0.3, 2.0)
         curve += np.sin(2 * np.pi * (frequency * time_s + rng.uniform()))
     return curve / np.sqrt(3)
-
-
-def _speech(
-    rng: np.random.Generator, time_s: Float[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Mouth opening and smile: syllables at 1 to 3 a second, in phrases with pauses."""
-    phrase = np.clip(0.65 + 0.75 * _wander(rng, time_s, 0.3), 0, 1)
-    syllables = np.clip(0.42 + 0.36 * _wander(rng, time_s, 1.5), 0, 1)
-    smile = np.clip(0.1 + 0.35 * _wander(rng, time_s, 0.4), -0.8, 1)
-    return np.clip(phrase * syllables, 0, 1), smile
 
 
 def _blinks(rng: np.random.Generator, time_s: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

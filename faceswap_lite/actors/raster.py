@@ -51,9 +51,12 @@ def _draw_batch(corners: Float[np.ndarray, "m 3 5"], surface: Surface) -> None:
     flat = ~np.isfinite(planes).all(1)
     triangle, row = _expand(np.where(flat, 0, np.maximum(last - top + 1, 0)))
     y = (top.take(triangle) + row).astype(np.float32)
-    low, high = _cuts(edges.take(triangle, axis=0), y)
-    left = np.maximum(np.ceil(low - _EDGE), 0)
-    right = np.minimum(np.floor(high + _EDGE), width - 1)
+    # Where each row enters and leaves its triangle.
+    x0, y0, long, upper, x1, y1, _, lower = edges.take(triangle, axis=0).T
+    one = x0 + long * (y - y0)
+    other = np.where(y < y1, x0 + upper * (y - y0), x1 + lower * (y - y1))
+    left = np.maximum(np.ceil(np.minimum(one, other) - _EDGE), 0)
+    right = np.minimum(np.floor(np.maximum(one, other) + _EDGE), width - 1)
     lengths = np.maximum(right - left + 1, 0).astype(np.int32)
     kept = np.flatnonzero(lengths)
     left, y = left[kept], y[kept]
@@ -90,10 +93,8 @@ def _edges(corners: Float[np.ndarray, "m 3 2"]) -> Float[np.ndarray, "m 8"]:
     for i, j in ((0, 1), (1, 2), (0, 1)):
         swap = y[i] > y[j]
         for values in (x, y):
-            values[i], values[j] = (
-                np.where(swap, values[j], values[i]),
-                np.where(swap, values[i], values[j]),
-            )
+            one, other = values[i], values[j]
+            values[i], values[j] = np.where(swap, other, one), np.where(swap, one, other)
     edges = np.empty((len(corners), 8), np.float32)
     edges[:, 0], edges[:, 1], edges[:, 4], edges[:, 5], edges[:, 6] = x[0], y[0], x[1], y[1], y[2]
     for column, i, j in ((2, 0, 2), (3, 0, 1), (7, 1, 2)):
@@ -101,17 +102,6 @@ def _edges(corners: Float[np.ndarray, "m 3 2"]) -> Float[np.ndarray, "m 8"]:
         # A level side is never asked for inside itself.
         edges[:, column] = np.where(rise > 0, (x[j] - x[i]) / np.where(rise > 0, rise, 1), 0)
     return edges
-
-
-def _cuts(
-    edges: Float[np.ndarray, "k 8"], y: Float[np.ndarray, " k"]
-) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Where each row enters and leaves its triangle."""
-    x0, y0, long, upper, x1, y1, _, lower = edges.T
-    down = y - y0
-    one = x0 + long * down
-    other = np.where(y < y1, x0 + upper * down, x1 + lower * (y - y1))
-    return np.minimum(one, other), np.maximum(one, other)
 
 
 def _planes(corners: Float[np.ndarray, "m 3 5"]) -> Float[np.ndarray, "m 11"]:

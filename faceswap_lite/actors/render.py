@@ -45,16 +45,22 @@ class RenderedActor:
     landmarks: Float[np.ndarray, "68 2"]  # iBUG-68 order, pixels
 
 
+_Grid = Float[np.ndarray, "r c 3"]
+_Normals = Float[np.ndarray, "i j 3"]
+_Triangles = Int[np.ndarray, "m 3"]
+_Points = Float[np.ndarray, "n 2"]
+
+
 class _Part(NamedTuple):
     """A grid of points in the scene, its paint and how it is drawn."""
 
-    points: Float[np.ndarray, "r c 3"]
-    normals: Float[np.ndarray, "i j 3"]  # on the grid's points, or finer
+    points: _Grid
+    normals: _Normals  # on the grid's points, or finer
     paint: surface.Paint
-    triangles: Int[np.ndarray, "m 3"]
+    triangles: _Triangles
     share: UInt8[np.ndarray, "h w"] | int = 0  # of the face
     culled: bool = False  # its back is never seen
-    tangents: Float[np.ndarray, "r c 3"] | None = None  # along the hair
+    tangents: _Grid | None = None  # along the hair
     sheet: bool = False  # thin, seen from both sides
 
 
@@ -76,27 +82,19 @@ def render_actor(
     """
     face_of = face_of or identity
     skin_of = skin_of or face_of
-    head_turn, body_turn = _turns(state)
-    detail = _detail(size)
+    head_turn = _rotation(state.yaw_deg, state.pitch_deg, state.roll_deg)
+    # The body goes along a little.
+    body_turn = _rotation(0.15 * state.yaw_deg, 0.0, 0.12 * state.roll_deg)
+    # Texels a grid cell: about one a sample.
+    detail = int(np.clip(round(size / 64), 2, 8))
     posed = expressed(_shape(identity, face_of), _eyes(identity, face_of), state)
     parts = _head_parts(identity, face_of, skin_of, state, posed, detail)
-    parts = [_turned(part, head_turn, _PIVOT) for part in parts]
+    parts = [_turned(part, head_turn) for part in parts]
     parts += _body_parts(identity, head_turn, body_turn, detail)
     camera = _Camera(size, state)
     image, face_mask = _draw(parts, camera, state, paint_backdrop(background, size))
     points = (landmark_points(face_of, posed) - _PIVOT) @ head_turn.T + _PIVOT
     return RenderedActor(image, face_mask, camera.pixels(points)[:, :2].astype(np.float32))
-
-
-def _detail(size: int) -> int:
-    """Texels a grid cell: about one a sample."""
-    return int(np.clip(round(size / 64), 2, 8))
-
-
-def _turns(state: ActorState) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3 3"]]:
-    """Rotations of the head and of the body, which goes along a little."""
-    head = _rotation(state.yaw_deg, state.pitch_deg, state.roll_deg)
-    return head, _rotation(0.15 * state.yaw_deg, 0.0, 0.12 * state.roll_deg)
 
 
 def _rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Float[np.ndarray, "3 3"]:
@@ -110,7 +108,7 @@ def _rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Float[np.nda
 
 
 @lru_cache(maxsize=64)
-def _shape(wearer: ActorIdentity, face_of: ActorIdentity) -> Float[np.ndarray, "r c 3"]:
+def _shape(wearer: ActorIdentity, face_of: ActorIdentity) -> _Grid:
     """The neutral head of `wearer` with the face of `face_of`."""
     own = identity_shape(wearer)
     if face_of == wearer:
@@ -128,7 +126,7 @@ def _head_parts(
     face_of: ActorIdentity,
     skin_of: ActorIdentity,
     state: ActorState,
-    posed: Float[np.ndarray, "r c 3"],
+    posed: _Grid,
     detail: int,
 ) -> list[_Part]:
     """Everything that turns with the head, in the head's frame."""
@@ -146,11 +144,8 @@ def _head_parts(
     if wearer.hair_style not in ("long", "bob"):
         for lateral in (-1, 1):
             points = body.ear(identity_shape(wearer), wearer, lateral)
-            parts.append(
-                _plain(
-                    points, surface.paint_ear(wearer, *points.shape[:2], detail), flip=lateral < 0
-                )
-            )
+            texture = surface.paint_ear(wearer, *points.shape[:2], detail)
+            parts.append(_plain(points, texture, flip=lateral < 0))
     return parts
 
 
@@ -169,7 +164,9 @@ def _eye_parts(
             16 * state.gaze_y - 0.25 * state.pitch_deg,
         )
         texture = surface.paint_eyeball(face_of, directions, gaze, lid, -lateral)
-        parts.append(_Part(points, directions, texture, _triangles(*points.shape[:2]), 255, True))
+        parts.append(
+            _Part(points, directions, texture, grid_triangles(*points.shape[:2]), 255, True)
+        )
     return parts
 
 
@@ -180,7 +177,7 @@ def _eye_directions(detail: int) -> Float[np.ndarray, "h w 3"]:
 
 
 def _mouth_parts(
-    lips: Float[np.ndarray, "3"], posed: Float[np.ndarray, "r c 3"], mouth: float, detail: int
+    lips: Float[np.ndarray, "3"], posed: _Grid, mouth: float, detail: int
 ) -> list[_Part]:
     if mouth <= 0.0:
         return []
@@ -192,11 +189,8 @@ def _mouth_parts(
     ]
     for upper in (True, False):
         row = body.teeth(lips, mouth, upper)
-        parts.append(
-            _plain(
-                row, surface.paint_teeth(*row.shape[:2], 2 * detail, upper), share=255, sheet=True
-            )
-        )
+        texture = surface.paint_teeth(*row.shape[:2], 2 * detail, upper)
+        parts.append(_plain(row, texture, share=255, sheet=True))
     return parts
 
 
@@ -211,15 +205,11 @@ def _body_parts(
         np.float32
     )
     chest = body.shoulders(wearer)
-    coarse = max(2, detail // 2)
+    cloth = surface.paint_shoulders(wearer, *chest.shape[:2], detail)
+    skin = surface.paint_neck(wearer, *neck.shape[:2], max(2, detail // 2))
     parts = [
-        _plain(neck, surface.paint_neck(wearer, *neck.shape[:2], coarse), culled=True, closed=True),
-        _plain(
-            chest,
-            surface.paint_shoulders(wearer, *chest.shape[:2], detail),
-            culled=True,
-            closed=True,
-        ),
+        _plain(neck, skin, culled=True, closed=True),
+        _plain(chest, cloth, culled=True, closed=True),
     ]
     curtain = body.hair_curtain(wearer)
     if curtain is not None:
@@ -228,18 +218,12 @@ def _body_parts(
         turned = hanging @ back.T
         curtain = (hanging + share * (turned - hanging) + _PIVOT).astype(np.float32)
         texture = surface.paint_curtain(wearer, *curtain.shape[:2], detail)
-        part = _plain(curtain, texture)
-        parts.append(part._replace(tangents=_down(curtain), sheet=True))
-    return [_turned(part, body_turn, _PIVOT) for part in parts]
-
-
-@lru_cache(maxsize=32)
-def _triangles(rows: int, columns: int) -> Int[np.ndarray, "m 3"]:
-    return grid_triangles(rows, columns)
+        parts.append(_plain(curtain, texture)._replace(tangents=_down(curtain), sheet=True))
+    return [_turned(part, body_turn) for part in parts]
 
 
 def _plain(
-    points: Float[np.ndarray, "r c 3"],
+    points: _Grid,
     texture: surface.Paint,
     *,
     share: int = 0,
@@ -249,20 +233,12 @@ def _plain(
     sheet: bool = False,
 ) -> _Part:
     normals = grid_normals(points, closed=closed)
-    return _Part(
-        points,
-        -normals if flip else normals,
-        texture,
-        _triangles(*points.shape[:2]),
-        share,
-        culled,
-        sheet=sheet,
-    )
+    normals = -normals if flip else normals
+    triangles = grid_triangles(*points.shape[:2])
+    return _Part(points, normals, texture, triangles, share, culled, sheet=sheet)
 
 
-def _down(
-    points: Float[np.ndarray, "r c 3"], seams: tuple[int, ...] = ()
-) -> Float[np.ndarray, "r c 3"]:
+def _down(points: _Grid, seams: tuple[int, ...] = ()) -> _Grid:
     """Unit tangents along the columns: the way hair lies. `seams`: rows that end in a gap."""
     step = np.diff(points, axis=0)
     step = np.concatenate([step, step[-1:]])
@@ -271,9 +247,8 @@ def _down(
     return step / np.maximum(np.linalg.norm(step, axis=-1, keepdims=True), 1e-6)
 
 
-def _turned(part: _Part, turn: np.ndarray, pivot: np.ndarray) -> _Part:
-    matrix = turn.T.astype(np.float32)
-    center = pivot.astype(np.float32)
+def _turned(part: _Part, turn: np.ndarray) -> _Part:
+    matrix, center = turn.T.astype(np.float32), _PIVOT.astype(np.float32)
     return part._replace(
         points=(part.points - center) @ matrix + center,
         normals=part.normals @ matrix,
@@ -293,14 +268,9 @@ class _Camera:
     def pixels(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """(x, y) in pixels and nearness."""
         factor = self.scale / (_CAMERA - points[..., 2])
-        return np.stack(
-            [
-                self.center[0] + factor * points[..., 0],
-                self.center[1] - factor * points[..., 1],
-                points[..., 2],
-            ],
-            -1,
-        ).astype(np.float32)
+        x = self.center[0] + factor * points[..., 0]
+        y = self.center[1] - factor * points[..., 1]
+        return np.stack([x, y, points[..., 2]], -1).astype(np.float32)
 
 
 def _draw(
@@ -342,12 +312,7 @@ def _grain_bank(lateral: int) -> Float[np.ndarray, "b b 3"]:
 
 def _assemble(
     parts: list[_Part], camera: _Camera, state: ActorState
-) -> tuple[
-    UInt8[np.ndarray, "h w 4"],
-    Float[np.ndarray, "n 3"],
-    Int[np.ndarray, "m 3"],
-    Float[np.ndarray, "n 2"],
-]:
+) -> tuple[UInt8[np.ndarray, "h w 4"], Float[np.ndarray, "n 3"], _Triangles, _Points]:
     """All textures lit in one atlas; all points on the frame; all triangles; their places."""
     heights = [part.paint.color.shape[0] for part in parts]
     width = max(part.paint.color.shape[1] for part in parts)
@@ -360,7 +325,10 @@ def _assemble(
         on_frame = camera.pixels(part.points).reshape(-1, 3)
         kept = part.triangles
         if part.culled:
-            kept = kept[_faces_camera(on_frame, kept)]
+            corners = on_frame[:, :2].take(kept, axis=0)  # (m, 3, x y)
+            p, q = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+            # Rows run down, columns to the right, pixel rows down: fronts turn against the clock.
+            kept = kept[p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] < 0]
         points.append(on_frame)
         triangles.append(kept + count)
         uv.append(_texel_places(part, top))
@@ -369,16 +337,7 @@ def _assemble(
     return atlas, np.concatenate(points), np.concatenate(triangles), np.concatenate(uv)
 
 
-def _faces_camera(
-    points: Float[np.ndarray, "n 3"], triangles: Int[np.ndarray, "m 3"]
-) -> np.ndarray:
-    corners = points[:, :2].take(triangles, axis=0)  # (m, 3, x y)
-    p, q = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    # Rows run down, columns to the right, pixel rows down: fronts turn against the clock.
-    return p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] < 0
-
-
-def _texel_places(part: _Part, top: int) -> Float[np.ndarray, "n 2"]:
+def _texel_places(part: _Part, top: int) -> _Points:
     rows, columns = part.points.shape[:2]
     height, width = part.paint.color.shape[:2]
     u = (np.arange(columns, dtype=np.float32) + 0.5) * (width / columns) - 0.5
@@ -400,7 +359,7 @@ class _Range(NamedTuple):
 _ALL = (_Range(slice(None), slice(None)), _Range(slice(None), slice(None)))
 
 
-def _seen(normals: Float[np.ndarray, "i j 3"], texels: tuple[int, ...]) -> tuple[_Range, _Range]:
+def _seen(normals: _Normals, texels: tuple[int, ...]) -> tuple[_Range, _Range]:
     """The rows and columns of a grid that may face the camera."""
     # Perspective and interpolation show a little more than the normals say.
     toward = normals[..., 2] > -0.25
@@ -451,10 +410,8 @@ def _light(part: _Part, state: ActorState, out: UInt8[np.ndarray, "h w 4"]) -> N
 
 
 def _shade(
-    normals: Float[np.ndarray, "i j 3"],
-    tangents: Float[np.ndarray, "i j 3"] | None,
-    state: ActorState,
-) -> tuple[Float[np.ndarray, "i j 3"], list[Float[np.ndarray, "i j"]]]:
+    normals: _Normals, tangents: _Normals | None, state: ActorState
+) -> tuple[_Normals, list[Float[np.ndarray, "i j"]]]:
     """Diffuse light by colour, and the highlights: broad, tight, along hair."""
     yaw, pitch = np.deg2rad([state.light_yaw_deg, state.light_pitch_deg])
     key = np.array(

@@ -24,6 +24,8 @@ from .head import (
     smoothstep,
 )
 
+_Rng = np.random.Generator
+
 
 class Paint(NamedTuple):
     """A texture: colour, gloss of a broad, of a tight highlight, of the one along hair."""
@@ -54,9 +56,7 @@ def to_texels(values: Float[np.ndarray, "r c *d"], detail: int) -> Float[np.ndar
     return cv2.resize(np.ascontiguousarray(values, np.float32), size)
 
 
-def _noise(
-    rng: np.random.Generator, shape: tuple[int, int], sigma: tuple[float, float]
-) -> np.ndarray:
+def _noise(rng: _Rng, shape: tuple[int, int], sigma: tuple[float, float]) -> np.ndarray:
     """Smooth noise of standard deviation 1; `sigma` in texels, across and down."""
     raw = rng.standard_normal(shape).astype(np.float32)
     smooth = cv2.GaussianBlur(raw, (0, 0), sigmaX=max(sigma[0], 0.1), sigmaY=max(sigma[1], 0.1))
@@ -64,7 +64,7 @@ def _noise(
 
 
 class _Place(NamedTuple):
-    """Where each texel of the head lies on the resting head."""
+    """Where each texel of the head lies on the resting head; `texel`: a quarter of a grid cell."""
 
     x: np.ndarray
     y: np.ndarray
@@ -72,6 +72,8 @@ class _Place(NamedTuple):
     angle: np.ndarray
     upper_lid: np.ndarray
     upper_lip: np.ndarray
+    front: np.ndarray
+    texel: float
 
 
 @lru_cache(maxsize=4)
@@ -79,17 +81,12 @@ def _place(detail: int) -> _Place:
     grid = head_grid()
     x, y = (to_texels(grid.rest[..., k], detail) for k in (0, 1))
     angle = np.broadcast_to(grid.angle, grid.rest.shape[:2])
-    row = to_texels(
-        np.broadcast_to(np.arange(len(x) // detail, dtype=np.float32)[:, None], angle.shape), detail
-    )
-    return _Place(
-        x,
-        y,
-        np.abs(x),
-        to_texels(angle, detail),
-        row < grid.eye_row + 0.5,
-        row < grid.mouth_row + 0.5,
-    )
+    rows = np.arange(len(x) // detail, dtype=np.float32)[:, None]
+    row = to_texels(np.broadcast_to(rows, angle.shape), detail)
+    upper_lid, upper_lip = row < grid.eye_row + 0.5, row < grid.mouth_row + 0.5
+    angle = to_texels(angle, detail)
+    front = smoothstep(np.abs(angle), 1.75, 1.35)
+    return _Place(x, y, np.abs(x), angle, upper_lid, upper_lip, front, detail / 4)
 
 
 @lru_cache(maxsize=64)
@@ -97,24 +94,22 @@ def paint_face(face: ActorIdentity, skin_of: ActorIdentity, detail: int) -> Pain
     """The skin of a whole head with the features of `face` in the skin tone of `skin_of`."""
     at = _place(detail)
     rng = np.random.default_rng([face.texture_seed, 11])
-    front = smoothstep(np.abs(at.angle), 1.75, 1.35)
     color = np.broadcast_to(linear(skin_of.skin), (*at.x.shape, 3)).copy()
     dark = 1 - float(np.mean(skin_of.skin))
-    color *= _skin_relief(face, at, front)[..., None]
-    _redden(color, _blush(face, at, front) * (0.9 - 0.5 * dark))
-    texel = detail / 4
-    mottle = 0.55 * _noise(rng, at.x.shape, (1.0 * texel, 1.0 * texel))
-    mottle += _noise(rng, at.x.shape, (5 * texel, 5 * texel))
+    color *= _skin_relief(face, at)[..., None]
+    _redden(color, _blush(face, at) * (0.9 - 0.5 * dark))
+    mottle = 0.55 * _noise(rng, at.x.shape, (1.0 * at.texel, 1.0 * at.texel))
+    mottle += _noise(rng, at.x.shape, (5 * at.texel, 5 * at.texel))
     color *= (1 + 0.018 * mottle)[..., None]
-    _freckle(color, face, at, front, rng, texel)
-    _wrinkle(color, face, at, front)
-    _shave(color, face, at, front, rng, texel)
-    gloss = np.stack([_oil(at, front), 0.35 * _oil(at, front)], -1)
+    _freckle(color, face, at, rng)
+    _wrinkle(color, face, at)
+    _shave(color, face, at, rng)
+    gloss = np.stack([_oil(at), 0.35 * _oil(at)], -1)
     # On another skin the lips are as much darker and redder as on their own.
     lips = linear(face.lips) * (linear(skin_of.skin) / linear(face.skin)) ** 0.8
-    _paint_lips(color, gloss, face, lips, at, front, rng, texel)
-    _paint_eyes(color, face, at, front)
-    _paint_brows(color, face, at, front, rng, texel)
+    _paint_lips(color, gloss, face, lips, at, rng)
+    _paint_eyes(color, face, at)
+    _paint_brows(color, face, at, rng)
     return _paint(color, gloss[..., 0], gloss[..., 1])
 
 
@@ -168,7 +163,7 @@ def _redden(color: np.ndarray, amount: np.ndarray) -> None:
     color *= 1 - amount[..., None] * np.array([0.06, 0.42, 0.38], np.float32)
 
 
-def _skin_relief(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarray:
+def _skin_relief(face: ActorIdentity, at: _Place) -> np.ndarray:
     """Painted shade where little light gets to: sockets, beside and below the nose, the chin."""
     x, y, lateral = at.x, at.y, at.lateral
     shade = 0.22 * bump(lateral, y, (0.235, 0.04), (0.10, 0.13))
@@ -181,10 +176,10 @@ def _skin_relief(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarr
     shade += 0.10 * bump(lateral, y, (0.46, MOUTH_Y - 0.02), (0.05, 0.07))
     shade += 0.10 * smoothstep(y, -1.70, -1.86)
     nostril = bump(lateral, y, (0.105, -0.705), (0.062 + 0.008 * face.nose_width, 0.026))
-    return (1 - front * shade) * (1 - 0.93 * front * np.clip(1.5 * nostril, 0, 1))
+    return (1 - at.front * shade) * (1 - 0.93 * at.front * np.clip(1.5 * nostril, 0, 1))
 
 
-def _blush(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarray:
+def _blush(face: ActorIdentity, at: _Place) -> np.ndarray:
     x, y, lateral = at.x, at.y, at.lateral
     red = 0.50 * bump(lateral, y, (0.62, -0.52), (0.30, 0.24))
     red += 0.35 * bump(x, y, (0.0, -0.56), (0.22, 0.16)) + 0.15 * bump(
@@ -192,10 +187,10 @@ def _blush(face: ActorIdentity, at: _Place, front: np.ndarray) -> np.ndarray:
     )
     red += 0.20 * bump(lateral, y, (EYE_X, 0.06), (0.24, 0.06))
     ears = smoothstep(np.abs(at.angle), 1.3, 1.5) * smoothstep(np.abs(at.angle), 2.1, 1.8)
-    return face.blush * (red * front + 0.25 * ears)
+    return face.blush * (red * at.front + 0.25 * ears)
 
 
-def _oil(at: _Place, front: np.ndarray) -> np.ndarray:
+def _oil(at: _Place) -> np.ndarray:
     """Gloss of the skin: forehead, nose, cheekbones, chin shine more than the rest."""
     x, y, lateral = at.x, at.y, at.lateral
     oil = (
@@ -206,26 +201,19 @@ def _oil(at: _Place, front: np.ndarray) -> np.ndarray:
     oil += 0.4 * bump(lateral, y, (0.66, -0.3), (0.25, 0.2)) + 0.3 * bump(
         x, y, (0.0, -1.6), (0.2, 0.15)
     )
-    return oil * (0.4 + 0.6 * front)
+    return oil * (0.4 + 0.6 * at.front)
 
 
-def _freckle(
-    color: np.ndarray,
-    face: ActorIdentity,
-    at: _Place,
-    front: np.ndarray,
-    rng: np.random.Generator,
-    texel: float,
-) -> None:
-    dots = smoothstep(_noise(rng, at.x.shape, (1.1 * texel, 1.1 * texel)), 1.3, 2.2)
+def _freckle(color: np.ndarray, face: ActorIdentity, at: _Place, rng: _Rng) -> None:
+    dots = smoothstep(_noise(rng, at.x.shape, (1.1 * at.texel, 1.1 * at.texel)), 1.3, 2.2)
     where = bump(at.lateral, at.y, (0.45, -0.42), (0.40, 0.22)) + 0.6 * bump(
         at.x, at.y, (0.0, -0.35), (0.25, 0.2)
     )
-    amount = face.freckles * front * np.clip(where, 0, 1) * dots
+    amount = face.freckles * at.front * np.clip(where, 0, 1) * dots
     color *= 1 - amount[..., None] * np.array([0.30, 0.48, 0.55], np.float32)
 
 
-def _wrinkle(color: np.ndarray, face: ActorIdentity, at: _Place, front: np.ndarray) -> None:
+def _wrinkle(color: np.ndarray, face: ActorIdentity, at: _Place) -> None:
     x, y, lateral = at.x, at.y, at.lateral
     # The fold from the nose's wing to the mouth's corner: everyone has a hint of it.
     t = np.clip((-0.60 - y) / 0.52, 0, 1)
@@ -249,17 +237,10 @@ def _wrinkle(color: np.ndarray, face: ActorIdentity, at: _Place, front: np.ndarr
     lines = lines + (0.05 + 0.14 * face.wrinkles) * bag * smoothstep(
         np.abs(lateral - EYE_X), 0.28, 0.1
     )
-    color *= (1 - front * np.clip(lines, 0, 0.8))[..., None]
+    color *= (1 - at.front * np.clip(lines, 0, 0.8))[..., None]
 
 
-def _shave(
-    color: np.ndarray,
-    face: ActorIdentity,
-    at: _Place,
-    front: np.ndarray,
-    rng: np.random.Generator,
-    texel: float,
-) -> None:
+def _shave(color: np.ndarray, face: ActorIdentity, at: _Place, rng: _Rng) -> None:
     if face.stubble <= 0:
         return
     x, y, lateral = at.x, at.y, at.lateral
@@ -272,7 +253,7 @@ def _shave(
     )
     beard = beard * (1 - bump(lateral, y, (0.0, -1.08), (0.40, 0.11)))
     beard = np.clip(beard + 0.8 * bump(x, y, (0.0, -0.93), (0.36, 0.06)), 0, 1)
-    hairs = 0.85 + 0.16 * _noise(rng, at.x.shape, (0.55 * texel, 0.8 * texel))
+    hairs = 0.85 + 0.16 * _noise(rng, at.x.shape, (0.55 * at.texel, 0.8 * at.texel))
     amount = np.clip(face.stubble * beard * hairs, 0, 0.92) * smoothstep(
         np.abs(at.angle), 1.65, 1.35
     )
@@ -296,13 +277,11 @@ def _paint_lips(
     color: np.ndarray,
     gloss: np.ndarray,
     face: ActorIdentity,
-    tone: Float[np.ndarray, "3"],
+    tone: np.ndarray,
     at: _Place,
-    front: np.ndarray,
-    rng: np.random.Generator,
-    texel: float,
+    rng: _Rng,
 ) -> None:
-    x, y = at.x, at.y
+    x, y, front = at.x, at.y, at.front
     top, bottom = lip_edges(x)
     inside = smoothstep(at.lateral, MOUTH_HALF_WIDTH + 0.03, MOUTH_HALF_WIDTH - 0.03) * front
     lips = (
@@ -310,7 +289,7 @@ def _paint_lips(
         * smoothstep(y, top + 0.016, top - 0.016)
         * smoothstep(y, bottom - 0.02, bottom + 0.02)
     )
-    streaks = 1 + 0.06 * _noise(rng, x.shape, (0.8 * texel, 4 * texel))
+    streaks = 1 + 0.06 * _noise(rng, x.shape, (0.8 * at.texel, 4 * at.texel))
     paint = tone * np.where(at.upper_lip, 0.80, 1.0)[..., None] * streaks[..., None]
     color += (0.9 * lips)[..., None] * (paint - color)
     # Between the lips it is dark and moist; the corners go on as a short line.
@@ -322,8 +301,8 @@ def _paint_lips(
     gloss[..., 1] = gloss[..., 1] * (1 - lips) + (0.9 + 0.6 * face.make_up) * shine
 
 
-def _paint_eyes(color: np.ndarray, face: ActorIdentity, at: _Place, front: np.ndarray) -> None:
-    y, lateral = at.y, at.lateral
+def _paint_eyes(color: np.ndarray, face: ActorIdentity, at: _Place) -> None:
+    y, lateral, front = at.y, at.lateral, at.front
     t = (lateral - EYE_X) / EYE_HALF_WIDTH
     within = smoothstep(np.abs(t), 1.12, 0.9) * front
     up, down = within * at.upper_lid, within * ~at.upper_lid
@@ -363,27 +342,20 @@ def brow_curve(face: ActorIdentity, x: np.ndarray) -> np.ndarray:
     return 0.285 + arch * rise
 
 
-def _paint_brows(
-    color: np.ndarray,
-    face: ActorIdentity,
-    at: _Place,
-    front: np.ndarray,
-    rng: np.random.Generator,
-    texel: float,
-) -> None:
+def _paint_brows(color: np.ndarray, face: ActorIdentity, at: _Place, rng: _Rng) -> None:
     s = (at.lateral - BROW_X[0]) / (BROW_X[1] - BROW_X[0])
     middle = brow_curve(face, np.clip(at.lateral, 0.05, 0.95))
     half = (0.048 + 0.022 * face.brow_thickness) * np.interp(
         s, [-0.1, 0.05, 0.35, 0.7, 1.0, 1.08], [0.3, 0.85, 1.0, 0.75, 0.25, 0.0]
     )
     off = np.abs(at.y - middle)
-    hairs = 0.92 + 0.13 * _noise(rng, at.x.shape, (0.6 * texel, 0.9 * texel))
+    hairs = 0.92 + 0.13 * _noise(rng, at.x.shape, (0.6 * at.texel, 0.9 * at.texel))
     inside = (
         smoothstep(off, half * 1.25 + 0.006, half * 0.45)
         * smoothstep(s, -0.09, 0.08)
         * smoothstep(s, 1.09, 0.93)
     )
-    amount = np.clip(inside * hairs * (0.80 + 0.12 * face.brow_thickness), 0, 0.96) * front
+    amount = np.clip(inside * hairs * (0.80 + 0.12 * face.brow_thickness), 0, 0.96) * at.front
     color += amount[..., None] * (linear(face.brow_color) - color)
 
 
@@ -392,7 +364,7 @@ def _hair_on_head(
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
     at = _place(detail)
     rng = np.random.default_rng([who.texture_seed, 12])
-    texel = detail / 4
+    texel = at.texel
     strands = _strands(rng, at.x.shape, texel)
     line = hairline(who, at.angle)
     shade = 0.70
@@ -426,7 +398,7 @@ def _hair_on_head(
     return color.astype(np.float32), alpha.astype(np.float32)
 
 
-def _combed(rng: np.random.Generator, at: _Place, part_x: float) -> np.ndarray:
+def _combed(rng: _Rng, at: _Place, part_x: float) -> np.ndarray:
     """Strands that leave a parting sideways and fall: brightness by texel."""
     across = np.abs(at.x - part_x)
     # A strand is where this is constant.
@@ -441,7 +413,7 @@ def _combed(rng: np.random.Generator, at: _Place, part_x: float) -> np.ndarray:
     )
 
 
-def _strands(rng: np.random.Generator, shape: tuple[int, int], texel: float) -> np.ndarray:
+def _strands(rng: _Rng, shape: tuple[int, int], texel: float) -> np.ndarray:
     fine = _noise(rng, shape, (0.8 * texel, 14 * texel))
     locks = _noise(rng, shape, (3.0 * texel, 26 * texel))
     return np.clip(1 + 0.20 * fine + 0.22 * locks, 0.3, 2)

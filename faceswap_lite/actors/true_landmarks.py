@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .cast import ActorIdentity
-from .head import BROW_X, EYE_HALF_WIDTH, EYE_X, MOUTH_HALF_WIDTH, head_grid
+from .head import BROW_X, EYE_HALF_WIDTH, EYE_X, MOUTH_HALF_WIDTH, column_at, head_grid
 from .surface import brow_curve, lip_edges
 
 
@@ -65,44 +65,30 @@ def _eyes() -> list[tuple[float, float]]:
         upper, lower = grid.eye_row, grid.eye_row + 1
         rows = [upper, upper, upper, upper, lower, lower]
         points = [left, *inner, right, *inner[::-1]]
-        places += [(float(row), _column(row, x)) for row, x in zip(rows, points, strict=True)]
+        places += [(float(row), column_at(row, x)) for row, x in zip(rows, points, strict=True)]
     return places
 
 
 def _lip_outline() -> list[tuple[float, float]]:
     grid = head_grid()
-    corner = MOUTH_HALF_WIDTH
     top_x = np.array([-0.25, -0.10, 0.0, 0.10, 0.25])
     bottom_x = np.array([0.25, 0.12, 0.0, -0.12, -0.25])
     top = zip(top_x.tolist(), lip_edges(top_x)[0].tolist(), strict=True)
     bottom = zip(bottom_x.tolist(), lip_edges(bottom_x)[1].tolist(), strict=True)
     upper, lower = float(grid.mouth_row), float(grid.mouth_row + 1)
-    left, right = (
-        (upper, _column(grid.mouth_row, -corner)),
-        (upper, _column(grid.mouth_row, corner)),
-    )
-    inner_left, inner_right = (
-        (upper, _column(grid.mouth_row, k * (corner - 0.035))) for k in (-1, 1)
-    )
-    inner_top = [(upper, _column(grid.mouth_row, x)) for x in (-0.16, 0.0, 0.16)]
-    inner_bottom = [(lower, _column(grid.mouth_row, x)) for x in (0.16, 0.0, -0.16)]
+    corner, inner = MOUTH_HALF_WIDTH, MOUTH_HALF_WIDTH - 0.035
+
+    def between(row: float, *xs: float) -> list[tuple[float, float]]:
+        return [(row, column_at(grid.mouth_row, x)) for x in xs]
+
+    outer_top = [_place_of(x, y) for x, y in top]
+    outer_bottom = [_place_of(x, y) for x, y in bottom]
+    outer = [*between(upper, -corner), *outer_top, *between(upper, corner), *outer_bottom]
     return [
-        left,
-        *[_place_of(x, y) for x, y in top],
-        right,
-        *[_place_of(x, y) for x, y in bottom],
-        inner_left,
-        *inner_top,
-        inner_right,
-        *inner_bottom,
+        *outer,
+        *between(upper, -inner, -0.16, 0.0, 0.16, inner),
+        *between(lower, 0.16, 0.0, -0.16),
     ]
-
-
-def _column(row: int, x: float) -> float:
-    """Where a row of the resting head crosses `x` on its front."""
-    grid = head_grid()
-    front = np.flatnonzero(np.abs(grid.angle) < 1.4)
-    return float(np.interp(x, grid.rest[row, front, 0], front))
 
 
 def _place_of(x: float, y: float) -> tuple[float, float]:
@@ -116,5 +102,5 @@ def _place_of(x: float, y: float) -> tuple[float, float]:
         line = grid.rest[:, near, 1]
         lowest = int(np.argmin(line))
         row = float(np.interp(-y, -line[: lowest + 1], np.arange(lowest + 1)))
-        column = _column(round(row), x)
+        column = column_at(round(row), x)
     return row, column
