@@ -31,7 +31,7 @@ from faceswap_lite.faces.landmarkers import LANDMARKERS, Landmarker
 from faceswap_lite.faces.pack import DETECTORS
 from faceswap_lite.media.clips import ClipInfo, Frame
 from faceswap_lite.media.encoding import CODECS
-from faceswap_lite.media.writing import BT709, ClipWriter
+from faceswap_lite.media.writing import BT709_TAGS, ClipWriter
 from faceswap_lite.metrics.landmarks import LandmarksPack, five_points
 from faceswap_lite.models.architectures import ARCHITECTURES, build_model
 from faceswap_lite.training.optimizers import OPTIMIZERS
@@ -190,7 +190,16 @@ def test_codec(name: config.CodecName, size: tuple[int, int], bits: int, tmp_pat
         np.uint8 if bits == 8 else np.uint16
     )
     like = ClipInfo(
-        tmp_path, "video", *size, None, Fraction(25), Fraction(1, 25), None, None, bits, color=BT709
+        tmp_path,
+        "video",
+        *size,
+        None,
+        Fraction(25),
+        Fraction(1, 25),
+        None,
+        None,
+        bits,
+        color=BT709_TAGS,
     )
     for suffix, alpha in itertools.product(codec.containers, [False, True]):
         path = tmp_path / f"{alpha}{suffix}"

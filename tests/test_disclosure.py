@@ -20,7 +20,7 @@ from faceswap_lite.about import changed_settings, describe
 from faceswap_lite.config import ConvertConfig, options_of
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.credentials import (
-    PURPOSES,
+    SIGNING_PURPOSES,
     carries_manifest,
     check_signing,
     local_credentials,
@@ -620,7 +620,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", SIGNING_PURPOSES)
 def test_every_purpose_that_c2pa_names_signs(tmp_path: Path, signer: Path, purpose: str) -> None:
     chain, key = certificate(tmp_path / "own", purposes=(purpose,))
     out = output(tmp_path / "a.jpg")

@@ -19,7 +19,7 @@ from ..media.marks import SyntheticMark
 from ..media.reading import ClipReader
 from ..media.sinks import WRITTEN_SUFFIXES
 from ..media.stills import image_size
-from ..media.writing import BT709, PIECE_FRAMES, ClipWriter, holds_alpha
+from ..media.writing import BT709_TAGS, PIECE_FRAMES, ClipWriter, holds_alpha
 from ..outputs import VERSION, check_space
 from .blend import layer_mask, layer_rgba
 from .composite import Composite
@@ -117,7 +117,7 @@ def output_writer(
     writer = ClipWriter(
         path,
         # A mask's greys are no colours.
-        like=replace(info, icc=None, color=BT709) if name == "mask" else info,
+        like=replace(info, icc=None, color=BT709_TAGS) if name == "mask" else info,
         width=info.width * kind.frames_wide,
         codec=codec,
         quality=config.quality,
@@ -161,7 +161,9 @@ def check_outputs(job: ConvertJob, reader: ClipReader, config: ConvertConfig) ->
             notes += told(writer)
             needed += writer.expected_bytes(_frames(info, config))
     alone = [path for path in job.missing().values() if path.suffix.lower() in IMAGE_SUFFIXES]
-    if alone and len(list(islice(reader, config.start, _second(config)))) > 1:
+    # The number before which two frames were written, if there are two.
+    second = min(config.start + 2, config.end or config.start + 2)
+    if alone and len(list(islice(reader, config.start, second))) > 1:
         raise FaceswapError(f"{alone[0]}: holds one picture; name a video, or a folder")
     return notes + check_space(job.work, needed, needed // SURE_FACTOR)
 
@@ -186,11 +188,6 @@ def _check_pictures(path: Path, clip: Path, info: ClipInfo, config: ConvertConfi
                 f"{path}: {name} is {width}x{height}, the first picture {info.width}x{info.height};"
                 " name a folder (no suffix), whose pictures may mix sizes"
             )
-
-
-def _second(config: ConvertConfig) -> int:
-    """The number before which two frames were written, if there are two."""
-    return config.start + 2 if config.end is None else min(config.end, config.start + 2)
 
 
 def _frames(info: ClipInfo, config: ConvertConfig) -> int:

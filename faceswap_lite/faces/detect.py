@@ -31,7 +31,6 @@ class Detector(Protocol):
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], min_confidence: float) -> list[Detection]:
         """The faces, in pixels of the picture."""
-        ...
 
 
 # A face that fills the picture is too large for YuNet; it is looked for once more at this size.

@@ -16,6 +16,9 @@ from .align import align, cut_crop
 from .weights import connect, find_weights
 
 DistanceMetric = Literal["cosine", "euclidean"]
+_Picture = UInt8[np.ndarray, "h w 3"]
+_Five = Float[np.ndarray, "5 2"]
+_Vector = Float[np.ndarray, " d"]
 
 
 @runtime_checkable
@@ -29,16 +32,11 @@ class Embedder(Protocol):
     metric: DistanceMetric
     same_person: float
 
-    def __call__(
-        self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
-    ) -> Float[np.ndarray, " d"]:
+    def __call__(self, image: _Picture, five: _Five) -> _Vector:
         """The face's vector."""
-        ...
 
 
-def embedding_distance(
-    a: Float[np.ndarray, " d"], b: Float[np.ndarray, " d"], metric: DistanceMetric
-) -> float:
+def embedding_distance(a: _Vector, b: _Vector, metric: DistanceMetric) -> float:
     """0 for equal vectors. cosine: 1 - cosine, up to 2; euclidean: the length of the difference."""
     if metric == "euclidean":
         return float(np.linalg.norm(a.astype(np.float64) - b))
@@ -49,7 +47,7 @@ def embedding_distance(
 class Person(NamedTuple):
     """Somebody, as an embedder sees him: faces nearer to `center` than `same_person` are his."""
 
-    center: Float[np.ndarray, " d"]
+    center: _Vector
     metric: DistanceMetric
     same_person: float
 
@@ -79,9 +77,7 @@ class MobileFaceNet:
     def __init__(self, weights: str) -> None:
         self._net = cv2.dnn.readNetFromONNX(weights)
 
-    def __call__(
-        self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
-    ) -> Float[np.ndarray, " d"]:
+    def __call__(self, image: _Picture, five: _Five) -> _Vector:
         """A vector of length 1."""
         template = CANONICAL_FIVE * _ARCFACE_EYES_PX + _ARCFACE_ORIGIN
         crop = cut_crop(image, fit_similarity(five, template), 112)
@@ -101,9 +97,7 @@ class FaceNet:
     def __init__(self, net: Any) -> None:
         self._net = net
 
-    def __call__(
-        self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
-    ) -> Float[np.ndarray, " d"]:
+    def __call__(self, image: _Picture, five: _Five) -> _Vector:
         """A vector of length 1."""
         import torch
 
@@ -124,13 +118,10 @@ class Dlib:
     def __init__(self, dlib: Any, models: Path) -> None:
         self._dlib = dlib
         self._points = dlib.shape_predictor(str(models / "shape_predictor_5_face_landmarks.dat"))
-        self._net = dlib.face_recognition_model_v1(
-            str(models / "dlib_face_recognition_resnet_model_v1.dat")
-        )
+        weights = models / "dlib_face_recognition_resnet_model_v1.dat"
+        self._net = dlib.face_recognition_model_v1(str(weights))
 
-    def __call__(
-        self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
-    ) -> Float[np.ndarray, " d"]:
+    def __call__(self, image: _Picture, five: _Five) -> _Vector:
         """A vector; its chip is cut by dlib's own points in the rectangle dlib would have found."""
         to_frame = invert_similarity(fit_similarity(five, CANONICAL_FIVE))
         centre = transform_points(self._BOX_CENTRE, to_frame)[0]
@@ -145,7 +136,7 @@ class Dlib:
     _BOX_EDGE = 2.5
 
 
-def _unit(vector: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+def _unit(vector: _Vector) -> _Vector:
     return (vector / (np.linalg.norm(vector) + 1e-12)).astype(np.float32)
 
 

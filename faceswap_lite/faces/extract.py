@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import ExtractConfig
 from ..errors import FaceswapError
-from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint, list_images
+from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint, counted, list_images
 from ..media.reading import open_clip
 from ..media.truth import load_true_landmarks
 from ..outputs import (
@@ -96,6 +96,8 @@ def extract_faces(
     `like`, only the faces of the person on that photo (its largest face) are kept.
     Raises: FaceswapError when no clip can be read, no face is found, or `out` is another job's.
     """
+    if like is not None and not like.is_file():
+        raise FaceswapError(f"{like}: no such photo")
     out = Path(out)
     sources, problems = _sources(clips)
     job = job_id(
@@ -103,16 +105,16 @@ def extract_faces(
         format=2,
         clips=[(source.path.name, source.fingerprint) for source in sources],
         config=under_old_names("extract", config.model_dump()),
-        like=None if like is None else _photo_sha256(like),
+        like=None if like is None else file_sha256(like),
     )
     found = read_job(out)
     found_job = None if found is None else found["job"]
     finished = found is not None and bool(found.get("finished"))
     # A kill may leave the folder for our own files without any.
     is_empty = out.is_dir() and found is None and {p.name for p in out.iterdir()} <= {HIDDEN_FOLDER}
-    todo = (
-        "start" if is_empty else claim(out, job, found_job, finished=finished, overwrite=overwrite)
-    )
+    todo = "start"
+    if not is_empty:
+        todo = claim(out, job, found_job, finished=finished, overwrite=overwrite)
     if todo == "done" and found is not None:
         _clean_up(out)
         summary = ExtractSummary(**{**found["summary"], "out": out, "already_done": True})
@@ -195,12 +197,6 @@ def _count_frames(sources: Sequence[Source]) -> int:
     return frames
 
 
-def _photo_sha256(photo: Path) -> str:
-    if not photo.is_file():
-        raise FaceswapError(f"{photo}: no such photo")
-    return file_sha256(photo)
-
-
 def _start(
     out: Path, found: dict[str, Any] | None, job: str, pack: FacePack, sources: Sequence[Source]
 ) -> None:
@@ -278,8 +274,7 @@ def _leave_nothing(out: Path, sources: Sequence[Source], tally: ExtractionTally)
         raise FaceswapError("; ".join(tally.problems).removeprefix("refused: "))
     dropped = "".join(f"; {n} {why}" for why, n in tally.dropped.items() if n)
     problems = "".join(f"; {problem}" for problem in tally.problems)
-    count = tally.frames
-    frames = "1 frame" if count == 1 else f"{count} frames"
+    frames = counted(tally.frames, "frame", "frames")
     raise FaceswapError(f"{clips}: no face found in {frames}{dropped}{problems}")
 
 

@@ -82,14 +82,15 @@ def find_in_frames(
 
     before: Float[np.ndarray, "a a 3"] | None = None
     with ThreadPoolExecutor(len(packs)) as finders:
-        for found, now in _in_order(work, frames, finders, 2 * len(packs)):
+        for found, now in in_order(work, frames, finders, 2 * len(packs)):
             yield replace(found, change=change(before, now))
             before = now
 
 
-def _in_order(
+def in_order(
     work: Callable[[_Item], _Result], items: Iterable[_Item], pool: Executor, max_ahead: int
 ) -> Iterator[_Result]:
+    """What becomes of each item, side by side in the pool, at most so many ahead of who asks."""
     ahead: deque[Future[_Result]] = deque()
     for item in items:
         ahead.append(pool.submit(work, item))

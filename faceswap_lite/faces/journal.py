@@ -77,7 +77,9 @@ class Sightings(Sequence[Sighting]):
             found = self._recent.pop(begin, None)
             if found is None:
                 self._file.seek(begin)
-                found = _sighting(json.loads(self._file.readline()))
+                line = json.loads(self._file.readline())
+                faces = [*map(_face, line["faces"])]
+                found = Sighting(line["frame"], line["pts"], line["change"], faces)
             self._recent[begin] = found
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
@@ -207,10 +209,6 @@ def _told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _sighting(line: dict[str, Any]) -> Sighting:
-    return Sighting(line["frame"], line["pts"], line["change"], [*map(_face, line["faces"])])
-
-
 def _face_line(face: FoundFace) -> dict[str, Any]:
     return {
         "box": np.round(face.detection.box_xyxy, 2).tolist(),
@@ -223,13 +221,10 @@ def _face_line(face: FoundFace) -> dict[str, Any]:
 
 
 def _face(line: dict[str, Any]) -> FoundFace:
-    vector, presence = line["vector"], line["presence"]
-    return FoundFace(
-        Detection(np.array(line["box"], np.float64), line["score"], np.array(line["five"])),
-        _unpacked(line["points"]).reshape(-1, 2),
-        None if vector is None else _unpacked(vector),
-        presence,
-    )
+    box, five = np.array(line["box"], np.float64), np.array(line["five"])
+    vector = None if line["vector"] is None else _unpacked(line["vector"])
+    points = _unpacked(line["points"]).reshape(-1, 2)
+    return FoundFace(Detection(box, line["score"], five), points, vector, line["presence"])
 
 
 def _packed(numbers: np.ndarray) -> str:

@@ -16,6 +16,10 @@ from .weights import find_weights
 # Below this presence the points do not lie on a face (a full profile, a blur, a dog).
 MIN_PRESENCE = 0.2
 
+_Picture = UInt8[np.ndarray, "h w 3"]
+_Line = Float[np.ndarray, " 2"]
+_Affine = Float[np.ndarray, "2 3"]
+
 
 class Landmarks(NamedTuple):
     """Points in pixels of the picture; how surely they lie on a face (0 to 1, None: unknown)."""
@@ -28,9 +32,8 @@ class Landmarks(NamedTuple):
 class Landmarker(Protocol):
     """Finds the points of one detected face."""
 
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"], face: Detection) -> Landmarks:
+    def __call__(self, image: _Picture, face: Detection) -> Landmarks:
         """The face's points."""
-        ...
 
 
 _MESH_INPUT_PX = 192
@@ -52,26 +55,21 @@ class Mesh:
         options = {} if engine is None else {"engine": engine}
         self._net = cv2.dnn.readNetFromTFLite(weights, **options)
 
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"], face: Detection) -> Landmarks:
+    def __call__(self, image: _Picture, face: Detection) -> Landmarks:
         """The points, from a view of the box and then from one of the first pass's points."""
         corners = face.box_xyxy.reshape(2, 2)
         edge = float(np.max(corners[1] - corners[0]))
-        first = self._pass(
-            image, _upright_view(corners.mean(0), _BOX_TO_VIEW * edge, face.five[1] - face.five[0])
-        )
-        return self.near(image, first.points)
+        eyes_line = face.five[1] - face.five[0]
+        view = _upright_view(corners.mean(0), _BOX_TO_VIEW * edge, eyes_line)
+        return self.near(image, self._pass(image, view).points)
 
-    def near(
-        self, image: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "468 2"]
-    ) -> Landmarks:
+    def near(self, image: _Picture, points: Float[np.ndarray, "468 2"]) -> Landmarks:
         """The points of a face that lies about where others do: in half the time."""
         eyes_line = points[263] - points[33]
         centre, edge = _upright_square(points, eyes_line)
         return self._pass(image, _upright_view(centre, _POINTS_TO_VIEW * edge, eyes_line))
 
-    def _pass(
-        self, image: UInt8[np.ndarray, "h w 3"], frame_to_view: Float[np.ndarray, "2 3"]
-    ) -> Landmarks:
+    def _pass(self, image: _Picture, frame_to_view: _Affine) -> Landmarks:
         size = (_MESH_INPUT_PX, _MESH_INPUT_PX)
         view = cv2.warpAffine(image, frame_to_view, size, flags=cv2.INTER_LINEAR)
         self._net.setInput(cv2.dnn.blobFromImage(view, 1 / 255))
@@ -86,9 +84,7 @@ _BOX_ABOVE, _BOX_BELOW, _BOX_BESIDE = 1.1, 1.3, 1.0
 
 
 def find_in_crop(
-    landmarker: Landmarker,
-    crop: UInt8[np.ndarray, "s s 3"],
-    canonical_to_crop: Float[np.ndarray, "2 3"],
+    landmarker: Landmarker, crop: UInt8[np.ndarray, "s s 3"], canonical_to_crop: _Affine
 ) -> Landmarks:
     """The points of an aligned crop's face, without a detector: alignment says where it is."""
     five = transform_points(CANONICAL_FIVE, canonical_to_crop)
@@ -100,35 +96,30 @@ def find_in_crop(
 class Five:
     """The detector's own five points."""
 
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"], face: Detection) -> Landmarks:
+    def __call__(self, image: _Picture, face: Detection) -> Landmarks:
         """The points that came with the box."""
         return Landmarks(face.five, None)
 
 
-def _upright_view(
-    centre: Float[np.ndarray, " 2"], edge: float, eyes_line: Float[np.ndarray, " 2"]
-) -> Float[np.ndarray, "2 3"]:
+def _upright_view(centre: _Line, edge: float, eyes_line: _Line) -> _Affine:
     """The map onto the net's input of a square in the picture, turned until the eyes are level."""
-    scale = _MESH_INPUT_PX / max(edge, 1.0)
-    cos, sin = _direction(eyes_line)
-    turn = scale * np.array([[cos, sin], [-sin, cos]])
+    turn = _MESH_INPUT_PX / max(edge, 1.0) * _leveling(eyes_line)
     return np.column_stack([turn, (_MESH_INPUT_PX - 1) / 2 - turn @ centre])
 
 
-def _upright_square(
-    points: Float[np.ndarray, "n 2"], eyes_line: Float[np.ndarray, " 2"]
-) -> tuple[Float[np.ndarray, " 2"], float]:
+def _upright_square(points: Float[np.ndarray, "n 2"], eyes_line: _Line) -> tuple[_Line, float]:
     """Centre and side of the square around the points that is level with the eyes."""
-    cos, sin = _direction(eyes_line)
-    turn = np.array([[cos, sin], [-sin, cos]])
+    turn = _leveling(eyes_line)
     level = points @ turn.T
     low, high = level.min(0), level.max(0)
     return turn.T @ ((low + high) / 2), float((high - low).max())
 
 
-def _direction(line: Float[np.ndarray, " 2"]) -> tuple[float, float]:
+def _leveling(line: _Line) -> Float[np.ndarray, "2 2"]:
+    """The rotation that makes a line level."""
     length = float(np.hypot(*line))
-    return (float(line[0]) / length, float(line[1]) / length) if length > 0 else (1.0, 0.0)
+    cos, sin = (float(part) / length for part in line) if length > 0 else (1.0, 0.0)
+    return np.array([[cos, sin], [-sin, cos]])
 
 
 def build_mesh() -> Mesh:

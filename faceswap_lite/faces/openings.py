@@ -44,6 +44,8 @@ _LINE = 0.06
 
 Picture = Float[np.ndarray, "s s 3"]
 Points = Float[np.ndarray, "468 2"]
+_Plane = Float[np.ndarray, "h w"]
+_Planes = Float[np.ndarray, "n h w"]
 
 
 def lip_gaps(points: Points) -> Float[np.ndarray, "11"]:
@@ -143,10 +145,8 @@ class _Opening(NamedTuple):
         ways = [-upper_share * more, (1 - upper_share) * more]
         if len(self.lines) == 4:
             ways = [_LIP_KEPT * ways[0], *ways, _LIP_KEPT * ways[1]]
-        lines = [
-            np.stack([line[0], line[1] + way]) for line, way in zip(self.lines, ways, strict=True)
-        ]
-        return self._replace(lines=tuple(lines))
+        moved = zip(self.lines, ways, strict=True)
+        return self._replace(lines=tuple(np.stack([x, y + way]) for (x, y), way in moved))
 
     def window(self, size: int) -> tuple[slice, slice]:
         """The rectangle of a picture that holds it and the room around it."""
@@ -159,16 +159,14 @@ class _Opening(NamedTuple):
         high = np.clip(np.ceil(seen.max(0)) + 1, 1, size).astype(int).tolist()
         return slice(low[1], high[1]), slice(low[0], high[0])
 
-    def coordinates(
-        self, window: tuple[slice, slice]
-    ) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+    def coordinates(self, window: tuple[slice, slice]) -> tuple[_Plane, _Plane]:
         """Where each pixel of a rectangle lies: along, and down."""
         rows, columns = np.mgrid[window].astype(np.float64)
         offset = np.stack([columns - self.middle[0], rows - self.middle[1]])
         along, down = np.tensordot(self.axes, offset, 1)
         return along, down
 
-    def heights(self, along: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "n h w"]:
+    def heights(self, along: _Plane) -> _Planes:
         """Of still skin above, of the lines and of still skin below in every column."""
         lines = [np.interp(along, *line) for line in self.lines]
         above = lines[0] - self.room[0] * self.unit
@@ -204,11 +202,7 @@ def _opening(
     return _Opening(middle, axes, unit, room, rising)
 
 
-def _piecewise(
-    down: Float[np.ndarray, "h w"],
-    after: Float[np.ndarray, "n h w"],
-    before: Float[np.ndarray, "n h w"],
-) -> Float[np.ndarray, "h w"]:
+def _piecewise(down: _Plane, after: _Planes, before: _Planes) -> _Plane:
     """The heights that pixels came from: as the lines moved, and between them evenly."""
     came_from = down.copy()
     for (top, bottom), (top_was, bottom_was) in zip(pairwise(after), pairwise(before), strict=True):
@@ -219,10 +213,7 @@ def _piecewise(
 
 
 def _sampled(
-    picture: Picture,
-    opening: _Opening,
-    along: Float[np.ndarray, "h w"],
-    down: Float[np.ndarray, "h w"],
+    picture: Picture, opening: _Opening, along: _Plane, down: _Plane
 ) -> Float[np.ndarray, "h w 3"]:
     """The picture at places of an opening's own frame."""
     places = np.stack([along, down])

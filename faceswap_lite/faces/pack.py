@@ -6,9 +6,10 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, UInt8, UInt16
+from jaxtyping import Float, UInt8
 
 from ..errors import FaceswapError, UsageError
+from ..media.clips import Pixels
 from ..metrics.landmarks import LandmarksPack, five_points
 from .detect import Detection, Detector, build_mtcnn, build_yunet
 from .embed import EMBEDDERS, Embedder, facenet_file
@@ -48,7 +49,7 @@ class FacePack:
 
     def find(
         self,
-        image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
+        image: Pixels,
         *,
         min_confidence: float | int | None = None,
         min_presence: float | int = MIN_PRESENCE,
@@ -71,9 +72,7 @@ class FacePack:
         return faces
 
 
-def as_uint8(
-    image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"],
-) -> UInt8[np.ndarray, "h w 3"]:
+def as_uint8(image: Pixels) -> UInt8[np.ndarray, "h w 3"]:
     """The picture with 8 bits a channel; 16-bit values span 0 to 65535."""
     if image.dtype == np.uint8:
         return image
@@ -96,34 +95,27 @@ def build_pack(
     detectors = {
         name: partial(builder, min_face_px, max_edge_px) for name, builder in DETECTORS.items()
     }
-    detector_name, built_detector = _choose(
-        "detector", detector, detectors, _AUTO_DETECTORS, missing
-    )
-    landmarks_name, landmarker = _choose(
-        "landmarks", landmarks, LANDMARKERS, _AUTO_LANDMARKS, missing
-    )
-    embedder_name, built_embedder = _choose_embedder(embedder, missing)
-    taken = {"detector": detector_name, "landmarks": landmarks_name, "embedder": embedder_name}
+    finder_name, finder = _choose("detector", detector, detectors, _AUTO_DETECTORS, missing)
+    points_name, landmarker = _choose("landmarks", landmarks, LANDMARKERS, _AUTO_LANDMARKS, missing)
+    vectors_name, built_embedder = _choose_embedder(embedder, missing)
     asked = {"detector": detector, "landmarks": landmarks, "embedder": embedder}
-    return FacePack(
-        detector_name=detector_name,
-        landmarks_name="mesh" if landmarks_name == "mesh" else "five",
-        embedder_name=None if built_embedder is None else embedder_name,
-        detector=built_detector,
-        landmarker=landmarker,
-        embedder=built_embedder,
-        notes=_notes([f"{kind} {taken[kind]}" for kind in asked if asked[kind] == "auto"], missing),
-    )
-
-
-def _notes(taken: list[str], missing: list[str]) -> list[str]:
+    chosen = zip(asked.items(), (finder_name, points_name, vectors_name), strict=True)
+    taken = [f"{kind} {name}" for (kind, wish), name in chosen if wish == "auto"]
     notes = [f"auto chose {', '.join(taken)}"] if taken else []
     if missing:
         notes.append(
             f"better would be {', '.join(missing)}, but its weights are not in "
             f"{weights_folders()[0]} and could not be fetched"
         )
-    return notes
+    return FacePack(
+        detector_name=finder_name,
+        landmarks_name="mesh" if points_name == "mesh" else "five",
+        embedder_name=None if built_embedder is None else vectors_name,
+        detector=finder,
+        landmarker=landmarker,
+        embedder=built_embedder,
+        notes=notes,
+    )
 
 
 def _choose(

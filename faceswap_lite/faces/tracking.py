@@ -313,8 +313,7 @@ def _one_person(track: Track, wanted: Person) -> list[Track]:
     last: Person | None = None
     for i, face in enumerate(track.faces):
         if face.embedding is not None:
-            before = last
-            last = wanted._replace(center=face.embedding)
-            if before is not None and before.distances(face.embedding[None])[0] > STRANGER:
+            if last is not None and last.distances(face.embedding[None])[0] > STRANGER:
                 edges.append(i)
+            last = wanted._replace(center=face.embedding)
     return track.parted(edges)

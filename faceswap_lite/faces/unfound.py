@@ -32,8 +32,7 @@ def why_so_few(
     """
     detector = DETECTORS[detector_name](_MIN_PX, config.max_edge_px)
     nothing = others = 0
-    sizes: list[float] = []
-    scores: list[float] = []
+    sizes, scores = list[float](), list[float]()
     for image in _without_face(clips, with_face, config.every):
         faces = detector(image, _MIN_CONFIDENCE)
         edges = [float(max(face.box_xyxy[2:] - face.box_xyxy[:2])) for face in faces]

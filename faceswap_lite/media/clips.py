@@ -33,6 +33,11 @@ TIMES_NAME = "times.json"
 """Beside an image sequence: when each picture is shown."""
 
 
+Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+"""RGB, over the whole range of its type."""
+Alpha = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
+
+
 @dataclass(frozen=True)
 class Frame:
     """One upright RGB picture of a clip; `time` is `pts` times the clip's time base, in seconds.
@@ -43,8 +48,8 @@ class Frame:
     index: int
     pts: int
     time: Fraction
-    image: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
-    alpha: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"] | None = None
+    image: Pixels
+    alpha: Alpha | None = None
     """Straight, in the scale of `image`; None: all is opaque."""
     own_number: int | None = None
     """What the clip itself calls it; None: nothing."""
@@ -145,11 +150,8 @@ def list_images(folder: Path) -> list[Path]:
 def passed_over(folder: Path, taken: Collection[str]) -> str:
     """One line on the files of a folder but those that are `taken`; "" when there are no others."""
     others = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in taken)
-    ends = (
-        "is skipped, for its suffix or as hidden",
-        "are skipped, for their suffixes or as hidden",
-    )
-    return some_of(others, *ends)
+    one, many = "is skipped, for its suffix", "are skipped, for their suffixes"
+    return some_of(others, f"{one} or as hidden", f"{many} or as hidden")
 
 
 def some_of(names: Sequence[str], one: str, many: str) -> str:

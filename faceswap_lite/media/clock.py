@@ -223,7 +223,10 @@ def _mend(picture: int, tracks: dict[int, _Track], broadcast: bool) -> Clock:
             ticks, alone = _follow(track, parts)
             sound_jumps += alone
         elif track.kind == "subtitle":
-            ticks = _beside(track, parts)
+            # As the pictures before them in the file.
+            latest = np.searchsorted([part.at for part in parts], track.at, side="right")
+            shifts = np.array([round(part.move / track.time_base) for part in parts], np.int64)
+            ticks = shifts[np.maximum(latest - 1, 0)]
         else:
             continue
         if ticks.any():
@@ -404,13 +407,6 @@ def _follow(track: _Track, parts: list[_Part]) -> tuple[Int64[np.ndarray, " n"],
         end = float((ends[n] + moves[n]) * tick)
         due = end if due is None else max(due, end)
     return moves, jumps
-
-
-def _beside(track: _Track, parts: list[_Part]) -> Int64[np.ndarray, " n"]:
-    """The ticks that subtitles move by: as the pictures before them in the file."""
-    latest = np.searchsorted([part.at for part in parts], track.at, side="right")
-    ticks = np.array([round(part.move / track.time_base) for part in parts], np.int64)
-    return ticks[np.maximum(latest - 1, 0)]
 
 
 def _times(count: int) -> str:

@@ -18,7 +18,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, UInt8, UInt16
 
-from .clips import ColorTags
+from .clips import Alpha, ColorTags, Pixels
 
 SD_WIDTH, SD_HEIGHT = 1280, 576
 """Untagged pictures at least this wide, or higher than this, are taken for BT.709."""
@@ -29,6 +29,9 @@ BT2020_CONSTANT = 10
 """BT.2020 of constant luminance, which is taken for the other."""
 UNSPECIFIED = 2
 LIMITED, FULL = 1, 2
+
+Levels = UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]
+"""RGB or, with straight alpha, RGBA."""
 
 # Bilinear, accurate rounding, full chroma in and out: libswscale's numbers, as PyAV 17 has no
 # names for them. Without these the scaler loses a level and a half of luma (43 dB instead of 81
@@ -81,10 +84,10 @@ def has_alpha(pixel_format: str) -> bool:
     return described.has_palette or any(part.is_alpha for part in described.components)
 
 
-def alpha_of(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+def alpha_of(frame: av.VideoFrame) -> Alpha:
     """The alpha of a frame that has one; uint16, over its whole range, when of more than 8 bits."""
     described = frame.format
-    bits = _bits(described.name)
+    bits = bits_of(described.name)
     if described.is_planar:
         plane = frame.planes[len(described.components) - 1]
         alpha = _lines(plane, bits)[:, : frame.width]
@@ -101,13 +104,13 @@ def alpha_of(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarr
 
 def frame_to_rgb(
     frame: av.VideoFrame, color: ColorTags, scaler: VideoReformatter, width: int, height: int
-) -> UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]:
+) -> Pixels:
     """The frame as full-range RGB; uint16, over its whole range, when it has more than 8 bits.
 
     The frame's own colour tags are written over.
     """
     source = frame.format.name
-    bits, from_rgb, gray = _bits(source), is_rgb(source), is_gray(source)
+    bits, from_rgb, gray = bits_of(source), is_rgb(source), is_gray(source)
     matrix = RGB_MATRIX if from_rgb else yuv_matrix(color, width, height)
     full = from_rgb or is_full_range(color, source)
     _tag(frame, matrix, FULL if full else LIMITED)
@@ -120,22 +123,22 @@ def frame_to_rgb(
         frame.color_range = FULL
         rgb = _convert(frame, "rgb48le", FULL, scaler, (width, height))
         levels = _lines(rgb.planes[0], 16)[:, : 3 * width].reshape(height, width, 3)
-        to_levels = _gray_levels(bits, full)
+        # From grey in three channels to luma in each.
+        luma = _yuv_levels(BT709, bits, full, 16)[0]
+        to_levels = np.column_stack([np.eye(3) * luma[:3].sum(), np.full(3, luma[3])])
     else:
         # Limited on both sides, whatever it is, so that no level is stretched.
         frame.color_range = LIMITED
         yuv = _convert(frame, "yuv444p16le", LIMITED, scaler, (width, height))
         levels = cv2.merge([_lines(plane, 16)[:, :width] for plane in yuv.planes])
         to_levels = _yuv_levels(matrix, bits, full, 16)
-    image = cv2.transform(levels, _inverse(to_levels))
+    back = np.linalg.inv(to_levels[:, :3])
+    image = cv2.transform(levels, np.column_stack([back, -back @ to_levels[:, 3]]))
     return np.asarray(image if bits > 8 else _narrow(image))
 
 
 def frame_from_rgb(
-    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
-    color: ColorTags,
-    pixel_format: str,
-    scaler: VideoReformatter,
+    image: Levels, color: ColorTags, pixel_format: str, scaler: VideoReformatter
 ) -> av.VideoFrame:
     """The RGB or RGBA picture in an encoder's pixel format, tagged with its colours.
 
@@ -146,7 +149,7 @@ def frame_from_rgb(
     matrix = RGB_MATRIX if to_rgb else yuv_matrix(color, width, height)
     if to_rgb:
         # The scaler would cut bits off, and leave new ones empty.
-        fitting = _widen(image) if _bits(pixel_format) > 8 else _narrow(image)
+        fitting = _widen(image) if bits_of(pixel_format) > 8 else _narrow(image)
         made = _convert(_rgb_frame(fitting, matrix), pixel_format, FULL, scaler)
     else:
         full = is_full_range(color, pixel_format)
@@ -159,11 +162,7 @@ def frame_from_rgb(
 
 
 def _yuv_from_rgb(
-    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
-    matrix: int,
-    full: bool,
-    pixel_format: str,
-    scaler: VideoReformatter,
+    image: Levels, matrix: int, full: bool, pixel_format: str, scaler: VideoReformatter
 ) -> av.VideoFrame:
     shallow, gray = image.dtype == np.uint8, is_gray(pixel_format)
     if shallow and not full and not gray:
@@ -175,7 +174,7 @@ def _yuv_from_rgb(
         return _stretched(limited, pixel_format)
 
     # Where chroma stays as it is, the scaler would only dither, and not evenly.
-    bits = _bits(pixel_format)
+    bits = bits_of(pixel_format)
     stage = bits if chroma_grid(pixel_format) == (1, 1) else 16
     frame = _yuv_frame(_widen(image), _yuv_levels(matrix, bits, full, stage), stage, gray)
     # One range on both sides, so that no level is stretched; on these the scaler insists.
@@ -194,15 +193,8 @@ def _convert(
     """The frame in another pixel format and range; its matrix is the one that it is tagged with."""
     if chroma_grid(name) == (2, 2):
         frame = with_parameters(frame, "chroma_location=left")
-    return scaler.reformat(
-        frame,
-        width=size[0],
-        height=size[1],
-        format=name,
-        src_color_range=int(frame.color_range),
-        dst_color_range=span,
-        interpolation=_EXACT,
-    )
+    spans = {"src_color_range": int(frame.color_range), "dst_color_range": span}
+    return scaler.reformat(frame, *size, name, interpolation=_EXACT, **spans)
 
 
 def _tag(frame: av.VideoFrame, matrix: int, span: int) -> None:
@@ -225,9 +217,7 @@ def with_parameters(frame: av.VideoFrame, said: str) -> av.VideoFrame:
     return graph.vpull()
 
 
-def _rgb_frame(
-    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"], matrix: int
-) -> av.VideoFrame:
+def _rgb_frame(image: Levels, matrix: int) -> av.VideoFrame:
     """The picture as a frame, tagged with the matrix of the YUV that is to be made of it."""
     height, width, channels = image.shape
     shallow_name, deep_name = ("rgb24", "rgb48le") if channels == 3 else ("rgba", "rgba64le")
@@ -284,44 +274,26 @@ def _yuv_levels(matrix: int, bits: int, full: bool, stage: int) -> Float64[np.nd
     luma = np.array([red, 1 - red - blue, blue])
     unit = 2.0 ** (stage - 8)
     top = (2**bits - 1) * 2.0 ** (stage - bits)
-    rows = np.stack(
-        [
-            luma,
-            (np.array([0, 0, 1]) - luma) / (2 * (1 - blue)),
-            (np.array([1, 0, 0]) - luma) / (2 * (1 - red)),
-        ]
-    )
+    to_blue = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
+    to_red = (np.array([1, 0, 0]) - luma) / (2 * (1 - red))
+    rows = np.stack([luma, to_blue, to_red])
     spans = np.array([top, top, top]) if full else np.array([219, 224, 224]) * unit
     zeros = np.array([0 if full else 16, 128, 128]) * unit
     return np.column_stack([rows * spans[:, None] / 65535, zeros])
 
 
-def _gray_levels(bits: int, full: bool) -> Float64[np.ndarray, "3 4"]:
-    """From grey in three channels (0 to 65535) to luma in each, as `_yuv_levels` has it."""
-    luma = _yuv_levels(BT709, bits, full, 16)[0]
-    return np.column_stack([np.eye(3) * luma[:3].sum(), np.full(3, luma[3])])
-
-
-def _inverse(affine: Float64[np.ndarray, "3 4"]) -> Float64[np.ndarray, "3 4"]:
-    back = np.linalg.inv(affine[:, :3])
-    return np.column_stack([back, -back @ affine[:, 3]])
-
-
-def _widen(
-    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
-) -> UInt16[np.ndarray, "h w c"]:
+def _widen(image: Levels) -> UInt16[np.ndarray, "h w c"]:
     if image.dtype == np.uint16:
         return np.ascontiguousarray(image)
     return np.multiply(image, np.uint16(257), dtype=np.uint16)
 
 
-def _narrow(
-    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
-) -> UInt8[np.ndarray, "h w c"]:
+def _narrow(image: Levels) -> UInt8[np.ndarray, "h w c"]:
     return image if image.dtype == np.uint8 else cv2.convertScaleAbs(image, alpha=1 / 257)
 
 
-def _bits(pixel_format: str) -> int:
+def bits_of(pixel_format: str) -> int:
+    """Bits a sample; of the deepest channel."""
     return max(part.bits for part in VideoFormat(pixel_format).components)
 
 

@@ -47,7 +47,7 @@ _STORE = b"jumdc2pa" + bytes.fromhex("00110010800000aa00389b71")
 # Bytes. The store stands before the pictures.
 _STORE_WITHIN = 4 << 20
 
-PURPOSES = {
+SIGNING_PURPOSES = {
     "1.3.6.1.5.5.7.3.4": "emailProtection",
     "1.3.6.1.5.5.7.3.36": "documentSigning",
     "1.3.6.1.4.1.62558.2.1": "c2pa-kp-claimSigning",
@@ -56,7 +56,7 @@ PURPOSES = {
 
 _OFFLINE = {
     # Left to itself the library takes the first of them alone.
-    "trust": {"trust_config": "\n".join(PURPOSES)},
+    "trust": {"trust_config": "\n".join(SIGNING_PURPOSES)},
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_after_sign": True},
     # MB. Above it one of the library's copies of a file goes to the disk, the other does not.
     "core": {"backing_store_memory_threshold_in_mb": 16},
@@ -225,12 +225,8 @@ def _library() -> Any:
 def _load_signing(path: Path, certificate: Path | None, key: Path | None) -> _Signing:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        what = (
-            "C2PA does not support Matroska"
-            if suffix == ".mkv"
-            else f"a {suffix} is not signed here"
-        )
-        what = what if suffix else "a folder cannot be signed"
+        known = {".mkv": "C2PA does not support Matroska", "": "a folder cannot be signed"}
+        what = known.get(suffix, f"a {suffix} is not signed here")
         raise FaceswapError(f"{path}: {what}; write .mp4, .mov, .png or .jpg")
     _library()
     if (certificate is None) != (key is None):
@@ -295,21 +291,18 @@ def _profile_faults(certificate: Any) -> str:
 
     basic, usage = extension(x509.BasicConstraints), extension(x509.KeyUsage)
     purposes = {purpose.dotted_string for purpose in extension(x509.ExtendedKeyUsage) or []}
+    lacks_purpose = purposes.isdisjoint(SIGNING_PURPOSES)
+    for_anything = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+    issuer = extension(x509.AuthorityKeyIdentifier)
     now = datetime.datetime.now(datetime.timezone.utc)
     faults = {
         "it is not yet valid": now < certificate.not_valid_before_utc,
         "it has expired": now > certificate.not_valid_after_utc,
         "it is a certificate authority's": basic is not None and basic.ca,
         "its key usage lacks digitalSignature": usage is None or not usage.digital_signature,
-        f"its extended key usage has none of {', '.join(PURPOSES.values())}": (
-            not purposes & PURPOSES.keys()
-        ),
-        "it is for any purpose": (
-            ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE.dotted_string in purposes
-        ),
-        "it does not say whose key issued it (authorityKeyIdentifier)": (
-            extension(x509.AuthorityKeyIdentifier) is None
-        ),
+        f"its extended key usage has none of {', '.join(SIGNING_PURPOSES.values())}": lacks_purpose,
+        "it is for any purpose": for_anything.dotted_string in purposes,
+        "it does not say whose key issued it (authorityKeyIdentifier)": issuer is None,
     }
     return ", ".join(fault for fault, holds in faults.items() if holds)
 
@@ -440,6 +433,7 @@ def _self_made() -> tuple[bytes, bytes]:
 
     def begun(name: str, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         begin = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
         return (
             x509.CertificateBuilder()
             .subject_name(named(name))
@@ -449,10 +443,7 @@ def _self_made() -> tuple[bytes, bytes]:
             .not_valid_before(begin)
             .not_valid_after(begin + datetime.timedelta(days=365 * YEARS))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()),
-                critical=False,
-            )
+            .add_extension(issuer, critical=False)
         )
 
     def usage(*, signs: bool, issues: bool) -> x509.KeyUsage:

@@ -12,10 +12,9 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from jaxtyping import UInt8, UInt16
 
 from ..errors import FaceswapError
-from .clips import STILLS_RATE, Frame, counted, ffmpeg_url
+from .clips import STILLS_RATE, Alpha, Frame, counted, ffmpeg_url
 from .clock import MAX_STILL, picture_stream
 from .color import alpha_of, frame_to_rgb, has_alpha
 from .probing import (
@@ -38,8 +37,6 @@ NO_PICTURE = 130
 """The RGB level of luma 128, which is what a decoder starts from when its key frame is lost."""
 GREY_STAYS = 20
 """How far, in levels, the mean of a broken start drifts while movement smears into it."""
-
-Plane = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 
 
 def broken_start(keys: list[bool], spreads: list[float], levels: list[float]) -> int:
@@ -77,7 +74,10 @@ class VideoDecoder:
             self._keys = [0, 0]
             self._early: list[int] = []
             self._in_order = _InOrder(self._video)
-            self._decoded = _from_first_whole(self._decode())
+            # Without the first frames that have no key frame to build on.
+            self._decoded = itertools.dropwhile(
+                lambda frame: frame.is_corrupt and not frame.key_frame, self._decode()
+            )
             first = next(self._decoded, None)
             if first is None:
                 raise FaceswapError(f"{path}: not one frame can be decoded ({self._video.codec})")
@@ -105,9 +105,7 @@ class VideoDecoder:
         width, height = self._first.width, self._first.height
         count = damaged = leading = resized = interlaced = 0
         end = Fraction(0)
-        keys: list[bool] = []
-        spreads: list[float] = []
-        levels: list[float] = []
+        keys, spreads, levels = list[bool](), list[float](), list[float]()
         for frame, pts, ticks in self._timed():
             # What the decoder says of it.
             damaged += frame.is_corrupt
@@ -123,34 +121,20 @@ class VideoDecoder:
                 spreads.append(float(sample.std()))
                 levels.append(float(sample.mean()))
             end = (pts + ticks) * self.info.time_base
-            yield Frame(
-                count,
-                pts,
-                pts * self.info.time_base,
-                upright(image, self._matrix),
-                self._alpha(frame, width, height),
-                ticks=ticks,
-            )
+            alpha, time = self._alpha(frame, width, height), pts * self.info.time_base
+            yield Frame(count, pts, time, upright(image, self._matrix), alpha, ticks=ticks)
             count += 1
 
         self._report_missing(count, end)
         broken = broken_start(keys, spreads, levels)
         whole = not self._first.interlaced_frame
+        retimed, back = self._retimed, ", or one that goes back"
+        flat = " broken: flat grey, or built on it"
         lines = (
-            (
-                broken,
-                "first frame looks",
-                "first frames look",
-                " broken: flat grey, or built on it",
-            ),
+            (broken, "first frame looks", "first frames look", flat),
             (leading, "first frame lacks", "first frames lack", " a key frame to build on"),
             (damaged, "frame is", "frames are", " flagged as damaged"),
-            (
-                self._retimed,
-                "frame had no time of its own",
-                "frames had no time of their own",
-                ", or one that goes back",
-            ),
+            (retimed, "frame had no time of its own", "frames had no time of their own", back),
             (resized, "frame was", "frames were", f" not {width}x{height} and scaled to it"),
             (interlaced * whole, "frame is", "frames are", " interlaced; not deinterlaced"),
         )
@@ -211,7 +195,7 @@ class VideoDecoder:
                     with suppress(av.FFmpegError):
                         yield from (f for f in in_order.decode(packet) if (f.pts or 0) > shown)
 
-    def _alpha(self, frame: av.VideoFrame, width: int, height: int) -> Plane | None:
+    def _alpha(self, frame: av.VideoFrame, width: int, height: int) -> Alpha | None:
         if not self.info.alpha or not has_alpha(frame.format.name):
             return None
         alpha = alpha_of(frame)
@@ -249,16 +233,13 @@ class VideoDecoder:
         """How long the last frame is shown, as itself says, or the whole file."""
         said = frame.duration or 0
         claimed = self._video.claimed_end()
-        if claimed is not None and not self._is_cut():
+        cut = self._broke_off or self._packets < len(self._video.stream.index_entries)
+        if claimed is not None and not cut and not is_cut_matroska(self._video.path):
             left = round(claimed / self.info.time_base) - pts
             # What an mp4 says of a single frame is the time between two decodings.
             said = left if self._video.is_mp4 and left > 0 else max(said, left)
         sane = 0 < said * self.info.time_base <= MAX_STILL
         return said if sane else round(self._usual_ticks())
-
-    def _is_cut(self) -> bool:
-        missing = self._packets < len(self._video.stream.index_entries)
-        return self._broke_off or missing or is_cut_matroska(self._video.path)
 
     def _report_missing(self, count: int, end: Fraction) -> None:
         # Frames before an edit list's start are claimed, decoded, and not to be shown.
@@ -274,11 +255,8 @@ class VideoDecoder:
             self._problems.append(f"decoded {count} of {claimed} claimed frames")
         # Matroska counts no frames, but says how long its streams are.
         claimed_end = self._video.claimed_end()
-        if (
-            claimed_end is not None
-            and self.info.frame_count is None
-            and claimed_end > end + SHORT_BY
-        ):
+        counts = self.info.frame_count is not None
+        if claimed_end is not None and not counts and claimed_end > end + SHORT_BY:
             self._problems.append(
                 f"decoded {count} frames, to {float(end):.2f} s of {float(claimed_end):.2f} s: "
                 "the file ends early"
@@ -318,11 +296,6 @@ class _InOrder:
 def _keep_damaged(stream: Any) -> None:
     """Have the decoder give frames whose references are lost, too; it flags them."""
     stream.codec_context.flags |= av.codec.context.Flags.output_corrupt
-
-
-def _from_first_whole(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Without the first frames that have no key frame to build on."""
-    return itertools.dropwhile(lambda frame: frame.is_corrupt and not frame.key_frame, frames)
 
 
 def _is_fed(packet: av.Packet) -> bool:

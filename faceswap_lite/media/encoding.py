@@ -4,21 +4,28 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import av
 import cv2
-import numpy as np
 from av.codec.context import Flags
-from av.video.format import VideoFormat
 from av.video.reformatter import VideoReformatter
-from jaxtyping import UInt8, UInt16
 
 from ..config import CodecName
 from ..errors import FaceswapError
 from .clips import ColorTags, FieldOrder, Light, ffmpeg_url
-from .color import chroma_grid, frame_from_rgb, is_gray, is_rgb, is_yuv_matrix, with_parameters
+from .color import (
+    Levels,
+    bits_of,
+    chroma_grid,
+    frame_from_rgb,
+    is_gray,
+    is_rgb,
+    is_yuv_matrix,
+    with_parameters,
+)
 
 PIECE_RATE = 25
 """Frames a second inside a piece: Matroska counts milliseconds, and 40 of them are exact."""
@@ -34,13 +41,10 @@ FIELD_ORDERS: dict[FieldOrder, int] = {"tff": 2, "bff": 3}
 FIELD_SUFFIXES = (".mkv", ".mov", ".mp4")
 """Containers that say the order of fields for any codec."""
 
-Picture = UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]
-"""RGB or, with straight alpha, RGBA."""
-
 CHROMA = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
 """By the pixels across and down that share a sample."""
 
-Pixels = tuple[str, str]
+PixelNames = tuple[str, str]
 """FFmpeg's names of two pixel formats: for clips of 8 bits, and of more."""
 
 
@@ -52,12 +56,12 @@ class VideoCodec:
     options: dict[str, str]
     containers: tuple[str, ...]
     """Suffixes of files that hold it; the first is named where another cannot."""
-    pixels: Pixels
-    odd_pixels: Pixels
+    pixels: PixelNames
+    odd_pixels: PixelNames
     """For odd widths or heights, which 4:2:0 cannot hold."""
     bytes_a_pixel: float
     """What filmed clips take at most, about; at `convert.output.quality` 16, where that counts."""
-    alpha_pixels: Pixels | None = None
+    alpha_pixels: PixelNames | None = None
     """With straight alpha; None: it holds none."""
     alpha_options: dict[str, str] = field(default_factory=dict)
     by_quality: Callable[[int], dict[str, str]] = lambda quality: {}
@@ -100,7 +104,7 @@ class Encoding:
     @property
     def bits(self) -> int:
         """Bits a colour that are kept."""
-        return _bits(self.pixels)
+        return bits_of(self.pixels)
 
     def options(self) -> dict[str, str]:
         """The encoder's options."""
@@ -120,11 +124,8 @@ class Encoding:
     @property
     def codes_fields(self) -> bool:
         """Whether frames are coded as interlaced: x264 wants whole blocks of each field."""
-        return (
-            self.fields is not None
-            and CODECS[self.codec].fields is not None
-            and (self.height % 4 == 0)
-        )
+        told = CODECS[self.codec].fields
+        return self.fields is not None and told is not None and self.height % 4 == 0
 
     def lost(self, suffix: str, bit_depth: int) -> list[str]:
         """Lines on what a file of this suffix does not keep of a clip's pictures."""
@@ -156,7 +157,7 @@ class Encoding:
         if bit_depth <= self.bits:
             return []
         line = f"{self.codec} is written with {self.bits} bits, the clip has {bit_depth}"
-        *some, last = [name for name, codec in CODECS.items() if _bits(codec.pixels[1]) > 8]
+        *some, last = [name for name, codec in CODECS.items() if bits_of(codec.pixels[1]) > 8]
         return [f"{line}; {', '.join(some)} and {last} keep 10" if self.bits == 8 else line]
 
 
@@ -230,7 +231,7 @@ class PieceEncoder:
         if self._codes_fields:
             context.flags |= Flags.interlaced_dct
 
-    def write(self, image: Picture) -> None:
+    def write(self, image: Levels) -> None:
         """Encode the next frame."""
         encoding = self._encoding
         frame = frame_from_rgb(image, encoding.color, encoding.pixels, self._scaler)
@@ -270,41 +271,30 @@ def describe_stream(stream: av.VideoStream, encoding: Encoding) -> None:
         context.field_order = FIELD_ORDERS[encoding.fields]
 
 
-def _bits(pixels: str) -> int:
-    return max(component.bits for component in VideoFormat(pixels).components)
-
-
 def _crf(quality: int) -> dict[str, str]:
     return {"crf": str(quality)}
 
 
 def _x264(quality: int) -> dict[str, str]:
-    return {**_crf(quality), **({"x264-params": "asm=avx2"} if _has_avx512() else {})}
-
-
-def _light(mastering: str, content: str) -> Callable[[Light], list[str]]:
-    """The two options of an encoder, by its names, from a clip's light."""
-
-    def params(light: Light) -> list[str]:
-        said = []
-        if light.mastering is not None:
-            red, green, blue, white = (light.mastering[at : at + 2] for at in (0, 2, 4, 6))
-            minimum, maximum = light.mastering[8:]
-            places = {"G": green, "B": blue, "R": red, "WP": white, "L": (maximum, minimum)}
-            said.append(f"{mastering}=" + "".join(f"{n}({a},{b})" for n, (a, b) in places.items()))
-        if light.content is not None:
-            said.append(f"{content}={light.content[0]},{light.content[1]}")
-        return said
-
-    return params
-
-
-def _has_avx512() -> bool:
-    """Whether x264 would use AVX-512, with which the same frames give other bytes each time.
+    """With AVX-512 the same frames would give other bytes each time.
 
     Its macroblock tree then reads memory that nobody wrote, unless the width is a multiple of 128.
     """
-    return bool(cv2.checkHardwareSupport(CV_CPU_AVX_512F))
+    has_avx512 = cv2.checkHardwareSupport(CV_CPU_AVX_512F)
+    return {**_crf(quality), **({"x264-params": "asm=avx2"} if has_avx512 else {})}
+
+
+def _light(mastering: str, content: str, light: Light) -> list[str]:
+    """The two options of an encoder, by its names, from a clip's light."""
+    said = []
+    if light.mastering is not None:
+        red, green, blue, white = (light.mastering[at : at + 2] for at in (0, 2, 4, 6))
+        minimum, maximum = light.mastering[8:]
+        places = {"G": green, "B": blue, "R": red, "WP": white, "L": (maximum, minimum)}
+        said.append(f"{mastering}=" + "".join(f"{n}({a},{b})" for n, (a, b) in places.items()))
+    if light.content is not None:
+        said.append(f"{content}={light.content[0]},{light.content[1]}")
+    return said
 
 
 def _color_for(color: ColorTags, codec: VideoCodec, pixels: str) -> ColorTags:
@@ -329,7 +319,7 @@ CODECS: dict[CodecName, VideoCodec] = {
         bytes_a_pixel=0.05,
         by_quality=_x264,
         params="x264-params",
-        light=_light("mastering-display", "cll"),
+        light=partial(_light, "mastering-display", "cll"),
         fields="params",
     ),
     # Apple's players want hvc1.
@@ -343,7 +333,7 @@ CODECS: dict[CodecName, VideoCodec] = {
         by_quality=_crf,
         mp4_tag="hvc1",
         params="x265-params",
-        light=_light("master-display", "max-cll"),
+        light=partial(_light, "master-display", "max-cll"),
     ),
     "prores": VideoCodec(
         "prores_ks",

@@ -16,7 +16,7 @@ from .clips import ColorTags
 from .marks import SyntheticMark
 from .stills import read_still
 
-JPEG_QUALITY = 95
+JPEG_QUALITY, PNG_LEVEL = 95, 3
 DEEP_SUFFIXES = (".png", ".tif", ".tiff")
 """Pictures that hold 16 bits."""
 _PNG_HEAD = 33
@@ -45,7 +45,6 @@ def write_image(
     image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
     text: dict[str, str] | None = None,
     mark: SyntheticMark | None = None,
-    compression: int = 3,
     icc: bytes | None = None,
     color: ColorTags | None = None,
 ) -> None:
@@ -53,8 +52,8 @@ def write_image(
 
     `text` goes into a PNG as compressed international text; into a JPEG, whose one comment it is,
     only its first value. `icc` is a profile that says what the colours are; `color` says it, where
-    they are beyond sRGB, in a PNG. `compression` is zlib's level for PNG. PNG and TIFF keep 16
-    bits, others get 8.
+    they are beyond sRGB, in a PNG. PNG and TIFF keep 16 bits, others
+    get 8.
     Raises: FaceswapError, one line, for a suffix that is no picture's, a mark that the format
     cannot hold, a disk that refuses.
     """
@@ -68,7 +67,7 @@ def write_image(
             chunks.add_itxt("XML:com.adobe.xmp", mark.xmp())
         if color is not None and color.is_beyond_srgb:
             chunks.add(b"cICP", bytes([color.primaries, color.transfer, 0, 1]))
-        options = {"pnginfo": chunks, "compress_level": compression}
+        options = {"pnginfo": chunks, "compress_level": PNG_LEVEL}
     elif suffix in (".jpg", ".jpeg"):
         options = {"quality": JPEG_QUALITY, "subsampling": 0}
         if text:
@@ -87,7 +86,7 @@ def write_image(
     deep = image.dtype == np.uint16 and suffix in DEEP_SUFFIXES
     with whole_file(path) as partial:
         if deep and suffix == ".png":
-            _write_deep_png(partial, image, options["pnginfo"], compression, icc)
+            _write_deep_png(partial, image, options["pnginfo"], icc)
             return
         if deep:
             extra = ["unassalpha"] if image.shape[2] == 4 else None
@@ -102,15 +101,11 @@ def write_image(
 
 
 def _write_deep_png(
-    path: Path,
-    image: UInt16[np.ndarray, "h w c"],
-    text: PngImagePlugin.PngInfo,
-    compression: int,
-    icc: bytes | None,
+    path: Path, image: UInt16[np.ndarray, "h w c"], text: PngImagePlugin.PngInfo, icc: bytes | None
 ) -> None:
     """A PNG of 16 bits, which Pillow cannot write, with the text that OpenCV cannot write."""
     order = [2, 1, 0, 3][: image.shape[2]]
-    options = [cv2.IMWRITE_PNG_COMPRESSION, compression]
+    options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]
     _, made = cv2.imencode(".png", np.ascontiguousarray(image[..., order]), options)
     data = made.tobytes()
     with path.open("wb") as file:

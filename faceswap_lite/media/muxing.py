@@ -139,12 +139,8 @@ def _muxer_options(path: Path, time_base: Fraction) -> dict[str, str]:
     ticks = time_base.denominator
     while ticks < 10_000:
         ticks *= 2
-    return {
-        **options,
-        "movflags": "+faststart",
-        "video_track_timescale": str(ticks),
-        "movie_timescale": str(ticks),
-    }
+    clocks = dict.fromkeys(("video_track_timescale", "movie_timescale"), str(ticks))
+    return {**options, "movflags": "+faststart", **clocks}
 
 
 def _let_go(output: av.container.OutputContainer) -> None:

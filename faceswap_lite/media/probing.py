@@ -116,6 +116,7 @@ def describe_stream(video: OpenVideo, first: av.VideoFrame) -> ClipInfo:
     rate = stream.average_rate or stream.guessed_rate
     if video.clock.jumps and video.clock.usual:
         rate = 1 / video.clock.usual  # the mean counts the jumps in
+    tags = first.color_primaries, first.color_trc, first.colorspace, first.color_range
     return ClipInfo(
         path=video.path,
         kind="video",
@@ -129,12 +130,7 @@ def describe_stream(video: OpenVideo, first: av.VideoFrame) -> ClipInfo:
         pixel_format=first.format.name,
         bit_depth=max(component.bits for component in first.format.components),
         rotation_deg=first.rotation,
-        color=ColorTags(
-            int(first.color_primaries),
-            int(first.color_trc),
-            int(first.colorspace),
-            int(first.color_range),
-        ),
+        color=ColorTags(*map(int, tags)),
         has_audio=bool(video.container.streams.audio),
         metadata=dict(video.container.metadata),
         pixel_aspect=1 / aspect if turned else aspect,
@@ -150,12 +146,9 @@ def said_at_once(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list
     """A line on each thing that is to be known of the clip before any work."""
     lines = []
     pictures = picture_streams(video.container)
-    if len(pictures) > 1:
-        size = f"{first.width}x{first.height}"
-        number = pictures.index(video.stream) + 1
-        lines.append(
-            f"video stream {number} of {len(pictures)} ({size}) is read, the others are not"
-        )
+    if (count := len(pictures)) > 1:
+        which = f"video stream {pictures.index(video.stream) + 1} of {count}"
+        lines.append(f"{which} ({first.width}x{first.height}) is read, the others are not")
     if video.stream.metadata.get("alpha_mode") == "1" and not info.alpha:
         lines.append(f"its alpha is not read: the decoder of {video.codec} gives none")
     if first.interlaced_frame:
@@ -170,10 +163,8 @@ def light_notes(color: ColorTags) -> list[str]:
     """A line on light of which the swap makes less than it could."""
     if color.transfer != PQ:
         return []
-    return [
-        "is PQ HDR, and its values are used as they are: the swap's colours match "
-        "better when the clip is graded to SDR (BT.709) or HLG first"
-    ]
+    better = "better when the clip is graded to SDR (BT.709) or HLG first"
+    return [f"is PQ HDR, and its values are used as they are: the swap's colours match {better}"]
 
 
 def encryption(path: Path, stream: Any, clock: Clock) -> str | None:

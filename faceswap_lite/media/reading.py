@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -66,12 +65,7 @@ class ClipReader:
     def __enter__(self) -> "ClipReader":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -292,15 +286,13 @@ def _head_notes(heads: dict[str, StillHead], folder: bool) -> list[str]:
             notes = [*notes, "is animated: only its first picture is read"]
         for note in notes:
             said.setdefault(note, []).append(name)
+    if not folder:
+        return list(said)
+    more = {1: "", 2: " and 1 other"}
     return [
-        note if not folder else f"{names[0]}{_and_others(names)}: {note}"
+        f"{names[0]}{more.get(len(names), f' and {len(names) - 1} others')}: {note}"
         for note, names in said.items()
     ]
-
-
-def _and_others(names: list[str]) -> str:
-    more = len(names) - 1
-    return f" and {more} other{'s' * (more > 1)}" if more else ""
 
 
 def _moving_times(durations: list[Fraction]) -> tuple[Fraction, Fraction, list[int], int]:

@@ -21,8 +21,9 @@ from ..config import CodecName
 from ..errors import FaceswapError
 from ..outputs import _sync, job_id, whole_file, whole_folder, write_json
 from .clips import IMAGE_SUFFIXES, TIMES_NAME, ColorTags, FieldOrder, Light
+from .color import Levels
 from .copying import Span, check_copy, held_beside
-from .encoding import CODECS, Picture, PieceEncoder, check_container, choose_encoding
+from .encoding import CODECS, PieceEncoder, check_container, choose_encoding
 from .images import DEEP_SUFFIXES, write_image
 from .marks import SyntheticMark, append_xmp
 from .muxing import MP4_SUFFIXES, Beside, join_pieces
@@ -75,19 +76,15 @@ class Sink(Protocol):
 
     def keep(self, frames: int) -> None:
         """Drop the whole pieces that reach beyond this number of frames."""
-        ...
 
-    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None:
+    def write(self, image: Levels, pts: int, ticks: int | None, number: int | None) -> None:
         """Take the next frame."""
-        ...
 
     def finish(self) -> Path:
         """The complete clip, not yet in its place."""
-        ...
 
     def abandon(self) -> None:
         """Let go of what is not whole."""
-        ...
 
 
 def open_sink(path: Path, folder: Path, plan: Plan, notes: list[str]) -> Sink:
@@ -128,12 +125,12 @@ class _PictureSink:
         self.shelf = PieceShelf(folder, "one picture is never half done")
         self._path, self._mark = folder / f".whole{suffix}", plan.mark
         self._icc, self._color = plan.icc, plan.color
-        self._image: Picture | None = None
+        self._image: Levels | None = None
 
     def keep(self, frames: int) -> None:
         pass
 
-    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None:
+    def write(self, image: Levels, pts: int, ticks: int | None, number: int | None) -> None:
         if self._image is not None:
             raise FaceswapError(
                 "holds one picture, and the clip has more frames; name a video, or a folder"
@@ -179,7 +176,7 @@ class _FolderSink:
         self.shelf.keep(frames)
         self._drop_unknown()
 
-    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None:
+    def write(self, image: Levels, pts: int, ticks: int | None, number: int | None) -> None:
         self._pts.append(pts)
         self._ticks = ticks
         self._numbers.append(self.shelf.frames + len(self._pts) if number is None else number)
@@ -270,7 +267,7 @@ class _VideoSink:
     def keep(self, frames: int) -> None:
         self.shelf.keep(frames)
 
-    def write(self, image: Picture, pts: int, ticks: int | None, number: int | None) -> None:
+    def write(self, image: Levels, pts: int, ticks: int | None, number: int | None) -> None:
         width, height = self._encoding.width, self._encoding.height
         if image.shape[:2] != (height, width):
             raise FaceswapError(

@@ -13,11 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
-from jaxtyping import Num, UInt8, UInt16
+from jaxtyping import Num
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import FaceswapError
-from .clips import ColorTags
+from .clips import Alpha, ColorTags, Pixels
 
 ORIENTATION = 274
 """The number of EXIF's and TIFF's tag."""
@@ -35,11 +35,9 @@ UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 """TIFF's sample formats."""
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, SEPARATED = 0, 1, 2, 5
 """TIFF's photometric interpretations that are read here."""
-COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, SEPARATED: 4}
+CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, SEPARATED: 4}
 PREMULTIPLIED, STRAIGHT = 1, 2
 """TIFF's extra samples that are alpha."""
-
-Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Still:
     """One upright picture; `alpha` is straight, in the scale of `image`. None: all is opaque."""
 
     image: Pixels
-    alpha: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"] | None = None
+    alpha: Alpha | None = None
 
 
 @dataclass(frozen=True)
@@ -103,15 +101,10 @@ def still_head(path: Path) -> StillHead:
                 notes.append("is animated, and of its 16 bits 8 are read")
             if picture.format == "AVIF" and (bits := _av1_bits(path)) > 8:
                 notes.append(f"is AVIF of {bits} bits, of which 8 are read")
-            return StillHead(
-                16 if deep else 8,
-                _pillow_alpha(picture),
-                durations,
-                notes,
-                _of_rgb(picture.info.get("icc_profile")),
-                bool({*picture.getexif()} - {ORIENTATION}),
-                _png_color(path) if picture.format == "PNG" else ColorTags(),
-            )
+            alpha, icc = _pillow_alpha(picture), _of_rgb(picture.info.get("icc_profile"))
+            exif = bool({*picture.getexif()} - {ORIENTATION})
+            color = _png_color(path) if picture.format == "PNG" else ColorTags()
+            return StillHead(16 if deep else 8, alpha, durations, notes, icc, exif, color)
 
 
 def read_still(path: Path) -> Still:
@@ -299,7 +292,7 @@ def _taken(tiff: tifffile.TiffFile) -> tuple[int, tifffile.TiffPage]:
             "integers or as floats"
         )
     if page.sampleformat not in (UNSIGNED, FLOAT) or (
-        _is_deep(page) and page.photometric not in COLORS
+        _is_deep(page) and page.photometric not in CHANNELS
     ):
         kind = getattr(page.photometric, "name", page.photometric)
         raise FaceswapError(
@@ -328,7 +321,7 @@ def _read_tiff(path: Path) -> Still:
                 return _from_pillow(picture)
         levels = _decoded(path, tiff, page)
         tag = page.tags.get(ORIENTATION)
-        colors = COLORS[page.photometric]
+        colors = CHANNELS[page.photometric]
         extra = page.extrasamples[0] if page.extrasamples else None
         if extra not in (PREMULTIPLIED, STRAIGHT):
             levels, extra = levels[..., :colors], None
@@ -353,12 +346,9 @@ def _decoded(
         levels = levels.reshape(page.imagelength, page.imagewidth, -1)
     except (ValueError, NotImplementedError):
         # tifffile alone has few decompressors.
-        found, pages = cv2.imdecodemulti(
-            np.frombuffer(path.read_bytes(), np.uint8),
-            cv2.IMREAD_UNCHANGED,
-            range=(number, number + 1),
-        )
-        colors = COLORS[page.photometric]
+        data, span = np.frombuffer(path.read_bytes(), np.uint8), (number, number + 1)
+        found, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=span)
+        colors = CHANNELS[page.photometric]
         if not found or page.photometric == SEPARATED or page.samplesperpixel not in (1, colors, 4):
             raise FaceswapError(
                 f"{path}: is a TIFF with unsupported compression; save it uncompressed"

@@ -17,8 +17,9 @@ from ..config import CodecName
 from ..errors import FaceswapError
 from ..outputs import REFUSALS, hidden_folder
 from .clips import STILLS_RATE, ClipInfo, ColorTags
+from .color import Levels
 from .copying import Span
-from .encoding import CODECS, Picture
+from .encoding import CODECS
 from .marks import SyntheticMark
 from .sinks import ALPHA_SUFFIXES, WRITTEN_SUFFIXES, Plan, Sink, open_sink, place_file, place_folder
 
@@ -27,10 +28,10 @@ WAITING = 4
 PNG_BYTES_A_PIXEL = 1.5
 PIECE_FRAMES = 120
 """Frames that a killed writer loses at most, and a little: each piece begins with a key frame."""
-BT709 = ColorTags(primaries=1, transfer=1, matrix=1, range=1)
+BT709_TAGS = ColorTags(primaries=1, transfer=1, matrix=1, range=1)
 """How a clip made from nothing is coloured."""
 
-_Handed = tuple[Picture, int, int | None, int | None]
+_Handed = tuple[Levels, int, int | None, int | None]
 
 # What a container says of itself, not of its contents; the new container says its own.
 _TECHNICAL = {
@@ -96,6 +97,7 @@ class ClipWriter:
         self.done = 0
         self.alpha = alpha
         tagged = like is not None and like.color != ColorTags()
+        said = like.metadata if like and metadata is None else metadata or {}
         rate = Fraction(rate or (like and like.rate) or STILLS_RATE)
         self._plan = Plan(
             width=width or (like.width if like else None),
@@ -104,7 +106,7 @@ class ClipWriter:
             time_base=time_base or (like.time_base if like else 1 / rate),
             bit_depth=like.bit_depth if like else 8,
             pixel_format=like.pixel_format if like and like.kind == "video" else None,
-            color=like.color if like and (like.kind == "video" or tagged) else BT709,
+            color=like.color if like and (like.kind == "video" or tagged) else BT709_TAGS,
             pixel_aspect=like.pixel_aspect if like else Fraction(1),
             codec=codec,
             quality=quality,
@@ -115,7 +117,7 @@ class ClipWriter:
             icc=like.icc if like else None,
             copy_from=copy_from,
             span=span,
-            metadata=_kept_metadata(like.metadata if like and metadata is None else metadata or {}),
+            metadata={k: v for k, v in said.items() if k.lower() not in _TECHNICAL},
             mark=mark,
             # Without a place to keep them, one piece is as good as many.
             piece_frames=piece_frames if work is not None else None,
@@ -312,7 +314,3 @@ class _OnlyAsked(Exception):
 def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
-
-
-def _kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in metadata.items() if key.lower() not in _TECHNICAL}
