@@ -3,8 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .outputs import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Okabe and Ito's colours, told apart by the colour-blind too, without their pale yellow.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -69,17 +73,22 @@ def write_line_figure(
             textcoords="offset points", va="top", color=INK, fontsize=9,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )  # fmt: skip
-    axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold")
+    dress(axes, title, 12)
     axes.set_xlabel(x_label, color=INK)
     axes.set_ylabel(y_label, color=INK)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
     axes.tick_params(colors=QUIET, which="both")
-    for spine in ("top", "right"):
-        axes.spines[spine].set_visible(False)
-    for spine in ("left", "bottom"):
-        axes.spines[spine].set_color(QUIET)
     if len(curves) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     with whole_file(path) as partial:
         figure.savefig(partial, format="png")
+
+
+def dress(axes: "Axes", title: str, font_size: int) -> None:
+    """The house's look: a bold title at the left, a quiet grid behind, no frame but two edges."""
+    axes.set_title(title, loc="left", color=INK, fontsize=font_size, fontweight="bold")
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for spine in ("top", "right"):
+        axes.spines[spine].set_visible(False)
+    for spine in ("left", "bottom"):
+        axes.spines[spine].set_color(QUIET)

@@ -4,8 +4,8 @@ import base64
 import html
 import io
 import json
-import math
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,14 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+
+PICTURES_BYTES = 12_000_000
+"""Of all pictures of a page, as text: it still opens at once."""
+
+
+def fitting_px(sizes: Sequence[int], text_bytes: Callable[[int], int]) -> int:
+    """The first of sizes, which fall, in which pictures take no more than PICTURES_BYTES."""
+    return next((px for px in sizes if text_bytes(px) < PICTURES_BYTES), sizes[-1])
 
 
 def fill_template(template: Path, parts: dict[str, str]) -> str:
@@ -38,11 +46,6 @@ def page_json(value: Any) -> str:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
-
-
-def page_number(value: float) -> float | None:
-    """Six digits are plenty to look at; JSON knows no NaN and no infinity."""
-    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def page_base64(data: bytes) -> str:

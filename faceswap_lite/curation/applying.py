@@ -20,7 +20,7 @@ from ..faces.records import read_record
 from ..outputs import short_name, write_json, write_text
 from .decisions import (
     DECISIONS_FILE,
-    SCHEMA,
+    DECISIONS_SCHEMA,
     Decision,
     asked_to_keep,
     carry_overrides,
@@ -43,7 +43,7 @@ def write_decisions(faces: Path, decisions: Sequence[Decision], best: int | None
     """
     folder = report_folder(faces)
     content = {
-        "schema": SCHEMA,
+        "schema": DECISIONS_SCHEMA,
         "set": folder.name.removesuffix("_curation"),
         "best": best,
         "decisions": [decision.model_dump(mode="json") for decision in decisions],
@@ -114,9 +114,7 @@ def apply_decisions(faces: Path, decisions: Sequence[Decision]) -> int:
     Raises: FaceswapError when a crop cannot be moved.
     """
     fates = {decision.key: decision for decision in decisions}
-    staying: list[_Move] = []
-    back: list[_Move] = []
-    out: list[tuple[Path, _Move]] = []
+    staying, back, out = list[_Move](), list[_Move](), list[tuple[Path, _Move]]()
     promised: set[Path] = set()
     for move in _moves_there(faces):
         fate = fates.get(move.key)
@@ -156,7 +154,9 @@ def undo_moves(faces: Path) -> Undone:
     """
     if not faces.is_dir():
         raise FaceswapError(f"{faces}: no such face set")
-    _note_returned(faces)
+    # What the user moved back becomes a decision: the journal will no longer tell.
+    if (returned := returned_faces(faces)) and (old := read_decisions(faces)):
+        write_decisions(faces, carry_overrides(old, old, returned), asked_to_keep(faces))
     moves = _moves_there(faces)
     if moves:
         _write_moves(faces, _unsettled(moves))
@@ -238,14 +238,6 @@ def _settle(faces: Path, moves: Iterable[_Move]) -> None:
                 emptied.rmdir()
 
 
-def _note_returned(faces: Path) -> None:
-    """Take down as decisions what the user moved back: the journal will no longer tell."""
-    if returned := returned_faces(faces):
-        old = read_decisions(faces)
-        if old:
-            write_decisions(faces, carry_overrides(old, old, returned), asked_to_keep(faces))
-
-
 def _is_there(faces: Path, move: _Move) -> bool:
     """Whether the crop lies where the move put it: that face, not another of the same name."""
     place = move.place(faces)
@@ -281,7 +273,7 @@ def _write_moves(faces: Path, moves: Sequence[_Move]) -> None:
     file = _journal(faces)
     if moves:
         content = [move.model_dump(mode="json") for move in moves]
-        write_json(file, {"schema": SCHEMA, "moves": content})
+        write_json(file, {"schema": DECISIONS_SCHEMA, "moves": content})
     else:
         file.unlink(missing_ok=True)
 

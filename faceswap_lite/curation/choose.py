@@ -10,7 +10,7 @@ from .decisions import Decision
 from .measures import Measures
 from .verdicts import attribute_steps
 
-LIGHT = 0.1
+LIGHT_STEP = 0.1
 """Brightness so far apart counts as one step, like 10 degrees of yaw."""
 
 QUALITY_STEPS = 0.5
@@ -24,7 +24,7 @@ def choose_best(
     kept = np.array([place for place, decision in enumerate(decisions) if decision.kept], int)
     if len(kept) <= count:
         return kept.tolist()
-    points = np.column_stack([attribute_steps(faces), measures.light / LIGHT])[kept]
+    points = np.column_stack([attribute_steps(faces), measures.light / LIGHT_STEP])[kept]
     sharpness = measures.sharpness[kept]
     quality = sharpness / max(float(np.quantile(sharpness, 0.9)), 1e-9)
     return sorted(kept[farthest_points(points, np.clip(quality, 0, 1), count)].tolist())

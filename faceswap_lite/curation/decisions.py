@@ -21,7 +21,7 @@ DECISIONS_FILE = "decisions.json"
 RARE = 2.0
 """Faces drawn at least so often are called rare."""
 
-SCHEMA = 1
+DECISIONS_SCHEMA = 1
 
 _Item = TypeVar("_Item")
 
@@ -157,8 +157,8 @@ def read_list(
         return []
     try:
         content: Any = read_json(file)
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise ValueError(f"is not of schema {SCHEMA}")
+        if not isinstance(content, dict) or content.get("schema") != DECISIONS_SCHEMA:
+            raise ValueError(f"is not of schema {DECISIONS_SCHEMA}")
         return validate(content.get(name))
     except ValidationError as error:
         first = error.errors()[0]

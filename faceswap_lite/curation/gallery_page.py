@@ -1,23 +1,21 @@
 """One HTML page, complete in itself, on which a person looks through what was decided."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from ..outputs import write_text
-from ..pages import fill_template, jpeg_bytes, page_base64, page_json, page_number, page_text
+from ..outputs import plain, write_text
+from ..pages import fill_template, fitting_px, jpeg_bytes, page_base64, page_json, page_text
 from .contact_sheets import REASON_WORDS, group_faces, short_number
 from .decisions import Decision
 
-TEMPLATE = Path(__file__).with_name("page.html")
+GALLERY_TEMPLATE = Path(__file__).with_name("page.html")
 
 # A small set is shown sharp; a large one in smaller pictures, so that the page still opens at once.
 EDGES_PX = (128, 96, 80, 64, 48)
-PICTURES_BYTES = 12_000_000
-JPEG_QUALITY = 75
+THUMBNAIL_QUALITY = 75
 
 
 def write_page(
@@ -45,16 +43,16 @@ def write_page(
                 "group": group_of[place],
                 "words": decision.words,
                 "number": short_number(decision),
-                "weight": page_number(decision.weight),
+                "weight": plain(decision.weight, 6),
                 "byUser": decision.by_user,
-                "scores": [page_number(decision.scores.get(name, math.nan)) for name in names],
+                "scores": [plain(decision.scores.get(name), 6) for name in names],
                 "picture": picture,
             }
             for place, (decision, picture) in enumerate(zip(decisions, pictures, strict=True))
         ],
     }
     parts = {"title": page_text(title), "data": page_json(data)}
-    write_text(path, fill_template(TEMPLATE, parts))
+    write_text(path, fill_template(GALLERY_TEMPLATE, parts))
 
 
 def _pictures(thumbnails: UInt8[np.ndarray, "n s s 3"]) -> tuple[str, list[str]]:
@@ -65,15 +63,16 @@ def _pictures(thumbnails: UInt8[np.ndarray, "n s s 3"]) -> tuple[str, list[str]]
     """
     # Every 50th or so tells how large all will be.
     step = len(thumbnails) // 50 + 1
-    for edge in [px for px in EDGES_PX if px <= thumbnails.shape[1]] or [thumbnails.shape[1]]:
-        _, trial = _split(thumbnails[::step], edge)
-        if sum(map(len, trial)) * step < PICTURES_BYTES:
-            break
-    return _split(thumbnails, edge)
+    sizes = [px for px in EDGES_PX if px <= thumbnails.shape[1]] or [thumbnails.shape[1]]
+
+    def text_bytes(edge: int) -> int:
+        return step * sum(map(len, _split(thumbnails[::step], edge)[1]))
+
+    return _split(thumbnails, fitting_px(sizes, text_bytes))
 
 
 def _split(thumbnails: UInt8[np.ndarray, "n s s 3"], edge: int) -> tuple[str, list[str]]:
-    files = [jpeg_bytes(pixels, edge, JPEG_QUALITY) for pixels in thumbnails]
+    files = [jpeg_bytes(pixels, edge, THUMBNAIL_QUALITY) for pixels in thumbnails]
     # What the first and the last in order share, all share.
     first, last = min(files, default=b""), max(files, default=b"")
     pairs = enumerate(zip(first, last, strict=False))

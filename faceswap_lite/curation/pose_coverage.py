@@ -6,6 +6,7 @@ face only where there are source faces; beyond, it makes one up.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -36,28 +37,30 @@ _FINE_DEG = 2.5
 # "Nearly none" near: a window of the map holds far less of a set than the tail of an attribute.
 NEAR_SHARE = 0.002
 
+_Values = Float[np.ndarray, " n"]
+_Flags = Bool[np.ndarray, " n"]
+_Counts = Int[np.ndarray, " n"]
+
 
 @dataclass(frozen=True)
 class Attributes:
     """What the faces of a set show; NaN where unknown. Angles as in metrics/landmarks.py."""
 
-    yaw_deg: Float[np.ndarray, " n"]
-    pitch_deg: Float[np.ndarray, " n"]
-    mouth: Float[np.ndarray, " n"]  # gap between the inner lips, in eye distances
-    eyes: Float[np.ndarray, " n"]  # gap between the lids, in widths of the eye
-    light: Float[np.ndarray, " n"]  # mean brightness inside the face mask, 0..1
+    yaw_deg: _Values
+    pitch_deg: _Values
+    mouth: _Values  # gap between the inner lips, in eye distances
+    eyes: _Values  # gap between the lids, in widths of the eye
+    light: _Values  # mean brightness inside the face mask, 0..1
 
     def __len__(self) -> int:
         return len(self.yaw_deg)
 
-    def only(self, wanted: Bool[np.ndarray, " n"]) -> "Attributes":
+    def only(self, wanted: _Flags) -> "Attributes":
         """Those that are wanted, in their order."""
         return Attributes(*(getattr(self, field.name)[wanted] for field in fields(self)))
 
 
-def attributes_of(
-    records: Sequence[FaceRecord], light: Float[np.ndarray, " n"] | None = None
-) -> Attributes:
+def attributes_of(records: Sequence[FaceRecord], light: _Values | None = None) -> Attributes:
     """The attributes that the records know, with `light` where it is given."""
     yaw_deg, pitch_deg, mouth, eyes = (
         recorded(records, name) for name in ("yaw_deg", "pitch_deg", "mouth", "eyes")
@@ -103,42 +106,16 @@ class AttributeKind(NamedTuple):
     above: _Telling
 
 
-def _angle(limit: float, toward: str, other: str, beyond: bool) -> str:
+def _angle(toward: str, other: str, sign: int, limit: float) -> str:
     """`beyond 31° left`; where the limit lies on the other side of 0: `less than 8° right`."""
-    degrees = abs(round(limit))
-    return f"beyond {degrees}° {toward}" if beyond else f"less than {degrees}° {other}"
-
-
-def _left(limit: float) -> str:
-    return _angle(limit, "left", "right", limit <= 0)
-
-
-def _right(limit: float) -> str:
-    return _angle(limit, "right", "left", limit >= 0)
-
-
-def _down(limit: float) -> str:
-    return _angle(limit, "down", "up", limit <= 0)
-
-
-def _up(limit: float) -> str:
-    return _angle(limit, "up", "down", limit >= 0)
-
-
-def _eye_distances(limit: float) -> str:
-    return f"{limit:.2f} eye distances"
-
-
-def _eye_widths(limit: float) -> str:
-    return f"{limit:.2f} of its width"
-
-
-def _brightness(limit: float) -> str:
-    # A dark face in bright light and a bright face in the dark are one to this measure.
-    return f"{limit:.2f} in light or skin"
+    how, where = ("beyond", toward) if sign * limit >= 0 else ("less than", other)
+    return f"{how} {abs(round(limit))}° {where}"
 
 
 _BY_ANGLE = ("face", "faces")
+_EYE_DISTANCES, _EYE_WIDTHS = "{:.2f} eye distances".format, "{:.2f} of its width".format
+# A dark face in bright light and a bright face in the dark are one to this measure.
+_BRIGHTNESS = "{:.2f} in light or skin".format
 
 # Tolerances: with the landmark mesh, faces of rendered actors scatter around the truth by 2.4
 # degrees of yaw, 1 to 2 of pitch, 0.01 to 0.04 of the mouth, 0.04 to 0.08 of the eyes (standard
@@ -147,26 +124,28 @@ _BY_ANGLE = ("face", "faces")
 KINDS: dict[str, AttributeKind] = {
     "yaw_deg": AttributeKind(
         "yaw", "° (right +)", 5.0, 1.5, (-90.0, 90.0),
-        _Telling(*_BY_ANGLE, _left, "frames are"), _Telling(*_BY_ANGLE, _right, "frames are"),
+        _Telling(*_BY_ANGLE, partial(_angle, "left", "right", -1), "frames are"),
+        _Telling(*_BY_ANGLE, partial(_angle, "right", "left", 1), "frames are"),
     ),
     "pitch_deg": AttributeKind(
         "pitch", "° (up +)", 2.5, 1.5, (-90.0, 90.0),
-        _Telling(*_BY_ANGLE, _down, "frames are"), _Telling(*_BY_ANGLE, _up, "frames are"),
+        _Telling(*_BY_ANGLE, partial(_angle, "down", "up", -1), "frames are"),
+        _Telling(*_BY_ANGLE, partial(_angle, "up", "down", 1), "frames are"),
     ),
     "mouth": AttributeKind(
         "mouth", "eye distances", 0.025, 0.02, (0.0, 1.0),
-        _Telling("mouth closes below", "mouths close below", _eye_distances, "do"),
-        _Telling("mouth opens beyond", "mouths open beyond", _eye_distances, "do"),
+        _Telling("mouth closes below", "mouths close below", _EYE_DISTANCES, "do"),
+        _Telling("mouth opens beyond", "mouths open beyond", _EYE_DISTANCES, "do"),
     ),
     "eyes": AttributeKind(
         "eyes", "eye widths", 0.025, 0.03, (0.0, 1.0),
-        _Telling("eye closes below", "eyes close below", _eye_widths, "do"),
-        _Telling("eye opens beyond", "eyes open beyond", _eye_widths, "do"),
+        _Telling("eye closes below", "eyes close below", _EYE_WIDTHS, "do"),
+        _Telling("eye opens beyond", "eyes open beyond", _EYE_WIDTHS, "do"),
     ),
     "light": AttributeKind(
         "light", "mean brightness", 0.025, 0.03, (0.0, 1.0),
-        _Telling("face is darker than", "faces are darker than", _brightness, "are"),
-        _Telling("face is brighter than", "faces are brighter than", _brightness, "are"),
+        _Telling("face is darker than", "faces are darker than", _BRIGHTNESS, "are"),
+        _Telling("face is brighter than", "faces are brighter than", _BRIGHTNESS, "are"),
     ),
 }  # fmt: skip
 
@@ -180,8 +159,8 @@ class AttributeCoverage:
     target: Int[np.ndarray, " bins"]
     source_range: tuple[float, float]
     limits: tuple[float, float]  # the range, widened by the tolerance
-    below: Bool[np.ndarray, " n"]
-    above: Bool[np.ndarray, " n"]
+    below: _Flags
+    above: _Flags
     known: int
     """How many target faces the attribute is known of: shares are shares of these."""
 
@@ -210,7 +189,7 @@ class PoseCoverage:
     source: Int[np.ndarray, "yaw pitch"]
     target: Int[np.ndarray, "yaw pitch"]
     gaps: Bool[np.ndarray, "yaw pitch"]
-    lone: Bool[np.ndarray, " n"]
+    lone: _Flags
 
 
 GapDirection = Literal["below", "above", "near"]
@@ -243,7 +222,7 @@ class Coverage:
     gaps: list[Gap]
 
     @property
-    def outside(self) -> Bool[np.ndarray, " n"]:
+    def outside(self) -> _Flags:
         """Of each target face: its pose or expression is outside the source's limits.
 
         Light is told apart: two people's skins differ in brightness, too.
@@ -266,16 +245,13 @@ class Coverage:
             "outside": np.flatnonzero(outside).tolist(),
             "unknown": self.unknown,
             "gaps": [
-                {
-                    "words": g.words,
-                    "attribute": g.attribute,
-                    "direction": g.direction,
-                    "share": g.share,
-                }
+                {name: getattr(g, name) for name in ("words", "attribute", "direction", "share")}
                 for g in self.gaps
             ],
             "attributes": {name: _attribute_json(a) for name, a in self.attributes.items()},
-            "pose": self.pose and _pose_json(self.pose),
+            "pose": self.pose
+            and {name: values.tolist() for name, values in vars(self.pose).items()}
+            | {"lone": np.flatnonzero(self.pose.lone).tolist()},
         }
 
 
@@ -308,7 +284,7 @@ def coverage(source: Attributes, target: Attributes) -> Coverage:
     )
 
 
-def _any(flags: Sequence[Bool[np.ndarray, " n"]], length: int) -> Bool[np.ndarray, " n"]:
+def _any(flags: Sequence[_Flags], length: int) -> _Flags:
     return np.logical_or.reduce([np.zeros(length, bool), *flags])
 
 
@@ -318,7 +294,7 @@ def _nearly_none(faces: int, share: float) -> int:
 
 
 def _attribute(
-    kind: AttributeKind, source: Float[np.ndarray, " m"], target: Float[np.ndarray, " n"]
+    kind: AttributeKind, source: Float[np.ndarray, " m"], target: _Values
 ) -> AttributeCoverage:
     seen = np.sort(source[np.isfinite(source)])
     wanted = target[np.isfinite(target)]
@@ -360,9 +336,7 @@ def _edges(kind: AttributeKind, *values: Float[np.ndarray, " _"]) -> Float[np.nd
     return kind.bin * np.arange(first, last + 2)
 
 
-def _pose(
-    source: Attributes, target: Attributes, by_one: Bool[np.ndarray, " n"]
-) -> tuple[PoseCoverage, Int[np.ndarray, " n"]]:
+def _pose(source: Attributes, target: Attributes, by_one: _Flags) -> tuple[PoseCoverage, _Counts]:
     """The map, and of each target face the count of source faces near it (0 where unknown).
 
     `by_one`: the target's faces that yaw or pitch alone puts outside.
@@ -404,9 +378,7 @@ def _pose_points(attributes: Attributes) -> Float[np.ndarray, "n 2"]:
     return np.clip(np.stack([attributes.yaw_deg, attributes.pitch_deg], 1), -90.0, 90.0)
 
 
-def _count_near(
-    seen: Float[np.ndarray, "m 2"], wanted: Float[np.ndarray, "n 2"]
-) -> Int[np.ndarray, " n"]:
+def _count_near(seen: Float[np.ndarray, "m 2"], wanted: Float[np.ndarray, "n 2"]) -> _Counts:
     """How many of `seen` lie within POSE_REACH_DEG of each of `wanted`, to the fine grid's step.
 
     By a grid: of two large sets, all pairs would be too many.
@@ -438,20 +410,15 @@ def _attribute_gaps(
     gaps = []
     for direction, said, limit, beyond, outside in directions:
         if outside.sum() > _nearly_none(attribute.known, GAP_SHARE):
-            missing = _missing(said, limit, int(beyond.sum()), known)
+            few = f"only {beyond.sum()} of {known} source {said.many}"
+            who = few if beyond.any() else f"no source {said.one}"
+            missing = f"{who} {said.limit(limit)}"
             share = int(outside.sum()) / attribute.known
             gaps.append(Gap(missing, f"of the target's {said.do}", name, direction, share))
     return gaps
 
 
-def _missing(said: _Telling, limit: float, beyond: int, known: int) -> str:
-    who = f"only {beyond} of {known} source {said.many}" if beyond else f"no source {said.one}"
-    return f"{who} {said.limit(limit)}"
-
-
-def _pose_gaps(
-    near: Int[np.ndarray, " n"], target: Attributes, lone: Bool[np.ndarray, " n"]
-) -> list[Gap]:
+def _pose_gaps(near: _Counts, target: Attributes, lone: _Flags) -> list[Gap]:
     """The cells whose `lone` faces are many: angles seen one by one, but never together."""
     points = _pose_points(target)
     known = int(np.isfinite(points).all(1).sum())
@@ -486,17 +453,6 @@ def _attribute_json(attribute: AttributeCoverage) -> dict[str, Any]:
         "above_share": attribute.above_share,
         "below": np.flatnonzero(attribute.below).tolist(),
         "above": np.flatnonzero(attribute.above).tolist(),
-    }
-
-
-def _pose_json(pose: PoseCoverage) -> dict[str, Any]:
-    return {
-        "yaw_edges": pose.yaw_edges.tolist(),
-        "pitch_edges": pose.pitch_edges.tolist(),
-        "source": pose.source.tolist(),
-        "target": pose.target.tolist(),
-        "gaps": pose.gaps.tolist(),
-        "lone": np.flatnonzero(pose.lone).tolist(),
     }
 
 

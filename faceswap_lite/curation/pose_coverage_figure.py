@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..figures import COLORS, DOTS_PER_INCH, GRID, INK, QUIET
+from ..figures import COLORS, DOTS_PER_INCH, INK, QUIET, dress
 from ..outputs import whole_file
 from .pose_coverage import KINDS, POSE_CELL_DEG, Coverage, Gap, PoseCoverage
 
@@ -184,11 +184,5 @@ def _say_unknown(axes: "Axes") -> None:
 
 
 def _dress(axes: "Axes", title: str) -> None:
-    axes.set_title(title, **_TITLE)
+    dress(axes, title, 11)
     axes.tick_params(colors=QUIET, labelsize=9)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for spine in ("top", "right"):
-        axes.spines[spine].set_visible(False)
-    for spine in ("left", "bottom"):
-        axes.spines[spine].set_color(QUIET)

@@ -1,6 +1,5 @@
 """From measures to decisions: which faces do not belong, which are rare, and the words for it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from .occlusion import Disagreement, disagreement
 MAX_EXTENT = 0.8
 """A face of which more than this disagrees with the set's others is not covered: it lies askew."""
 
-DARK, BRIGHT, MAX_CLIPPED = 0.06, 0.94, 0.4
+TOO_DARK, TOO_BRIGHT, MAX_CLIPPED = 0.06, 0.94, 0.4
 """Mean brightness, and the share of pixels without a value of their own, that nothing mends."""
 
 ENLARGED = 0.5
@@ -73,13 +72,23 @@ class _People(NamedTuple):
     notes: list[str]
 
 
+@dataclass
+class _Fates:
+    """What becomes of each face, while it is being decided."""
+
+    reasons: list[Reason]
+    words: list[str]
+    weights: Float[np.ndarray, " n"]
+    rejected: Bool[np.ndarray, " n"]
+
+
 class _Fault(NamedTuple):
     """One kind of fault: who has it, and how to say it of each."""
 
     reason: Reason
     has: Bool[np.ndarray, " n"]
-    words: Callable[[int], str]
-    """What is said of the face at a place."""
+    words: str
+    """What is said of a face, with places for its measures."""
 
 
 def judge_faces(faces: FaceSet, measures: Measures, config: CurateConfig) -> Judgement:
@@ -92,20 +101,30 @@ def judge_faces(faces: FaceSet, measures: Measures, config: CurateConfig) -> Jud
     covered = disagreement(_halved(measures.views), _halved(measures.masks))
     sharpness = measures.sharpness / _middle(measures.sharpness)
     attributes = attribute_steps(faces)
-    reasons: list[Reason] = [""] * len(records)
-    words = [""] * len(records)
+    count = len(records)
+    fates = _Fates([""] * count, [""] * count, np.ones(count), np.zeros(count, bool))
     # The first fault of the list that a face has is what is said of it.
     faults = _faults(faces, measures, people, covered, sharpness, config)
+    said = {
+        **{name: getattr(measures, name) for name in ("presence", "light", "clipped", "eyes_px")},
+        "tone": np.where(measures.light < 0.5, "dark", "bright"),
+        "off": measures.alignment_error,
+        "sharp": sharpness,
+        "apart": people.distance,
+        "extent": covered.extent,
+        "peak": covered.peak,
+        "part": [_where(place) for place in covered.place],
+    }
     for fault in reversed(faults):
         for place in np.flatnonzero(fault.has):
-            reasons[place], words[place] = fault.reason, fault.words(place)
+            words = fault.words.format(**{name: values[place] for name, values in said.items()})
+            fates.reasons[place], fates.words[place] = fault.reason, words
     only_blurred = np.sum([fault.has for fault in faults], axis=0) == 1
-    rejected = np.array([reason != "" for reason in reasons])
-    weights = np.ones(len(records))
-    _fill_gaps(reasons, words, weights, rejected, only_blurred, sharpness, attributes, config)
+    fates.rejected = np.array([reason != "" for reason in fates.reasons])
+    _fill_gaps(fates, only_blurred, sharpness, attributes, config)
     if config.duplicates:
-        _reject_duplicates(faces, measures, reasons, words, rejected)
-    _favour_rare(reasons, words, weights, rejected, attributes, config.rare_weight)
+        _reject_duplicates(fates, faces, measures)
+    _favour_rare(fates, attributes, config.rare_weight)
     scores = {
         "identity": people.distance,
         "alignment_error": measures.alignment_error,
@@ -125,10 +144,10 @@ def judge_faces(faces: FaceSet, measures: Measures, config: CurateConfig) -> Jud
         Decision(
             key=face_key(record),
             file=face.path.name,
-            kept=not rejected[place],
-            reason=reasons[place],
-            words=words[place],
-            weight=round(float(weights[place]), 3),
+            kept=not fates.rejected[place],
+            reason=fates.reasons[place],
+            words=fates.words[place],
+            weight=round(float(fates.weights[place]), 3),
             scores={
                 name: round(float(values[place]), 4)
                 for name, values in scores.items()
@@ -167,63 +186,45 @@ def _faults(
         _Fault(
             "no_face",
             measures.presence < MIN_PRESENCE,
-            lambda n: (
-                f"no face: the mesh's confidence is {measures.presence[n]:.2f}, limit "
-                f"{MIN_PRESENCE}"
-            ),
+            f"no face: the mesh's confidence is {{presence:.2f}}, limit {MIN_PRESENCE}",
         ),
         _Fault(
             "misaligned",
             off > max_off,
-            lambda n: f"misaligned: {off[n]:.2f} eye distances off, limit {max_off:.2f}",
+            f"misaligned: {{off:.2f}} eye distances off, limit {max_off:.2f}",
         ),
         _Fault(
             "exposure",
-            (light < DARK) | (light > BRIGHT) | (clipped > MAX_CLIPPED),
-            lambda n: (
-                f"too {'dark' if light[n] < 0.5 else 'bright'}: {light[n]:.2f} of full "
-                f"brightness, {clipped[n]:.0%} of its pixels clipped"
-            ),
+            (light < TOO_DARK) | (light > TOO_BRIGHT) | (clipped > MAX_CLIPPED),
+            "too {tone}: {light:.2f} of full brightness, {clipped:.0%} of its pixels clipped",
         ),
         _Fault(
             "blurred",
             sharpness < config.blur_limit,
-            lambda n: (
-                f"blurred: {sharpness[n]:.2f} as sharp as the median face, limit "
-                f"{config.blur_limit:.2f}"
-            ),
+            f"blurred: {{sharp:.2f}} as sharp as the median face, limit {config.blur_limit:.2f}",
         ),
         _Fault(
             "other_person",
             apart > people.limit,
-            lambda n: (
-                f"not the same person: {apart[n]:.2f} from the others, limit {people.limit:.2f}"
-            ),
+            f"not the same person: {{apart:.2f}} from the others, limit {people.limit:.2f}",
         ),
         _Fault(
             "misaligned",
             is_covered & (extent > MAX_EXTENT),
-            lambda n: (
-                f"misaligned or no face: {extent[n]:.0%} of it unlike the others, limit "
-                f"{MAX_EXTENT:.0%}"
-            ),
+            "misaligned or no face: {extent:.0%} of it unlike the others, "
+            f"limit {MAX_EXTENT:.0%}",
         ),
         _Fault(
             "occluded",
             is_covered,
-            lambda n: (
-                f"something covers the {_where(covered.place[n])}: {covered.peak[n]:.2f} of "
-                f"the face's contrast away from the set's other faces, limit "
-                f"{config.occlusion_limit:.2f}"
-            ),
+            "something covers the {part}: {peak:.2f} of the face's contrast away from the set's "
+            f"other faces, limit {config.occlusion_limit:.2f}",
         ),
         _Fault(
             "too_small",
             (eyes_px < config.small_limit * middle) & (eyes_px < ENLARGED * crop_eyes_px),
-            lambda n: (
-                f"too small: eyes {eyes_px[n]:.0f} px apart in the frame, {middle:.0f} px "
-                "in the median face"
-            ),
+            f"too small: eyes {{eyes_px:.0f}} px apart in the frame, {middle:.0f} px in the "
+            "median face",
         ),
     ]
 
@@ -263,11 +264,8 @@ def _identify(faces: FaceSet, config: CurateConfig) -> _People:
     unknown = np.full(count, np.nan)
     if vectors is None:
         kinds = sorted({r.embedder for f in faces.faces if (r := f.record).embedder})
-        why = (
-            f"embeddings of several kinds ({', '.join(kinds)})"
-            if len(kinds) > 1
-            else "no embeddings"
-        )
+        several = f"embeddings of several kinds ({', '.join(kinds)})"
+        why = several if len(kinds) > 1 else "no embeddings"
         if config.person is not None:
             raise FaceswapError(f"curate.person={config.person}: {faces.path} has {why}")
         notes = [f"identity is not judged: the faces have {why}"]
@@ -280,9 +278,8 @@ def _identify(faces: FaceSet, config: CurateConfig) -> _People:
     person[known] = split_people(vectors[known], metric, same_person)
     counts = [int(faces_of) for faces_of in np.bincount(person[person >= 0])]
     if config.person is not None and config.person > max(1, len(counts)):
-        raise FaceswapError(
-            f"curate.person={config.person}: {faces.path} shows {len(counts)} people"
-        )
+        shows = f"{faces.path} shows {len(counts)} people"
+        raise FaceswapError(f"curate.person={config.person}: {shows}")
     said = " + ".join(map(str, counts))
     rivals = [n for n, faces_of in enumerate(counts) if faces_of > AMBIGUOUS * counts[0]]
     notes = [f"{len(counts)} people ({said} faces)"] if len(counts) > 1 else []
@@ -309,72 +306,53 @@ def _identify(faces: FaceSet, config: CurateConfig) -> _People:
 
 
 def _fill_gaps(
-    reasons: list[Reason],
-    words: list[str],
-    weights: Float[np.ndarray, " n"],
-    rejected: Bool[np.ndarray, " n"],
+    fates: _Fates,
     only_blurred: Bool[np.ndarray, " n"],
     sharpness: Float[np.ndarray, " n"],
     attributes: Float[np.ndarray, "n k"],
     config: CurateConfig,
 ) -> None:
     """Let in blurred faces where there are no better ones, seldom drawn."""
-    good = attributes[~rejected]
+    good = attributes[~fates.rejected]
     if not len(good):
         return
     # Of a blurred face it is hard to say what else is wrong: any other fault counts.
-    for place in [n for n, why in enumerate(reasons) if why == "blurred" and only_blurred[n]]:
+    blurred = [n for n, why in enumerate(fates.reasons) if why == "blurred" and only_blurred[n]]
+    for place in blurred:
         alone = np.linalg.norm(good - attributes[place], axis=1).min() > GAP_STEPS
         if alone and sharpness[place] > GAP_BLUR * config.blur_limit:
-            reasons[place], rejected[place], weights[place] = "fills_gap", False, GAP_WEIGHT
-            words[place] = (
+            fates.reasons[place], fates.rejected[place] = "fills_gap", False
+            fates.weights[place] = GAP_WEIGHT
+            fates.words[place] = (
                 f"blurred ({sharpness[place]:.2f} as sharp as the median face), but no sharper one "
                 f"is near its pose and expression: kept, drawn {GAP_WEIGHT:g} times as often"
             )
 
 
-def _reject_duplicates(
-    faces: FaceSet,
-    measures: Measures,
-    reasons: list[Reason],
-    words: list[str],
-    rejected: Bool[np.ndarray, " n"],
-) -> None:
-    left = np.flatnonzero(~rejected)
+def _reject_duplicates(fates: _Fates, faces: FaceSet, measures: Measures) -> None:
+    left = np.flatnonzero(~fates.rejected)
     if len(left) < 2:
         return
     vectors = embeddings_of([faces.faces[place].record for place in left])
-    repeated = near_duplicates(
-        measures.hashes[left],
-        measures.views[left],
-        vectors,
-        measures.sharpness[left],
-        DUPLICATE_EMBEDDING,
-    )
-    for place, other in repeated.items():
-        reasons[left[place]], rejected[left[place]] = "duplicate", True
-        words[left[place]] = f"the same picture as {faces.faces[left[other]].path.name}, less sharp"
+    seen = measures.hashes[left], measures.views[left], vectors, measures.sharpness[left]
+    for place, other in near_duplicates(*seen, DUPLICATE_EMBEDDING).items():
+        fates.reasons[left[place]], fates.rejected[left[place]] = "duplicate", True
+        kept = faces.faces[left[other]].path.name
+        fates.words[left[place]] = f"the same picture as {kept}, less sharp"
 
 
-def _favour_rare(
-    reasons: list[Reason],
-    words: list[str],
-    weights: Float[np.ndarray, " n"],
-    rejected: Bool[np.ndarray, " n"],
-    attributes: Float[np.ndarray, "n k"],
-    maximum: float,
-) -> None:
+def _favour_rare(fates: _Fates, attributes: Float[np.ndarray, "n k"], maximum: float) -> None:
     """Give kept faces of unusual pose or expression a higher weight."""
-    kept = np.flatnonzero(~rejected)
+    kept = np.flatnonzero(~fates.rejected)
     often = rarity(attributes[kept], maximum) if len(kept) > 1 else np.ones(len(kept))
     for place, weight in zip(kept, often, strict=True):
-        if reasons[place] == "fills_gap":
+        if fates.reasons[place] == "fills_gap":
             continue
-        weights[place] = weight
+        fates.weights[place] = weight
         if weight >= RARE:
             yaw, pitch = (attributes[place, :2] * POSE_DEG).round()
-            reasons[place] = "rare"
-            words[place] = (
+            fates.reasons[place] = "rare"
+            fates.words[place] = (
                 f"rare pose or expression (yaw {yaw:+.0f}, pitch {pitch:+.0f} degrees, mouth "
                 f"{attributes[place, 2] * MOUTH:.2f}): kept, drawn {weight:.1f} times as often"
             )

@@ -9,16 +9,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ..figures import COLORS
-from ..outputs import write_text
-from ..pages import fill_template, jpeg_bytes, page_base64, page_json, page_number
+from ..outputs import plain, write_text
+from ..pages import fill_template, fitting_px, jpeg_bytes, page_base64, page_json
 from .memorisation import MontageRow
 
-TEMPLATE = Path(__file__).with_name("report.html")
+REPORT_TEMPLATE = Path(__file__).with_name("report.html")
 
 # Few results are shown large; many in smaller pictures, so that the page still opens at once.
 MAX_PX = (256, 224, 192, 160, 128, 96, 64)
-PICTURES_BYTES = 12_000_000
-JPEG_QUALITY = 82
+SHOT_QUALITY = 82
 
 # The numbers above all others: of each row the first metric that is known, and what is read beside
 # it.
@@ -81,7 +80,7 @@ def write_report_page(path: Path, report: dict[str, Any], pictures: list[ResultP
         "pictures": _encoded(found),
     }
     colors = dict(zip(("blue", "red", "green", "purple", "orange", "sky"), COLORS, strict=False))
-    write_text(path, fill_template(TEMPLATE, {"data": page_json(data), **colors}))
+    write_text(path, fill_template(REPORT_TEMPLATE, {"data": page_json(data), **colors}))
 
 
 def _album(result: ResultPictures, keep: Callable[[np.ndarray], int]) -> dict[str, Any]:
@@ -90,13 +89,13 @@ def _album(result: ResultPictures, keep: Callable[[np.ndarray], int]) -> dict[st
         "shots": [
             {
                 "frame": shot.frame,
-                "time_s": page_number(shot.time_s),
+                "time_s": plain(shot.time_s, 6),
                 "target": keep(shot.target),
                 "swap": keep(shot.swap),
                 "mask": keep(shot.mask),
                 "rebuilt": keep(shot.rebuilt),
                 "size": shot.target.shape[:2],
-                "numbers": {name: page_number(value) for name, value in shot.numbers.items()},
+                "numbers": {name: plain(value, 6) for name, value in shot.numbers.items()},
             }
             for shot in result.shots
         ],
@@ -118,15 +117,16 @@ def _encoded(pictures: Sequence[np.ndarray]) -> list[str]:
     """The pictures as JPEGs in base64, in the largest of the sizes that keeps the page small."""
     # Some tell how large all will be; a step of 7 meets all four kinds of a shot's pictures.
     step = 7 if len(pictures) > 350 else 1
-    for px in MAX_PX:
-        size = step * sum(len(_jpeg(pixels, px)) for pixels in pictures[::step])
-        if size < PICTURES_BYTES:
-            break
+
+    def text_bytes(px: int) -> int:
+        return step * sum(len(_jpeg(pixels, px)) for pixels in pictures[::step])
+
+    px = fitting_px(MAX_PX, text_bytes)
     return [_jpeg(pixels, px) for pixels in pictures]
 
 
 def _jpeg(pixels: UInt8[np.ndarray, "h w *channels"], longest: int) -> str:
-    return page_base64(jpeg_bytes(pixels, longest, JPEG_QUALITY))
+    return page_base64(jpeg_bytes(pixels, longest, SHOT_QUALITY))
 
 
 def _six_digits(value: Any) -> Any:
