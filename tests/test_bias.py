@@ -1,7 +1,7 @@
 """What models do to distributions: planted shifts, shrinks and wraps; the study in miniature."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,7 @@ def test_what_cannot_be_said_has_a_reason(inputs: Readings) -> None:
     assert eyes.reason == "the inputs do not vary"
     assert eyes.mean_shift == pytest.approx(float((inputs.eyes - 0.25).mean()))
     for bias in biases.values():
-        json.dumps(bias.to_json(), allow_nan=False)
+        json.dumps(asdict(bias), allow_nan=False)
 
 
 def test_few_faces_say_nothing() -> None:

@@ -18,8 +18,8 @@ from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.check import check_clip
 from faceswap_lite.evaluation.evaluate import evaluate_clips, report_table
-from faceswap_lite.evaluation.metric import Metric, Row, Scene, mean
-from faceswap_lite.evaluation.metric_table import METRICS
+from faceswap_lite.evaluation.metric import Metric, Row, Scene
+from faceswap_lite.evaluation.metric_table import METRICS, mean
 from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.runs.trained import TrainedRun, load_run
 

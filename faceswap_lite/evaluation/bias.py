@@ -4,8 +4,7 @@ After Zhao et al. 2018, "Bias and Generalization in Deep Generative Models: An E
 faces are projected to a few numbers, and the distributions of inputs and outputs are compared.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -43,10 +42,6 @@ class AttributeBias:
     outputs: list[int]
     """Counts between the shared `edges`."""
     reason: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """For a report; without NaN."""
-        return asdict(self)
 
 
 def attribute_bias(inputs: Readings, outputs: Readings) -> dict[str, AttributeBias]:

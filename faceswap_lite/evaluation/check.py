@@ -50,7 +50,7 @@ from .out_of_distribution import (
 )
 from .trust import Trust, TrustScores, fit_trust, pick_worst
 
-MAX_FRAMES = 2000
+MAX_LOOKED_AT = 2000
 """Frames with a face that are looked at, spread evenly: a share needs no more."""
 SHEET_FACES = 18
 """The worst, not too near to one another in time."""
@@ -58,7 +58,7 @@ SHEET_FACES = 18
 MOSTLY, PARTLY = 0.9, 0.5
 """Shares of trusted frames from which the verdict is good, and from which it is mixed."""
 
-UNSHOWN = 0.1
+UNSHOWN_SHARE = 0.1
 """Share of frames outside the painted person's range from which the verdict names it."""
 
 GAP_PX, TITLE_PX, CAPTION_PX, SHEET_COLUMNS = 14, 84, 46, 3
@@ -166,7 +166,7 @@ def check_clip(
 def _look(run: TrainedRun, clip: Path, plan: CastPlan, convert: ConvertConfig) -> _Looked:
     """Paint frames that are spread evenly over those with a face."""
     there = sorted(plan.placements)
-    wanted = {there[place] for place in spread_evenly(len(there), MAX_FRAMES)}
+    wanted = {there[place] for place in spread_evenly(len(there), MAX_LOOKED_AT)}
     placements: list[Placement] = []
     # As bytes at once: as floats, a long clip's faces would be many gigabytes.
     pictures: dict[str, list[np.ndarray]] = {
@@ -216,9 +216,7 @@ def _summarise(
     count, share = len(judged) - len(doubtful), 1 - len(doubtful) / len(judged)
     rows: list[dict[str, Any]] = [
         {
-            "attribute": one.attribute,
-            "direction": one.direction,
-            "person": one.person,
+            **{name: getattr(one, name) for name in ("attribute", "direction", "person")},
             "frames": len(np.unique(looked.frame[one.faces])),
             "words": one.words,
         }
@@ -229,7 +227,7 @@ def _summarise(
     doubts = [words for words, good in zip(why, scores.trusted, strict=True) if not good]
     beyond = [row for row in rows if row["person"] == painted and row["attribute"] != "light"]
     # Rows come with the most frequent first.
-    wide = [row["words"] for row in beyond if row["frames"] > UNSHOWN * len(judged)]
+    wide = [row["words"] for row in beyond if row["frames"] > UNSHOWN_SHARE * len(judged)]
     return {
         "verdict": clip_sentence(share, doubts, wide[0] if wide else ""),
         "lines": [*lines, *(f"{row['frames']} frames {row['words']}" for row in rows)],

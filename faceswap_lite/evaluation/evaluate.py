@@ -32,12 +32,13 @@ from ..outputs import (
 )
 from ..runs.manifest import set_fingerprint
 from .explain import Background
-from .metric import Metric, difference_json, differences
+from .metric import difference_json, differences
 from .metric_table import METRICS
 from .report_page import write_report_page
 from .workbench import Contender, Measured, measure_clip, open_workbench
 
-SCHEMA = 2
+REPORT_SCHEMA = 2
+SAID_OF_METRICS = ("title", "unit", "better", "group", "note")
 
 
 @one_writer(lambda out, **_: beside(out, ".html"))
@@ -68,20 +69,21 @@ def evaluate_clips(
         "convert": [seen_settings(contender.convert) for contender in contenders],
         "converted": [str(path) for path in converted],
     }
+    weights = Path(config.lpips) if config.lpips else None
     job = job_id(
-        schema=SCHEMA,
+        schema=REPORT_SCHEMA,
         clips=prints,
         runs=[contender.run.fingerprint for contender in contenders],
         settings={**settings, "convert": [as_job(one) for one in settings["convert"]]},
         converted=[clip_fingerprint(path) for path in converted],
         # Also: a set that is none is refused now.
         known=[set_fingerprint(open_face_set(Path(path))) for path in config.known],
-        lpips=[clip_fingerprint(file) for file in lpips_files(Path(config.lpips))]
-        if config.lpips
-        else None,
+        lpips=weights and [clip_fingerprint(file) for file in lpips_files(weights)],
     )
     before = found_job(out)
-    ours = before.get("job") if before.get("schema") == SCHEMA and "results" in before else None
+    ours = (
+        before.get("job") if before.get("schema") == REPORT_SCHEMA and "results" in before else None
+    )
     claims = {claim(path, job, ours, finished=True, overwrite=overwrite) for path in (out, page)}
     if claims == {"done"}:
         say(f"{out}: already done")
@@ -90,14 +92,15 @@ def evaluate_clips(
 
     runs, found = _measure(contenders, clips, prints, converted, config, say)
     report = {
-        "schema": SCHEMA,
+        "schema": REPORT_SCHEMA,
         "tool": TOOL,
         "job": job,
         "runs": runs,
-        "clips": [
-            _describe_clip(*three) for three in zip(clips, _told_apart(clips), prints, strict=True)
+        "clips": [*map(_describe_clip, clips, _told_apart(clips), prints)],
+        "metrics": [
+            {"name": name, **{part: getattr(metric, part) for part in SAID_OF_METRICS}}
+            for name, metric in METRICS.items()
         ],
-        "metrics": [_describe_metric(*named) for named in METRICS.items()],
         "results": [{"run": run, "clip": clip, **one.result} for run, clip, one in found],
         "comparisons": _compare(found, config.seed),
         "settings": settings,
@@ -233,11 +236,6 @@ def _describe_run(contender: Contender, name: str, background: Background) -> di
     }
 
 
-def _describe_metric(name: str, metric: Metric) -> dict[str, Any]:
-    said = ("title", "unit", "better", "group", "note")
-    return {"name": name, **{part: getattr(metric, part) for part in said}}
-
-
 def _describe_clip(clip: Path, name: str, fingerprint: str) -> dict[str, Any]:
     with open_clip(clip) as reader:
         info = reader.info
@@ -269,11 +267,9 @@ def report_table(report: dict[str, Any]) -> str:
 
 def _verdict_lines(result: dict[str, Any]) -> list[str]:
     lines = []
-    if result["trust"] is not None:
-        share, bound = result["trust"]["share"], result["trust"]["bound_db"]
-        lines.append(
-            f"trusted: {100 * share:.0f} % of the faces ({bound:.1f} dB or better expected)"
-        )
+    if (trust := result["trust"]) is not None:
+        said = f"{trust['bound_db']:.1f} dB or better expected"
+        lines.append(f"trusted: {100 * trust['share']:.0f} % of the faces ({said})")
     verdict = result["verdict"]
     for finding in (verdict, *verdict["further"]):
         lines.append(f"{finding['sentence']} {finding['advice'].capitalize()}.")

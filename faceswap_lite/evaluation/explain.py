@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from .out_of_distribution import (
 from .trust import Trust, TrustScores, as_db, fit_trust, pick_worst, rms_inside
 from .verdict import Evidence, is_augmented, verdict
 
-JUDGED_FACES = 200
+SAMPLED_FACES = 200
 """That are rebuilt of them, and that are read of a clip's faces for bias."""
 WORST_FRAMES = 12
 _DRAWS = 500
@@ -126,17 +126,10 @@ def explain(
     """
     rng = np.random.default_rng(seed)
     run = background.run
-    shown = clip_attributes(
-        faces.placements,
-        run.manifest.landmarks_pack,
-        brightness_of(faces.crops, faces.masks),
-        truth,
-    )
-    seen = {
-        side: known_attributes(known)
-        for side, known in background.known.items()
-        if known.seen.any()
-    }
+    light = brightness_of(faces.crops, faces.masks)
+    shown = clip_attributes(faces.placements, run.manifest.landmarks_pack, light, truth)
+    known = {side: own for side, own in background.known.items() if own.seen.any()}
+    seen = {side: known_attributes(own) for side, own in known.items()}
     covers = {side: coverage(attributes, shown) for side, attributes in seen.items()}
     errors = rms_inside(faces.rebuilt, faces.crops, faces.masks)
     columns: dict[str, Float[np.ndarray, " n"]] = {}
@@ -161,10 +154,10 @@ def explain(
         "trust": _trust_json(background, seen, shown, scores, errors, series, faces),
         "memorisation": None if remembered is None else remembered.to_json(),
         "bias": {
-            "rebuilt": {name: bias.to_json() for name, bias in rebuilt.items()},
-            "swapped": {name: bias.to_json() for name, bias in swapped.items()},
+            "rebuilt": {name: asdict(bias) for name, bias in rebuilt.items()},
+            "swapped": {name: asdict(bias) for name, bias in swapped.items()},
         },
-        "held_back": [one.to_json() for one in held],
+        "held_back": [asdict(one) for one in held],
         "coverage": covers[painted].to_json() if painted in covers else None,
         "missing": background.troubles,
     }
@@ -177,7 +170,7 @@ def _rebuilt_db(run: TrainedRun, known: Mapping[Side, KnownFaces]) -> dict[Side,
     for side, faces in known.items():
         if not len(faces):
             continue
-        some = spread_evenly(len(faces), JUDGED_FACES)
+        some = spread_evenly(len(faces), SAMPLED_FACES)
         rebuilt = rebuild(run.model, faces.crops[some], side)
         trios = zip(rebuilt, faces.crops[some], faces.masks[some], strict=True)
         values = np.array([psnr_db(*trio) for trio in trios])
@@ -286,17 +279,14 @@ def _biases(
 ) -> tuple[dict[str, AttributeBias], dict[str, AttributeBias]]:
     """What becomes of each attribute, rebuilt and swapped: read by one instrument, at one size."""
     count = len(faces.rows)
-    some = spread_evenly(count, JUDGED_FACES)
-    masks = faces.masks[some]
+    some = spread_evenly(count, SAMPLED_FACES)
     parts = np.array_split(np.arange(len(some)), len(readers))
+    inside = [faces.masks[some][part] for part in parts]
 
     def read(pictures: UInt8[np.ndarray, "n s s 3"]) -> Readings:
+        some = [pictures[part] for part in parts]
         with one_opencv_thread(), ThreadPoolExecutor(len(readers)) as pool:
-            read = [
-                pool.submit(reader, pictures[part], masks[part])
-                for reader, part in zip(readers, parts, strict=True)
-            ]
-            return joined([future.result() for future in read])
+            return joined(list(pool.map(lambda reader, *of: reader(*of), readers, some, inside)))
 
     inputs = read(faces.crops[some])
     rebuilt = attribute_bias(inputs, read(faces.rebuilt[some]))

@@ -110,7 +110,8 @@ def reading(scene: Scene) -> Row:
         "sharpness": sharpness_ratio(swap_crop, face.crop, face.hull),
     }
     if swap_points is not None and points is not None:
-        row["nme"] = _nme(swap_points, points, reader)
+        eyes = eye_distance(five_points(points, reader.pack))
+        row["nme"] = landmark_nme(swap_points, points, eyes)
     return row
 
 
@@ -125,13 +126,6 @@ def _shape(points: Float[np.ndarray, "n 2"] | None, reader: Reader, prefix: str)
     if points is None:
         return {}
     return {prefix + name: value for name, value in read_points(points, reader.pack).items()}
-
-
-def _nme(
-    points: Float[np.ndarray, "n 2"], reference: Float[np.ndarray, "n 2"], reader: Reader
-) -> float:
-    eyes = eye_distance(five_points(reference, reader.pack))
-    return landmark_nme(points, reference, eyes)
 
 
 def blending(scene: Scene) -> Row:
@@ -161,12 +155,10 @@ def movement(scene: Scene) -> Row:
     alpha = _alpha_in(layer, rows, columns)
     flow, believed = flow_between(before.target[rows, columns], moment.target[rows, columns])
     weights = alpha * believed
+    pairs = {"": (before.shown, moment.shown), "target_": (before.target, moment.target)}
     return {
         f"{prefix}warp": warp_error(earlier[rows, columns], later[rows, columns], flow, weights)
-        for prefix, earlier, later in (
-            ("", before.shown, moment.shown),
-            ("target_", before.target, moment.target),
-        )
+        for prefix, (earlier, later) in pairs.items()
     }
 
 
@@ -215,7 +207,8 @@ def against_truth(scene: Scene) -> Row:
     points, true_points = (tools.reader.landmarks(crop) for crop in crops)
     row |= _shape(true_points, tools.reader, "truth_")
     if points is not None and true_points is not None:
-        row["truth_nme"] = _nme(points, true_points, tools.reader)
+        eyes = eye_distance(five_points(true_points, tools.reader.pack))
+        row["truth_nme"] = landmark_nme(points, true_points, eyes)
     if tools.lpips is not None:
         row["truth_lpips"] = tools.lpips(*crops)
     return row

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -47,10 +47,6 @@ class HeldBack:
     swapped: float
     rebuilt: float | None
     sentence: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain numbers and text."""
-        return vars(self)
 
 
 def held_back(

@@ -2,6 +2,7 @@
 
 import heapq
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,12 +56,8 @@ class Keeper:
         maximum = min(MAX_KEPT_FACES, MAX_KEPT_BYTES // (10 * size**2))
         self._face_step = -(-faces // maximum) or 1
         self._glimpse_step = -(-faces // SPREAD_GLIMPSES) or 1
-        self._rows: list[int] = []
-        self._crops: list[np.ndarray] = []
-        self._rebuilt: list[np.ndarray] = []
-        self._swapped: list[np.ndarray] = []
-        self._masks: list[np.ndarray] = []
-        self._placements: list[Placement] = []
+        # As `ClipFaces` has them.
+        self._kept: list[tuple[Any, ...]] = []
         self._spread: list[Glimpse] = []
         self._best: list[tuple[float, int, Glimpse]] = []
         self._worst: list[tuple[float, int, Glimpse]] = []
@@ -71,16 +68,15 @@ class Keeper:
         if face is None:
             return
         if moment.number % self._face_step == 0:
-            self._rows.append(place)
-            self._crops.append(face.crop)
-            self._rebuilt.append(as_bytes(face.rebuilt))
-            self._swapped.append(as_bytes(face.face))
-            self._masks.append(as_bytes(face.hull))
-            self._placements.append(face.placement)
+            made = map(as_bytes, (face.rebuilt, face.face, face.hull))
+            self._kept.append((place, face.crop, *made, face.placement))
         wanted = moment.number % self._glimpse_step == 0
         # Each heap gives up its smallest first: of the best the worst, and the other way round.
         ranked = [(self._best, quality), (self._worst, -quality)]
-        if not wanted and not any(_enters(heap, rank) for heap, rank in ranked):
+        if not wanted and not any(
+            np.isfinite(rank) and (len(heap) < EXTREME_GLIMPSES or rank > heap[0][0])
+            for heap, rank in ranked
+        ):
             return
         glimpse = _glimpse(moment, face, place)
         if wanted:
@@ -92,26 +88,18 @@ class Keeper:
 
     def faces(self) -> ClipFaces | None:
         """The faces that were kept, or None when there are none."""
-        if not self._rows:
+        if not self._kept:
             return None
-        return ClipFaces(
-            rows=np.array(self._rows, np.int64),
-            crops=np.stack(self._crops),
-            rebuilt=np.stack(self._rebuilt),
-            swapped=np.stack(self._swapped),
-            masks=np.stack(self._masks),
-            placements=self._placements,
-        )
+        rows, *pictures, placements = zip(*self._kept, strict=True)
+        crops, rebuilt, swapped, masks = map(np.stack, pictures)
+        places = np.array(rows, np.int64)
+        return ClipFaces(places, crops, rebuilt, swapped, masks, list(placements))
 
     def glimpses(self) -> list[Glimpse]:
         """The pictures that were kept, in order, each once."""
         extremes = [one for heap in (self._best, self._worst) for _, _, one in heap]
         by_row = {one.row: one for one in [*self._spread, *extremes]}
         return [by_row[row] for row in sorted(by_row)]
-
-
-def _enters(heap: list[tuple[float, int, Glimpse]], rank: float) -> bool:
-    return np.isfinite(rank) and (len(heap) < EXTREME_GLIMPSES or rank > heap[0][0])
 
 
 def _glimpse(moment: Moment, face: PaintedFace, place: int) -> Glimpse:

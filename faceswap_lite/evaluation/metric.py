@@ -15,9 +15,7 @@ from ..faces.attributes import Reader
 from ..faces.pack import FacePack, as_uint8
 from ..media.clips import Frame
 from ..media.truth import ClipTruth
-from ..metrics.distributions import finite
 from ..metrics.intervals import Interval, block_length, draw_blocks, interval
-from ..metrics.temporal import correlation, spread_ratio
 from ..outputs import plain
 from ..runs.trained import TrainedRun
 from .judge import Judge
@@ -146,58 +144,6 @@ class Metric:
     of: Figure
     by: tuple[FrameMeasure, ...] = ()
     needs: tuple[Need, ...] = ()
-
-
-def known_mean(values: Float[np.ndarray, " m"]) -> float | None:
-    """The mean of those that are there."""
-    known = finite(values)
-    return float(known.mean()) if len(known) else None
-
-
-def mean(name: str) -> Figure:
-    """Of one column."""
-    return lambda columns: known_mean(columns[name])
-
-
-def median(name: str) -> Figure:
-    """Of one column."""
-
-    def of(columns: Columns) -> float | None:
-        known = finite(columns[name])
-        return float(np.median(known)) if len(known) else None
-
-    return of
-
-
-def ratio(name: str, over: str) -> Figure:
-    """Mean over mean, of the frames that have both."""
-
-    def of(columns: Columns) -> float | None:
-        both = np.isfinite(columns[name]) & np.isfinite(columns[over])
-        below = columns[over][both].mean() if both.any() else 0.0
-        return float(columns[name][both].mean() / below) if below > 0 else None
-
-    return of
-
-
-def difference(name: str, minus: str) -> Figure:
-    """The mean of one column less another."""
-    return lambda columns: known_mean(columns[name] - columns[minus])
-
-
-def error(name: str, reference: str) -> Figure:
-    """The mean size of the difference."""
-    return lambda columns: known_mean(np.abs(columns[name] - columns[reference]))
-
-
-def follows(name: str, reference: str) -> Figure:
-    """The correlation."""
-    return lambda columns: correlation(columns[name], columns[reference])
-
-
-def spread(name: str, reference: str) -> Figure:
-    """Standard deviation over the reference's."""
-    return lambda columns: spread_ratio(columns[name], columns[reference])
 
 
 class _Frames(Mapping[str, np.ndarray]):

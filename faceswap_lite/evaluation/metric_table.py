@@ -4,22 +4,64 @@ To add one: write it in a file of its own and add it here; report, page and tabl
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from ..metrics.distributions import finite, series_noise
+from ..metrics.temporal import correlation, spread_ratio
 from .frame import against_truth, blending, identity_row, movement, reading, rebuilding
-from .metric import (
-    Columns,
-    FrameMeasure,
-    Metric,
-    difference,
-    error,
-    follows,
-    known_mean,
-    mean,
-    median,
-    ratio,
-    spread,
-)
+from .metric import Columns, Figure, FrameMeasure, Metric
+
+
+def known_mean(values: Float[np.ndarray, " m"]) -> float | None:
+    """The mean of those that are there."""
+    known = finite(values)
+    return float(known.mean()) if len(known) else None
+
+
+def mean(name: str) -> Figure:
+    """Of one column."""
+    return lambda columns: known_mean(columns[name])
+
+
+def median(name: str) -> Figure:
+    """Of one column."""
+
+    def of(columns: Columns) -> float | None:
+        known = finite(columns[name])
+        return float(np.median(known)) if len(known) else None
+
+    return of
+
+
+def ratio(name: str, over: str) -> Figure:
+    """Mean over mean, of the frames that have both."""
+
+    def of(columns: Columns) -> float | None:
+        both = np.isfinite(columns[name]) & np.isfinite(columns[over])
+        below = columns[over][both].mean() if both.any() else 0.0
+        return float(columns[name][both].mean() / below) if below > 0 else None
+
+    return of
+
+
+def difference(name: str, minus: str) -> Figure:
+    """The mean of one column less another."""
+    return lambda columns: known_mean(columns[name] - columns[minus])
+
+
+def error(name: str, reference: str) -> Figure:
+    """The mean size of the difference."""
+    return lambda columns: known_mean(np.abs(columns[name] - columns[reference]))
+
+
+def follows(name: str, reference: str) -> Figure:
+    """The correlation."""
+    return lambda columns: correlation(columns[name], columns[reference])
+
+
+def spread(name: str, reference: str) -> Figure:
+    """Standard deviation over the reference's."""
+    return lambda columns: spread_ratio(columns[name], columns[reference])
 
 
 def _pose_error(columns: Columns) -> float | None:

@@ -63,7 +63,7 @@ def clip_attributes(
     rows: list[list[float | None]] = []
     for placement in placements:
         if placement.found is None:
-            rows.append([None] * 4)
+            rows.append([np.nan] * 4)
             continue
         pose = estimate_pose(placement.found.landmarks, pack)
         yaw = pose.yaw_deg
@@ -73,8 +73,8 @@ def clip_attributes(
         if truth is not None:
             points, of = truth[placement.frame], "ibug68"
         rows.append([yaw, pose.pitch_deg, mouth_opening(points, of), eye_opening(points, of)])
-    known = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
-    yaw_deg, pitch_deg, mouth, eyes = known.reshape(-1, 4).T
+    # What is not known, None, becomes NaN.
+    yaw_deg, pitch_deg, mouth, eyes = np.array(rows, np.float64).reshape(-1, 4).T
     return Attributes(yaw_deg, pitch_deg, mouth, eyes, light)
 
 
@@ -106,15 +106,12 @@ def find_out_of_distribution(
     for name, direction in {
         (g.attribute, g.direction) for g in found.gaps if g.direction != "near"
     }:
-        of, kind, verbs = found.attributes[name], KINDS[name], VERBS[name]
-        values = getattr(known, name)
-        if direction == "below":
-            limit, faces, told = of.limits[0], of.below, kind.below
-            verb, one, beyond = verbs.below, verbs.one_below, int((values < limit).sum())
-        else:
-            limit, faces, told = of.limits[1], of.above, kind.above
-            verb, one, beyond = verbs.above, verbs.one_above, int((values > limit).sum())
-        where = told.limit(limit)
+        of, verbs, values = found.attributes[name], VERBS[name], getattr(known, name)
+        above = direction == "above"
+        limit, faces = of.limits[above], getattr(of, direction)
+        verb, one = getattr(verbs, direction), getattr(verbs, f"one_{direction}")
+        beyond = int((values > limit if above else values < limit).sum())
+        where = getattr(KINDS[name], direction).limit(limit)
         as_known = f"as no {person} face does"
         if beyond:
             few = f"as only {beyond} of {np.isfinite(values).sum()} {person} faces"

@@ -12,7 +12,8 @@ a figure, and for models whose codes say more.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -51,19 +52,25 @@ _PLAIN_WEIGHT = 5.0
 
 Pictures = UInt8[np.ndarray, "n s s 3"]
 Masks = UInt8[np.ndarray, "n s s"] | Float[np.ndarray, "n s s"]
+_Rng = np.random.Generator
+_Looks = Pictures | Float[np.ndarray, "n s s 3"]
+_Values = Float[np.ndarray, " n"]
+_Signs = Float[np.ndarray, "n signs"]
+_Usual = Float[np.ndarray, " signs"]
+_Knots = Float[np.ndarray, " knots"]
 
 
 @dataclass(frozen=True)
 class TrustScores:
     """One number a face. Errors are root mean squares inside the mask, in [0, 1]."""
 
-    distance: Float[np.ndarray, " n"]
+    distance: _Values
     """To the nearest seen codes, in their spreads."""
-    look_distance: Float[np.ndarray, " n"]
+    look_distance: _Values
     """To the nearest seen pictures, made small: a root mean square difference, in [0, 1]."""
-    view_spread: Float[np.ndarray, " n"]
+    view_spread: _Values
     """How much the answer changes with inputs moved by a pixel, moved back: as errors are."""
-    expected_error: Float[np.ndarray, " n"]
+    expected_error: _Values
     blame: Float[np.ndarray, "n 3"]
     """What each of SIGNS adds to the logarithm of the error, against a usual held-out face."""
     trusted: Bool[np.ndarray, " n"]
@@ -72,7 +79,7 @@ class TrustScores:
         return len(self.distance)
 
     @property
-    def expected_db(self) -> Float[np.ndarray, " n"]:
+    def expected_db(self) -> _Values:
         """The expected error as a PSNR, dB."""
         return as_db(self.expected_error)
 
@@ -86,21 +93,37 @@ class TrustScores:
 class Calibration:
     """From signs to the error they stand for: a weighted sum of logarithms, then a rising curve."""
 
-    usual: Float[np.ndarray, " signs"]
+    usual: _Usual
     """Medians over undisturbed held-out faces."""
-    weights: Float[np.ndarray, " signs"]
+    weights: _Usual
     """At least 0: no sign of strangeness makes a face better."""
-    curve_x: Float[np.ndarray, " knots"]
-    curve_y: Float[np.ndarray, " knots"]
+    curve_x: _Knots
+    curve_y: _Knots
     """Logarithms of errors; rising."""
 
-    def blame(self, signs: Float[np.ndarray, "n signs"]) -> Float[np.ndarray, "n signs"]:
+    def blame(self, signs: _Signs) -> _Signs:
         """What each sign adds to the sum, against a usual face."""
         return self.weights * (_logs(signs, self.usual) - _logs(self.usual[None], self.usual))
 
-    def errors(self, signs: Float[np.ndarray, "n signs"]) -> Float[np.ndarray, " n"]:
+    def errors(self, signs: _Signs) -> _Values:
         """The expected error of each row of signs."""
         return np.exp(read_rising(self.blame(signs).sum(1), self.curve_x, self.curve_y))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What faces that a run has seen are like."""
+
+    mean: Float[np.ndarray, " d"]
+    whiten: Float[np.ndarray, "d k"]
+    codes: Float[np.ndarray, "m k"]
+    looks: Float[np.ndarray, "m l"]
+
+    def signs(self, crops: Pictures, given: "Answers") -> Float[np.ndarray, "n 3"]:
+        """Of SIGNS, how far each face is from them, and what its answers say."""
+        distance = neighbour_distance((given.codes - self.mean) @ self.whiten, self.codes)
+        looks = neighbour_distance(small_looks(crops), self.looks)
+        return np.stack([distance, looks / np.sqrt(self.looks.shape[1]), given.spread], 1)
 
 
 @dataclass(frozen=True)
@@ -108,13 +131,8 @@ class Trust:
     """What is needed to judge faces of one side of a run. `bound`: errors up to it are trusted."""
 
     side: Side
-    mean: Float[np.ndarray, " d"]
-    whiten: Float[np.ndarray, "d k"]
-    seen_codes: Float[np.ndarray, "m k"]
-    seen_looks: Float[np.ndarray, "m l"]
+    seen: _Seen
     calibration: Calibration
-    usual_error: float
-    """The median error of the run's held-out faces."""
     bound: float
     heldout_within: float
     """The share of the held-out faces whose true error is within the bound."""
@@ -130,26 +148,13 @@ class Trust:
         signs = []
         for start in range(0, len(crops), AT_ONCE):
             some, inside = crops[start : start + AT_ONCE], masks[start : start + AT_ONCE]
-            signs.append(self._signs(some, answers_when_moved(run, self.side, some, inside)))
-        return self._scores(np.concatenate(signs))
-
-    def _signs(self, crops: Pictures, seen: "Answers") -> Float[np.ndarray, "n 3"]:
-        codes = (seen.codes - self.mean) @ self.whiten
-        distance = neighbour_distance(codes, self.seen_codes, NEIGHBOURS)
-        looks = neighbour_distance(small_looks(crops), self.seen_looks, NEIGHBOURS)
-        return np.stack([distance, looks / np.sqrt(self.seen_looks.shape[1]), seen.spread], 1)
-
-    def _scores(self, signs: Float[np.ndarray, "n 3"]) -> TrustScores:
-        expected = self.calibration.errors(signs)
-        distance, look_distance, view_spread = signs.T
-        return TrustScores(
-            distance=distance,
-            look_distance=look_distance,
-            view_spread=view_spread,
-            expected_error=expected,
-            blame=self.calibration.blame(signs),
-            trusted=expected <= self.bound,
-        )
+            given = answers_when_moved(run, self.side, some, inside)
+            signs.append(self.seen.signs(some, given))
+        together = np.concatenate(signs)
+        expected = self.calibration.errors(together)
+        blame = self.calibration.blame(together)
+        distance, looks, spread = together.T
+        return TrustScores(distance, looks, spread, expected, blame, expected <= self.bound)
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class Answers:
 
     codes: Float[np.ndarray, "n d"]
     rebuilt: Float[np.ndarray, "n s s 3"]
-    spread: Float[np.ndarray, " n"]
+    spread: _Values
 
 
 def fit_trust(run: TrainedRun, known: KnownFaces) -> Trust:
@@ -171,21 +176,11 @@ def fit_trust(run: TrainedRun, known: KnownFaces) -> Trust:
         raise FaceswapError(f"{run.path}: no {lacks} {known.side} face to judge others by")
     seen, heldout = known.only(known.seen), known.only(~known.seen)
     mean, whiten = whitening(seen.codes.astype(np.float64))
-    trust = Trust(
-        side=known.side,
-        mean=mean,
-        whiten=whiten,
-        seen_codes=(seen.codes - mean) @ whiten,
-        seen_looks=small_looks(seen.crops),
-        calibration=Calibration(*(np.ones(3), np.ones(3), np.zeros(1), np.zeros(1))),
-        usual_error=0.0,
-        bound=0.0,
-        heldout_within=0.0,
-    )
+    like = _Seen(mean, whiten, (seen.codes - mean) @ whiten, small_looks(seen.crops))
 
     def measure(crops: Pictures, masks: Masks) -> tuple[np.ndarray, np.ndarray]:
-        answers = answers_when_moved(run, known.side, crops, masks)
-        return trust._signs(crops, answers), rms_inside(answers.rebuilt, crops, masks)
+        given = answers_when_moved(run, known.side, crops, masks)
+        return like.signs(crops, given), rms_inside(given.rebuilt, crops, masks)
 
     plain = heldout.only(_flags(len(heldout), spread_evenly(len(heldout), _PLAIN_FACES)))
     few = heldout.only(_flags(len(heldout), spread_evenly(len(heldout), _DISTURBED_FACES)))
@@ -197,29 +192,13 @@ def fit_trust(run: TrainedRun, known: KnownFaces) -> Trust:
     )
     weights = [np.full(len(e), 1 / len(e)) for e in errors]
     weights[0] *= _PLAIN_WEIGHT
-    calibration = calibrate(
-        np.concatenate(signs),
-        np.concatenate(errors),
-        np.concatenate(weights),
-        usual=np.median(signs[0], axis=0),
-    )
-    usual_error = float(np.median(errors[0]))
-    bound = BOUND_FACTOR * usual_error
-    return replace(
-        trust,
-        calibration=calibration,
-        usual_error=usual_error,
-        bound=bound,
-        heldout_within=float((errors[0] <= bound).mean()),
-    )
+    usual, every_weight = np.median(signs[0], axis=0), np.concatenate(weights)
+    calibration = calibrate(np.concatenate(signs), np.concatenate(errors), every_weight, usual)
+    bound = BOUND_FACTOR * float(np.median(errors[0]))
+    return Trust(known.side, like, calibration, bound, float((errors[0] <= bound).mean()))
 
 
-def calibrate(
-    signs: Float[np.ndarray, "n signs"],
-    errors: Float[np.ndarray, " n"],
-    weights: Float[np.ndarray, " n"],
-    usual: Float[np.ndarray, " signs"],
-) -> Calibration:
+def calibrate(signs: _Signs, errors: _Values, weights: _Values, usual: _Usual) -> Calibration:
     """The map from signs to errors that fits best; by logarithms, so that small errors count too.
 
     Source: non-negative least squares (Lawson and Hanson 1974), then isotonic regression.
@@ -234,9 +213,7 @@ def calibrate(
     return Calibration(usual, by_sign, *fit_rising(logs @ by_sign, wanted, weights))
 
 
-def fit_rising(
-    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, " knots"], Float[np.ndarray, " knots"]]:
+def fit_rising(x: _Values, y: _Values, weights: _Values) -> tuple[_Knots, _Knots]:
     """Knots of the rising curve through the isotonic regression's steps, at their middles."""
     order = np.argsort(x, kind="stable")
     x, y, weights = x[order], y[order], weights[order]
@@ -250,11 +227,7 @@ def fit_rising(
     return places, summed / np.bincount(which, heavy)
 
 
-def read_rising(
-    x: Float[np.ndarray, " n"],
-    curve_x: Float[np.ndarray, " knots"],
-    curve_y: Float[np.ndarray, " knots"],
-) -> Float[np.ndarray, " n"]:
+def read_rising(x: _Values, curve_x: _Knots, curve_y: _Knots) -> _Values:
     """The curve's height at `x`, straight between its knots; beyond them it rises one for one."""
     inside = np.clip(x, curve_x[0], curve_x[-1])
     return np.interp(inside, curve_x, curve_y) + (x - inside)
@@ -270,8 +243,8 @@ def whitening(
 
 
 def neighbour_distance(
-    points: Float[np.ndarray, "n d"], seen: Float[np.ndarray, "m d"], count: int
-) -> Float[np.ndarray, " n"]:
+    points: Float[np.ndarray, "n d"], seen: Float[np.ndarray, "m d"], count: int = NEIGHBOURS
+) -> _Values:
     """The mean distance of each point to the `count` nearest of `seen` (to all, if fewer)."""
     count = min(count, len(seen))
     squared = (points**2).sum(1)[:, None] + (seen**2).sum(1)[None] - 2 * points @ seen.T  # (n, m)
@@ -305,9 +278,7 @@ def answers_when_moved(run: TrainedRun, side: Side, crops: Pictures, masks: Mask
     return Answers(np.concatenate(codes), np.concatenate(rebuilt), np.sqrt(np.concatenate(squares)))
 
 
-def pick_worst(
-    errors: Float[np.ndarray, " n"], frames: Int[np.ndarray, " n"], count: int
-) -> list[int]:
+def pick_worst(errors: _Values, frames: Int[np.ndarray, " n"], count: int) -> list[int]:
     """Places of the largest errors, largest first, none of them near another in time.
 
     How near is near: so that `count` of them could fill half of the time.
@@ -322,11 +293,7 @@ def pick_worst(
     return worst
 
 
-def rms_inside(
-    a: Pictures | Float[np.ndarray, "n s s 3"],
-    b: Pictures | Float[np.ndarray, "n s s 3"],
-    masks: Masks,
-) -> Float[np.ndarray, " n"]:
+def rms_inside(a: _Looks, b: _Looks, masks: Masks) -> _Values:
     """Root mean square difference of each pair in its mask; in all of it where that is empty.
 
     In shares of the full range, as floats in [0, 1] are.
@@ -338,14 +305,12 @@ def rms_inside(
     return np.sqrt(np.array(found))
 
 
-def as_db(errors: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def as_db(errors: _Values) -> _Values:
     """Root mean square errors in [0, 1] as PSNR, dB."""
     return -20 * np.log10(np.maximum(errors, 1e-6))
 
 
-def _logs(
-    signs: Float[np.ndarray, "n signs"], usual: Float[np.ndarray, " signs"]
-) -> Float[np.ndarray, "n signs"]:
+def _logs(signs: _Signs, usual: _Usual) -> _Signs:
     return np.log(signs + np.maximum(_FLOOR * usual, 1e-9))
 
 
@@ -357,71 +322,59 @@ def _flags(count: int, places: Int[np.ndarray, " k"]) -> Bool[np.ndarray, " n"]:
 
 # What a model meets in clips and has not learned, from a little to far too much.
 
-Disturbance = Callable[[Pictures, Masks, np.random.Generator], Pictures]
+Disturbance = Callable[[Pictures, Masks, _Rng], Pictures]
 
 
-def _lit(*gains: float) -> Disturbance:
+def _lit(gains: tuple[float, ...], crops: Pictures, masks: Masks, rng: _Rng) -> Pictures:
     """Brighter, darker or tinted; one gain for all channels, or one for each."""
-
-    def disturb(crops: Pictures, masks: Masks, rng: np.random.Generator) -> Pictures:
-        return np.clip(np.round(crops * np.array(gains)), 0, 255).astype(np.uint8)
-
-    return disturb
+    return np.clip(np.round(crops * np.array(gains)), 0, 255).astype(np.uint8)
 
 
-def _moved(turn_deg: float = 0.0, zoom: float = 1.0, right: float = 0.0) -> Disturbance:
+def _moved(
+    turn_deg: float, zoom: float, right: float, crops: Pictures, masks: Masks, rng: _Rng
+) -> Pictures:
     """Badly placed in its crop; `right` in sides of it."""
-
-    def disturb(crops: Pictures, masks: Masks, rng: np.random.Generator) -> Pictures:
-        size = crops.shape[1]
-        middle = (size - 1) / 2
-        matrix = cv2.getRotationMatrix2D((middle, middle), turn_deg, zoom)
-        matrix[0, 2] += right * size
-        border = cv2.BORDER_REFLECT
-        moved = [cv2.warpAffine(crop, matrix, (size, size), borderMode=border) for crop in crops]
-        return np.stack(moved).astype(np.uint8)
-
-    return disturb
+    size = crops.shape[1]
+    middle = (size - 1) / 2
+    matrix = cv2.getRotationMatrix2D((middle, middle), turn_deg, zoom)
+    matrix[0, 2] += right * size
+    border = cv2.BORDER_REFLECT
+    moved = [cv2.warpAffine(crop, matrix, (size, size), borderMode=border) for crop in crops]
+    return np.stack(moved).astype(np.uint8)
 
 
-def _blurred(sigma: float) -> Disturbance:
+def _blurred(sigma: float, crops: Pictures, masks: Masks, rng: _Rng) -> Pictures:
     """Out of focus; `sigma` in sides of the crop."""
-
-    def disturb(crops: Pictures, masks: Masks, rng: np.random.Generator) -> Pictures:
-        sigma_px = sigma * crops.shape[1]
-        return np.stack([cv2.GaussianBlur(crop, (0, 0), sigma_px) for crop in crops])
-
-    return disturb
+    sigma_px = sigma * crops.shape[1]
+    return np.stack([cv2.GaussianBlur(crop, (0, 0), sigma_px) for crop in crops])
 
 
-def _covered(share: float) -> Disturbance:
+def _covered(share: float, crops: Pictures, masks: Masks, rng: _Rng) -> Pictures:
     """A mottled blot over that share of the face, anywhere on it."""
-
-    def disturb(crops: Pictures, masks: Masks, rng: np.random.Generator) -> Pictures:
-        covered = crops.copy()
-        rows, columns = np.mgrid[: crops.shape[1], : crops.shape[2]]
-        for picture, mask in zip(covered, masks, strict=True):
-            inside = mask > mask.max() / 2
-            if not inside.any():
-                continue
-            middle = np.argwhere(inside)[rng.integers(inside.sum())]
-            long = rng.uniform(0.6, 1.7)
-            away = np.hypot((rows - middle[0]) * long, (columns - middle[1]) / long)
-            blot = away <= np.quantile(away[inside], share)
-            mottled = rng.uniform(0, 255, 3) + 40 * rng.standard_normal((8, 8, 3))
-            spots = cv2.resize(mottled, crops.shape[1:3], interpolation=cv2.INTER_CUBIC)
-            picture[blot] = np.clip(spots, 0, 255)[blot].astype(np.uint8)
-        return covered
-
-    return disturb
+    covered = crops.copy()
+    rows, columns = np.mgrid[: crops.shape[1], : crops.shape[2]]
+    for picture, mask in zip(covered, masks, strict=True):
+        inside = mask > mask.max() / 2
+        if not inside.any():
+            continue
+        middle = np.argwhere(inside)[rng.integers(inside.sum())]
+        long = rng.uniform(0.6, 1.7)
+        away = np.hypot((rows - middle[0]) * long, (columns - middle[1]) / long)
+        blot = away <= np.quantile(away[inside], share)
+        mottled = rng.uniform(0, 255, 3) + 40 * rng.standard_normal((8, 8, 3))
+        spots = cv2.resize(mottled, crops.shape[1:3], interpolation=cv2.INTER_CUBIC)
+        picture[blot] = np.clip(spots, 0, 255)[blot].astype(np.uint8)
+    return covered
 
 
 DISTURBANCES: tuple[Disturbance, ...] = (
-    _lit(0.9), _lit(0.75), _lit(0.5), _lit(0.25), _lit(1.1), _lit(1.3), _lit(1.08, 1.0, 0.92),
-    _moved(4.0), _moved(-8.0), _moved(13.0), _moved(-22.0), _moved(40.0),
-    _moved(zoom=1.05), _moved(zoom=0.92), _moved(right=0.03),
-    _covered(0.03), _covered(0.07), _covered(0.14), _covered(0.25),
-    _blurred(0.016), _blurred(0.03),
-)  # fmt: skip
+    *(partial(_lit, (gain,)) for gain in (0.9, 0.75, 0.5, 0.25, 1.1, 1.3)),
+    partial(_lit, (1.08, 1.0, 0.92)),
+    *(partial(_moved, turn_deg, 1.0, 0.0) for turn_deg in (4.0, -8.0, 13.0, -22.0, 40.0)),
+    *(partial(_moved, 0.0, zoom, 0.0) for zoom in (1.05, 0.92)),
+    partial(_moved, 0.0, 1.0, 0.03),
+    *(partial(_covered, share) for share in (0.03, 0.07, 0.14, 0.25)),
+    *(partial(_blurred, sigma) for sigma in (0.016, 0.03)),
+)
 """Those of the calibration. Without the least misplacements, which training makes itself, shares of
 trusted faces were no better on one of four real clips and much worse on another."""

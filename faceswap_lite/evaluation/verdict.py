@@ -101,13 +101,9 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Finding):
     """What is to be mended first, and what else was found."""
 
-    kind: FindingKind
-    sentence: str
-    evidence: list[str]
-    advice: str
     further: list[Finding]
 
     def to_json(self) -> dict[str, Any]:
@@ -160,16 +156,8 @@ def verdict(evidence: Evidence) -> Verdict:
 
     Several things can be true at once; the others are `further`.
     """
-    found = [
-        finding
-        for finding in (
-            _out_of_range(evidence),
-            _data_limited(evidence),
-            _over_fitting(evidence),
-            _progress(evidence),
-        )
-        if finding is not None
-    ]
+    looks = (_out_of_range, _data_limited, _over_fitting, _progress)
+    found = [finding for look in looks if (finding := look(evidence)) is not None]
     kinds = {finding.kind for finding in found}
     if "over_fitting" in kinds:
         # A run that learns its faces by heart has nothing more to gain: that is said already.
@@ -312,16 +300,13 @@ def _over_fitting(evidence: Evidence) -> Finding | None:
         while_seen = (
             f"{whose}faces it trains on are rebuilt {known[widest]:.1f} dB better than unseen ones"
         )
-    facts = [f"faces trained on: {_faces_line(evidence)}"]
-    facts.append("faces are moved and warped in training" if evidence.augmented else
-                 "no augmentation: faces are neither moved nor warped in training")  # fmt: skip
-    facts += _figures(evidence)
-    few = "more faces from other takes"
-    mend = (
-        few
-        if evidence.augmented
-        else f"{few}; training.augment.warp, rotation_deg, zoom, shift above 0"
-    )
+    moved = "faces are moved and warped in training"
+    if not evidence.augmented:
+        moved = "no augmentation: faces are neither moved nor warped in training"
+    facts = [f"faces trained on: {_faces_line(evidence)}", moved, *_figures(evidence)]
+    mend = "more faces from other takes"
+    if not evidence.augmented:
+        mend += "; training.augment.warp, rotation_deg, zoom, shift above 0"
     return Finding(
         "over_fitting",
         f"Over-fitting {since}: {what} while {while_seen}.",
@@ -401,11 +386,7 @@ def _data_limited(evidence: Evidence) -> Finding | None:
     if share < DATA_SHARE:
         return None
     what = "; ".join(f"{words} ({100 * part:.0f} %)" for words, part in lacking.what[:3])
-    known = (
-        f"the {evidence.shown}'s set knows"
-        if evidence.target_clip is not None
-        else "the clip shows"
-    )
+    known = f"the {evidence.shown}'s set knows" if evidence.target_clip else "the clip shows"
     return Finding(
         "data_limited",
         f"Data-limited: {100 * share:.0f} % of the clip's faces are like nothing that the "

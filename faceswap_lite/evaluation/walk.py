@@ -1,9 +1,9 @@
 """One walk through a clip with one run. Frames are measured side by side."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -17,7 +17,7 @@ from ..conversion.composite import composite_frames
 from ..conversion.expression import ClipExpression
 from ..conversion.paint import paint_frames
 from ..errors import FaceswapError
-from ..faces.finding import one_opencv_thread
+from ..faces.finding import in_order, one_opencv_thread
 from ..faces.user_masks import UserMasks
 from ..media.clips import Frame
 from ..media.reading import open_clip
@@ -68,7 +68,9 @@ def walk_clip(
     rows: list[tuple[int, float, Row]] = []
     problems: list[str] = []
 
-    def measure(moment: Moment, before: Moment | None) -> Row:
+    def measure(pair: tuple[Moment | None, Moment | None]) -> tuple[Moment, Row]:
+        before, moment = pair
+        assert moment is not None, "the first of all stands before"
         tools = free.get()
         scene = Scene(moment, before, run, convert, tools, truth)
         row: Row = {"found": float(moment.face is not None)}
@@ -77,27 +79,17 @@ def walk_clip(
                 row |= columns(scene)
         finally:
             free.put(tools)
-        return row
+        return moment, row
 
-    def take(moment: Moment, row: Row) -> None:
-        frame = moment.made.frame
-        keeper.keep(moment, row.get("psnr_db", float("nan")), len(rows))
-        rows.append((frame.index, float(frame.time), row))
-
-    going: deque[tuple[Moment, Future[Row]]] = deque()
-    before: Moment | None = None
+    moments = _moments(
+        run, clip, plan, convert, every, converted, expression, masks, truth, problems
+    )
+    pairs = pairwise(chain([None], moments))
     with one_opencv_thread(), ThreadPoolExecutor(len(instruments)) as pool:
-        for moment in _moments(
-            run, clip, plan, convert, every, converted, expression, masks, truth, problems
-        ):
-            going.append((moment, pool.submit(measure, moment, before)))
-            before = moment
-            while len(going) > 2 * len(instruments):
-                done, row = going.popleft()
-                take(done, row.result())
-        while going:
-            done, row = going.popleft()
-            take(done, row.result())
+        for moment, row in in_order(measure, pairs, pool, 2 * len(instruments)):
+            frame = moment.made.frame
+            keeper.keep(moment, row.get("psnr_db", float("nan")), len(rows))
+            rows.append((frame.index, float(frame.time), row))
     return Walked(series_of(rows, plan.cuts, every), keeper.faces(), keeper.glimpses(), problems)
 
 

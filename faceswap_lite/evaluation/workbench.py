@@ -1,12 +1,11 @@
 """One run on one clip: everything that is measured, explained and shown of it."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ..config import ConvertConfig, EvaluateConfig
 from ..conversion.casting import cast_clip
@@ -30,7 +29,7 @@ from .metric_table import METRICS, frame_measures
 from .report_page import ResultPictures, Shot
 from .walk import Walked, walk_clip
 
-CONSTANTS = ("seen_psnr_db", "own_spread")
+CONSTANT_COLUMNS = ("seen_psnr_db", "own_spread")
 """Columns of a series that one number fills."""
 
 SHOT_NUMBERS = ("psnr_db", "expected_error_db", "trusted", "sharpness", "to_source", "to_target")
@@ -88,15 +87,8 @@ def open_workbench(
     if judged:
         people = convert.painted_side, convert.shown_side
         judges, no_judge = build_judges(run, people, config, len(packs))
-    return Workbench(
-        contender=contender,
-        packs=packs,
-        readers=[Reader(run.manifest.coverage) for _ in packs],
-        judges=judges,
-        no_judge=no_judge,
-        lpips=lpips,
-        background=background,
-    )
+    readers = [Reader(run.manifest.coverage) for _ in packs]
+    return Workbench(contender, packs, readers, judges, no_judge, lpips, background)
 
 
 NO_IDENTITIES = "a face network cannot tell rendered actors apart"
@@ -121,23 +113,25 @@ def measure_clip(
     nobody = f"{clip}: no frame shows the target's face; is it the right clip?"
     if not plan.placements:
         raise FaceswapError(nobody)
-    trained_on_it = bool(_fingerprints(clip) & set(run.manifest.of(convert.shown_side).clips))
+    # Of a folder, its pictures may be what was trained on.
+    pictures = list_images(clip) if clip.is_dir() else []
+    of_clip = {clip_fingerprint(path) for path in (clip, *pictures)}
+    trained_on_it = not of_clip.isdisjoint(run.manifest.of(convert.shown_side).clips)
     if trained_on_it:
         say(f"warning: the run was trained on {clip.name}: every figure flatters it")
     # A folder of crops may stand beside the clip that it was cut from, and bear its name.
     truth = load_truth(clip) if clip.is_file() else None
     judges = bench.judges if truth is None else []
     expression = choose_expression(run, convert, say)
+    nobody_judges: list[Judge | None] = [None] * len(bench.packs)
+    everybody = zip(bench.packs, bench.readers, judges or nobody_judges, strict=True)
     walked = walk_clip(
         run,
         clip,
         plan,
         convert,
         frame_measures(),
-        [
-            Instruments(pack, reader, judges[i] if judges else None, bench.lpips)
-            for i, (pack, reader) in enumerate(zip(bench.packs, bench.readers, strict=True))
-        ],
+        [Instruments(*tools, lpips=bench.lpips) for tools in everybody],
         every=config.every,
         converted=converted,
         expression=expression,
@@ -159,7 +153,20 @@ def measure_clip(
         memory=config.memory,
         seed=config.seed,
     )
-    series = _with_columns(walked.series, explained.columns, _constants(bench, judges))
+    seen = bench.background.seen_db.get(bench.background.shown)
+    # Constants fill a column, so that every figure is a function of columns.
+    constants = {
+        "seen_psnr_db": float("nan") if seen is None else seen.value,
+        "own_spread": judges[0].own_spread if judges else float("nan"),
+    }
+    series = replace(
+        walked.series,
+        columns={
+            **walked.series.columns,
+            **explained.columns,
+            **{name: np.full(len(walked.series), value) for name, value in constants.items()},
+        },
+    )
     lacks = lacking(bench, config, series, truth, trained_on_it=trained_on_it)
     result = {
         **explained.report,
@@ -170,22 +177,6 @@ def measure_clip(
         "truth_twin": truth.twin.name if truth and truth.twin else None,
     }
     return Measured(result, _pictures(walked, series, explained.montage), series)
-
-
-def _constants(bench: Workbench, judges: Sequence[Judge]) -> dict[str, float]:
-    seen = bench.background.seen_db.get(bench.background.shown)
-    return {
-        "seen_psnr_db": float("nan") if seen is None else seen.value,
-        "own_spread": judges[0].own_spread if judges else float("nan"),
-    }
-
-
-def _with_columns(
-    series: Series, columns: Mapping[str, Float[np.ndarray, " n"]], constants: Mapping[str, float]
-) -> Series:
-    """Constants fill a column, so that every figure is a function of columns."""
-    filled = {name: np.full(len(series), constants[name]) for name in CONSTANTS}
-    return Series(series.index, series.time_s, {**series.columns, **columns, **filled})
 
 
 def lacking(
@@ -236,7 +227,7 @@ def _metrics(series: Series, lacks: Mapping[Need, str], seed: int) -> dict[str, 
 
 def _frames(series: Series) -> dict[str, Any]:
     """The frames' numbers."""
-    columns = {name: of for name, of in series.columns.items() if name not in CONSTANTS}
+    columns = {name: of for name, of in series.columns.items() if name not in CONSTANT_COLUMNS}
     return {
         "index": series.index.tolist(),
         "time_s": [plain(time) for time in series.time_s.tolist()],
@@ -264,9 +255,3 @@ def _pictures(walked: Walked, series: Series, rows: list[MontageRow]) -> ResultP
     order = sorted(map(int, rated), key=lambda place: quality[place])
     worst, median, best = (order[int(share * (len(order) - 1))] for share in (0, 0.5, 1))
     return ResultPictures(shots=shots, best=best, median=median, worst=worst, montage=rows)
-
-
-def _fingerprints(clip: Path) -> set[str]:
-    """Of the clip; of a folder, also of its pictures."""
-    pictures = list_images(clip) if clip.is_dir() else []
-    return {clip_fingerprint(path) for path in (clip, *pictures)}
