@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import asdict
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
 from faceswap_lite.config import ScheduleConfig, TrainingConfig
 from faceswap_lite.runs.checkpoints import PlateauState
+from faceswap_lite.training import schedules
 from faceswap_lite.training.optimizers import ema_decay
 from faceswap_lite.training.schedules import SCHEDULES, next_plateau
 
@@ -91,9 +93,10 @@ def plateau_trace(
     }
     config = ScheduleConfig.model_validate({**exact, **changes})
     state, states = PlateauState(), []
-    for loss in losses:
-        state = next_plateau(state, float(loss), config, floor=floor, smoothing=smoothing)
-        states.append(state)
+    with patch.multiple(schedules, PLATEAU_FLOOR=floor, PLATEAU_SMOOTHING=smoothing):
+        for loss in losses:
+            state = next_plateau(state, float(loss), config)
+            states.append(state)
     return states
 
 

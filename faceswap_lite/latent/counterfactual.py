@@ -10,18 +10,17 @@ from .directions import blocked_folds
 SHRINKAGE = 0.01
 """Share of the mean variance in the classifier's covariance (after Ledoit and Wolf 2004)."""
 
+_Code = Float[np.ndarray, " d"]
+_Codes = Float[np.ndarray, "n d"]
 
-def one_deviation(
-    direction: Float[np.ndarray, " d"], codes: Float[np.ndarray, "n d"]
-) -> Float[np.ndarray, " d"]:
+
+def one_deviation(direction: _Code, codes: _Codes) -> _Code:
     """The direction at the length of one standard deviation of the codes along it."""
     unit = direction / np.linalg.norm(direction)
     return unit * float((codes @ unit).std())
 
 
-def identity_logit(
-    source: Float[np.ndarray, "n d"], target: Float[np.ndarray, "m d"]
-) -> tuple[Float[np.ndarray, " d"], float]:
+def identity_logit(source: _Codes, target: Float[np.ndarray, "m d"]) -> tuple[_Code, float]:
     """Weights and offset of the logit that a code is of the source: above 0 says so.
 
     Linear discriminant analysis (Hastie et al. 2009, "The elements of statistical learning", eq.
@@ -39,7 +38,7 @@ def identity_logit(
 
 
 def identity_accuracy(
-    codes: Float[np.ndarray, "n d"], is_source: Bool[np.ndarray, " n"], clips: Sequence[str]
+    codes: _Codes, is_source: Bool[np.ndarray, " n"], clips: Sequence[str]
 ) -> float:
     """Share of faces named rightly by classifiers that never saw their stretch of time.
 
@@ -61,7 +60,7 @@ def identity_accuracy(
 
 
 def explained_shares(
-    weights: Float[np.ndarray, " d"], move: Float[np.ndarray, " d"], axes: Float[np.ndarray, "d k"]
+    weights: _Code, move: _Code, axes: Float[np.ndarray, "d k"]
 ) -> Float[np.ndarray, " k"]:
     """Which share of the change of a linear answer each axis brings when a code makes this move.
 

@@ -91,7 +91,12 @@ def counterfactual(
     given = read_face(run, face)
     reader = Reader(run.manifest.coverage)
     known = known_faces(run, side, MAX_READ)
-    studies = _studies(run, known, reader, say)
+    readings, studies = reader(known.crops, known.masks), dict[str, Studied]()
+    for attribute in ATTRIBUTES:
+        try:
+            studies[attribute] = study(run, known, readings, attribute, reader)
+        except FaceswapError as error:
+            say(f"note: no direction of {attribute} ({error})")
     unreadable = FaceswapError(f"{run.path}: {question} cannot be measured on decoded {side} faces")
     if question == IDENTITY:
         asked = _ask_identity(run, known)
@@ -117,7 +122,9 @@ def counterfactual(
     unit = "logit" if question == IDENTITY else question
     kept, rows = {}, []
     for t in best:
-        codes = _walk(given, t)
+        # Towards a higher answer; the middle one is the face's own.
+        towards = np.sign(t.effect) if t.effect else 1.0
+        codes = given.code + SWEEP_STEPS[:, None] * towards * t.move
         pictures = decode(run.model, codes, side)
         kept[t.name] = _kept(run, given, pictures, reader)
         answers = _answers(asked, question, codes, pictures, given, reader)
@@ -134,17 +141,6 @@ def counterfactual(
         "kept": kept,
     }
     return job.write(report, f"What would change {question}: {face.name}", rows)
-
-
-def _studies(run: TrainedRun, known: KnownFaces, reader: Reader, say: Say) -> dict[str, Studied]:
-    readings = reader(known.crops, known.masks)
-    studies = {}
-    for attribute in ATTRIBUTES:
-        try:
-            studies[attribute] = study(run, known, readings, attribute, reader)
-        except FaceswapError as error:
-            say(f"note: no direction of {attribute} ({error})")
-    return studies
 
 
 def _ask_identity(run: TrainedRun, known: KnownFaces) -> _Asked:
@@ -188,12 +184,6 @@ def _effects(
         change = (read[len(codes) :] - read[: len(codes)]) / 2
         effects[name] = float(np.nanmean(change)) if np.isfinite(change).any() else float("nan")
     return effects
-
-
-def _walk(given: GivenFace, tried: _Tried) -> Float[np.ndarray, "k d"]:
-    """Codes at each of `SWEEP_STEPS` towards a higher answer; the middle one is the face's own."""
-    towards = np.sign(tried.effect) if tried.effect else 1.0
-    return given.code + SWEEP_STEPS[:, None] * towards * tried.move
 
 
 def _kept(

@@ -16,18 +16,19 @@ from jaxtyping import Float, Int
 
 Fold = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
 """Places to learn from, and places to be judged by."""
+_Codes = Float[np.ndarray, "n d"]
+_Code = Float[np.ndarray, " d"]
+_Values = Float[np.ndarray, " n"]
 
 FOLDS = 5
-GAP = 5
+FOLD_GAP = 5
 """Faces beside a cut inside a clip that are not learned from: all but copies of those that judge"""
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Of ridge regression, in mean variances of a number of the code."""
 
 
-def pattern(
-    codes: Float[np.ndarray, "n d"], values: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, " d"]:
+def pattern(codes: _Codes, values: _Values) -> _Code:
     """The mean change of the code for a rise of the attribute by 1: cov(z, a) / var(a).
 
     Source: Haufe et al. 2014, theorem 1 for one attribute.
@@ -38,9 +39,7 @@ def pattern(
     return offset @ (codes - codes.mean(0)) / spread
 
 
-def bent_pattern(
-    codes: Float[np.ndarray, "n d"], values: Float[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
+def bent_pattern(codes: _Codes, values: _Values) -> tuple[_Code, _Code]:
     """Line and bend of the mean code by attribute: z = z0 + line u + bend u², u = a - mean(a).
 
     Least squares. Codes of a turning head lie on a curve, which a straight pattern leaves soon.
@@ -57,28 +56,23 @@ def bent_pattern(
 class Direction:
     """How codes move with one attribute of one side's faces: straight on, or along a curve."""
 
-    line: Float[np.ndarray, " d"]
+    line: _Code
     """Per unit of the attribute."""
-    bend: Float[np.ndarray, " d"]
+    bend: _Code
     """Per unit squared, counted from `middle`; zeros where it is straight."""
     middle: float
     """The attribute's mean."""
     deviation: float
     """The attribute's standard deviation: the unit of sweeps."""
 
-    def moved(
-        self, code: Float[np.ndarray, " d"], value: float, change: float
-    ) -> Float[np.ndarray, " d"]:
+    def moved(self, code: _Code, value: float, change: float) -> _Code:
         """The code of a face that shows `value`, moved as a change of the attribute would."""
         before = value - self.middle
         return code + self.line * change + self.bend * ((before + change) ** 2 - before**2)
 
 
 def sweep_codes(
-    direction: Direction,
-    codes: Float[np.ndarray, "n d"],
-    values: Float[np.ndarray, " n"],
-    steps: Float[np.ndarray, " k"],
+    direction: Direction, codes: _Codes, values: _Values, steps: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, "n k d"]:
     """Every code moved by every step, in standard deviations of the attribute."""
     rows = zip(codes, values.tolist(), strict=True)
@@ -88,7 +82,7 @@ def sweep_codes(
     )
 
 
-def blocked_folds(clips: Sequence[str], count: int = FOLDS, gap: int = GAP) -> list[Fold]:
+def blocked_folds(clips: Sequence[str], count: int = FOLDS, gap: int = FOLD_GAP) -> list[Fold]:
     """Folds of faces in order of clip and time, each judged by one unbroken stretch.
 
     Of three clips or more, up to `count` folds; a cut moves to the nearest end of a clip unless
@@ -114,9 +108,7 @@ def blocked_folds(clips: Sequence[str], count: int = FOLDS, gap: int = GAP) -> l
     return folds
 
 
-def ridge(
-    codes: Float[np.ndarray, "n d"], values: Float[np.ndarray, " n"], penalty: float
-) -> tuple[Float[np.ndarray, " d"], float]:
+def ridge(codes: _Codes, values: _Values, penalty: float) -> tuple[_Code, float]:
     """Weights and offset that read the attribute off a code: a = weights . z + offset.
 
     `penalty` is in mean variances of a number of the code, times the number of faces.
@@ -129,9 +121,7 @@ def ridge(
     return weights, float(values.mean() - mean @ weights)
 
 
-def chosen_penalty(
-    codes: Float[np.ndarray, "n d"], values: Float[np.ndarray, " n"], clips: Sequence[str]
-) -> float:
+def chosen_penalty(codes: _Codes, values: _Values, clips: Sequence[str]) -> float:
     """The one of `PENALTIES` that reads best across blocked folds."""
     folds = blocked_folds(clips)
     errors = [
@@ -141,9 +131,7 @@ def chosen_penalty(
     return PENALTIES[int(np.argmin(errors))]
 
 
-def cross_validated_r2(
-    codes: Float[np.ndarray, "n d"], values: Float[np.ndarray, " n"], clips: Sequence[str]
-) -> float:
+def cross_validated_r2(codes: _Codes, values: _Values, clips: Sequence[str]) -> float:
     """R² of a ridge regression over stretches of time that it never saw: 1 perfect, 0 the mean.
 
     The faces are in order of clip and time. Each fold chooses its penalty by folds of its own part.
@@ -179,7 +167,7 @@ def sweep_figures(
     return slope, float((compared > 0).mean()) if compared.size else np.nan
 
 
-def _spread(offset: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> float:
+def _spread(offset: _Values, values: _Values) -> float:
     spread = float(offset @ offset)
     # Rounding alone leaves about 1e-16 of the values' own squares.
     if not spread > 1e-20 * float(values @ values):
@@ -188,11 +176,8 @@ def _spread(offset: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) ->
 
 
 def _predicted(
-    codes: Float[np.ndarray, "n d"],
-    values: Float[np.ndarray, " n"],
-    folds: Sequence[Fold],
-    penalties: Sequence[float],
-) -> Float[np.ndarray, " n"]:
+    codes: _Codes, values: _Values, folds: Sequence[Fold], penalties: Sequence[float]
+) -> _Values:
     predicted = np.empty(len(values))
     for (learned, judged), penalty in zip(folds, penalties, strict=True):
         weights, offset = ridge(codes[learned], values[learned], penalty)

@@ -44,8 +44,6 @@ def read_face(run: TrainedRun, path: Path) -> GivenFace:
 
     Raises: FaceswapError when the file is no crop with a record, or one of another coverage.
     """
-    if not path.is_file():
-        raise FaceswapError(f"{path}: no such file; name a crop of a face set")
     record = read_record(path)
     if record is None:
         raise FaceswapError(f"{path}: holds no face record; name a crop of a face set")

@@ -67,7 +67,10 @@ def study(
     plain = getattr(readings, attribute)
     codes, values, readable = known.codes, plain, True
     if attribute in COLOR_CHANGES:
-        faces = change_color(known.crops, attribute, _spread_changes(len(known), attribute))
+        reach = COLOR_CHANGES[attribute]
+        # Evenly over their range, in an order that has nothing to do with time.
+        changes = np.random.default_rng(0).permutation(np.linspace(-reach, reach, len(known)))
+        faces = change_color(known.crops, attribute, changes)
         codes = encode(run.model, faces)
         values = getattr(reader(faces, known.masks), attribute)
     elif np.isnan(plain).all() and attribute in ("mouth", "eyes"):
@@ -99,12 +102,6 @@ def change_color(
     turn = np.radians(each)
     turned = [a * np.cos(turn) - b * np.sin(turn), a * np.sin(turn) + b * np.cos(turn)]
     return np.clip(lab2rgb(np.stack([lightness, *turned], -1)), 0, 1).astype(np.float32)
-
-
-def _spread_changes(count: int, attribute: str) -> Float[np.ndarray, " n"]:
-    """Changes evenly over their range, in an order that has nothing to do with time."""
-    reach = COLOR_CHANGES[attribute]
-    return np.random.default_rng(0).permutation(np.linspace(-reach, reach, count))
 
 
 def straight_direction(studied: Studied) -> Direction:
@@ -149,14 +146,14 @@ class AttributeSweep:
 
 
 def sweep_attribute(
-    run: TrainedRun, studied: Studied, direction: Direction, places: np.ndarray,
-    attribute: str, reader: Reader, steps: Float[np.ndarray, " k"] = SWEEP_STEPS,
+    run: TrainedRun, studied: Studied, direction: Direction, places: np.ndarray, attribute: str,
+    reader: Reader,
 ) -> AttributeSweep:  # fmt: skip
     """The faces at `places` along the direction, as their own side's decoder paints them."""
     known = studied.known
     values = np.zeros(len(places)) if studied.changed else studied.plain[places]
-    codes = sweep_codes(direction, known.codes[places].astype(np.float64), values, steps)
-    requested = steps * direction.deviation
+    codes = sweep_codes(direction, known.codes[places].astype(np.float64), values, SWEEP_STEPS)
+    requested = SWEEP_STEPS * direction.deviation
     return read_sweep(run, codes, known.masks[places], known.side, requested, attribute, reader)
 
 

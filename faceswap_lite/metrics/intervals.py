@@ -114,7 +114,9 @@ def interval(
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or frames < MIN_BLOCKS or 2 * len(drawn) < len(draws):
         return Interval(value, float("nan"), float("nan"))
-    blocks = _blocks(draws)
+    # Frames of a draw over the length of its blocks, read off the places where they break.
+    breaks = (draws[:, 1:] != (draws[:, :-1] + 1) % frames).sum(1)
+    blocks = float(max(breaks.mean() + 1, MIN_BLOCKS))
     wide = stdtrit(blocks - 1, (1 + level) / 2) * np.sqrt(blocks / (blocks - 1))
     low, high = np.quantile(drawn, ndtr([-wide, wide]))
     return Interval(value, float(low), float(high))
@@ -126,13 +128,6 @@ def _autocovariance(off: np.ndarray, there: np.ndarray, lag: int) -> float:
     pairs = int((there[: n - lag] & there[lag:]).sum())
     # The mean over the pairs there are, times the share of lags: what no NaN would give.
     return float(off[: n - lag] @ off[lag:] / max(pairs, 1) * (n - lag) / n)
-
-
-def _blocks(draws: Int[np.ndarray, "draws n"]) -> float:
-    """Frames of a draw over the length of its blocks, read off the places where they break."""
-    frames = draws.shape[1]
-    breaks = (draws[:, 1:] != (draws[:, :-1] + 1) % frames).sum(1)
-    return float(max(breaks.mean() + 1, MIN_BLOCKS))
 
 
 def _number(value: float | None) -> float:

@@ -6,7 +6,7 @@ reference used by its networks) made symmetrical; the mesh points were measured 
 nine people of frontal frames that were fitted by their five points, made symmetrical.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from ..geometry import fit_similarity
 
 LandmarksPack = Literal["mesh", "five", "ibug68"]
+_Points = Float[np.ndarray, "n 2"]
 
 # Picture-left eye, picture-right eye, nose tip, picture-left and picture-right mouth corner.
 CANONICAL_FIVE: Float[np.ndarray, "5 2"] = np.array(
@@ -61,15 +62,11 @@ MESH_LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 1
 MESH_RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 
 # Where the five points of a head lie in depth too: measured like the canonical face.
-_FIVE_MODEL = np.array(
-    [
-        [-0.513, 0.045, 0.0],
-        [0.513, 0.045, 0.0],
-        [0.0, 0.640, -0.63],
-        [-0.435, 1.155, -0.087],
-        [0.435, 1.155, -0.087],
-    ]
-)
+_FIVE_MODEL = np.column_stack([
+    (-0.513, 0.513, 0.0, -0.435, 0.435),
+    (0.045, 0.045, 0.640, 1.155, 1.155),
+    (0.0, 0.0, -0.63, -0.087, -0.087),
+])  # fmt: skip
 # iBUG-68: corners of the eyes, bridge and tip and base of the nose.
 _IBUG_MODEL: dict[int, tuple[float, float, float]] = {
     36: (-0.731, 0.062, 0.085),
@@ -94,9 +91,7 @@ _IBUG_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
 _IBUG_LID_PAIRS = (((37, 41), (38, 40), (36, 39)), ((43, 47), (44, 46), (42, 45)))
 
 
-def five_points(
-    landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack
-) -> Float[np.ndarray, "5 2"]:
+def five_points(landmarks: _Points, pack: LandmarksPack) -> Float[np.ndarray, "5 2"]:
     """Picture-left eye, picture-right eye, nose tip, picture-left, picture-right mouth corner."""
     if pack == "five":
         return landmarks
@@ -127,9 +122,17 @@ class Pose:
         return Pose(round(self.yaw_deg, 2), round(self.pitch_deg, 2), round(self.roll_deg, 2))
 
 
-def estimate_pose(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> Pose:
-    """The head's pose; 0 is the canonical face's."""
-    return _angles(fit_head(landmarks, pack).rotation)
+def estimate_pose(landmarks: _Points, pack: LandmarksPack) -> Pose:
+    """The head's pose; 0 is the canonical face's.
+
+    Of a face that looks along -z and is first pitched, then yawed, then rolled: so roll is what
+    upright alignment takes out, and yaw and pitch say where the face then looks.
+    """
+    rotation = fit_head(landmarks, pack).rotation
+    yaw = np.arcsin(np.clip(rotation[2, 0], -1, 1))
+    pitch = np.arctan2(-rotation[2, 1], rotation[2, 2])
+    roll = np.arctan2(rotation[1, 0], rotation[0, 0])
+    return Pose(*np.degrees([yaw, pitch, roll]).tolist())
 
 
 class Head(NamedTuple):
@@ -140,7 +143,7 @@ class Head(NamedTuple):
     shift: Float[np.ndarray, " 2"]
 
 
-def fit_head(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> Head:
+def fit_head(landmarks: _Points, pack: LandmarksPack) -> Head:
     """The weak-perspective view of the mean head that fits the points best (least squares).
 
     Gauss-Newton from the frontal pose.
@@ -166,7 +169,7 @@ def fit_head(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> Head:
     return Head(rotation, scale, shift)
 
 
-def mouth_opening(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> float | None:
+def mouth_opening(landmarks: _Points, pack: LandmarksPack) -> float | None:
     """The gap between the inner lips, in eye distances; None for `five`."""
     if pack == "five":
         return None
@@ -174,29 +177,23 @@ def mouth_opening(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> f
     return _mean_distance(landmarks, pairs) / eye_distance(five_points(landmarks, pack))
 
 
-def eye_opening(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> float | None:
+def eye_opening(landmarks: _Points, pack: LandmarksPack) -> float | None:
     """The gap between the lids in widths of the eye, the mean of both eyes; None for `five`."""
     if pack == "five":
         return None
     eyes = _MESH_LID_PAIRS if pack == "mesh" else _IBUG_LID_PAIRS
-    return float(
-        np.mean(
-            [_mean_distance(landmarks, e[:-1]) / _mean_distance(landmarks, e[-1:]) for e in eyes]
-        )
-    )
+    gaps = [_mean_distance(landmarks, e[:-1]) / _mean_distance(landmarks, e[-1:]) for e in eyes]
+    return float(np.mean(gaps))
 
 
-def read_points(landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack) -> dict[str, float]:
+def read_points(landmarks: _Points, pack: LandmarksPack) -> dict[str, float]:
     """yaw_deg, pitch_deg, roll_deg as in Pose; mouth and eyes, unless `pack` does not show them."""
-    pose = estimate_pose(landmarks, pack)
-    read = {"yaw_deg": pose.yaw_deg, "pitch_deg": pose.pitch_deg, "roll_deg": pose.roll_deg}
+    read = asdict(estimate_pose(landmarks, pack))
     mouth, eyes = mouth_opening(landmarks, pack), eye_opening(landmarks, pack)
     return read if mouth is None or eyes is None else {**read, "mouth": mouth, "eyes": eyes}
 
 
-def landmark_nme(
-    points: Float[np.ndarray, "n 2"], reference: Float[np.ndarray, "n 2"], interocular: float
-) -> float:
+def landmark_nme(points: _Points, reference: _Points, interocular: float) -> float:
     """Normalised mean error: mean distance of the points, in distances between the eyes.
 
     `interocular` is the reference's, in the unit of the points.
@@ -207,15 +204,13 @@ def landmark_nme(
     return float(np.linalg.norm(points - reference, axis=1).mean() / interocular)
 
 
-def _mean_distance(
-    landmarks: Float[np.ndarray, "n 2"], pairs: tuple[tuple[int, int], ...]
-) -> float:
+def _mean_distance(landmarks: _Points, pairs: tuple[tuple[int, int], ...]) -> float:
     ends = landmarks[np.array(pairs)]  # (pairs, 2, 2)
     return float(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1).mean())
 
 
 def _pose_points(
-    landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack
+    landmarks: _Points, pack: LandmarksPack
 ) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, "k 3"]]:
     if pack == "five":
         return np.asarray(landmarks, np.float64), _FIVE_MODEL
@@ -240,15 +235,3 @@ def _rotation(vector: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
     x, y, z = vector / angle
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-
-
-def _angles(rotation: Float[np.ndarray, "3 3"]) -> Pose:
-    """Of a face that looks along -z and is first pitched, then yawed, then rolled.
-
-    So roll is what upright alignment takes out, and yaw and pitch say where the face then looks.
-    """
-    yaw = np.arcsin(np.clip(rotation[2, 0], -1, 1))
-    pitch = np.arctan2(-rotation[2, 1], rotation[2, 2])
-    roll = np.arctan2(rotation[1, 0], rotation[0, 0])
-    yaw, pitch, roll = np.degrees([yaw, pitch, roll])
-    return Pose(float(yaw), float(pitch), float(roll))

@@ -18,7 +18,7 @@ from ..errors import FaceswapError
 from .pictures import Picture, as_float
 
 # Below this AlexNet's last layers see hardly a place; the field enlarges to it.
-MIN_EDGE_PX = 64
+MIN_SEEN_PX = 64
 
 # Zhang et al. 2018: the rectified outputs of AlexNet's five convolutions, by their place.
 LAYERS = (1, 4, 7, 9, 11)
@@ -91,16 +91,11 @@ def _read(path: Path) -> dict[str, Tensor]:
             raise FaceswapError(f"{file}: no such file; LPIPS needs {NEEDED}") from error
         # What is no dictionary of tensors, or no file of that kind, fails in many ways.
         except (
-            AttributeError,
-            EOFError,
-            OSError,
-            RuntimeError,
-            SafetensorError,
+            AttributeError, EOFError, OSError, RuntimeError, SafetensorError,
             pickle.UnpicklingError,
-        ) as error:
-            raise FaceswapError(
-                f"{file} cannot be read as weights; LPIPS needs {NEEDED}"
-            ) from error
+        ) as error:  # fmt: skip
+            no_weights = f"{file} cannot be read as weights; LPIPS needs {NEEDED}"
+            raise FaceswapError(no_weights) from error
     return tensors
 
 
@@ -110,9 +105,9 @@ def _prepared(picture: Picture) -> Float[Tensor, "1 3 i j"]:
     shift, scale = (torch.tensor(value)[:, None, None] for value in (HASH_SHIFT, SCALE))
     batch = (2 * batch - 1 - shift) / scale
     minimum = min(batch.shape[2:])
-    if minimum >= MIN_EDGE_PX:
+    if minimum >= MIN_SEEN_PX:
         return batch
-    size = [round(edge * MIN_EDGE_PX / minimum) for edge in batch.shape[2:]]
+    size = [round(edge * MIN_SEEN_PX / minimum) for edge in batch.shape[2:]]
     return F.interpolate(batch, size, mode="bilinear", align_corners=False)
 
 

@@ -101,10 +101,5 @@ def _pull(picture: np.ndarray, flow: Float[np.ndarray, "h w 2"]) -> np.ndarray:
     """The picture's values where the flow points to."""
     height, width = flow.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return cv2.remap(
-        picture.astype(np.float32),
-        x + flow[..., 0],
-        y + flow[..., 1],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    picture, x, y = picture.astype(np.float32), x + flow[..., 0], y + flow[..., 1]
+    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

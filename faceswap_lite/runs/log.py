@@ -47,14 +47,6 @@ class History:
     def __len__(self) -> int:
         return len(self.step)
 
-    def until(self, step: int) -> "History":
-        """The history as it was at this step."""
-        looks, steps = self.step <= step, self.loss_step <= step
-        return History(**{
-            field.name: getattr(self, field.name)[steps if _is_of_training(field.name) else looks]
-            for field in fields(self)
-        })  # fmt: skip
-
 
 def read_history(run: Path) -> History:
     """The history in a run's log. Without a log it is empty: weights can be judged without one.
@@ -74,16 +66,12 @@ def read_history(run: Path) -> History:
     steps = [record for record in records if record.get("loss") is not None]
     columns: dict[str, np.ndarray] = {}
     for name in (field.name for field in fields(History)):
-        rows = steps if _is_of_training(name) else looks
+        rows = steps if name in ("loss_step", "loss") else looks
         if name in ("step", "loss_step"):
             columns[name] = np.array([row["step"] for row in rows], np.int64)
         else:
             columns[name] = np.array([row.get(name, np.nan) for row in rows], np.float64)
     return History(**columns)
-
-
-def _is_of_training(name: str) -> bool:
-    return name in ("loss_step", "loss")
 
 
 def _numbers(record: dict[str, Any]) -> dict[str, float]:

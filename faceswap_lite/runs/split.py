@@ -13,7 +13,7 @@ from ..errors import FaceswapError
 MIN_GROUP = 20
 """Clips with fewer faces than this (stills, mostly) are split as one sequence."""
 
-MAX_FRAMES = 10**8
+MAX_GROUP_FRAMES = 10**8
 """Of a group: twenty days of a clip."""
 
 RoleName = Literal["seen", "left_out", "heldout"]
@@ -38,7 +38,7 @@ class FaceGroup(BaseModel):
     @field_validator("frames")
     @classmethod
     def _are_numbers(cls, text: str) -> str:
-        if sum(run.stop - run.start for run in _read_runs(text)) > MAX_FRAMES:
+        if sum(run.stop - run.start for run in _read_runs(text)) > MAX_GROUP_FRAMES:
             raise ValueError("are more frames than any clip has")
         return text
 
@@ -85,7 +85,8 @@ def read_roles(groups: Iterable[FaceGroup]) -> Roles:
     return {
         (group.clip, frame): (group.role, group.since)
         for group in groups
-        for frame in _read_frames(group.frames)
+        for run in _read_runs(group.frames)
+        for frame in run
     }
 
 
@@ -120,13 +121,8 @@ def split_heldout(
 def _split(places: Sequence[Place], config: HeldoutConfig, *, since: int, minimum: int) -> Roles:
     if not places:
         return {}
-    seen, heldout = split_heldout(
-        [clip for clip, _ in places],
-        by=config.by,
-        share=config.share,
-        gap=config.gap,
-        minimum=minimum,
-    )
+    clips, how = [clip for clip, _ in places], config.model_dump(include={"by", "share", "gap"})
+    seen, heldout = split_heldout(clips, **how, minimum=minimum)
     # The stricter role last: it wins where a split falls between two faces of one frame.
     roles: Roles = {places[i]: ("seen", since) for i in seen}
     used = {*seen.tolist(), *heldout.tolist()}
@@ -150,10 +146,6 @@ def _write_frames(numbers: Sequence[int]) -> str:
     runs = zip([0, *breaks], [*breaks, len(numbers)], strict=True)
     ends = [(numbers[start], numbers[stop - 1]) for start, stop in runs]
     return ",".join(f"{a}-{b}" if b > a else f"{a}" for a, b in ends)
-
-
-def _read_frames(text: str) -> list[int]:
-    return [frame for run in _read_runs(text) for frame in run]
 
 
 def _read_runs(text: str) -> list[range]:

@@ -88,17 +88,12 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
         _wait(device)
     spent = time.monotonic() - began
     weights = _bytes(network.parameters())
-    state = (
-        value
-        for entry in learner.optimizer.state.values()
-        for value in entry.values()
-        if isinstance(value, Tensor)
-    )
+    state = (value for entry in learner.optimizer.state.values() for value in entry.values())
     return TrainingCost(
         parameters=count_by_part(network),
         weights=weights,
         gradients=weights,
-        optimizer=_bytes(state),
+        optimizer=_bytes(value for value in state if isinstance(value, Tensor)),
         average=weights,
         activations=activations,
         peak=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
@@ -112,13 +107,10 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
 def _random_faces(size: int, batch: int) -> SideData:
     edge = int(size * 1.3)
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(
-        0, 256, (2 * batch, 5, edge, edge), dtype=torch.uint8, generator=generator
-    )
-    count = len(pixels)
-    return SideData(
-        pixels, pixels[:1], edge / size, torch.ones(count), torch.zeros(count, dtype=torch.long)
-    )
+    count, dtype = 2 * batch, torch.uint8
+    pixels = torch.randint(0, 256, (count, 5, edge, edge), dtype=dtype, generator=generator)
+    since = torch.zeros(count, dtype=torch.long)
+    return SideData(pixels, pixels[:1], edge / size, torch.ones(count), since)
 
 
 @contextmanager

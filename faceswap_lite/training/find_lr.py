@@ -199,20 +199,17 @@ def sweep_job(manifest: RunManifest, config: Config) -> str:
 
 def write_sweep(run: Path, sweep: RangeTest, job: str) -> None:
     """Write a sweep's curve and numbers into the run's folder."""
-    best = min(sweep.smoothed)
-    title = f"Learning-rate range test: {sweep.rate:.1e}"
+    # What comes after the break would squeeze what comes before.
+    top = max(1.05 * max(sweep.losses[0], sweep.smoothed[0]), DIVERGED * min(sweep.smoothed))
+    steps = Curve(sweep.rates, sweep.losses, faint=True)
     write_line_figure(
         run / CURVE_FILE,
-        {
-            "loss of a step": Curve(sweep.rates, sweep.losses, faint=True),
-            "smoothed": Curve(sweep.rates, sweep.smoothed),
-        },
-        title=title,
+        {"loss of a step": steps, "smoothed": Curve(sweep.rates, sweep.smoothed)},
+        title=f"Learning-rate range test: {sweep.rate:.1e}",
         x_label="learning rate",
         y_label="training loss",
         log_x=True,
         marks={f"suggested {sweep.rate:.1e}": sweep.rate},
-        # What comes after the break would squeeze what comes before.
-        y_range=(0.0, max(1.05 * max(sweep.losses[0], sweep.smoothed[0]), DIVERGED * best)),
+        y_range=(0.0, top),
     )
     write_json(run / SWEEP_FILE, {"job": job, **asdict(sweep)})

@@ -29,10 +29,8 @@ class AdaBelief(Optimizer):
     Gradients", algorithm 2, with bias correction and without weight decay.
     """
 
-    def __init__(
-        self, params: Params, lr: float, betas: tuple[float, float], eps: float = ADABELIEF_EPS
-    ):
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+    def __init__(self, params: Params, lr: float, betas: tuple[float, float]):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": ADABELIEF_EPS})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]

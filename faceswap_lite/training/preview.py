@@ -12,14 +12,14 @@ from .batches import SideData
 
 PREVIEW_COLUMNS = ("source", "rebuilt", "target", "rebuilt", "swap")
 PREVIEW_CELL_PX = 128
-BAR_PX = 20
+BAR_PX, ROWS = 20, 4
 
 
 @torch.no_grad()
 def preview_sheet(
-    model: SwapAutoencoder, source: SideData, target: SideData, size: int, rows: int = 4
+    model: SwapAutoencoder, source: SideData, target: SideData, size: int
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A sheet of `rows` seen and `rows` held-out faces.
+    """A sheet of ROWS seen and ROWS held-out faces.
 
     Columns: source, source rebuilt, target, target rebuilt, and the swap (the target's face painted
     by the source's decoder).
@@ -28,9 +28,11 @@ def preview_sheet(
     bands = [_bar(*PREVIEW_COLUMNS)]
     for title in ("seen in training", "held out"):
         pools = [s.seen if title.startswith("seen") else s.heldout for s in (source, target)]
+        # Spread evenly; repeated when there are fewer.
+        some = [pool[torch.linspace(0, len(pool) - 1, ROWS).long()] for pool in pools]
         faces = [
-            central_views(pool[_spread(len(pool), rows)].to(device), size, side.edge_with_margin)
-            for pool, side in zip(pools, (source, target), strict=True)
+            central_views(own.to(device), size, side.edge_with_margin)
+            for own, side in zip(some, (source, target), strict=True)
         ]
         columns = [
             faces[0].face,
@@ -41,11 +43,6 @@ def preview_sheet(
         ]
         bands += [_bar(title), np.concatenate([_strip(column) for column in columns], 1)]
     return np.concatenate(bands)
-
-
-def _spread(count: int, rows: int) -> Tensor:
-    """`rows` places spread evenly over `count`; repeated when there are fewer."""
-    return torch.linspace(0, count - 1, rows).long()
 
 
 def _strip(faces: Float[Tensor, "b 3 s s"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -68,22 +68,15 @@ def one_cycle(step: int, config: ScheduleConfig, steps: int | None) -> float:
     return _half_cosine(1.0, ONE_CYCLE_END, min(1.0, (step - top) / (last - top)))
 
 
-def next_plateau(
-    state: PlateauState,
-    heldout: float,
-    config: ScheduleConfig,
-    *,
-    floor: float = PLATEAU_FLOOR,
-    smoothing: float = PLATEAU_SMOOTHING,
-) -> PlateauState:
+def next_plateau(state: PlateauState, heldout: float, config: ScheduleConfig) -> PlateauState:
     """The state after one more held-out loss.
 
-    The scale drops by `plateau_factor`, never below `floor`, when more than
+    The scale drops by `plateau_factor`, never below PLATEAU_FLOOR, when more than
     `plateau_patience` smoothed losses in a row were no better than the best by the share
     `plateau_threshold`. The `plateau_cooldown` losses after a drop may set a new best, but do not
     count against it.
     """
-    past = smoothing if state.smoothed is not None else 0.0
+    past = PLATEAU_SMOOTHING if state.smoothed is not None else 0.0
     smoothed = past * (state.smoothed or 0.0) + (1 - past) * heldout
     state = replace(state, smoothed=smoothed)
     if state.best is None or smoothed < state.best * (1 - config.plateau_threshold):
@@ -94,7 +87,7 @@ def next_plateau(
         return replace(state, cooldown=state.cooldown - 1, bad=0)
     if state.bad <= config.plateau_patience:
         return state
-    lower = max(state.scale * config.plateau_factor, floor)
+    lower = max(state.scale * config.plateau_factor, PLATEAU_FLOOR)
     return replace(state, scale=lower, bad=0, cooldown=config.plateau_cooldown)
 
 
