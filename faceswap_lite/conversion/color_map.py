@@ -113,7 +113,6 @@ class ColorMap(Protocol):
 
     def apply(self, image: Image) -> Image:
         """The picture that it was fitted to with its colours mapped, float32 in [0, 1]."""
-        ...
 
     def steady(self, near: Sequence[tuple[Any, float | int]]) -> "ColorMap":
         """The map made steady by its neighbours in time, fitted by the same matcher in one shot.
@@ -121,7 +120,6 @@ class ColorMap(Protocol):
         `near`: maps of the frames around it in their order, itself among them, and how much each
         counts (above 0).
         """
-        ...
 
 
 @dataclass(frozen=True)

@@ -139,14 +139,17 @@ def convert_clip(
     if shown.placements:
         mark = SyntheticMark(version=VERSION, run=run.fingerprint, job=task.job.id)
     else:
-        say(f"warning: {clip}: {_nobody(len(detected.wanted_pts(task.config)))}")
+        say(
+            f"warning: {clip}: the face to swap was found in none of "
+            f"{len(detected.wanted_pts(task.config))} frames; they pass through as they are "
+            "(--swap target-to-source swaps the other way round; --like PHOTO or --face N chooses "
+            "another face)"
+        )
 
     # The second: paint and write what is still to be written.
     if (looks := config.test_time_augmentation) > 1:
-        say(
-            f"test-time augmentation: {looks} shifted inputs, so painting takes {looks} times "
-            "as long"
-        )
+        inputs = f"{looks} shifted inputs, so painting takes {looks} times as long"
+        say(f"test-time augmentation: {inputs}")
     if overwrite:
         task.job.restart()
     tally = FrameTally(task.job.work / "frames.jsonl", task.job.id)
@@ -171,8 +174,7 @@ def _task(
     masks = find_user_masks(config, run, clip, clip_sha256)
     expression = choose_expression(run, config, say)
     unsaid = {"mask.folder", "mouth", "eyes"}
-    if config.start_number is None:
-        unsaid.add("start_number")
+    unsaid |= {"start_number"} if config.start_number is None else set()
     settings = {name: v for name, v in seen_settings(config).items() if name not in unsaid}
     if expression is not None:
         settings["expression"] = expression.facts()
@@ -184,17 +186,8 @@ def _task(
         masks=None if masks is None else masks.fingerprint(),
     )
     beside = [run.path, *([like] if like else []), *([masks.folder] if masks else [])]
-    return _Task(
-        run,
-        clip,
-        clip_sha256,
-        config_for(clip, config),
-        settings,
-        like,
-        masks,
-        expression,
-        ConvertJob(job, outputs, clip, beside),
-    )
+    convert_job, config = ConvertJob(job, outputs, clip, beside), config_for(clip, config)
+    return _Task(run, clip, clip_sha256, config, settings, like, masks, expression, convert_job)
 
 
 def _check_early(task: _Task) -> list[str]:
@@ -243,14 +236,6 @@ def _find_faces(
     return detected, plan
 
 
-def _nobody(frames: int) -> str:
-    return (
-        f"the face to swap was found in none of {frames} frames; they pass through as they "
-        "are (--swap target-to-source swaps the other way round; --like PHOTO or --face N "
-        "chooses another face)"
-    )
-
-
 def _write(
     task: _Task,
     detected: DetectionPass,
@@ -278,8 +263,7 @@ def _write(
         frames = _with_neighbours(reader, first, config)
         painted = paint_frames(frames, plan, task.run, config, expression=task.expression)
         total = len(detected.wanted_pts(config))
-        bar = tqdm(total=total, initial=done, desc="convert", unit="frame", disable=None)
-        with bar:
+        with tqdm(total=total, initial=done, desc="convert", unit="frame", disable=None) as bar:
             for composite in composite_frames(painted, config, task.masks):
                 frame = composite.frame
                 if frame.index < first:

@@ -15,7 +15,7 @@ from ..config import ConvertConfig, Side
 from ..errors import FaceswapError
 from ..faces.attributes import Reader
 from ..faces.landmarkers import build_mesh
-from ..faces.openings import lid_gaps, with_lids, with_mouth
+from ..faces.openings import Picture, Points, lid_gaps, with_lids, with_mouth
 from ..geometry import transform_points
 from ..metrics.landmarks import eye_opening, mouth_opening
 from ..models.crops import decode
@@ -34,9 +34,6 @@ SPREADS = (0.7, 1.3)
 """Between them, and from that correlation on, what is painted follows well enough."""
 GAINS = (0.6, 1.6)
 """Another person opens them by so much more or less at most; beyond is an error of reading."""
-
-Picture = Float[np.ndarray, "s s 3"]
-Points = Float[np.ndarray, "468 2"]
 
 
 @dataclass(frozen=True)

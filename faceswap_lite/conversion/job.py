@@ -68,19 +68,18 @@ class ConvertJob:
         """
         self._check_names()
         before = self.before
-        claim(
-            sidecar_path(self.swap), self.id, before.get("job"), finished=True, overwrite=overwrite
-        )
+        sidecar, there = sidecar_path(self.swap), before.get("job")
+        claim(sidecar, self.id, there, finished=True, overwrite=overwrite)
         finished = self.finished()
         for name, path in self.outputs.items():
-            named = before.get("job") if self._is_told(before, name, path) else None
+            named = there if self._is_told(before, name, path) else None
             made_by = self.id if name in finished else named
             if name not in finished and self._may_fill(name, path):
                 continue
             claim(path, self.id, made_by, finished=True, overwrite=overwrite)
             if path.is_dir() and (overwrite or name not in finished):
                 _check_folder(path, ours=made_by is not None)
-        same = before.get("job") == self.id and not overwrite
+        same = there == self.id and not overwrite
         told = all(isinstance(before.get(count), int) for count in ("frames", "swapped"))
         return before if same and told and not self.missing() else None
 
@@ -110,7 +109,9 @@ class ConvertJob:
         # A file gives way when the new one is whole; a folder cannot: it is filled anew.
         for path in self.missing().values():
             if path.is_dir():
-                _remove_pictures(path)
+                # The times, which name them, come last.
+                for name in _own_names(path):
+                    (path / name).unlink(missing_ok=True)
 
     def clean_up(self) -> None:
         """Remove the work folder, and those that killed conversions to this name left."""
@@ -175,12 +176,6 @@ def _check_folder(path: Path, *, ours: bool) -> None:
         raise FaceswapError(
             f"{path}: {what} this command did not write; empty it, or choose another name"
         )
-
-
-def _remove_pictures(path: Path) -> None:
-    # The times, which name them, come last.
-    for name in _own_names(path):
-        (path / name).unlink(missing_ok=True)
 
 
 def _own_names(folder: Path) -> list[str]:

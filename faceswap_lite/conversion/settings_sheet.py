@@ -148,14 +148,9 @@ def _cell(image: np.ndarray, window: Int[np.ndarray, " 4"]) -> UInt8[np.ndarray,
     left, top, right, bottom = (int(value) for value in window)
     height, width = image.shape[:2]
     part = as_uint8(image)[max(top, 0) : max(bottom, 1), max(left, 0) : max(right, 1)]
-    part = cv2.copyMakeBorder(
-        part,
-        max(-top, 0),
-        max(bottom - height, 0),
-        max(-left, 0),
-        max(right - width, 0),
-        cv2.BORDER_CONSTANT,
-    )
+    beyond = (max(gap, 0) for gap in (-top, bottom - height, -left, right - width))
+    above, below, before, behind = beyond
+    part = cv2.copyMakeBorder(part, above, below, before, behind, cv2.BORDER_CONSTANT)
     way = cv2.INTER_AREA if part.shape[0] > SETTINGS_CELL_PX else cv2.INTER_CUBIC
     return cv2.resize(part, (SETTINGS_CELL_PX, SETTINGS_CELL_PX), interpolation=way)
 

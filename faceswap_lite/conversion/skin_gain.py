@@ -198,7 +198,9 @@ def _gains(ballot: Ballot, own: Linear, wanted: Linear, samples: Samples) -> tup
         _gain(own, wanted, votes[samples.inside].astype(np.float64))
         for votes in (ballot.skin, ballot.pale)
     )
-    cast = _cast(gain)
+    # What of skin's gain is likely to be the light's colour, as long as nothing pale tells.
+    lighter = gain.mean()
+    cast = CAST_SHARE * (gain - lighter - lighter * LIGHTER_SKIN)
     rest = cast + ballot.belief * (pale_gain - cast)
     return gain, rest + ballot.one_face * (gain - rest)
 
@@ -207,12 +209,6 @@ def _gain(own: Linear, wanted: Linear, votes: PixelWeights) -> Gain:
     # A ratio of sums and no mean of ratios: a painted face is softer than a true one.
     gain = np.log((votes @ wanted + 1e-6) / (votes @ own + 1e-6))
     return np.clip(gain, -MAX_LOG_GAIN, MAX_LOG_GAIN)
-
-
-def _cast(gain: Gain) -> Gain:
-    """What of skin's gain is likely to be the light's colour, as long as nothing pale tells."""
-    lighter = gain.mean()
-    return CAST_SHARE * (gain - lighter - lighter * LIGHTER_SKIN)
 
 
 def _changes(pair: Float32[np.ndarray, "2 n 3"]) -> Colors:
