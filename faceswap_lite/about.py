@@ -34,7 +34,12 @@ def describe(path: Path) -> str:
         try:
             return describe_face_set(path)
         except FaceswapError:
-            if inside := _sets_and_runs(path):
+            inside = sorted(
+                child.name
+                for child in path.iterdir()
+                if (child / MANIFEST_FILE).is_file() or (child / HIDDEN_FOLDER).is_dir()
+            )
+            if inside:
                 names = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
                 raise FaceswapError(
                     f"{path}: holds {len(inside)} face sets and runs; name one of them ({names})"
@@ -78,14 +83,6 @@ def cost_lines(config: Config, cost: TrainingCost) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
-
-
-def _sets_and_runs(path: Path) -> list[str]:
-    return sorted(
-        child.name
-        for child in path.iterdir()
-        if (child / MANIFEST_FILE).is_file() or (child / HIDDEN_FOLDER).is_dir()
-    )
 
 
 def _describe_run(path: Path) -> str:

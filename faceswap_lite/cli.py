@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +16,13 @@ from .config import Change, Config, Side, SpaceName, load_config
 from .errors import FaceswapError, UsageError
 from .outputs import REFUSALS, beside, short_name
 
-COMMON, WHOSE, PART, LOOK, MORE, DISCLOSE = (
-    "Common to all commands", "Whose face", "Part of the clip", "Look first", "Further outputs",
-    "Disclosure",
-)  # fmt: skip
-"""Groups of options; what is in none comes first."""
+COMMON = "Common to all commands"
+"""The last group of options."""
+WHOSE, PART, LOOK, MORE, DISCLOSE = (
+    partial(typer.Option, rich_help_panel=group)
+    for group in ("Whose face", "Part of the clip", "Look first", "Further outputs", "Disclosure")
+)
+"""Options of the other groups; what is in none comes first."""
 
 
 class HelpCommand(TyperCommand):
@@ -76,6 +79,7 @@ SetOption = Annotated[
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output of another job.")
 ]
+FaceOption = Annotated[int | None, typer.Option(help="The n-th face from the left (0: leftmost).")]
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder.")]
 
 
@@ -316,40 +320,21 @@ def convert(
         Path | None, typer.Option(help="The swapped clip: .mp4, .mkv, .mov, a folder, ...")
     ] = None,
     face: Annotated[
-        int | None,
-        typer.Option(
-            help="Swap the n-th face from the left (0: leftmost), whoever it is.",
-            rich_help_panel=WHOSE,
-        ),
+        int | None, WHOSE(help="Swap the n-th face from the left (0: leftmost), whoever it is.")
     ] = None,
-    all_faces: Annotated[
-        bool, typer.Option("--all-faces", help="Swap every face.", rich_help_panel=WHOSE)
-    ] = False,
+    all_faces: Annotated[bool, WHOSE("--all-faces", help="Swap every face.")] = False,
     like: Annotated[
-        Path | None,
-        typer.Option(
-            help="A photo of the person to swap, if not the run's target.", rich_help_panel=WHOSE
-        ),
+        Path | None, WHOSE(help="A photo of the person to swap, if not the run's target.")
     ] = None,
     swap: Annotated[
-        str | None,
-        typer.Option(
-            help="source-to-target (default), or target-to-source.", rich_help_panel=WHOSE
-        ),
+        str | None, WHOSE(help="source-to-target (default), or target-to-source.")
     ] = None,
     frames: Annotated[
-        str | None,
-        typer.Option(
-            help="Only frames START:END, counted from 0, END excluded.", rich_help_panel=PART
-        ),
+        str | None, PART(help="Only frames START:END, counted from 0, END excluded.")
     ] = None,
     start_number: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            help="Number of the first frame in the names of pictures and masks.",
-            rich_help_panel=PART,
-        ),
+        PART(min=0, help="Number of the first frame in the names of pictures and masks."),
     ] = None,
     tta: Annotated[
         int | None,
@@ -358,49 +343,26 @@ def convert(
         ),
     ] = None,
     label: Annotated[
-        bool,
-        typer.Option(
-            "--label",
-            help="Burn in a visible label; convert.output.label is its text.",
-            rich_help_panel=DISCLOSE,
-        ),
+        bool, DISCLOSE("--label", help="Burn in a visible label; convert.output.label is its text.")
     ] = False,
-    c2pa: Annotated[
-        bool, typer.Option("--c2pa", help="Sign with a C2PA manifest.", rich_help_panel=DISCLOSE)
-    ] = False,
+    c2pa: Annotated[bool, DISCLOSE("--c2pa", help="Sign with a C2PA manifest.")] = False,
     masks: Annotated[
-        Path | None,
-        typer.Option(help="PNG masks of the frames: black is never swapped.", rich_help_panel=PART),
+        Path | None, PART(help="PNG masks of the frames: black is never swapped.")
     ] = None,
-    mask_out: Annotated[
-        Path | None, typer.Option(help="Also write the mask, as a clip.", rich_help_panel=MORE)
-    ] = None,
-    layer_out: Annotated[
-        Path | None,
-        typer.Option(help="Also write the face alone, with alpha.", rich_help_panel=MORE),
-    ] = None,
-    compare: Annotated[
-        Path | None,
-        typer.Option(help="Also write clip and swap side by side.", rich_help_panel=MORE),
-    ] = None,
+    mask_out: Annotated[Path | None, MORE(help="Also write the mask, as a clip.")] = None,
+    layer_out: Annotated[Path | None, MORE(help="Also write the face alone, with alpha.")] = None,
+    compare: Annotated[Path | None, MORE(help="Also write clip and swap side by side.")] = None,
     preview_settings: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write only a sheet of some frames under several settings.", rich_help_panel=LOOK
-        ),
+        Path | None, LOOK(help="Write only a sheet of some frames under several settings.")
     ] = None,
     preview_frames: Annotated[
-        int,
-        typer.Option(
-            min=1, max=24, help="Number of frames that this sheet shows.", rich_help_panel=LOOK
-        ),
+        int, LOOK(min=1, max=24, help="Number of frames that this sheet shows.")
     ] = 6,
     tries: Annotated[
         list[str] | None,
-        typer.Option(
+        LOOK(
             "--try",
             help="A row of this sheet: convert options, separated by spaces; may be repeated.",
-            rich_help_panel=LOOK,
         ),
     ] = None,
     config: ConfigOption = None,
@@ -424,17 +386,10 @@ def convert(
         raise UsageError("--like, --face and --all-faces each say whom to swap: choose one")
     if tries and preview_settings is None:
         raise UsageError("--try needs --preview-settings")
-    changed = _changed(
-        changes,
-        "convert",
-        face=face,
-        all_faces=all_faces or None,
-        swap=swap,
-        start_number=start_number,
-    )
-    changed += _range(frames)
-    looks = f"convert.test_time_augmentation={tta}"
-    changed += [Change(looks, f"--tta {tta}")] if tta is not None else []
+    whose = {"face": face, "all_faces": all_faces or None, "swap": swap}
+    changed = _changed(changes, "convert", **whose, start_number=start_number) + _range(frames)
+    if tta is not None:
+        changed.append(Change(f"convert.test_time_augmentation={tta}", f"--tta {tta}"))
     changed += [Change("convert.output.c2pa=true", "--c2pa")] if c2pa else []
     whole = _options_of_run(run, config, changed)
     # Not through YAML, to which some folders' names are numbers.
@@ -472,9 +427,7 @@ def check(
     out: Annotated[
         Path | None, typer.Option(help="The report, a .json; default RUN/check_CLIP.json.")
     ] = None,
-    face: Annotated[
-        int | None, typer.Option(help="The n-th face from the left (0: leftmost).")
-    ] = None,
+    face: FaceOption = None,
     config: ConfigOption = None,
     changes: SetOption = None,
     overwrite: OverwriteOption = False,
@@ -516,9 +469,7 @@ def evaluate(
         Path | None,
         typer.Option(help="The report, with a page of the same name; default RUN/report.json."),
     ] = None,
-    face: Annotated[
-        int | None, typer.Option(help="The n-th face from the left (0: leftmost).")
-    ] = None,
+    face: FaceOption = None,
     config: ConfigOption = None,
     changes: SetOption = None,
     overwrite: OverwriteOption = False,

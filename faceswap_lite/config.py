@@ -26,12 +26,8 @@ OptimizerName = Literal["adam", "adamw", "adabelief", "schedulefree"]
 WeightsName = Literal["best", "last"]
 ColorName = Literal["none", "skin_gain", "mkl"]
 GONE_COLORS = {
-    "mean": "mkl",
-    "reinhard": "mkl",
-    "robust_mkl": "skin_gain",
-    "histogram": "mkl",
-    "sliced_ot": "mkl",
-    "poisson": "skin_gain",
+    **dict.fromkeys(("mean", "reinhard", "histogram", "sliced_ot"), "mkl"),
+    **dict.fromkeys(("robust_mkl", "poisson"), "skin_gain"),
 }
 """Values of `convert.color.kind` that went, and which to take."""
 MaskName = Literal["hull", "learned", "product"]
@@ -448,13 +444,9 @@ class TrainingConfig(Section):
         return self.lr
 
     @model_validator(mode="after")
-    def _sweep_rises(self) -> "TrainingConfig":
+    def _rates_go_together(self) -> "TrainingConfig":
         if self.find_lr_low >= self.find_lr_high:
             raise ValueError("find_lr_low must be below find_lr_high")
-        return self
-
-    @model_validator(mode="after")
-    def _schedule_fits(self) -> "TrainingConfig":
         if self.schedule.kind in ("cosine", "one_cycle") and self.steps is None:
             raise ValueError(f"schedule {self.schedule.kind} needs training.steps: it ends there")
         if self.optimizer.kind == "schedulefree" and self.schedule.kind != "constant":
@@ -736,7 +728,10 @@ def load_config(
         if not isinstance(values, dict):
             raise UsageError(f"{path}: must consist of sections ({', '.join(Config.model_fields)})")
         if path.with_name(_RUN_FILE).is_file():
-            values = _as_named_now(values, path, say)
+            for name, value in old_names_in(values):
+                if say is not None and name in CONSTANTS and value != CONSTANTS[name]:
+                    say(f"{path}: {new_name(name)}")
+            values = under_new_names(values)
             if not any(_key(change) == "convert.color.kind" for change in changes):
                 values = _without_gone(values, path, say)
         elif old := [new_name(name) for name, _ in old_names_in(values)]:
@@ -805,16 +800,6 @@ def options_of(section: Section) -> dict[str, Any]:
         else:
             options[name] = value
     return options
-
-
-def _as_named_now(
-    values: dict[str, Any], path: Path, say: Callable[[str], None] | None
-) -> dict[str, Any]:
-    """A run's options under today's names."""
-    for name, value in old_names_in(values):
-        if say is not None and name in CONSTANTS and value != CONSTANTS[name]:
-            say(f"{path}: {new_name(name)}")
-    return under_new_names(values)
 
 
 def _without_gone(

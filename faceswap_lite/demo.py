@@ -46,9 +46,8 @@ def run_demo(
     ours = (out / "run" / MANIFEST_FILE).is_file()
     for name in ("comparison.mp4", "comparison.png", "preview.png"):
         if (out / name).exists() and not ours and not overwrite:
-            raise FaceswapError(
-                f"{out / name}: exists and is not this demo's; choose another --out"
-            )
+            whose = "exists and is not this demo's; choose another --out"
+            raise FaceswapError(f"{out / name}: {whose}")
     say(f"1/5 render: {SOURCE} (source) and {TARGET} (target), {TAKES} takes each")
     people = {"source": SOURCE, "target": TARGET}
     takes = {name: [out / f"{name}_{take}.mp4" for take in range(1, TAKES + 1)] for name in people}
@@ -73,11 +72,8 @@ def run_demo(
     shutil.copyfile(out / "run" / "preview.png", out / "preview.png")
 
     say("4/5 convert a clip that training never saw")
-    run, clip, swap = (
-        load_run(out / "run", config.convert.weights),
-        out / "unseen.mp4",
-        out / "swap.mp4",
-    )
+    run = load_run(out / "run", config.convert.weights)
+    clip, swap = out / "unseen.mp4", out / "swap.mp4"
     # A demo that went on training since converts and measures anew.
     made_by = found_job(swap.with_name(swap.name + ".json")).get("run_fingerprint")
     anew = overwrite or (ours and made_by != run.fingerprint)

@@ -7,72 +7,45 @@ config is read as it was written; a job keeps the id that it had.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-RENAMED = {
+_INTO_GROUPS = {
+    "training.optimizer": ("beta1", "beta2", "weight_decay", "clip_norm", "ema_decay"),
+    "training.schedule": (
+        "warmup_steps", "step_every", "step_factor", "plateau_threshold", "plateau_patience",
+        "plateau_cooldown", "plateau_factor",
+    ),
+    "training.augment": (
+        "rotation_deg", "zoom", "shift", "flip", "warp", "warp_until", "brightness", "contrast",
+        "hue", "saturation", "value", "color_transfer",
+    ),
+    "convert.color": ("relight",),
+    "convert.mask": ("erode", "feather", "top", "bottom", "left", "right"),
+    "convert.output": ("codec", "quality", "label", "c2pa", "c2pa_certificate", "c2pa_key"),
+}  # fmt: skip
+"""Options that lay in the section and kept their names: training.warp is training.augment.warp."""
+_LOSSES = ("dssim", "mse", "l1", "gradient", "frequency", "mask", "features", "background")
+
+_ROWS = {
     "extract.coverage": "extract.crop_coverage",
     "extract.sure_score": "extract.high_confidence",
     "extract.weak_score": "extract.low_confidence",
     "extract.max_side_px": "extract.max_edge_px",
     "curate.misplacement_limit": "curate.alignment_error_limit",
-    "training.optimizer": "training.optimizer.kind",
-    "training.beta1": "training.optimizer.beta1",
-    "training.beta2": "training.optimizer.beta2",
-    "training.weight_decay": "training.optimizer.weight_decay",
-    "training.clip_norm": "training.optimizer.clip_norm",
-    "training.ema_decay": "training.optimizer.ema_decay",
-    "training.schedule": "training.schedule.kind",
-    "training.warmup_steps": "training.schedule.warmup_steps",
-    "training.step_every": "training.schedule.step_every",
-    "training.step_factor": "training.schedule.step_factor",
-    "training.plateau_threshold": "training.schedule.plateau_threshold",
-    "training.plateau_patience": "training.schedule.plateau_patience",
-    "training.plateau_cooldown": "training.schedule.plateau_cooldown",
-    "training.plateau_factor": "training.schedule.plateau_factor",
-    "training.dssim_weight": "training.loss.dssim",
-    "training.mse_weight": "training.loss.mse",
-    "training.l1_weight": "training.loss.l1",
-    "training.gradient_weight": "training.loss.gradient",
-    "training.frequency_weight": "training.loss.frequency",
-    "training.mask_weight": "training.loss.mask",
-    "training.features_weight": "training.loss.features",
-    "training.background_weight": "training.loss.background",
-    "training.augment": "training.augment.kind",
-    "training.rotation_deg": "training.augment.rotation_deg",
-    "training.zoom": "training.augment.zoom",
-    "training.shift": "training.augment.shift",
-    "training.flip": "training.augment.flip",
-    "training.warp": "training.augment.warp",
-    "training.warp_until": "training.augment.warp_until",
-    "training.brightness": "training.augment.brightness",
-    "training.contrast": "training.augment.contrast",
-    "training.hue": "training.augment.hue",
-    "training.saturation": "training.augment.saturation",
-    "training.value": "training.augment.value",
-    "training.color_transfer": "training.augment.color_transfer",
-    "training.heldout_by": "training.heldout.by",
-    "training.heldout_share": "training.heldout.share",
-    "training.heldout_gap": "training.heldout.gap",
-    "training.heldout_every": "training.heldout.every",
     "convert.smooth": "convert.temporal_smoothing",
     "convert.views": "convert.test_time_augmentation",
-    "convert.color": "convert.color.kind",
     "convert.color_steady": "convert.color.steady",
-    "convert.relight": "convert.color.relight",
-    "convert.mask": "convert.mask.kind",
-    "convert.erode": "convert.mask.erode",
-    "convert.feather": "convert.mask.feather",
-    "convert.top": "convert.mask.top",
-    "convert.bottom": "convert.mask.bottom",
-    "convert.left": "convert.mask.left",
-    "convert.right": "convert.mask.right",
     "convert.mask_steady": "convert.mask.steady",
     "convert.masks": "convert.mask.folder",
-    "convert.codec": "convert.output.codec",
-    "convert.quality": "convert.output.quality",
-    "convert.label": "convert.output.label",
-    "convert.c2pa": "convert.output.c2pa",
-    "convert.c2pa_certificate": "convert.output.c2pa_certificate",
-    "convert.c2pa_key": "convert.output.c2pa_key",
+    **{group: f"{group}.kind" for group in _INTO_GROUPS if group != "convert.output"},
+    **{f"training.{loss}_weight": f"training.loss.{loss}" for loss in _LOSSES},
+    **{f"training.heldout_{n}": f"training.heldout.{n}" for n in ("by", "share", "gap", "every")},
+    **{
+        f"{group.partition('.')[0]}.{name}": f"{group}.{name}"
+        for group, names in _INTO_GROUPS.items()
+        for name in names
+    },
 }
+_SECTIONS = ("extract", "curate", "training", "convert")
+RENAMED = dict(sorted(_ROWS.items(), key=lambda row: _SECTIONS.index(row[0].partition(".")[0])))
 """Where an old name is a group's now, the old option was the choice that is the group's `kind`."""
 
 CONSTANTS = {"training.plateau_floor": 0.01, "training.plateau_smoothing": 0.5}
