@@ -86,7 +86,7 @@ def test_fetched_weights_are_checked_and_kept(
 ) -> None:
     good = b"weights" * 10
     entry = weights_module.WeightsFile(
-        "toy", "toy.bin", "https://x/toy", hashlib.sha256(good).hexdigest(), len(good), "-", "none"
+        "toy", "toy.bin", "https://x/toy", hashlib.sha256(good).hexdigest(), len(good), "none"
     )
     monkeypatch.setitem(weights_module.WEIGHTS, "toy", entry)
     monkeypatch.setattr(weights_module.urllib.request, "urlopen", lambda *a, **k: _Reply(b"bad"))

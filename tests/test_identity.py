@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from faceswap_lite.curation.identity import distances_to, split_people, trimmed_centre
-from faceswap_lite.faces.embed import DistanceMetric, embedding_distance
+from faceswap_lite.curation.identity import split_people, trimmed_centre
+from faceswap_lite.faces.embed import DistanceMetric, distances_to, embedding_distance
 
 
 def people(counts: list[int], spread: float = 0.04, dims: int = 128) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..faces.embed import DistanceMetric
+from ..faces.embed import DistanceMetric, distances_to
 
 TRIM_ROUNDS = 3
 TRIM_KEPT = 0.7
@@ -28,16 +28,6 @@ def trimmed_centre(
         kept = distances <= np.quantile(distances, TRIM_KEPT)
         centre = vectors[kept].mean(0)
     return centre
-
-
-def distances_to(
-    centre: Float[np.ndarray, " d"], vectors: Float[np.ndarray, "n d"], metric: DistanceMetric
-) -> Float[np.ndarray, " n"]:
-    """How far each vector is from one: the metric of `embedding_distance`, for many."""
-    if metric == "euclidean":
-        return np.linalg.norm(vectors - centre, axis=1)
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(centre)
-    return 1 - vectors @ centre / (lengths + 1e-12)
 
 
 def split_people(

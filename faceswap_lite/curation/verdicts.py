@@ -9,13 +9,13 @@ from scipy.spatial import cKDTree
 
 from ..config import CurateConfig
 from ..errors import FaceswapError
-from ..faces.embed import distance_rule
+from ..faces.embed import distance_rule, distances_to
 from ..faces.face_set import FaceSet, face_key
 from ..faces.landmarkers import MIN_PRESENCE
 from ..faces.records import recorded
 from .decisions import RARE, Decision, Reason
 from .duplicates import near_duplicates
-from .identity import distances_to, split_people, trimmed_centre
+from .identity import split_people, trimmed_centre
 from .measures import Measures, embeddings_of
 from .occlusion import Disagreement, disagreement
 

@@ -1,7 +1,7 @@
 """Detectors: where the faces of a picture are, with five points each."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -99,12 +99,9 @@ class Mtcnn:
         boxes, scores, points = self._net.detect(small, landmarks=True)
         if boxes is None:
             return []
+        boxes, points = (np.asarray(rows, np.float64) / scale for rows in (boxes, points))
         faces = [
-            Detection(
-                _float64(box) / scale,
-                float(confidence),
-                self._second_look(image, _float64(five) / scale),
-            )
+            Detection(box, float(confidence), self._second_look(image, five))
             for box, confidence, five in zip(boxes, scores, points, strict=True)
             if confidence >= min_confidence
         ]
@@ -121,7 +118,8 @@ class Mtcnn:
         views = (torch.stack([view, view.flip(2)]).float() - 127.5) / 128
         with torch.no_grad():
             _, points, _ = self._net.onet(views)  # (2, 10): x of five, then y, in sides of the view
-        seen, mirrored = _float64(points).reshape(2, 2, 5).transpose(0, 2, 1) * edge - 0.5
+        both = np.asarray(points, np.float64).reshape(2, 2, 5).transpose(0, 2, 1)
+        seen, mirrored = both * edge - 0.5
         mirrored = mirrored[_MIRRORED_FIVE]
         mirrored[:, 0] = edge - 1 - mirrored[:, 0]
         return transform_points((seen + mirrored) / 2, invert_similarity(to_view))
@@ -137,10 +135,6 @@ def shrink(
     scale = max_edge_px / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
-
-
-def _float64(values: Any) -> Float[np.ndarray, "..."]:
-    return np.asarray(values, np.float64)
 
 
 def _keep_large(faces: list[Detection], min_face_px: int) -> list[Detection]:

@@ -44,6 +44,16 @@ def embedding_distance(a: _Vector, b: _Vector, metric: DistanceMetric) -> float:
     return 1.0 - float(np.dot(a.astype(np.float64), b)) / (lengths + 1e-12)
 
 
+def distances_to(
+    centre: _Vector, vectors: Float[np.ndarray, "n d"], metric: DistanceMetric
+) -> Float[np.ndarray, " n"]:
+    """How far each vector is from one: the metric of `embedding_distance`, for many."""
+    if metric == "euclidean":
+        return np.linalg.norm(vectors - centre, axis=1)
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(centre)
+    return 1 - vectors @ centre / (lengths + 1e-12)
+
+
 class Person(NamedTuple):
     """Somebody, as an embedder sees him: faces nearer to `center` than `same_person` are his."""
 
@@ -54,10 +64,7 @@ class Person(NamedTuple):
     def distances(self, vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """To the person, in units of `same_person`."""
         rows = vectors.astype(np.float64)
-        if self.metric == "euclidean":
-            return np.linalg.norm(rows - self.center, axis=1) / self.same_person
-        lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(self.center) + 1e-12
-        return (1 - rows @ self.center.astype(np.float64) / lengths) / self.same_person
+        return distances_to(self.center, rows, self.metric) / self.same_person
 
 
 # ArcFace's 112 px template: the canonical face at this scale and place.
@@ -140,11 +147,6 @@ def _unit(vector: _Vector) -> _Vector:
     return (vector / (np.linalg.norm(vector) + 1e-12)).astype(np.float32)
 
 
-def build_mobilefacenet() -> Embedder:
-    """MobileFaceNet. Raises: FaceswapError when its weights cannot be had."""
-    return MobileFaceNet(str(find_weights("mobilefacenet")))
-
-
 def build_dlib() -> Embedder:
     """dlib's network. Raises: FaceswapError when the extra is not installed."""
     # The models' package is located, not imported: some versions import pkg_resources, which newer
@@ -210,7 +212,7 @@ _KINDS: dict[str, type[MobileFaceNet] | type[FaceNet] | type[Dlib]] = {
 }
 
 EMBEDDERS: dict[str, Callable[[], Embedder]] = {
-    "mobilefacenet": build_mobilefacenet,
+    "mobilefacenet": lambda: MobileFaceNet(str(find_weights("mobilefacenet"))),
     "facenet": build_facenet,
     "dlib": build_dlib,
 }

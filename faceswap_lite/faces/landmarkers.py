@@ -94,7 +94,7 @@ def find_in_crop(
 
 
 class Five:
-    """The detector's own five points."""
+    """The detector's own five points; needs no weights."""
 
     def __call__(self, image: _Picture, face: Detection) -> Landmarks:
         """The points that came with the box."""
@@ -127,9 +127,4 @@ def build_mesh() -> Mesh:
     return Mesh(str(find_weights("mesh")))
 
 
-def build_five() -> Landmarker:
-    """The detector's five points; needs no weights."""
-    return Five()
-
-
-LANDMARKERS: dict[str, Callable[[], Landmarker]] = {"mesh": build_mesh, "five": build_five}
+LANDMARKERS: dict[str, Callable[[], Landmarker]] = {"mesh": build_mesh, "five": Five}

@@ -35,7 +35,6 @@ class WeightsFile:
     address: str
     sha256: str
     size: int
-    licence: str
     without: str
 
 
@@ -132,6 +131,7 @@ def _fetch(entry: WeightsFile, path: Path) -> None:
         raise ValueError(str(error)) from error
 
 
+# All of them are under Apache-2.0.
 WEIGHTS: dict[str, WeightsFile] = {
     "yunet": WeightsFile(
         name="yunet",
@@ -140,7 +140,6 @@ WEIGHTS: dict[str, WeightsFile] = {
         "0047ac24afb1a50a0c6105001c89d1b5b805dbf1/onnx/yunet_n_640_640.onnx",
         sha256="25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
         size=317_466,
-        licence="Apache-2.0",
         without="detector mtcnn",
     ),
     "mesh": WeightsFile(
@@ -150,7 +149,6 @@ WEIGHTS: dict[str, WeightsFile] = {
         "face_landmark.tflite?generation=1676316347980492",
         sha256="1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
         size=1_242_398,
-        licence="Apache-2.0",
         without="landmarks five",
     ),
     "mobilefacenet": WeightsFile(
@@ -160,7 +158,6 @@ WEIGHTS: dict[str, WeightsFile] = {
         "a6cc9032a659b615f477833e1a70b5e7931bcccc/weights/MobileFaceNet.onnx",
         sha256="b7120c095d60094f28a4a54ba6a8bf51b297a6273fb40ef6350dfec1f63d9507",
         size=3_998_070,
-        licence="Apache-2.0",
         without="embedder none (or dlib: pip install 'faceswap_lite[dlib]')",
     ),
 }
