@@ -385,13 +385,13 @@ def test_signed_files_play_are_marked_and_notice_changes(
     out = output(tmp_path / name)
     before = frames_of(out)
     assert read_credentials(out) is None and not carries_manifest(out)
-    sign_file(out, MARK, title="the swap", facts={"frames": 12})
+    sign_file(out, MARK, title="the swap")
     credentials = read_credentials(out)
     assert credentials is not None and carries_manifest(out)
     assert credentials.state == "Valid"
     assert credentials.problems == ["signingCredential.untrusted"]
     assert credentials.digital_source_type == SOURCE_TYPE
-    assert credentials.facts == {"job": JOB, "run": MARK.run, "frames": 12}
+    assert credentials.facts == {"job": JOB, "run": MARK.run}
     assert "one machine" in credentials.signer
     assert read_synthetic_mark(out) == MARK
     for (time_a, image_a), (time_b, image_b) in zip(before, frames_of(out), strict=True):

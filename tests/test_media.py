@@ -296,8 +296,7 @@ def test_an_error_of_the_decoding_thread_reaches_the_reader(tmp_path: Path) -> N
 
     reader.close()
     broken = ClipReader.__new__(ClipReader)
-    broken.__dict__.update(reader.__dict__)
-    broken._source, broken._frames = Broken(), None
+    broken.__dict__.update(reader.__dict__, _source=Broken(), _frames=None)
     seen = []
     with pytest.raises(MemoryError, match="too much"), broken:
         for frame in broken:

@@ -96,12 +96,14 @@ class Clock:
         """A line on what was mended."""
         lines = []
         if self.jumps and self.usual is not None:
+            times = counted(self.jumps, "time", "times")
             lines.append(
-                f"the clock jumped {_times(self.jumps)}; bridged by a frame's usual length "
+                f"the clock jumped {times}; bridged by a frame's usual length "
                 f"({float(self.usual):.3f} s), for sound as well"
             )
         if self.sound_jumps:
-            lines.append(f"the sound's clock alone jumped {_times(self.sound_jumps)}; bridged")
+            times = counted(self.sound_jumps, "time", "times")
+            lines.append(f"the sound's clock alone jumped {times}; bridged")
         return lines
 
 
@@ -407,7 +409,3 @@ def _follow(track: _Track, parts: list[_Part]) -> tuple[Int64[np.ndarray, " n"],
         end = float((ends[n] + moves[n]) * tick)
         due = end if due is None else max(due, end)
     return moves, jumps
-
-
-def _times(count: int) -> str:
-    return counted(count, "time", "times")

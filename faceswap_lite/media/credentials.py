@@ -79,7 +79,7 @@ class Credentials:
     """The library's codes, such as signingCredential.untrusted; or its one complaint in words."""
     digital_source_type: str | None
     facts: dict[str, Any]
-    """What `sign_file` was given of the conversion; empty in other tools' files."""
+    """Job and run of the mark that `sign_file` was given; empty in other tools' files."""
 
     def line(self) -> str:
         """The state in words."""
@@ -98,21 +98,19 @@ def sign_file(
     *,
     title: str | None = None,
     clip: Path | None = None,
-    facts: dict[str, Any] | None = None,
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> None:
     """Sign a finished file in place: a manifest says what `mark` says, and seals every byte.
 
     `clip` is what was edited: credentials that it has travel along, otherwise its name alone does.
-    `facts` go into the manifest as they are, for all to read. Without certificate (PEM, the
-    signer's first) and key (PEM), the local self-made ones sign: see `local_credentials`. Takes as
-    much memory as the file is large.
+    Without certificate (PEM, the signer's first) and key (PEM), the local self-made ones sign: see
+    `local_credentials`. Takes as much memory as the file is large.
     Raises: FaceswapError, one line, for a format that C2PA or this module does not know, without
     the extra, for a certificate or key that will not do, a disk that refuses.
     """
     signing = _load_signing(path, certificate, key)
-    manifest = _manifest(mark, title or path.name, facts or {}, clip)
+    manifest = _manifest(mark, title or path.name, clip)
     kind = FORMATS[path.suffix.lower()]
     with (
         whole_file(path) as partial,
@@ -132,7 +130,7 @@ def check_signing(path: Path, certificate: Path | None = None, key: Path | None 
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "PNG")
     picture.seek(0)
-    manifest = _manifest(SyntheticMark("0", None), "test", {}, None)
+    manifest = _manifest(SyntheticMark("0", None), "test", None)
     with _readable(certificate or path):
         _sign(signing, manifest, "image/png", picture, io.BytesIO(), None)
 
@@ -328,9 +326,7 @@ def _bytes_of(path: Path) -> bytes:
         raise FaceswapError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _manifest(
-    mark: SyntheticMark, title: str, facts: dict[str, Any], clip: Path | None
-) -> dict[str, Any]:
+def _manifest(mark: SyntheticMark, title: str, clip: Path | None) -> dict[str, Any]:
     agent = {"name": mark.tool, "version": mark.version}
     made = {
         "action": "c2pa.created" if clip is None else "c2pa.edited",
@@ -341,7 +337,7 @@ def _manifest(
     # Whoever edits has opened something: the specification wants it said first.
     opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_CLIP_ID]}}
     actions = [made] if clip is None else [opened, made]
-    own = {"job": mark.job, "run": mark.run, **facts}
+    own = {"job": mark.job, "run": mark.run}
     return {
         "title": title,
         "claim_generator_info": [agent],
@@ -426,29 +422,18 @@ def _self_made() -> tuple[bytes, bytes]:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+    root_name = "the root of a key of one machine"
+
     def named(name: str) -> x509.Name:
         # No user's or machine's name: whoever gets a file could read it.
         organisation = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "self-made by faceswap_lite")
         return x509.Name([organisation, x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
-    def begun(name: str, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def signed(name: str, public: ec.EllipticCurvePublicKey, *, issues: bool) -> bytes:
         begin = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
-        return (
-            x509.CertificateBuilder()
-            .subject_name(named(name))
-            .issuer_name(named("the root of a key of one machine"))
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(begin)
-            .not_valid_after(begin + datetime.timedelta(days=365 * YEARS))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(issuer, critical=False)
-        )
-
-    def usage(*, signs: bool, issues: bool) -> x509.KeyUsage:
-        return x509.KeyUsage(
-            digital_signature=signs,
+        usage = x509.KeyUsage(
+            digital_signature=not issues,
             key_cert_sign=issues,
             crl_sign=issues,
             content_commitment=False,
@@ -458,24 +443,29 @@ def _self_made() -> tuple[bytes, bytes]:
             encipher_only=False,
             decipher_only=False,
         )
+        basic = x509.BasicConstraints(ca=issues, path_length=0 if issues else None)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(named(name))
+            .issuer_name(named(root_name))
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begin)
+            .not_valid_after(begin + datetime.timedelta(days=365 * YEARS))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(issuer, critical=False)
+            .add_extension(basic, critical=True)
+            .add_extension(usage, critical=True)
+        )
+        if not issues:
+            purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+            certificate = certificate.add_extension(purpose, critical=False)
+        return certificate.sign(root_key, hashes.SHA256()).public_bytes(pem)
 
     # The root's key is forgotten here, so that nothing else can ever be issued under it.
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root = (
-        begun("the root of a key of one machine", root_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage(signs=False, issues=True), critical=True)
-        .sign(root_key, hashes.SHA256())
-    )
-    signer = (
-        begun("a key of one machine", key.public_key())
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage(signs=True, issues=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False
-        )
-        .sign(root_key, hashes.SHA256())
-    )
     pem = serialization.Encoding.PEM
+    root = signed(root_name, root_key.public_key(), issues=True)
+    signer = signed("a key of one machine", key.public_key(), issues=False)
     form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return signer.public_bytes(pem) + root.public_bytes(pem), key.private_bytes(pem, form, plain)
+    return signer + root, key.private_bytes(pem, form, plain)

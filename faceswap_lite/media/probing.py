@@ -272,13 +272,10 @@ def _fields(video: OpenVideo, first: av.VideoFrame) -> FieldOrder | None:
 
 
 def _timecode(video: OpenVideo) -> str | None:
-    streams = (video.stream, *video.container.streams.data)
-    for said in (*(stream.metadata for stream in streams), video.container.metadata):
-        # Matroska writes its tags in capitals.
-        for key in ("timecode", "TIMECODE"):
-            if key in said:
-                return said[key]
-    return None
+    tellers = (video.stream, *video.container.streams.data, video.container)
+    # Matroska writes its tags in capitals.
+    keys = ("timecode", "TIMECODE")
+    return next((t.metadata[key] for t in tellers for key in keys if key in t.metadata), None)
 
 
 def _is_turned(matrix: Int32[np.ndarray, " 9"] | None) -> bool:

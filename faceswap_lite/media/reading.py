@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -143,15 +142,6 @@ class _Ahead:
         return False
 
 
-@runtime_checkable
-class _Source(Protocol):
-    info: ClipInfo
-
-    def frames(self) -> Iterator[Frame]: ...
-
-    def close(self) -> None: ...
-
-
 class _Stills:
     """A folder of pictures, or one picture that may move. Each keeps its own size and depth."""
 
@@ -242,7 +232,7 @@ class _Stills:
         pass
 
 
-def _open_source(path: Path, problems: list[str]) -> _Source:
+def _open_source(path: Path, problems: list[str]) -> _Stills | VideoDecoder:
     if not path.exists():
         raise FaceswapError(f"{path}: no such file or folder")
     if not path.is_dir() and not path.is_file():

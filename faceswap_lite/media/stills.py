@@ -101,7 +101,7 @@ def still_head(path: Path) -> StillHead:
                 notes.append("is animated, and of its 16 bits 8 are read")
             if picture.format == "AVIF" and (bits := _av1_bits(path)) > 8:
                 notes.append(f"is AVIF of {bits} bits, of which 8 are read")
-            alpha, icc = _pillow_alpha(picture), _of_rgb(picture.info.get("icc_profile"))
+            alpha, icc = picture.has_transparency_data, _of_rgb(picture.info.get("icc_profile"))
             exif = bool({*picture.getexif()} - {ORIENTATION})
             color = _png_color(path) if picture.format == "PNG" else ColorTags()
             return StillHead(16 if deep else 8, alpha, durations, notes, icc, exif, color)
@@ -181,13 +181,9 @@ def _of_rgb(profile: bytes | None) -> bytes | None:
 # 8 bits.
 
 
-def _pillow_alpha(picture: Image.Image) -> bool:
-    return picture.has_transparency_data
-
-
 def _from_pillow(picture: Image.Image) -> Still:
     upright = ImageOps.exif_transpose(picture)
-    if not _pillow_alpha(upright):
+    if not upright.has_transparency_data:
         return Still(np.array(upright.convert("RGB")))
     levels = np.array(upright.convert("RGBA"))
     return Still(np.ascontiguousarray(levels[..., :3]), np.ascontiguousarray(levels[..., 3]))

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -187,12 +187,8 @@ class ClipWriter:
         self._put((np.array(image, order="C"), pts, ticks, number))
         self._raise_late()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
+        _, error, _ = raised
         # Frames that wait may complete a piece; without `work` nobody will ask for it.
         self._given_up = error is not None and self._work is None
         try:
@@ -210,7 +206,7 @@ class ClipWriter:
             self._fail(late)
         if error is not None:
             self._sink.abandon()
-        self._stack.__exit__(kind, error, trace)
+        self._stack.__exit__(*raised)
 
     def _open_folder(self) -> Path:
         """Where the clip is put together: `work`, or a hidden folder beside it, for the time."""
