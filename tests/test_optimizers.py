@@ -25,7 +25,7 @@ def test_adabelief_follows_algorithm_2() -> None:
     start = np.linspace(-1, 1, 5)
     weights = nn.Parameter(torch.tensor(start, dtype=torch.float64))
     config = OptimizerConfig(kind="adabelief", beta1=0.9, beta2=0.99)
-    optimizer = OPTIMIZERS["adabelief"]([weights], config, 0.01)
+    optimizer = build_optimizer(nn.ParameterList([weights]), config, 0.01)
     mean = spread = np.zeros(5)
     theta = start.copy()
     for t, g in enumerate(gradients(20), 1):

@@ -87,13 +87,13 @@ def training_cost(config: Config, seconds: float = SECONDS) -> TrainingCost:
         step(done)
         _wait(device)
     spent = time.monotonic() - began
-    weights = _bytes(network.parameters())
+    weights = sum(parameter.nbytes for parameter in network.parameters())
     state = (value for entry in learner.optimizer.state.values() for value in entry.values())
     return TrainingCost(
         parameters=count_by_part(network),
         weights=weights,
         gradients=weights,
-        optimizer=_bytes(value for value in state if isinstance(value, Tensor)),
+        optimizer=sum(value.nbytes for value in state if isinstance(value, Tensor)),
         average=weights,
         activations=activations,
         peak=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
@@ -141,10 +141,6 @@ def _count_saved(network: nn.Module) -> Iterator[list[int]]:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, give):
         yield counts
-
-
-def _bytes(tensors: Iterator[Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in tensors)
 
 
 def _wait(device: torch.device) -> None:

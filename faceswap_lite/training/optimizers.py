@@ -5,6 +5,7 @@ and their running average, which is what it has learned. `average_of` gives the 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import schedulefree
@@ -75,12 +76,19 @@ def build_optimizer(
     `shares`: parts that learn at a share of the rate; `set_rate` knows them.
     """
     slow = {name: list(network.get_submodule(name).parameters()) for name in shares or {}}
-    if not slow or not shares:
-        return OPTIMIZERS[config.kind](network.parameters(), config, rate)
-    theirs = {id(p) for some in slow.values() for p in some}
-    rest = [p for p in network.parameters() if id(p) not in theirs]
-    groups = [{"params": some, "share": shares[name]} for name, some in slow.items()]
-    return OPTIMIZERS[config.kind]([*groups, {"params": rest, "share": 1.0}], config, rate)
+    params: Params = network.parameters()
+    if slow and shares:
+        theirs = {id(p) for some in slow.values() for p in some}
+        rest = [p for p in network.parameters() if id(p) not in theirs]
+        groups = [{"params": some, "share": shares[name]} for name, some in slow.items()]
+        params = [*groups, {"params": rest, "share": 1.0}]
+    options: dict[str, Any] = {"lr": rate, "betas": (config.beta1, config.beta2)}
+    if config.kind in ("adamw", "schedulefree"):
+        options["weight_decay"] = config.weight_decay
+    optimizer = OPTIMIZERS[config.kind](params, **options)
+    if isinstance(optimizer, schedulefree.AdamWScheduleFree):
+        optimizer.train()
+    return optimizer
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
@@ -108,33 +116,11 @@ def average_of(optimizer: Optimizer, network: nn.Module) -> list[Tensor]:
     ]
 
 
-def _adam(params: Params, config: OptimizerConfig, rate: float) -> Optimizer:
-    betas = (config.beta1, config.beta2)
-    return torch.optim.Adam(params, lr=rate, betas=betas, fused=True)
-
-
-def _adamw(params: Params, config: OptimizerConfig, rate: float) -> Optimizer:
-    betas, decay = (config.beta1, config.beta2), config.weight_decay
-    return torch.optim.AdamW(params, lr=rate, betas=betas, weight_decay=decay, fused=True)
-
-
-def _adabelief(params: Params, config: OptimizerConfig, rate: float) -> Optimizer:
-    return AdaBelief(params, lr=rate, betas=(config.beta1, config.beta2))
-
-
-def _schedulefree(params: Params, config: OptimizerConfig, rate: float) -> Optimizer:
-    optimizer = schedulefree.AdamWScheduleFree(
-        params, lr=rate, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
-    )
-    optimizer.train()
-    return optimizer
-
-
-OPTIMIZERS: dict[str, Callable[[Params, OptimizerConfig, float], Optimizer]] = {
-    "adam": _adam,
-    "adamw": _adamw,
-    "adabelief": _adabelief,
-    "schedulefree": _schedulefree,
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "adabelief": AdaBelief,
+    "schedulefree": schedulefree.AdamWScheduleFree,
 }
 
 
