@@ -143,8 +143,7 @@ def explain(
         remembered = _remember(background, faces, covers.get(background.shown), truth, rng)
     rows: list[MontageRow] = []
     if remembered is not None:
-        frames = series.index[faces.rows].tolist()
-        rows = montage(remembered, faces.rebuilt, faces.crops, frames)
+        rows = montage(remembered, faces.rebuilt, faces.crops, series.index[faces.rows].tolist())
     rebuilt, swapped = _biases(faces, readers)
     painted = background.painted
     held = held_back(rebuilt, swapped, seen.get(painted), shown, covers.get(painted), moved)

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -23,17 +22,13 @@ OFTEN = 75
 """The percentile of the clip's values from which on they count as its large ones."""
 
 
-class _Words(NamedTuple):
-    moves: str
-    large: str
-
-
-WATCHED: dict[str, _Words] = {
-    "yaw_deg": _Words("The head turns", "turn as far"),
-    "mouth": _Words("The mouth opens", "open the mouth as wide"),
-    "eyes": _Words("The eyes open and close", "open the eyes as wide"),
+WATCHED = {
+    "yaw_deg": ("The head turns", "turn as far"),
+    "mouth": ("The mouth opens", "open the mouth as wide"),
+    "eyes": ("The eyes open and close", "open the eyes as wide"),
 }
-"""By the names of readings and of curation's attributes: what a person sees first."""
+"""By the names of readings and of curation's attributes: what a person sees first; and its large
+values, as what faces do."""
 
 REMEDIED = ("mouth", "eyes")
 """What `convert` can move as the clip's, by an option of that name."""
@@ -65,15 +60,15 @@ def held_back(
     clip's, for which there is no remedy left to name.
     """
     found = []
-    for name, words in WATCHED.items():
+    for name, (moves, large) in WATCHED.items():
         swap, own = swapped[name].spread_ratio, rebuilt[name].spread_ratio
         if swap is None or WITHIN[0] <= swap <= WITHIN[1]:
             continue
         if swap > WITHIN[1]:
-            said = f"{words.moves} {swap:.2f} times as much as the target's: the swap exaggerates"
+            said = f"{moves} {swap:.2f} times as much as the target's: the swap exaggerates"
         else:
-            reason = _reason(name, words, own, source, clip, covered)
-            said = f"{words.moves} {100 * swap:.0f} % as much as the target's: {reason}"
+            reason = _reason(name, large, own, source, clip, covered)
+            said = f"{moves} {100 * swap:.0f} % as much as the target's: {reason}"
         if name in REMEDIED and name not in moved:
             said += f"; --set convert.{name}=target moves the painted ones as in the clip"
         found.append(HeldBack(name, swap, own, f"{said}."))
@@ -82,7 +77,7 @@ def held_back(
 
 def _reason(
     name: str,
-    words: _Words,
+    large: str,
     own: float | None,
     source: Attributes | None,
     clip: Attributes,
@@ -97,7 +92,7 @@ def _reason(
     seldom = None if source is None else seldom_share(getattr(source, name), getattr(clip, name))
     if seldom is not None and seldom < SELDOM:
         return (
-            f"only {100 * seldom:.0f} % of the source's faces {words.large} as the largest quarter "
+            f"only {100 * seldom:.0f} % of the source's faces {large} as the largest quarter "
             "of the clip's do"
         )
     if own is not None and own < WITHIN[0]:

@@ -191,19 +191,22 @@ def differences(
     metrics: Mapping[str, Metric], a: Series, b: Series, seed: int
 ) -> dict[str, Difference]:
     """Every metric that both series allow."""
-    resample, found = _Resampling([a, b], seed), {}
-    everywhere = np.arange(len(a))
-    for name, metric in metrics.items():
-        of_a, of_b = _statistic(metric, a), _statistic(metric, b)
-        if not (np.isfinite(of_a(everywhere)) and np.isfinite(of_b(everywhere))):
-            continue
-        draws = resample.draws(metric)
-        worse = None
-        if metric.better is not None:
-            fault = FAULTS[metric.better]
-            worse = interval(_less(_then(of_b, fault), _then(of_a, fault)), draws)
-        found[name] = Difference(interval(_less(of_b, of_a), draws), worse)
-    return found
+    resample = _Resampling([a, b], seed)
+    found = {name: _difference(metric, a, b, resample) for name, metric in metrics.items()}
+    return {name: difference for name, difference in found.items() if difference is not None}
+
+
+def _difference(metric: Metric, a: Series, b: Series, resample: "_Resampling") -> Difference | None:
+    of_a, of_b = _statistic(metric, a), _statistic(metric, b)
+    if not np.isfinite([of(np.arange(len(a))) for of in (of_a, of_b)]).all():
+        return None
+    draws = resample.draws(metric)
+    gap = interval(lambda frames: of_b(frames) - of_a(frames), draws)
+    if metric.better is None:
+        return Difference(gap, None)
+    fault = FAULTS[metric.better]
+    worse = interval(lambda frames: fault(of_b(frames)) - fault(of_a(frames)), draws)
+    return Difference(gap, worse)
 
 
 def difference_json(found: Difference) -> dict[str, Any]:
@@ -232,18 +235,6 @@ def _statistic(metric: Metric, series: Series) -> Callable[[Int[np.ndarray, " m"
         return float("nan") if value is None else value
 
     return of
-
-
-_Statistic = Callable[[Int[np.ndarray, " m"]], float]
-
-
-def _less(b: _Statistic, a: _Statistic) -> _Statistic:
-    """`b` less `a` on the same frames."""
-    return lambda frames: b(frames) - a(frames)
-
-
-def _then(statistic: _Statistic, change: Callable[[float], float]) -> _Statistic:
-    return lambda frames: change(statistic(frames))
 
 
 class _Resampling:

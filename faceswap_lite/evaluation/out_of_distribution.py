@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -14,26 +13,14 @@ from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth
 from ..metrics.pictures import mean_grey
 from ..runs.known import KnownFaces
 
-
-class _Verbs(NamedTuple):
-    """What frames beyond a limit do; and the same of one face."""
-
-    below: str
-    above: str
-    one_below: str
-    one_above: str
-
-
 VERBS = {
-    "yaw_deg": _Verbs("turn", "turn", "turned", "turned"),
-    "pitch_deg": _Verbs("tilt", "tilt", "tilted", "tilted"),
-    "mouth": _Verbs(
-        "close the mouth below", "open the mouth beyond", "mouth below", "mouth beyond"
-    ),
-    "eyes": _Verbs("close the eyes below", "open the eyes beyond", "eyes below", "eyes beyond"),
-    "light": _Verbs("are darker than", "are brighter than", "darker than", "brighter than"),
+    "yaw_deg": (("turn", "turned"), ("turn", "turned")),
+    "pitch_deg": (("tilt", "tilted"), ("tilt", "tilted")),
+    "mouth": (("close the mouth below", "mouth below"), ("open the mouth beyond", "mouth beyond")),
+    "eyes": (("close the eyes below", "eyes below"), ("open the eyes beyond", "eyes beyond")),
+    "light": (("are darker than", "darker than"), ("are brighter than", "brighter than")),
 }
-"""By the names of curation's attributes."""
+"""By the names of curation's attributes: what frames below and above a limit do; and one face."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +93,9 @@ def find_out_of_distribution(
     for name, direction in {
         (g.attribute, g.direction) for g in found.gaps if g.direction != "near"
     }:
-        of, verbs, values = found.attributes[name], VERBS[name], getattr(known, name)
-        above = direction == "above"
+        of, values, above = found.attributes[name], getattr(known, name), direction == "above"
         limit, faces = of.limits[above], getattr(of, direction)
-        verb, one = getattr(verbs, direction), getattr(verbs, f"one_{direction}")
+        verb, one = VERBS[name][above]
         beyond = int((values > limit if above else values < limit).sum())
         where = getattr(KINDS[name], direction).limit(limit)
         as_known = f"as no {person} face does"

@@ -18,6 +18,7 @@ REPORT_TEMPLATE = Path(__file__).with_name("report.html")
 # Few results are shown large; many in smaller pictures, so that the page still opens at once.
 MAX_PX = (256, 224, 192, 160, 128, 96, 64)
 SHOT_QUALITY = 82
+SHOWN = ("target", "swap", "mask", "rebuilt")
 
 # The numbers above all others: of each row the first metric that is known, and what is read beside
 # it.
@@ -90,18 +91,13 @@ def _album(result: ResultPictures, keep: Callable[[np.ndarray], int]) -> dict[st
             {
                 "frame": shot.frame,
                 "time_s": plain(shot.time_s, 6),
-                "target": keep(shot.target),
-                "swap": keep(shot.swap),
-                "mask": keep(shot.mask),
-                "rebuilt": keep(shot.rebuilt),
+                **{name: keep(getattr(shot, name)) for name in SHOWN},
                 "size": shot.target.shape[:2],
                 "numbers": {name: plain(value, 6) for name, value in shot.numbers.items()},
             }
             for shot in result.shots
         ],
-        "best": result.best,
-        "median": result.median,
-        "worst": result.worst,
+        **{name: getattr(result, name) for name in ("best", "median", "worst")},
         "montage": [
             {
                 "frame": row.frame,

@@ -210,49 +210,36 @@ def _progress(evidence: Evidence) -> Finding:
     moves = trend(history.step, history.heldout)
     looks = int((history.step > 0).sum())
     if moves is None:
+        so_far = f"{looks} held-out loss{'es' * (looks != 1)} so far"
         return Finding(
             "too_early",
-            f"Too early to tell: {looks} held-out loss{'es' * (looks != 1)} so far, and a "
-            f"trend needs {MIN_LOOKS}.",
+            f"Too early to tell: {so_far}, and a trend needs {MIN_LOOKS}.",
             _figures(evidence),
             "keep training; a lower training.heldout.every measures more often",
         )
-    over = f"over the last third (steps {moves.steps[0]:,} to {moves.steps[1]:,})"
+    third = f"the last third (steps {moves.steps[0]:,} to {moves.steps[1]:,})"
+    fell = f"the held-out loss fell by {-100 * moves.change:.0f} % over {third}"
     facts = [
-        f"change of the held-out loss {over}: {100 * moves.change:+.1f} %; "
+        f"change of the held-out loss over {third}: {100 * moves.change:+.1f} %; "
         f"what counts: {100 * moves.minimum:.1f} %",
         *_figures(evidence),
     ]
     if moves.falls:
-        return Finding(
-            "still_improving",
-            f"Still improving: the held-out loss fell by {-100 * moves.change:.0f} % {over}.",
-            facts,
-            "keep training",
-        )
+        return Finding("still_improving", f"Still improving: {fell}.", facts, "keep training")
     if moves.change <= -MATERIAL:
-        return Finding(
-            "too_early",
-            f"Too early to tell: the held-out loss fell by {-100 * moves.change:.0f} % "
-            f"{over}, but single measurements scatter by {100 * moves.noise:.1f} %.",
-            facts,
-            "keep training",
-        )
+        scatter = f"but single measurements scatter by {100 * moves.noise:.1f} %"
+        sentence = f"Too early to tell: {fell}, {scatter}."
+        return Finding("too_early", sentence, facts, "keep training")
     best = int(history.step[np.nanargmin(history.heldout)])
     advice = f"stop: step {best:,} has the lowest held-out loss"
     if moves.rises:
-        sentence = (
-            f"Nothing more to gain: the held-out loss is up {100 * moves.since_best:.0f} % since "
-            f"step {moves.best_step:,}"
-        )
+        up = f"{100 * moves.since_best:.0f} % since step {moves.best_step:,}"
+        sentence = f"the held-out loss is up {up}"
         if not all(_seen_gets_better(history, side, moves) for side in SIDES):
             advice += "; faces it trains on are rebuilt worse, too: a lower training.lr may help"
     else:
-        sentence = (
-            f"Nothing more to gain: the last third (steps {moves.steps[0]:,} to "
-            f"{moves.steps[1]:,}) changed the held-out loss by {100 * moves.change:+.1f} %"
-        )
-    return Finding("plateau", f"{sentence}; stop.", facts, advice)
+        sentence = f"{third} changed the held-out loss by {100 * moves.change:+.1f} %"
+    return Finding("plateau", f"Nothing more to gain: {sentence}; stop.", facts, advice)
 
 
 def _over_fitting(evidence: Evidence) -> Finding | None:
@@ -345,18 +332,16 @@ def _out_of_range(evidence: Evidence) -> Finding | None:
     share = float(beyond.flags.mean()) if beyond is not None else 0.0
     heldout, clip = evidence.heldout_db.get(evidence.shown), evidence.clip_db
     worse = heldout.value - clip.value if heldout is not None and clip is not None else 0.0
-    distrusted = evidence.trusted is not None and evidence.trusted < TRUSTED_SHARE
-    reasons, facts = [], []
+    trusted, reasons, facts = evidence.trusted, [], []
     if beyond is not None and share >= OUT_OF_RANGE_SHARE:
         what = "; ".join(f"{words} ({100 * part:.0f} %)" for words, part in beyond.what[:3])
         reasons.append(
             f"{100 * share:.0f} % of the clip's faces are beyond anything that either set "
             f"shows: {what}"
         )
-    if distrusted:
-        assert evidence.trusted is not None
+    if trusted is not None and trusted < TRUSTED_SHARE:
         bound = f" ({evidence.trust_bound})" if evidence.trust_bound else ""
-        reasons.append(f"the model can be trusted on {100 * evidence.trusted:.0f} % of it{bound}")
+        reasons.append(f"the model can be trusted on {100 * trusted:.0f} % of it{bound}")
     if worse >= HALF_AS_GOOD_DB:
         reasons.append(
             f"it is rebuilt {worse:.1f} dB worse than held-out faces of the {evidence.shown}"
@@ -365,8 +350,8 @@ def _out_of_range(evidence: Evidence) -> Finding | None:
         return None
     if beyond is not None:
         facts.append(f"faces of the clip beyond both sets: {100 * share:.0f} %")
-    if evidence.trusted is not None:
-        facts.append(f"trusted faces of the clip: {100 * evidence.trusted:.0f} %")
+    if trusted is not None:
+        facts.append(f"trusted faces of the clip: {100 * trusted:.0f} %")
     if clip is not None:
         facts.append(f"the clip is rebuilt at {_said(clip)}")
     return Finding(
