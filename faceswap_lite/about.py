@@ -153,16 +153,14 @@ def describe_origin(path: Path) -> list[str]:
     sidecar, facts = verdict.sidecar, verdict.facts
     # A conversion that found nobody to swap says null: nobody calls its output synthetic.
     calls_it_so = sidecar is not None and facts.get("digital_source_type", "") is not None
-    if mark is None and not calls_it_so:
-        rest = _sidecar_lines(facts) if "run_fingerprint" in facts else []
-        return ["synthetic no mark found", *rest]
-    if mark is None:
-        lines = [f"synthetic no mark found, but {sidecar} says that it is; {verdict.line()}"]
-    else:
+    said = "no mark found"
+    if mark is not None:
         run = f" (run {mark.run})" if mark.run else ""
         by = f"{mark.digital_source_type}, by {mark.tool} {mark.version}{run}"
-        lines = [f"synthetic {by}; {verdict.line()}"]
-    return lines + (_sidecar_lines(facts) if "run_fingerprint" in facts else [])
+        said = f"{by}; {verdict.line()}"
+    elif calls_it_so:
+        said = f"no mark found, but {sidecar} says that it is; {verdict.line()}"
+    return [f"synthetic {said}", *(_sidecar_lines(facts) if "run_fingerprint" in facts else [])]
 
 
 def _sidecar_lines(facts: dict[str, Any]) -> list[str]:

@@ -681,18 +681,12 @@ def demo(
 
 def _changed(changes: list[str] | None, section: str, **given: object) -> list[str]:
     """What --set changes, and then those of a command's own options that were given."""
-    own = [
-        Change(f"{section}.{name}={value}", _option(name, value))
-        for name, value in given.items()
-        if value is not None
-    ]
+    own: list[str] = []
+    for name, value in given.items():
+        if value is not None:
+            typed = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+            own.append(Change(f"{section}.{name}={value}", typed))
     return [*(changes or []), *own]
-
-
-def _option(name: str, value: object) -> str:
-    """An option as it was typed."""
-    option = f"--{name.replace('_', '-')}"
-    return option if value is True else f"{option} {value}"
 
 
 def _range(frames: str | None) -> list[Change]:

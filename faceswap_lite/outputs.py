@@ -1,6 +1,7 @@
 """Outputs appear whole or not at all, and remember which job made them."""
 
 import errno
+import functools
 import hashlib
 import inspect
 import json
@@ -16,7 +17,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, SupportsFloat, TypeVar
@@ -78,7 +78,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     hidden = path.with_name(f".{short_name(path.stem)}.partial{path.suffix[:20]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _hidden_place(hidden, _open_file) as partial:
+        opener = functools.partial(os.open, flags=os.O_RDWR | os.O_CREAT, mode=0o666)
+        with _hidden_place(hidden, opener) as partial:
             yield partial
             _sync(partial)
             os.replace(partial, path)
@@ -142,10 +143,6 @@ def _hidden_place(place: Path, open_it: Callable[[Path], int]) -> Iterator[Path]
         os.close(handle)
 
 
-def _open_file(place: Path) -> int:
-    return os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
-
-
 def _open_folder(place: Path) -> int:
     place.mkdir(parents=True, exist_ok=True)
     return os.open(place, os.O_RDONLY)
@@ -186,7 +183,7 @@ def one_writer(
     def decorate(stage: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
         signature = inspect.signature(stage)
 
-        @wraps(stage)
+        @functools.wraps(stage)
         def locked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
             given = signature.bind(*args, **kwargs)
             given.apply_defaults()

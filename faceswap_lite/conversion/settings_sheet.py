@@ -1,7 +1,7 @@
 """A sheet of a few frames under several settings: choose with your eyes before the long run."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -49,10 +49,8 @@ UNSHOWN = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Row:
-    title: str
-    cells: list[UInt8[np.ndarray, "c c 3"]]
+_Row = tuple[str, list[UInt8[np.ndarray, "c c 3"]]]
+"""Its title, and its cells."""
 
 
 @one_writer(lambda out, **_: [out])
@@ -106,7 +104,7 @@ def settings_sheet(
     picked = list(dict.fromkeys(picked))
     windows = {index: _window(plan.placements[index][0].landmarks) for index in picked}
     shown = _frames(clip, set(picked), config.start_number)
-    rows = [_Row("clip", [_cell(f.image, windows[f.index]) for f in shown])]
+    rows: list[_Row] = [("clip", [_cell(f.image, windows[f.index]) for f in shown])]
     for title, options in settings.items():
         own = plan if options.swap == still.swap else plan_of(options)
         # What moves is said once, not row by row.
@@ -116,7 +114,7 @@ def settings_sheet(
         for frame in made:
             if frame.failed is not None:
                 say(f"warning: {title}: {frame.failed}")
-        rows.append(_Row(title, [_cell(m.image, windows[m.frame.index]) for m in made]))
+        rows.append((title, [_cell(m.image, windows[m.frame.index]) for m in made]))
     mark = SyntheticMark(version=VERSION, run=run.fingerprint)
     write_image(out, _draw(rows, picked), mark=mark)
 
@@ -126,14 +124,8 @@ def _unsaid(line: str) -> None:
 
 
 def _frames(clip: Path, indices: set[int], start_number: int | None) -> list[Frame]:
-    shown = []
     with open_clip(clip, start_number) as reader:
-        for frame in reader:
-            if frame.index in indices:
-                shown.append(frame)
-            if len(shown) == len(indices):
-                break
-    return shown
+        return list(islice((f for f in reader if f.index in indices), len(indices)))
 
 
 def _window(landmarks: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, " 4"]:
@@ -161,9 +153,9 @@ def _draw(rows: list[_Row], frames: list[int]) -> UInt8[np.ndarray, "h w 3"]:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TITLE_PX * 0.6)
     for column, frame in enumerate(frames):
         draw.text((column * SETTINGS_CELL_PX + 4, 3), f"frame {frame}", "black", font)
-    for number, row in enumerate(rows):
+    for number, (title, cells) in enumerate(rows):
         top = TITLE_PX + number * (SETTINGS_CELL_PX + TITLE_PX)
-        draw.text((4, top + 3), row.title, "black", font)
-        for column, cell in enumerate(row.cells):
+        draw.text((4, top + 3), title, "black", font)
+        for column, cell in enumerate(cells):
             sheet.paste(Image.fromarray(cell), (column * SETTINGS_CELL_PX, top + TITLE_PX))
     return np.asarray(sheet)

@@ -51,16 +51,6 @@ class _Asked:
     figures: dict[str, float]
 
 
-@dataclass(frozen=True)
-class _Tried:
-    """A direction as long as one standard deviation of codes along it, and what it does."""
-
-    name: str
-    move: Float[np.ndarray, " d"]
-    effect: float
-    """Change of the answer per standard deviation, with its sign."""
-
-
 @one_writer(sheet_files)
 def counterfactual(
     run: TrainedRun,
@@ -108,36 +98,36 @@ def counterfactual(
     lines = {name: straight_direction(studied).line for name, studied in studies.items()}
     lines |= {f"axis {i + 1}": axes[:, i] for i in range(min(AXES, axes.shape[1]))}
     moves = {name: one_deviation(line, asked.codes) for name, line in lines.items()}
+    # Changes of the answer per standard deviation, with their signs.
     if question == IDENTITY:
         effects = {name: float(asked.weights @ move) for name, move in moves.items()}
     else:
         effects = _effects(run, known, moves, question, reader)
-    tried = [_Tried(name, move, effects[name]) for name, move in moves.items()]
     # What cannot be read (NaN) comes last, and is not shown.
-    ranked = sorted(tried, key=lambda t: -abs(t.effect) if np.isfinite(t.effect) else 0.0)
-    best = [t for t in ranked if np.isfinite(t.effect)][:RANKED]
+    ranked = sorted(effects.items(), key=lambda of: -abs(of[1]) if np.isfinite(of[1]) else 0.0)
+    best = [(name, effect) for name, effect in ranked if np.isfinite(effect)][:RANKED]
     if not best:
         raise unreadable
     shares = np.sort(explained_shares(asked.weights, asked.change, axes))[::-1]
     unit = "logit" if question == IDENTITY else question
     kept, rows = {}, []
-    for t in best:
+    for name, effect in best:
         # Towards a higher answer; the middle one is the face's own.
-        towards = np.sign(t.effect) if t.effect else 1.0
-        codes = given.code + SWEEP_STEPS[:, None] * towards * t.move
+        towards = np.sign(effect) if effect else 1.0
+        codes = given.code + SWEEP_STEPS[:, None] * towards * moves[name]
         pictures = decode(run.model, codes, side)
-        kept[t.name] = _kept(run, given, pictures, reader)
+        kept[name] = _kept(run, given, pictures, reader)
         answers = _answers(asked, question, codes, pictures, given, reader)
-        name = f"{t.name}: {unit} {shown_value(t.effect, question, sign=True)} per deviation"
+        title = f"{name}: {unit} {shown_value(effect, question, sign=True)} per deviation"
         told = zip(SWEEP_STEPS.tolist(), answers, strict=True)
-        rows.append(SheetRow(name, pictures, [f"{step:+g}: {answer}" for step, answer in told]))
+        rows.append(SheetRow(title, pictures, [f"{step:+g}: {answer}" for step, answer in told]))
     report = {
         "side": side,
         "face": face.name,
         "question": question,
         **asked.figures,
         "top5_axes_share": float(shares[:RANKED].sum()),
-        "ranked": [{"direction": t.name, "effect": json_number(t.effect)} for t in ranked],
+        "ranked": [{"direction": name, "effect": json_number(of)} for name, of in ranked],
         "kept": kept,
     }
     return job.write(report, f"What would change {question}: {face.name}", rows)
