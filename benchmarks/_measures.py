@@ -10,10 +10,10 @@ from scipy.stats import rankdata
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from faceswap_lite.metrics.distributions import finite
-from faceswap_lite.metrics.pictures import Mask, Picture, as_float
+from faceswap_lite.metrics.pictures import AnyMask, AnyPicture, as_float
 
 
-def delta_e(a: Picture, b: Picture, mask: Mask | None = None) -> float:
+def delta_e(a: AnyPicture, b: AnyPicture, mask: AnyMask | None = None) -> float:
     """Mean colour difference, CIEDE2000 (about 1 is the least that an eye sees).
 
     Source: CIE 142-2001, D65 white, sRGB pictures.

@@ -15,7 +15,7 @@ from ..config import ConvertConfig, Side
 from ..errors import FaceswapError
 from ..faces.attributes import Reader
 from ..faces.landmarkers import build_mesh
-from ..faces.openings import Picture, Points, lid_gaps, with_lids, with_mouth
+from ..faces.openings import Crop, Points, lid_gaps, with_lids, with_mouth
 from ..geometry import transform_points
 from ..metrics.landmarks import eye_opening, mouth_opening
 from ..models.crops import decode
@@ -72,7 +72,7 @@ class ClipExpression:
             return face
         return replace(face, face=self.shown(face.face, face.true, there))
 
-    def shown(self, painted: Picture, true: Picture, points: Points) -> Picture:
+    def shown(self, painted: Crop, true: Crop, points: Points) -> Crop:
         """A painted crop as the true one, whose points are in its pixels."""
         own = self.points(painted)
         if own is None:
@@ -84,7 +84,7 @@ class ClipExpression:
         return painted
 
     def points(
-        self, picture: Picture | UInt8[np.ndarray, "s s 3"], near: Points | None = None
+        self, picture: Crop | UInt8[np.ndarray, "s s 3"], near: Points | None = None
     ) -> Points | None:
         """The mesh points of a crop, in its pixels; `near`: about where they lie."""
         size = len(picture)

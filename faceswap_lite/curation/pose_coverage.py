@@ -19,7 +19,7 @@ from ..metrics.landmarks import estimate_pose
 # Beyond the source's outermost hundredth there is nearly nothing to learn from.
 EDGE_SHARE = 0.01
 # A glitch of the detector spoils a frame or two: so few prove nothing when they stand alone.
-FEW_FACES = 2
+FEW_GLITCHES = 2
 
 # A gap that concerns no more of the target (and a few) is not worth a line.
 GAP_SHARE = 0.01
@@ -290,7 +290,7 @@ def _any(flags: Sequence[_Flags], length: int) -> _Flags:
 
 def _nearly_none(faces: int, share: float) -> int:
     """How many of a set's faces count as none: that share and a few, but never half of them."""
-    return min(int(share * faces) + FEW_FACES, (faces - 1) // 2)
+    return min(int(share * faces) + FEW_GLITCHES, (faces - 1) // 2)
 
 
 def _attribute(
@@ -318,11 +318,11 @@ def _attribute(
 def _high_end(ordered: Float[np.ndarray, " m"], hole: float) -> float:
     """The greatest value of rising ones, without the outermost hundredth.
 
-    Nor do the FEW_FACES greatest of the rest count that lie beyond a hole: wrong faces stand alone,
-    the ends of real movements do not.
+    Nor do the FEW_GLITCHES greatest of the rest count that lie beyond a hole: wrong faces stand
+    alone, the ends of real movements do not.
     """
     last = len(ordered) - 1 - int(EDGE_SHARE * len(ordered))
-    for few in range(min(FEW_FACES, (len(ordered) - 1) // 2), 0, -1):
+    for few in range(min(FEW_GLITCHES, (len(ordered) - 1) // 2), 0, -1):
         if ordered[last - few + 1] - ordered[last - few] > hole:
             last -= few
             break

@@ -182,8 +182,9 @@ def fit_trust(run: TrainedRun, known: KnownFaces) -> Trust:
         given = answers_when_moved(run, known.side, crops, masks)
         return like.signs(crops, given), rms_inside(given.rebuilt, crops, masks)
 
-    plain = heldout.only(_flags(len(heldout), spread_evenly(len(heldout), _PLAIN_FACES)))
-    few = heldout.only(_flags(len(heldout), spread_evenly(len(heldout), _DISTURBED_FACES)))
+    places, counts = np.arange(len(heldout)), (_PLAIN_FACES, _DISTURBED_FACES)
+    some = (spread_evenly(len(heldout), count) for count in counts)
+    plain, few = (heldout.only(np.isin(places, chosen)) for chosen in some)
     rng = np.random.default_rng(0)
     signs, errors = zip(
         measure(plain.crops, plain.masks),
@@ -312,12 +313,6 @@ def as_db(errors: _Values) -> _Values:
 
 def _logs(signs: _Signs, usual: _Usual) -> _Signs:
     return np.log(signs + np.maximum(_FLOOR * usual, 1e-9))
-
-
-def _flags(count: int, places: Int[np.ndarray, " k"]) -> Bool[np.ndarray, " n"]:
-    chosen = np.zeros(count, bool)
-    chosen[places] = True
-    return chosen
 
 
 # What a model meets in clips and has not learned, from a little to far too much.

@@ -42,7 +42,7 @@ _EDGE_PX = 1.0
 # Half the width of the dark line between shut lips, in eye distances.
 _LINE = 0.06
 
-Picture = Float[np.ndarray, "s s 3"]
+Crop = Float[np.ndarray, "s s 3"]
 Points = Float[np.ndarray, "468 2"]
 _Plane = Float[np.ndarray, "h w"]
 _Planes = Float[np.ndarray, "n h w"]
@@ -59,8 +59,8 @@ def lid_gaps(points: Points) -> Float[np.ndarray, "2 9"]:
 
 
 def with_mouth(
-    face: Picture, points: Points, other: Picture, other_points: Points, gain: float = 1.0
-) -> Picture:
+    face: Crop, points: Points, other: Crop, other_points: Points, gain: float = 1.0
+) -> Crop:
     """The face with its lips as far apart as `gain` times the other's, and the other's inner mouth.
 
     Pictures are RGB in [0, 1] of one size, points in pixels of each. The other's teeth and tongue
@@ -92,7 +92,7 @@ def with_mouth(
     return made
 
 
-def with_lids(face: Picture, points: Points, gaps: Float[np.ndarray, "2 9"]) -> Picture:
+def with_lids(face: Crop, points: Points, gaps: Float[np.ndarray, "2 9"]) -> Crop:
     """The face with its lids so far apart, in widths of each eye: lids slide over a still eye.
 
     An eye that opens further than it was shown is stretched.
@@ -213,7 +213,7 @@ def _piecewise(down: _Plane, after: _Planes, before: _Planes) -> _Plane:
 
 
 def _sampled(
-    picture: Picture, opening: _Opening, along: _Plane, down: _Plane
+    picture: Crop, opening: _Opening, along: _Plane, down: _Plane
 ) -> Float[np.ndarray, "h w 3"]:
     """The picture at places of an opening's own frame."""
     places = np.stack([along, down])
@@ -225,7 +225,7 @@ def _sampled(
     return np.clip(sampled, 0, 1)
 
 
-def _skin(picture: Picture, lips: _Opening) -> Float[np.ndarray, "3"]:
+def _skin(picture: Crop, lips: _Opening) -> Float[np.ndarray, "3"]:
     """The mean colour around the lips, never quite black."""
     window = lips.window(len(picture))
     along, down = lips.coordinates(window)

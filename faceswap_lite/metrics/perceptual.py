@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import FaceswapError
-from .pictures import Picture, as_float
+from .pictures import AnyPicture, as_float
 
 # Below this AlexNet's last layers see hardly a place; the field enlarges to it.
 MIN_SEEN_PX = 64
@@ -31,7 +31,7 @@ SCALE = (0.458, 0.448, 0.450)
 NEEDED = "AlexNet's features.N.weight and .bias (torchvision) and lin0 to lin4 (lpips, alex)"
 
 
-def build_lpips(path: Path) -> Callable[[Picture, Picture], float]:
+def build_lpips(path: Path) -> Callable[[AnyPicture, AnyPicture], float]:
     """LPIPS of two pictures of one size: 0 for equal ones, up to about 1; less is nearer.
 
     `path` is a file with all tensors (safetensors, or torch's .pth) or a folder of such files that
@@ -64,7 +64,7 @@ def build_lpips(path: Path) -> Callable[[Picture, Picture], float]:
     layers.load_state_dict(held, assign=True)
     heads = [tensors[name].float() for name in HEADS]
 
-    def lpips(a: Picture, b: Picture) -> float:
+    def lpips(a: AnyPicture, b: AnyPicture) -> float:
         with torch.inference_mode():
             return float(_distance(layers, heads, _prepared(a), _prepared(b)))
 
@@ -99,7 +99,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _prepared(picture: Picture) -> Float[Tensor, "1 3 i j"]:
+def _prepared(picture: AnyPicture) -> Float[Tensor, "1 3 i j"]:
     """Scaled for AlexNet, and enlarged where it is too small."""
     batch = torch.from_numpy(as_float(picture)).float().permute(2, 0, 1)[None]
     shift, scale = (torch.tensor(value)[:, None, None] for value in (HASH_SHIFT, SCALE))

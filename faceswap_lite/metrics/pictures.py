@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
 from skimage.color import rgb2lab
 
-Picture = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
-Mask = UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]
+AnyPicture = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
+AnyMask = UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]
 
 # Equal pictures have no error to take a logarithm of, and a JSON report can hold no infinity.
 MAX_PSNR_DB = 100.0
@@ -31,7 +31,7 @@ SSIM_INNER = (slice(SSIM_WINDOW_PX // 2, -(SSIM_WINDOW_PX // 2)),) * 2
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
-def psnr_db(a: Picture, b: Picture, mask: Mask | None = None) -> float:
+def psnr_db(a: AnyPicture, b: AnyPicture, mask: AnyMask | None = None) -> float:
     """Peak signal-to-noise ratio of `a` against `b`, dB, at most `MAX_PSNR_DB`; more is nearer.
 
     The squared error is averaged with the mask as weights, over the three channels alike.
@@ -41,7 +41,7 @@ def psnr_db(a: Picture, b: Picture, mask: Mask | None = None) -> float:
     return error if np.isnan(error) else min(MAX_PSNR_DB, -10 * float(np.log10(max(error, 1e-12))))
 
 
-def ssim(a: Picture, b: Picture, mask: Mask | None = None) -> float:
+def ssim(a: AnyPicture, b: AnyPicture, mask: AnyMask | None = None) -> float:
     """Structural similarity, -1 to 1 (equal): mean over the channels and, weighted, the mask.
 
     The five pixels at the border, whose windows reach outside, do not count.
@@ -54,7 +54,7 @@ def ssim(a: Picture, b: Picture, mask: Mask | None = None) -> float:
     return _mean_inside((light * structure).mean(2), None if mask is None else mask[SSIM_INNER])
 
 
-def ms_ssim(a: Picture, b: Picture, mask: Mask | None = None) -> float:
+def ms_ssim(a: AnyPicture, b: AnyPicture, mask: AnyMask | None = None) -> float:
     """Structural similarity over up to five scales, 0 (also where it would be below) to 1 (equal).
 
     Between scales pictures and mask are halved by the mean of four pixels, an odd last row or
@@ -89,7 +89,7 @@ def scales_that_fit(edge_px: int) -> int:
     return sum(edge_px // 2**scale >= SSIM_WINDOW_PX for scale in range(len(MS_SSIM_WEIGHTS)))
 
 
-def sharpness_ratio(out: Picture, reference: Picture, mask: Mask | None = None) -> float:
+def sharpness_ratio(out: AnyPicture, reference: AnyPicture, mask: AnyMask | None = None) -> float:
     """Fine detail of `out` over that of `reference`: root mean square of the grey Laplacian.
 
     1 is as sharp, below 1 softer.
@@ -167,6 +167,6 @@ def _window_mean(picture: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 
     return cv2.GaussianBlur(picture, window, SSIM_SIGMA_PX, borderType=cv2.BORDER_REFLECT)
 
 
-def _laplacian_rms(picture: Picture, mask: Mask | None) -> float:
+def _laplacian_rms(picture: AnyPicture, mask: AnyMask | None) -> float:
     grey = cv2.cvtColor(as_float(picture).astype(np.float32), cv2.COLOR_RGB2GRAY)
     return float(np.sqrt(_mean_inside(np.square(cv2.Laplacian(grey, cv2.CV_32F)), mask)))

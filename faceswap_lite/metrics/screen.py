@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from .pictures import Mask, Picture, as_float
+from .pictures import AnyMask, AnyPicture, as_float
 
 # A flow is believed where going there and back ends within this many pixels.
 CLOSED_PX = 1.0
 
 
-def seam_delta_e(picture: Picture, alpha: Mask, width_px: float | int) -> float:
+def seam_delta_e(picture: AnyPicture, alpha: AnyMask, width_px: float | int) -> float:
     """Colour step across the edge of `alpha`, CIEDE2000, mean along the edge; NaN without an edge.
 
     At each place of the edge (alpha 1/2) the mean colours of the two bands beside it are compared,
@@ -35,7 +35,7 @@ def seam_delta_e(picture: Picture, alpha: Mask, width_px: float | int) -> float:
     return float(deltaE_ciede2000(means_in[there], means_out[there]).mean())
 
 
-def mean_lab(picture: Picture, mask: Mask) -> Float[np.ndarray, " 3"]:
+def mean_lab(picture: AnyPicture, mask: AnyMask) -> Float[np.ndarray, " 3"]:
     """Mean CIE Lab colour inside the mask; NaN when it is empty."""
     weights = as_float(mask)
     total = weights.sum()
@@ -45,7 +45,7 @@ def mean_lab(picture: Picture, mask: Mask) -> Float[np.ndarray, " 3"]:
 
 
 def flow_between(
-    before: Picture, after: Picture
+    before: AnyPicture, after: AnyPicture
 ) -> tuple[Float[np.ndarray, "h w 2"], UInt8[np.ndarray, "h w"]]:
     """Where each pixel of `after` was in `before` (x, y, pixels), and 1 where that is believed.
 
@@ -61,7 +61,7 @@ def flow_between(
 
 
 def warp_error(
-    before: Picture, after: Picture, flow: Float[np.ndarray, "h w 2"], mask: Mask
+    before: AnyPicture, after: AnyPicture, flow: Float[np.ndarray, "h w 2"], mask: AnyMask
 ) -> float:
     """Mean squared difference, in the mask, of `after` and `before` moved along the flow.
 
@@ -92,7 +92,7 @@ def _local_means(
     return sums / np.maximum(total, 1e-6)[..., None], total
 
 
-def _grey(picture: Picture) -> UInt8[np.ndarray, "h w"]:
+def _grey(picture: AnyPicture) -> UInt8[np.ndarray, "h w"]:
     grey = cv2.cvtColor(as_float(picture).astype(np.float32), cv2.COLOR_RGB2GRAY)
     return np.round(np.clip(grey, 0, 1) * 255).astype(np.uint8)
 
