@@ -62,11 +62,9 @@ class CurateSummary:
         if self.coverage is not None:
             lines.append(f"what is covered: {folder / COVERAGE_FIGURE}")
         if self.moved is not None:
-            return [
-                *lines,
-                f"moved {self.moved} crops; {self.aside} lie in _rejected, --undo brings them back",
-            ]
-        if self.aside:
+            aside = f"{self.aside} lie in _rejected, --undo brings them back"
+            lines.append(f"moved {self.moved} crops; {aside}")
+        elif self.aside:
             lines.append(f"nothing was moved; {self.aside} crops lie in _rejected from before")
         elif rejected:
             lines.append("nothing was moved: --apply sets the rejected ones aside")
@@ -130,10 +128,8 @@ def undo_curation(path: Path) -> str:
     undone = undo_moves(path)
     stay = ""
     if undone.kept_back:
-        stay = (
-            f"; {len(undone.kept_back)} stay in _rejected, their names are taken "
-            f"({', '.join(undone.kept_back[:3])})"
-        )
+        taken = f"their names are taken ({', '.join(undone.kept_back[:3])})"
+        stay = f"; {len(undone.kept_back)} stay in _rejected, {taken}"
     return f"{path}: {undone.restored} crops are back{stay}"
 
 

@@ -65,10 +65,9 @@ def _pictures(thumbnails: UInt8[np.ndarray, "n s s 3"]) -> tuple[str, list[str]]
     step = len(thumbnails) // 50 + 1
     sizes = [px for px in EDGES_PX if px <= thumbnails.shape[1]] or [thumbnails.shape[1]]
 
-    def text_bytes(edge: int) -> int:
-        return step * sum(map(len, _split(thumbnails[::step], edge)[1]))
-
-    return _split(thumbnails, fitting_px(sizes, text_bytes))
+    some = thumbnails[::step]
+    px = fitting_px(sizes, lambda px: step * sum(map(len, _split(some, px)[1])))
+    return _split(thumbnails, px)
 
 
 def _split(thumbnails: UInt8[np.ndarray, "n s s 3"], edge: int) -> tuple[str, list[str]]:

@@ -268,7 +268,7 @@ def coverage(source: Attributes, target: Attributes) -> Coverage:
         if np.isfinite(values).any() and np.isfinite(wanted).any():
             attributes[field.name] = _attribute(KINDS[field.name], values, wanted)
     pose, gaps = None, []
-    if _poses_known(source) and _poses_known(target):
+    if all(np.isfinite(_pose_points(some)).all(1).any() for some in (source, target)):
         angles = [attributes["yaw_deg"], attributes["pitch_deg"]]
         by_one = _any([angle.below | angle.above for angle in angles], len(target))
         pose, near = _pose(source, target, by_one)
@@ -367,10 +367,6 @@ def _pose(source: Attributes, target: Attributes, by_one: _Flags) -> tuple[PoseC
         lone=lone,
     )
     return pose, near
-
-
-def _poses_known(attributes: Attributes) -> bool:
-    return bool(np.isfinite(_pose_points(attributes)).all(1).any())
 
 
 def _pose_points(attributes: Attributes) -> Float[np.ndarray, "n 2"]:

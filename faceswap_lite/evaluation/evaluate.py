@@ -122,8 +122,10 @@ def _refuse(
         raise FaceswapError(f"{out}: is the name of the page; name a .json for the report")
     refuse_inputs(page, *clips, *converted, *runs_own)
     prints = [clip_fingerprint(clip) for clip in clips]
-    _refuse_repeats([c.run.path.resolve() for c in contenders], "--run")
-    _refuse_repeats(prints, "--clip")
+    given = {"--run": [str(c.run.path.resolve()) for c in contenders], "--clip": prints}
+    for option, some in given.items():
+        if len(set(some)) < len(some):
+            raise UsageError(f"{option}: one of them is given twice")
     if converted and (len(converted) != len(clips) or len(contenders) != 1):
         raise UsageError("--converted: needs exactly one run, and as many conversions as clips")
     return prints
@@ -174,11 +176,6 @@ def _compare(found: Sequence[tuple[int, int, Measured]], seed: int) -> list[dict
             }
             compared.append({"clip": clip, "a": a, "b": b, "metrics": rows})
     return compared
-
-
-def _refuse_repeats(given: Sequence[Path] | Sequence[str], option: str) -> None:
-    if len(set(given)) < len(given):
-        raise UsageError(f"{option}: one of them is given twice")
 
 
 def _check_clips(clips: Sequence[Path], prints: Sequence[str], converted: Sequence[Path]) -> None:

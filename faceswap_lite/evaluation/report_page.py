@@ -114,15 +114,11 @@ def _encoded(pictures: Sequence[np.ndarray]) -> list[str]:
     # Some tell how large all will be; a step of 7 meets all four kinds of a shot's pictures.
     step = 7 if len(pictures) > 350 else 1
 
-    def text_bytes(px: int) -> int:
-        return step * sum(len(_jpeg(pixels, px)) for pixels in pictures[::step])
+    def encoded(some: Sequence[np.ndarray], px: int) -> list[str]:
+        return [page_base64(jpeg_bytes(pixels, px, SHOT_QUALITY)) for pixels in some]
 
-    px = fitting_px(MAX_PX, text_bytes)
-    return [_jpeg(pixels, px) for pixels in pictures]
-
-
-def _jpeg(pixels: UInt8[np.ndarray, "h w *channels"], longest: int) -> str:
-    return page_base64(jpeg_bytes(pixels, longest, SHOT_QUALITY))
+    px = fitting_px(MAX_PX, lambda px: step * sum(map(len, encoded(pictures[::step], px))))
+    return encoded(pictures, px)
 
 
 def _six_digits(value: Any) -> Any:

@@ -77,7 +77,9 @@ def find_direction(
         }
 
     trials = swept(swept_faces(studied, True))
-    chosen = max(shapes, key=lambda name: _merit(trials[name]))
+    # How much of the request comes, if it comes steadily; straight (the first) wins a draw.
+    merits = {name: trial.slope * trial.rising for name, trial in trials.items()}
+    chosen = max(shapes, key=lambda name: merits[name] if np.isfinite(merits[name]) else 0.0)
     heldout = swept_faces(studied, False)
     sweeps = swept(heldout)
     best = sweeps[chosen]
@@ -109,11 +111,6 @@ def find_direction(
     written = job.write(report, title, rows)
     _store(job, shapes[chosen], attribute, side, studied.changed)
     return written
-
-
-def _merit(trial: AttributeSweep) -> float:
-    """How much of the request comes, if it comes steadily; straight (the first) wins a draw."""
-    return trial.slope * trial.rising if np.isfinite(trial.slope * trial.rising) else 0.0
 
 
 def _of_changes(studied: Studied) -> dict[str, float]:

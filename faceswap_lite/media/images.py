@@ -72,15 +72,13 @@ def write_image(
         options = {"quality": JPEG_QUALITY, "subsampling": 0}
         if text:
             options["comment"] = next(iter(text.values())).encode()
-        if mark is not None:
-            options["xmp"] = mark.xmp().encode()
     elif suffix == ".webp":
         # Colours that alpha hides are kept.
         options = {"quality": JPEG_QUALITY, "exact": True}
-        if mark is not None:
-            options["xmp"] = mark.xmp().encode()
     elif mark is not None:
         raise FaceswapError(f"{path}: a {suffix} cannot hold the synthetic mark; write a .png")
+    if mark is not None and suffix != ".png":
+        options["xmp"] = mark.xmp().encode()
     if icc is not None:
         options["icc_profile"] = icc
     deep = image.dtype == np.uint16 and suffix in DEEP_SUFFIXES

@@ -279,7 +279,8 @@ def _tiff_head(path: Path) -> StillHead:
 
 def _taken(tiff: tifffile.TiffFile) -> tuple[int, tifffile.TiffPage]:
     """The largest of a file's pages, and its number; checked to be of a kind that has a white."""
-    pages = [_page(tiff, number) for number in range(len(tiff.pages))]
+    # Whole pages, not the frames that tifffile makes of those alike the first.
+    pages = [tiff.pages.get(n, validate=False).aspage() for n in range(len(tiff.pages))]
     number = max(range(len(pages)), key=lambda n: pages[n].imagewidth * pages[n].imagelength)
     page, path = pages[number], tiff.filehandle.path
     if page.sampleformat == SIGNED:
@@ -296,12 +297,6 @@ def _taken(tiff: tifffile.TiffFile) -> tuple[int, tifffile.TiffPage]:
             "save it as RGB or grey"
         )
     return number, page
-
-
-def _page(tiff: tifffile.TiffFile, number: int) -> tifffile.TiffPage:
-    page = tiff.pages.get(number, validate=False).aspage()
-    assert isinstance(page, tifffile.TiffPage)
-    return page
 
 
 def _is_deep(page: tifffile.TiffPage) -> bool:

@@ -109,9 +109,9 @@ def interval(
     often, bias-corrected ones none more often.
     """
     frames = draws.shape[1]
-    value = _number(statistic(np.arange(frames)))
-    drawn = np.array([_number(statistic(draw)) for draw in draws])
-    drawn = drawn[np.isfinite(drawn)]
+    # None becomes NaN.
+    numbers = np.array([statistic(some) for some in (np.arange(frames), *draws)], np.float64)
+    value, drawn = float(numbers[0]), numbers[1:][np.isfinite(numbers[1:])]
     if not np.isfinite(value) or frames < MIN_BLOCKS or 2 * len(drawn) < len(draws):
         return Interval(value, float("nan"), float("nan"))
     # Frames of a draw over the length of its blocks, read off the places where they break.
@@ -128,7 +128,3 @@ def _autocovariance(off: np.ndarray, there: np.ndarray, lag: int) -> float:
     pairs = int((there[: n - lag] & there[lag:]).sum())
     # The mean over the pairs there are, times the share of lags: what no NaN would give.
     return float(off[: n - lag] @ off[lag:] / max(pairs, 1) * (n - lag) / n)
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
