@@ -1,18 +1,22 @@
 """A run for other tools: what it says of itself, and how the players of the field call it."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import silent
 from deepfacelab_format import random_model, run_graph, write_model
 
+from _mutate import BYTES, Mutator, tensors_head, tensors_value
 from faceswap_lite.about import describe
 from faceswap_lite.config import Config, ExtractConfig, ModelConfig
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import frontal_to_crop
+from faceswap_lite.interchange.bundles import read_bundle
 from faceswap_lite.interchange.exporting import export_run
 from faceswap_lite.interchange.importing import import_model
 from faceswap_lite.interchange.onnx_files import TOLERANCE
@@ -25,6 +29,7 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
 SIZE = 64
+MUTATIONS = 12
 DIMS = {"encoder_dims": 8, "inter_dims": 24, "decoder_dims": 6, "mask_dims": 4}
 
 
@@ -36,7 +41,7 @@ def make_run(folder: Path, coverage: str = "dfl_whole", **model: object) -> Trai
         job="j", landmarks_pack="mesh", detector="yunet", coverage=coverage, source=NOBODY,
         target=NOBODY, lineage=lineage, consent="Anna B., 2 May",
     )  # fmt: skip
-    extract = ExtractConfig.model_validate({"coverage": coverage})
+    extract = ExtractConfig.model_validate({"crop_coverage": coverage})
     write_run(folder, manifest, Config(model=options, extract=extract))
     weights = build_model(options, seed=4).state_dict()
     both = {"model": weights, "ema": weights}
@@ -250,6 +255,19 @@ def test_a_run_in_one_file_comes_back(tmp_path: Path) -> None:
     export_run(run, tmp_path / "shared.safetensors")
     import_model(tmp_path / "shared.safetensors", tmp_path / "shared")
     assert load_run(tmp_path / "shared").manifest.consent == ""
+
+
+@pytest.mark.parametrize("way", [*BYTES, tensors_head, tensors_value, tensors_value])
+def test_a_damaged_run_in_one_file_is_refused_or_read(tmp_path: Path, way: Mutator) -> None:
+    file, rng = tmp_path / "run.safetensors", random.Random(way.__name__)
+    export_run(make_run(tmp_path / "run"), file, say=silent)
+    whole = file.read_bytes()
+    for _ in range(MUTATIONS):
+        file.write_bytes(way(whole, rng))
+        try:
+            read_bundle(file)
+        except FaceswapError as error:
+            assert str(error).startswith(f"{file}: ") and "\n" not in str(error)
 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_given_again_it_is_done_already(tmp_path: Path) -> None:
         import_model(tmp_path / "dfl", tmp_path / "run", say=lines.append)
     assert lines[-1] == f"{tmp_path / 'run'}: already done"
     write_model(tmp_path / "other", options, random_model(options, seed=1))
-    with pytest.raises(FaceswapError, match="of another job"):
+    with pytest.raises(FaceswapError, match="belongs to another job"):
         import_model(tmp_path / "other", tmp_path / "run")
 
 

@@ -112,7 +112,7 @@ def test_given_again_and_after_a_kill(dfl: Path, imported: Path, tmp_path: Path)
     (out / list(whole)[1]).write_bytes(whole[list(whole)[1]][:-2000])
     import_faces(dfl / "faceset.pak", out, CONFIG, say=lines.append)
     assert {path.name: path.read_bytes() for path in out.glob("*.jpg")} == whole
-    with pytest.raises(FaceswapError, match="of another job"):
+    with pytest.raises(FaceswapError, match="belongs to another job"):
         import_faces(dfl / "aligned/head", out, CONFIG)
 
 

@@ -4,13 +4,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..config import Config
 from ..errors import FaceswapError
+from ..renames import under_new_names
 from ..runs.manifest import RunManifest
 from ..runs.trained import TrainedRun
 from .foreign import check_weights
@@ -64,12 +64,12 @@ def read_bundle(file: Path) -> Bundle:
     try:
         with safe_open(file, "pt") as stored:
             facts = json.loads((stored.metadata() or {})[_FACTS])
-        config = Config.model_validate(facts["config"])
+        config = Config.model_validate(under_new_names(facts["config"]))
         manifest = RunManifest.model_validate(facts["manifest"])
         bundle = Bundle(config, manifest, int(facts["step"]), load_file(file))
     except OSError as error:
         raise FaceswapError(f"{file}: cannot be read ({error})") from error
-    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, ValidationError):
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         raise FaceswapError(
             f"{file}: is no run in one file (export --format safetensors)"
         ) from None

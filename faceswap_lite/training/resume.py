@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import AUGMENTED, Config, Side, TrainingConfig, load_config, options_of
+from ..config import AUGMENTED, Config, ModelConfig, Side, TrainingConfig, load_config, options_of
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
@@ -141,7 +141,7 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
     return RunManifest(
         # Not the sets, which may grow, nor where anything lies.
         job=job_id(
-            model=config.model.model_dump(),
+            model=_as_jobs_know(config.model),
             init=config.init.model_dump(exclude={"run"}),
             training=under_old_names("training", _fixed_options(config.training))
             | {name.removeprefix("training."): value for name, value in CONSTANTS.items()},
@@ -154,6 +154,13 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
         target=sides["target"],
         consent=config.consent.strip() or _consent_of(base, sides),
     )
+
+
+def _as_jobs_know(model: ModelConfig) -> dict[str, Any]:
+    """A network's options; those that came later, where they are what all networks had before."""
+    later = ("encoder_widths", "code_widths", "decoder_widths")
+    fields = type(model).model_fields
+    return model.model_dump(exclude={n for n in later if getattr(model, n) == fields[n].default})
 
 
 def _lie_alike(source: FaceSet, target: FaceSet) -> bool:
