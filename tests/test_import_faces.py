@@ -12,7 +12,8 @@ import pytest
 from conftest import silent
 from PIL import Image
 
-from faceswap_lite.config import ExtractConfig, load_config
+from faceswap_lite.config import CurateConfig, ExtractConfig, load_config
+from faceswap_lite.curation.curate import curate_faces
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align
 from faceswap_lite.faces.extract import extract_faces
@@ -135,6 +136,10 @@ def test_they_train_with_extracted_ones(
     )  # fmt: skip
     manifest = load_run(tmp_path / "run").manifest
     assert (manifest.landmarks_pack, manifest.coverage) == ("mesh", "dfl_whole")
+
+    # Curation goes by them, too, and compares the two.
+    summary = curate_faces(imported, CurateConfig(), against=tmp_path / "extracted")
+    assert len(summary.decisions) == 7 and summary.coverage is not None
 
 
 def test_the_mesh_cuts_as_the_tool_cut(

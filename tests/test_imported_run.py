@@ -9,7 +9,7 @@ import torch
 from conftest import Cast, silent
 from deepfacelab_format import random_model, run_graph, write_model
 
-from faceswap_lite.config import Config, ConvertConfig, ExtractConfig, load_config
+from faceswap_lite.config import ColorConfig, Config, ConvertConfig, ExtractConfig, load_config
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align
@@ -130,7 +130,9 @@ def test_it_paints_in_a_clip_what_its_graph_paints(
     imported: Path, cast: Cast, tmp_path: Path, with_weights: Path
 ) -> None:
     run = load_run(imported)
-    plain = ConvertConfig(color="none", mouth="source", eyes="source", temporal_smoothing=0, end=2)
+    plain = ConvertConfig(
+        color=ColorConfig(kind="none"), mouth="source", eyes="source", temporal_smoothing=0, end=2
+    )
     summary = convert_clip(run, cast.target_clip, tmp_path / "swap.mp4", plain, say=silent)
     assert (tmp_path / "swap.mp4").is_file() and summary is not None
 
