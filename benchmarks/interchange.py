@@ -54,7 +54,6 @@ def import_of(folder: Path, count: int, work: Path) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "processor seconds": round(used.ru_utime + used.ru_stime, 1),
         **growth(samples, "import"),
-        "most MB": round(used.ru_maxrss / 1e3, 1),
     }
 
 
