@@ -5,6 +5,7 @@ No benchmark itself. Each takes bytes and a `random.Random`, and gives bytes.
 
 import io
 import json
+import pickle
 import random
 import re
 import struct
@@ -12,6 +13,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
+
+from faceswap_lite.interchange.pickles import read_pickled
 
 # What may stand behind a key of YAML.
 ODD_LINES = (
@@ -181,6 +186,10 @@ def _odd(value: Any, rng: random.Random) -> Any:
         if rng.random() < 0.2:
             return value[:place] + value[place + 1 :]
         return [*value[:place], _odd(value[place], rng), *value[place + 1 :]]
+    if isinstance(value, np.ndarray) and rng.random() < 0.8:
+        odd = (value[..., :-1], value.ravel(), value * np.nan, value.astype("U"), value[:0],
+               np.full(value.shape, 1e38), value[None], value.tolist(), value > 0)  # fmt: skip
+        return odd[rng.randrange(len(odd))]
     if isinstance(value, bool | int | float) and rng.random() < 0.4:
         return rng.choice((value + 1, -value, value * 1000, str(value), value + 0.5))
     if isinstance(value, str) and value and rng.random() < 0.4:
@@ -226,6 +235,31 @@ def tensors_head(data: bytes, rng: random.Random) -> bytes:
     (size,) = struct.unpack_from("<Q", data)
     head = json_value(data[8 : 8 + size], rng)
     return struct.pack("<Q", len(head)) + head + data[8 + size :]
+
+
+def tensors_value(data: bytes, rng: random.Random) -> bytes:
+    """What the notes of a safetensors file hold as JSON says something else."""
+    (size,) = struct.unpack_from("<Q", data)
+    head = json.loads(data[8 : 8 + size])
+    notes = head["__metadata__"]
+    key = rng.choice(sorted(name for name, text in notes.items() if text[:1] in "{["))
+    notes[key] = json_value(notes[key].encode(), rng).decode()
+    packed = json.dumps(head).encode()
+    return struct.pack("<Q", len(packed)) + packed + data[8 + size :]
+
+
+def pickled_value(data: bytes, rng: random.Random) -> bytes:
+    """Something in a pickle of plain values and arrays is another thing."""
+    return pickle.dumps(_odd(read_pickled(io.BytesIO(data), "pickle"), rng), 4)
+
+
+def jpeg_value(data: bytes, rng: random.Random) -> bytes:
+    """The same in the pickle that a JPEG of DeepFaceLab carries."""
+    start = data.index(b"\xff\xef")
+    (size,) = struct.unpack_from(">H", data, start + 2)
+    chunk = pickled_value(data[start + 4 : start + 2 + size], rng)[: 2**16 - 3]
+    head = data[: start + 2] + struct.pack(">H", len(chunk) + 2)
+    return head + chunk + data[start + 2 + size :]
 
 
 def zip_member(data: bytes, rng: random.Random) -> bytes:

@@ -32,7 +32,7 @@ from faceswap_lite.config import CurateConfig, ExtractConfig, RenderConfig
 from faceswap_lite.curation.choose import choose_best
 from faceswap_lite.curation.measures import measure_faces
 from faceswap_lite.curation.verdicts import judge_faces
-from faceswap_lite.faces.align import CROP_COVERAGES, canonical_to_crop
+from faceswap_lite.faces.align import frontal_to_crop
 from faceswap_lite.faces.candidates import Source, record_and_crop
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.extract import extract_faces
@@ -299,8 +299,8 @@ def alter(
     """An outlier of that kind made of a genuine crop; None when no face would be found on it."""
     record = face.record
     points = transform_points(record.landmarks.astype(np.float64), record.frame_to_crop)
-    side = CROP_COVERAGES[record.coverage] * (1 + 2 * record.margin)
-    five = transform_points(CANONICAL_FIVE, canonical_to_crop(side, record.size))
+    to_crop = frontal_to_crop(record.coverage, record.size, record.margin)
+    five = transform_points(CANONICAL_FIVE, to_crop)
     eyes = float(five[1, 0] - five[0, 0])
     box = np.concatenate([five.mean(0) - 1.1 * eyes, five.mean(0) + 1.3 * eyes])
     detection = Detection(box, record.score, five)

@@ -8,7 +8,8 @@ of the commands that read it, through the command line's own door, hundreds to a
 exit code 1 and the finds: tracebacks, more lines than one, hangs (30 s of a core), crashes, more
 than 3 GB, files changed that are none of the command's, and results that are quietly others where
 a sum could have told. `--only` takes kinds by the beginnings of their names; `--seed`, with the
-same `--count`, gives the same files again; FACESWAP_LITE_MEDIA, if it is set, adds small clips.
+same `--count`, gives the same files again; FACESWAP_LITE_MEDIA, if it is set, adds small clips, and
+FACESWAP_LITE_FIXTURES other tools' models and faces.
 """
 
 import argparse
@@ -52,10 +53,13 @@ from _mutate import (
     box_size,
     box_words,
     element_size,
+    jpeg_value,
     json_line,
     json_value,
+    pickled_value,
     png_record,
     tensors_head,
+    tensors_value,
     yaml_line,
     zip_member,
 )
@@ -92,6 +96,7 @@ JUDGED = "--set evaluate.judge=none"
 EVALUATE = f"evaluate --run run --clip clip.mp4 --out out/report.json {JUDGED}"
 FIT = "fit --base run --target target --run out/fit --steps 2"
 AGAIN = "convert --run run --clip clip.mp4 --out swap.mp4"
+FACES = "--out out/faces --set extract.embedder=none --set extract.detector=mtcnn"
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,31 @@ KINDS = (
         (*RUN, "report.json", "report.html", "check.json", "check.png"),
         ("run/faces", "report", "check"), 1,
     ),
+    Kind(
+        "interchange: DeepFaceLab's options", ("deepfacelab/df-ud/*_data.dat",),
+        (*BYTES, *[pickled_value] * 8), ("import deepfacelab/df-ud --run out/run",),
+        ("deepfacelab",),
+    ),
+    Kind(
+        "interchange: DeepFaceLab's weights", ("deepfacelab/*/*.npy",),
+        (*BYTES, *[pickled_value] * 4), ("import {folder} --run out/run",), ("deepfacelab",),
+    ),
+    Kind(
+        "interchange: DeepFaceLab's JPEGs", ("faces/*.jpg",), (*BYTES, *[jpeg_value] * 8),
+        (f"import faces {FACES}",), ("faces",),
+    ),
+    Kind("interchange: faceset.pak", ("*.pak",), BYTES, (f"import {{file}} {FACES}",)),
+    Kind(
+        "interchange: FaceSwap's .keras", ("*.keras",), (*BYTES, *[zip_member] * 4),
+        ("import {file} --run out/run",),
+    ),
+    Kind("interchange: FaceSwap's .h5", ("*.h5",), BYTES, ("import {file} --run out/run",)),
+    Kind(
+        "interchange: runs in one file", ("bundle.safetensors",),
+        (*BYTES, tensors_head, *[tensors_value] * 4),
+        ("import bundle.safetensors --run out/run", "info bundle.safetensors"),
+    ),
+    Kind("interchange: .dfm", ("model.dfm",), BYTES, ("info model.dfm",)),
 )  # fmt: skip
 
 
@@ -283,7 +313,7 @@ class Case(NamedTuple):
 # --- The fixture ----------------------------------------------------------------------------------
 
 
-def make_fixture(place: Path, given: Path | None) -> None:
+def make_fixture(place: Path, given: Path | None, foreign: Path | None) -> None:
     """Everything that the commands read, small, in a folder that is moved aside and copied."""
     prepare_process()
     place.mkdir()
@@ -331,6 +361,21 @@ def make_fixture(place: Path, given: Path | None) -> None:
     for file in sorted(given.glob("odd/*")) if given and given.is_dir() else ():
         if file.stat().st_size < 200_000:
             shutil.copy(file, place / "odd" / file.name)
+
+    for name in ("bundle.safetensors", "model.dfm"):
+        call(f"export run --out {name} --anyway")
+    if foreign is None:
+        return
+    for folder, out in (
+        ("deepfacelab/df-ud", "deepfacelab/df-ud"), ("deepfacelab/liae-ud", "deepfacelab/liae-ud"),
+        ("deepfacelab/faces/aligned/whole_face", "faces"), ("deepfacelab/faces", "."),
+        ("faceswap", "."),
+    ):  # fmt: skip
+        (place / out).mkdir(parents=True, exist_ok=True)
+        for file in (foreign / folder).iterdir():
+            # Not their modes: some may not be written to.
+            if file.is_file() and file.suffix != ".npz":
+                shutil.copyfile(file, place / out / file.name)
 
 
 def _second_crop(place: Path) -> str:
@@ -603,7 +648,8 @@ def choose(fixture: Path, count: int, seed: int, only: Sequence[str] = ()) -> li
         rng = random.Random(f"{seed} {kind.name}")
         for number in range(max(1, round(count * kind.share / total))):
             file, command = rng.choice(files[kind.name]), _command(kind, rng)
-            command = command.format(file=shlex.quote(file), crop=crop)
+            folder = shlex.quote(str(Path(file).parent))
+            command = command.format(file=shlex.quote(file), folder=folder, crop=crop)
             way = rng.choice(kind.ways).__name__
             cases.append(Case(kind.name, file, way, command, seed * 1_000_000 + number))
     random.Random(seed).shuffle(cases)
@@ -652,11 +698,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="kinds, by their names' beginnings")
     parser.add_argument("--fixture", type=Path, help="keep what is damaged here, or take it")
     options = parser.parse_args()
-    given = os.environ.get("FACESWAP_LITE_MEDIA")
+    given, foreign = (
+        Path(folder) if (folder := os.environ.get(f"FACESWAP_LITE_{name}")) else None
+        for name in ("MEDIA", "FIXTURES")
+    )
     with tempfile.TemporaryDirectory() as temporary:
         work = (options.fixture or Path(temporary)).absolute()
         work.mkdir(parents=True, exist_ok=True)
-        figures, finds = run(work, options, Path(given) if given else None)
+        figures, finds = run(work, options, given, foreign)
     keep(options.out, figures)
     for find in finds:
         print("FIND", *(f"{name}: {value}" for name, value in find.items()), sep="\n  ")
@@ -666,14 +715,14 @@ def main() -> None:
 
 
 def run(
-    work: Path, options: argparse.Namespace, given: Path | None
+    work: Path, options: argparse.Namespace, given: Path | None, foreign: Path | None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """All cases; figures by kind, and the finds."""
     fixture, place = work / "fixture", work / "case"
     if not fixture.is_dir():
         # Where each case will lie: a run knows its face sets by their place.
         shutil.rmtree(place, ignore_errors=True)
-        _in_child(lambda: make_fixture(place, given))
+        _in_child(lambda: make_fixture(place, given, foreign))
         place.rename(fixture)
     tables: dict[str, Counter[str]] = {}
     finds: list[dict[str, Any]] = []

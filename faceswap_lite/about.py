@@ -6,6 +6,9 @@ from typing import Any
 from .config import Config, ConvertConfig, options_of
 from .errors import FaceswapError
 from .faces.face_set import HIDDEN_FOLDER, describe_face_set
+from .interchange.bundles import is_bundle, read_bundle
+from .interchange.exporting import SUFFIXES
+from .interchange.onnx_files import read_notes
 from .media.clips import list_images
 from .media.credentials import read_credentials
 from .media.marks import as_words
@@ -15,12 +18,12 @@ from .renames import RENAMED
 from .runs.bases import SUFFIX as BASE_SUFFIX
 from .runs.bases import Base, read_base
 from .runs.checkpoints import as_state, checkpoint_facts, latest_valid_checkpoint
-from .runs.manifest import CONFIG_FILE, MANIFEST_FILE, read_manifest
+from .runs.manifest import CONFIG_FILE, MANIFEST_FILE, IdentityFacts, RunManifest, read_manifest
 from .training.cost import TrainingCost, training_cost
 
 
 def describe(path: Path) -> str:
-    """A few lines on a face set, a run, a clip or a picture.
+    """A few lines on a face set, a run, a base, an export, a clip or a picture.
 
     Raises: FaceswapError when it is none of these.
     """
@@ -29,7 +32,9 @@ def describe(path: Path) -> str:
     if (path / MANIFEST_FILE).is_file():
         return _describe_run(path)
     if path.suffix == BASE_SUFFIX:
-        return _describe_base(read_base(path))
+        return _describe_bundle(path) if is_bundle(path) else _describe_base(read_base(path))
+    if path.suffix in (SUFFIXES["dfm"], SUFFIXES["onnx"]):
+        return _describe_exported(path)
     if path.is_dir():
         try:
             return describe_face_set(path)
@@ -92,10 +97,7 @@ def _describe_run(path: Path) -> str:
     lines = [
         f"run       {path}",
         f"step      {step if step is not None else none}",
-        f"source    {manifest.source.path} ({manifest.source.faces} faces)",
-        f"target    {manifest.target.path} ({manifest.target.faces} faces)",
-        f"faces by  {manifest.detector}, {manifest.landmarks_pack} landmarks, "
-        f"coverage {manifest.coverage}",
+        *_faces_lines(manifest),
         f"config    {path / CONFIG_FILE}",
     ]
     if manifest.lr is not None:
@@ -103,13 +105,45 @@ def _describe_run(path: Path) -> str:
     best = as_state(checkpoint_facts(path, step)).best if step is not None else None
     if best is not None:
         lines.insert(2, f"best      step {best.step}, held-out loss {best.heldout:.3f}")
-    for origin in manifest.lineage:
-        parts = ", ".join(origin["parts"])
-        lines.append(f"began as  {origin['run']}, step {origin['step']} ({parts})")
+    lines += _lineage_lines(manifest.lineage)
     lines.append(_consent_line(manifest.consent))
     if (path / "report.json").is_file():
         lines.append(f"report    {path / 'report.json'}")
     return "\n".join(lines + [f"warning   {problem}" for problem in problems])
+
+
+def _faces_lines(manifest: RunManifest) -> list[str]:
+    return [
+        f"source    {_who(manifest.source)}",
+        f"target    {_who(manifest.target)}",
+        f"faces by  {manifest.detector}, {manifest.landmarks_pack} landmarks, "
+        f"coverage {manifest.coverage}",
+    ]
+
+
+def _lineage_lines(lineage: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"began as  {origin['run']}, step {origin['step']} ({', '.join(origin['parts'])})"
+        for origin in lineage
+    ]
+
+
+def _describe_bundle(path: Path) -> str:
+    bundle = read_bundle(path)
+    lines = [f"run       {path}, in one file", f"step      {bundle.step}"]
+    lines += [*_faces_lines(bundle.manifest), *_lineage_lines(bundle.manifest.lineage)]
+    return "\n".join([*lines, _consent_line(bundle.manifest.consent)])
+
+
+def _describe_exported(path: Path) -> str:
+    """What a file says of itself; another tool's says nothing that is known."""
+    return "\n".join(
+        [f"network   {path}", *(f"  {k}: {as_words(v, 500)}" for k, v in read_notes(path).items())]
+    )
+
+
+def _who(facts: IdentityFacts) -> str:
+    return "nobody it knows" if facts.is_nobody else f"{facts.path} ({facts.faces} faces)"
 
 
 def _describe_base(base: Base) -> str:

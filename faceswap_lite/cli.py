@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from .config import Change, Config, Side, SpaceName, load_config
+from .config import Change, Config, ExportName, Side, SpaceName, load_config
 from .errors import FaceswapError, UsageError
 from .outputs import REFUSALS, beside, short_name
 
@@ -286,6 +286,9 @@ def fit(
     base: Annotated[Path, typer.Option(help="The trained run to start from.")],
     target: Annotated[Path, typer.Option(help="The new target: a clip, or a face set.")],
     run: RunOption,
+    source: Annotated[
+        Path | None, typer.Option(help="The source's face set, where the base knows none.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Stop after this many steps in total.")] = None,
     compare_scratch: Annotated[
         bool, typer.Option("--compare-scratch", help="Also train from scratch, and compare.")
@@ -307,9 +310,81 @@ def fit(
     from .training.fit import fit_run
 
     report = fit_run(
-        base, target, run, options, compare_scratch=compare_scratch, overwrite=overwrite
-    )
+        base, target, run, options,
+        source=source, compare_scratch=compare_scratch, overwrite=overwrite,
+    )  # fmt: skip
     print("\n".join(report.lines()))
+
+
+@app.command("import", cls=HelpCommand)
+def import_(
+    path: Annotated[
+        Path, typer.Argument(help="A model or faces of another tool, or an exported run.")
+    ],
+    run: Annotated[Path | None, typer.Option(help="The run folder that a model becomes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The face set that faces become.")] = None,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Make a run or a face set of another tool's files. Nothing in them is executed.
+
+    faceswap-lite import dfl/model --run imported
+    faceswap-lite import original.keras --run imported
+    faceswap-lite import dfl/aligned --out anna
+
+    With --run: DeepFaceLab's SAEHD and Quick96 (a folder, or NAME_data.dat), FaceSwap's original
+    and lightweight (.keras, .h5), and what export wrote as .safetensors. The run is ready for
+    train, fit, convert and export.
+
+    With --out: DeepFaceLab's aligned JPEGs (a folder) and faceset.pak.
+    """
+    if (run is None) == (out is None):
+        raise UsageError("import needs either --run for a model or --out for faces")
+    options = load_config(config, changes or [])
+    from .interchange.importing import import_model
+    from .interchange.importing_faces import import_faces
+
+    if run is not None:
+        import_model(path, run, overwrite=overwrite)
+    if out is not None:
+        import_faces(path, out, options.extract, overwrite=overwrite)
+
+
+@app.command(cls=HelpCommand)
+def export(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The file: .dfm, .onnx or .safetensors.")],
+    form: Annotated[
+        ExportName | None, typer.Option("--format", help="Default: by the file's suffix.")
+    ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Write .dfm even if players cut faces otherwise.")
+    ] = False,
+    with_consent: Annotated[
+        bool, typer.Option("--with-consent", help="Write the consent's text into the file.")
+    ] = False,
+    config: ConfigOption = None,
+    changes: SetOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write a run as one file: .dfm for players, plain ONNX, or the run itself.
+
+    faceswap-lite export run --out model.dfm
+    faceswap-lite export run --out model.onnx
+    faceswap-lite export run --out run.safetensors
+
+    DeepFaceLive, FaceFusion and VisoMaster load .dfm; they cut faces as dfl_whole. The file says
+    that what it paints is synthetic. --set convert.weights=last exports the newest weights.
+    """
+    options = _options_of_run(run, config, changes or [])
+    from .interchange.exporting import export_run
+    from .runs.trained import load_run
+
+    export_run(
+        load_run(run, options.convert.weights), out, form,
+        anyway=anyway, with_consent=with_consent, overwrite=overwrite,
+    )  # fmt: skip
 
 
 @app.command(cls=HelpCommand)
@@ -636,12 +711,13 @@ def render(
 @app.command(cls=HelpCommand)
 def info(
     path: Annotated[
-        Path | None, typer.Argument(help="A face set, a run, a base, a clip or a picture.")
+        Path | None,
+        typer.Argument(help="A face set, a run, a base, an export, a clip or a picture."),
     ] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
 ) -> None:
-    """Tell what a face set, a run, a base, a clip or a picture is; whether it is marked synthetic.
+    """Tell what a face set, run, base, export, clip or picture is; whether it is marked synthetic.
 
     faceswap-lite info anna
     faceswap-lite info swap.mp4

@@ -6,9 +6,10 @@ Defaults live here and nowhere else; units are in the names or the descriptions.
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,7 +20,10 @@ from .renames import CONSTANTS, is_old, new_name, old_names_in, under_new_names
 DetectorName = Literal["auto", "yunet", "mtcnn"]
 LandmarksName = Literal["auto", "mesh", "five"]
 EmbedderName = Literal["auto", "none", "mobilefacenet", "facenet", "dlib"]
-CropCoverage = Literal["face", "full", "whole", "head"]
+CropCoverage = Literal[
+    "face", "full", "whole", "head", "dfl_half", "dfl_mid", "dfl_full", "dfl_whole", "dfl_head",
+    "fs_legacy", "fs_face", "fs_head",
+]  # fmt: skip
 ArchitectureName = Literal["original", "df", "liae"]
 ScheduleName = Literal["constant", "cosine", "step", "one_cycle", "plateau"]
 OptimizerName = Literal["adam", "adamw", "adabelief", "schedulefree"]
@@ -40,6 +44,7 @@ Side = Literal["source", "target"]
 SpaceName = Literal["code", "pixel", "both"]
 SwapName = Literal["source-to-target", "target-to-source"]
 CodecName = Literal["h264", "hevc", "prores", "ffv1"]
+ExportName = Literal["dfm", "onnx", "safetensors"]
 PrecisionName = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -79,8 +84,10 @@ class ExtractConfig(Section):
     embedder: EmbedderName = Field(
         "auto", description="what tells people apart; none: nothing does; auto: the best available"
     )
-    crop_coverage: CropCoverage = Field(
-        "full", description="how much of the head a crop shows, from face (least) to head (most)"
+    crop_coverage: CropCoverage | str = Field(
+        "full",
+        description="how much of the head a crop shows, from face (least) to head (most); dfl_ "
+        "and fs_: as DeepFaceLab and FaceSwap cut it; fs_face@87.5: percent of it",
     )
     size: int = Field(256, ge=32, le=2048, description="side of a stored crop, margin included, px")
     margin: float = Field(
@@ -101,6 +108,14 @@ class ExtractConfig(Section):
         1280, ge=64, description="longer side that frames are shrunk to for detection, px"
     )
     every: int = Field(1, ge=1, description="look at every n-th frame")
+
+    @field_validator("crop_coverage")
+    @classmethod
+    def _is_known_coverage(cls, name: str) -> str:
+        known = get_args(CropCoverage)
+        if name not in known and not re.fullmatch(r"fs_[a-z]+@([1-9]\d(\.\d{1,2})?|100)", name):
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return name
 
     @model_validator(mode="after")
     def _scores_in_order(self) -> "ExtractConfig":
@@ -166,7 +181,28 @@ class ModelConfig(Section):
     mask_dims: int = Field(
         8, ge=2, le=512, description="width of the mask's decoders [d_mask_dims]; not for original"
     )
+    encoder_widths: tuple[int, ...] = Field(
+        (128, 256, 512, 1024),
+        min_length=1,
+        max_length=5,
+        description="only for original: channels of its encoder's convolutions",
+    )
+    code_widths: tuple[int, int] = Field(
+        (1024, 1024),
+        description="only for original: numbers of its code, channels that these widen to",
+    )
+    decoder_widths: tuple[int, int, int, int] = Field(
+        (512, 256, 128, 64),
+        description="only for original: channels of its encoder's upscale and of its decoders'",
+    )
     mask_head: bool = Field(True, description="each decoder also paints its face's mask")
+
+    @field_validator("encoder_widths", "code_widths", "decoder_widths")
+    @classmethod
+    def _widths_fit(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(1 <= width <= 4096 for width in widths):
+            raise ValueError("widths are from 1 to 4096")
+        return widths
 
     @model_validator(mode="after")
     def _size_fits(self) -> "ModelConfig":

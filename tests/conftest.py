@@ -38,6 +38,12 @@ def weights_dir() -> Path:
     return _folder("FACESWAP_LITE_WEIGHTS", "weights", "weights")
 
 
+@pytest.fixture(scope="session")
+def fixtures_dir() -> Path:
+    """The folder of other tools' files, or a skip that says how to name it."""
+    return _folder("FACESWAP_LITE_FIXTURES", "fixtures", "other tools' files")
+
+
 @pytest.fixture
 def with_weights(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The weights folder, made known to the code under test."""

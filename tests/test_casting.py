@@ -134,7 +134,7 @@ def test_a_face_found_twice_is_one_face() -> None:
 def test_without_an_embedder_lone_faces_are_taken_and_several_refused() -> None:
     lone = plan(clip([face(50, None)], [face(51, None)]), wanted=None)
     assert sorted(lone.placements) == [0, 1]
-    with pytest.raises(FaceswapError, match="frame 1: 2 faces and no embedder"):
+    with pytest.raises(FaceswapError, match="frame 1: 2 faces and nothing to tell"):
         plan(clip([face(50, None)], [face(50, None), face(150, None)]), wanted=None)
     unsure = replace(face(50, None).detection, confidence=0.7)
     weak = [replace(face(50, None), detection=unsure, presence=None)]

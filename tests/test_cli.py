@@ -23,7 +23,7 @@ from faceswap_lite.runs import trained
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
     "demo", "extract", "train", "base", "fit", "convert", "check", "evaluate", "latent", "render",
-    "info",
+    "info", "import", "export",
 )  # fmt: skip
 
 
@@ -79,6 +79,9 @@ def test_help_is_quick() -> None:
         ["info"],
         ["info", "a.mp4", "--config", "quick64"],
         ["info", "a.mp4", "--set", "training.batch=4"],
+        ["import", "model"],
+        ["import", "model", "--run", "a", "--out", "b"],
+        ["export", "run", "--out", "a.dfm", "--format", "pth"],
     ],
 )
 def test_misuse_is_exit_code_2(

@@ -309,6 +309,7 @@ def test_a_share_of_the_mutated_files_is_done_or_refused(weights_dir: Path, tmp_
     script = ROOT / "benchmarks" / "mutations.py"
     environment = {
         **os.environ, "FACESWAP_LITE_WEIGHTS": str(weights_dir), "FACESWAP_LITE_MEDIA": "",
+        "FACESWAP_LITE_FIXTURES": "",
     }  # fmt: skip
     call = [sys.executable, str(script), "--count", "60", "--seed", "7"]
     ended = subprocess.run(
@@ -317,3 +318,21 @@ def test_a_share_of_the_mutated_files_is_done_or_refused(weights_dir: Path, tmp_
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout[-3000:]
     assert read_json(tmp_path / "figures.json")["files"] > 40
+
+
+@pytest.mark.slow
+def test_a_share_of_other_tools_files_is_read_or_refused(
+    weights_dir: Path, fixtures_dir: Path, tmp_path: Path
+) -> None:
+    script = ROOT / "benchmarks" / "mutations.py"
+    environment = {
+        **os.environ, "FACESWAP_LITE_WEIGHTS": str(weights_dir),
+        "FACESWAP_LITE_FIXTURES": str(fixtures_dir),
+    }  # fmt: skip
+    call = [sys.executable, str(script), "--only", "interchange", "--count", "160", "--seed", "7"]
+    ended = subprocess.run(
+        [*call, "--out", str(tmp_path / "figures.json")],
+        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout[-3000:]
+    assert read_json(tmp_path / "figures.json")["files"] > 100

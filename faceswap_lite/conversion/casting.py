@@ -252,8 +252,9 @@ def pick_tracks(
         crowds = [frame for frame, some in in_frame.items() if len(some) > 1]
         if crowds:
             raise FaceswapError(
-                f"frame {min(crowds)}: {len(in_frame[min(crowds)])} faces and no embedder to tell "
-                "whose they are; pass --face N (0 is the leftmost) or --all-faces"
+                f"frame {min(crowds)}: {len(in_frame[min(crowds)])} faces and nothing to tell "
+                "whose they are; pass --face N (0 is the leftmost), --all-faces, or, with an "
+                "embedder, --like PHOTO"
             )
         return sure
     frames: dict[Track, set[int]] = {}

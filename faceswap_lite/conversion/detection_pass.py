@@ -80,7 +80,8 @@ def build_run_packs(
 ) -> list[FacePack]:
     """The finders that the run's face sets were made with, one for each thread."""
     extract = run.config.extract
-    embedder = run.manifest.of(config.shown_side).embedder or "none"
+    facts = run.manifest.of(config.shown_side)
+    embedder = facts.embedder or ("auto" if facts.is_nobody else "none")
     return build_packs(
         (run.manifest.detector, run.manifest.landmarks_pack, embedder),
         min_face_px=extract.min_face_px,

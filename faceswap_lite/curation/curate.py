@@ -191,7 +191,8 @@ def _cover(
     kept = [place for place, decision in enumerate(decisions) if decision.kept]
     if not kept:
         raise FaceswapError(f"{faces.path}: no face is kept that could cover {target.path}")
-    if faces.pack != target.pack:
+    # The mesh and the 68 points lie in one canonical face, and say the same of pose and mouth.
+    if faces.pack != target.pack and "five" in (faces.pack, target.pack):
         raise FaceswapError(
             f"{faces.path} was made with landmarks {faces.pack}, {target.path} with {target.pack}: "
             "their poses cannot be compared; extract one of them again"

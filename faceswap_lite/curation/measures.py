@@ -14,13 +14,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import FaceswapError
-from ..faces.align import canonical_to_crop, cut_crop, frame_to_canonical, inner_view
+from ..faces.align import cut_crop, frame_to_canonical, inner_view
 from ..faces.face_set import FaceSet, StoredFace, face_key
 from ..faces.finding import one_opencv_thread
 from ..faces.hull import face_mask
 from ..faces.landmarkers import Landmarker, build_mesh, find_in_crop
 from ..faces.records import FaceRecord
-from ..geometry import compose, similarity_scale, transform_points
+from ..geometry import compose, invert_similarity, similarity_scale, transform_points
 from ..metrics.landmarks import CANONICAL_FIVE
 from ..metrics.pictures import mean_grey
 from ..outputs import BROKEN_ARRAYS, whole_file
@@ -133,7 +133,8 @@ def alignment_of(
     crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord, mesh: Landmarker
 ) -> tuple[float, float]:
     """Presence and alignment error of a crop: see Measures."""
-    to_crop = canonical_to_crop(record.edge_eyes, record.size)
+    to_canonical = frame_to_canonical(record.landmarks.astype(np.float64), record.landmarks_pack)
+    to_crop = compose(invert_similarity(to_canonical), record.frame_to_crop)
     found = find_in_crop(mesh, crop, to_crop)
     five = transform_points(CANONICAL_FIVE, to_crop)
     back = transform_points(five, frame_to_canonical(found.points, "mesh"))

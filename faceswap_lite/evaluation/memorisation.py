@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
-from ..faces.align import CROP_COVERAGES, canonical_to_crop
+from ..faces.align import frontal_to_crop
 from ..faces.embed import DistanceMetric, Embedder
 from ..geometry import transform_points
 from ..metrics.landmarks import CANONICAL_FIVE
@@ -400,7 +400,7 @@ def retrieval_top1(
 
 def crop_embedder(embedder: Embedder, coverage: str) -> Embed:
     """`embedder` for aligned crops of that coverage, whose five points are where all faces' are."""
-    five = transform_points(CANONICAL_FIVE, canonical_to_crop(CROP_COVERAGES[coverage], _EMBED_PX))
+    five = transform_points(CANONICAL_FIVE, frontal_to_crop(coverage, _EMBED_PX))
 
     def embed(crop: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, " d"]:
         how = cv2.INTER_AREA if len(crop) > _EMBED_PX else cv2.INTER_CUBIC

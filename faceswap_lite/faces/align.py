@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 
 from ..geometry import compose, fit_similarity, invert_similarity, similarity_scale
 from ..metrics.landmarks import CANONICAL_FIVE, MESH_RIGID, LandmarksPack, five_points
+from .geometries import GEOMETRIES, find_geometry
 
 _MESH_RIGID_INDICES = np.array(list(MESH_RIGID))
 _MESH_RIGID_TEMPLATE = np.array(list(MESH_RIGID.values()))[:, :2]
@@ -31,14 +32,40 @@ def align(
     pack: LandmarksPack,
     coverage: float | int | str,
     size: float | int,
+    margin: float | int = 0.0,
 ) -> Float[np.ndarray, "2 3"]:
     """frame_to_crop of the upright square crop of `size` px a side that shows `coverage`.
 
-    `coverage` is the crop's side in eye distances of the canonical face, or a name of
-    CROP_COVERAGES. A crop with a margin is one of a larger coverage: coverage * (1 + 2 * margin).
+    `coverage` is the crop's side in eye distances of the canonical face, or a name that
+    `coverage_eyes` knows. `margin`, in sides, is shown around it.
     """
-    edge = CROP_COVERAGES[coverage] if isinstance(coverage, str) else coverage
-    return compose(frame_to_canonical(landmarks, pack), canonical_to_crop(edge, size))
+    geometry = find_geometry(coverage) if isinstance(coverage, str) else None
+    if geometry is not None:
+        return geometry.frame_to_crop(landmarks, pack, size, margin)
+    edge = coverage_eyes(coverage) if isinstance(coverage, str) else coverage
+    to_canonical = frame_to_canonical(landmarks, pack)
+    return compose(to_canonical, canonical_to_crop(edge * (1 + 2 * margin), size))
+
+
+def frontal_to_crop(
+    coverage: str, size: float | int, margin: float | int = 0.0
+) -> Float[np.ndarray, "2 3"]:
+    """The map from the canonical face to a crop of this coverage, as it is of a frontal face."""
+    if (geometry := find_geometry(coverage)) is not None:
+        return geometry.canonical_to_crop(size, margin)
+    return canonical_to_crop(CROP_COVERAGES[coverage] * (1 + 2 * margin), size)
+
+
+def coverage_eyes(coverage: str) -> float:
+    """A crop's side in eye distances of the canonical face.
+
+    Raises: ValueError for a name that is none of CROP_COVERAGES, with a share or without.
+    """
+    if coverage in CROP_COVERAGES:
+        return CROP_COVERAGES[coverage]
+    if (geometry := find_geometry(coverage)) is None:
+        raise ValueError(f"unknown coverage {coverage}")
+    return 1 / similarity_scale(geometry.canonical_to_crop(1))
 
 
 def canonical_to_crop(edge: float | int, size: float | int) -> Float[np.ndarray, "2 3"]:
@@ -109,4 +136,10 @@ def _shrunken_region(
 
 
 # Side of the crop in eye distances of the canonical face.
-CROP_COVERAGES: dict[str, float] = {"face": 2.7, "full": 3.3, "whole": 4.2, "head": 5.8}
+CROP_COVERAGES: dict[str, float] = {
+    "face": 2.7,
+    "full": 3.3,
+    "whole": 4.2,
+    "head": 5.8,
+    **{name: 1 / similarity_scale(of.canonical_to_crop(1)) for name, of in GEOMETRIES.items()},
+}

@@ -16,7 +16,7 @@ from ..geometry import transform_points
 from ..media.images import resized
 from ..metrics.landmarks import CANONICAL_FIVE, LandmarksPack, read_points
 from ..metrics.pictures import as_bytes, brightness_and_hue
-from .align import CROP_COVERAGES, canonical_to_crop
+from .align import frontal_to_crop
 from .detect import Detector
 from .landmarkers import MIN_PRESENCE, Landmarks, build_mesh, find_in_crop
 
@@ -66,7 +66,7 @@ class Reader:
     """Reads crops of one coverage. `pack`: whose points; `five` shows neither mouth nor eyes."""
 
     def __init__(self, coverage: str) -> None:
-        self._to_crop = canonical_to_crop(CROP_COVERAGES[coverage], READ_PX)
+        self._to_crop = frontal_to_crop(coverage, READ_PX)
         self.pack: LandmarksPack = "mesh"
         self._find: Callable[[UInt8[np.ndarray, "r r 3"]], Float[np.ndarray, "n 2"] | None]
         try:

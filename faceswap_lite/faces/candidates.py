@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from ..config import ExtractConfig
 from ..media.clips import Frame
 from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
-from .align import CROP_COVERAGES, align, cut_crop, inner_view
+from .align import align, cut_crop, inner_view
 from .pack import FacePack, FoundFace
 from .records import FaceRecord
 
@@ -58,8 +58,9 @@ def record_and_crop(
 
     `frame` has 8 bits a channel.
     """
-    edge = CROP_COVERAGES[config.crop_coverage] * (1 + 2 * config.margin)
-    frame_to_crop = align(face.landmarks, pack.landmarks_name, edge, config.size)
+    frame_to_crop = align(
+        face.landmarks, pack.landmarks_name, config.crop_coverage, config.size, config.margin
+    )
     crop = cut_crop(frame.image, frame_to_crop, config.size)
     to_inner, inner_size = inner_view(
         config.size, config.margin, round(config.size / (1 + 2 * config.margin)), 0.0

@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from ..errors import FaceswapError
-from ..geometry import compose
+from ..geometry import compose, invert_similarity
 from ..media.clips import list_images
 from ..metrics.landmarks import LandmarksPack
 from ..outputs import BROKEN_ARRAYS, is_broken, read_json, whole_file
@@ -45,6 +45,28 @@ class StoredFace:
 
     path: Path
     record: FaceRecord
+    stored: FaceRecord | None = None
+    """Where `record` is of another crop inside the file's own (recut.py): the file's."""
+
+    @property
+    def of_file(self) -> FaceRecord:
+        """The record of the picture in the file."""
+        return self.stored or self.record
+
+    def to_view(
+        self, size: int, margin: float | int
+    ) -> tuple[Float[np.ndarray, "2 3"], Float[np.ndarray, "2 3"], int]:
+        """The maps from the file's picture and from the frame to a view (`inner_view`); its side.
+
+        Raises: ValueError when more margin is wanted than there is.
+        """
+        record = self.record
+        view, edge = inner_view(record.size, record.margin, size, margin)
+        frame_to_view = compose(record.frame_to_crop, view)
+        if self.stored is None:
+            return view, frame_to_view, edge
+        to_frame = invert_similarity(self.stored.frame_to_crop)
+        return compose(to_frame, frame_to_view), frame_to_view, edge
 
 
 @dataclass(frozen=True)
@@ -104,8 +126,7 @@ class FaceSet:
         edge = self._edge(size, margin)
 
         def mask(face: StoredFace) -> np.ndarray:
-            to_view, _ = inner_view(face.record.size, face.record.margin, size, margin)
-            frame_to_view = compose(face.record.frame_to_crop, to_view)
+            _, frame_to_view, _ = face.to_view(size, margin)
             drawn = draw(*face.record.outline, frame_to_view, edge)
             return np.round(drawn * 255).astype(np.uint8)
 
@@ -449,7 +470,7 @@ def _plural(count: int, one: str, many: str) -> str:
 
 
 def _view(face: StoredFace, size: int, margin: float | int) -> UInt8[np.ndarray, "s s 3"]:
-    to_view, edge = inner_view(face.record.size, face.record.margin, size, margin)
+    to_view, _, edge = face.to_view(size, margin)
     try:
         with Image.open(face.path) as picture:
             crop = np.asarray(picture.convert("RGB"))

@@ -26,7 +26,7 @@ from pydantic import (
 from ..errors import FaceswapError
 from ..metrics.landmarks import LandmarksPack, Pose
 from ..outputs import whole_file
-from .align import CROP_COVERAGES
+from .align import coverage_eyes
 
 RECORD_KEY = "faceswap_lite"
 CROP_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -76,6 +76,7 @@ class FaceRecord(BaseModel):
     `frame_number` is what an image sequence calls the frame (None: nothing); `frame_to_crop` that
     of the stored crop, margin included; `face` counts the faces of the frame from the left; `track`
     those of the clip over time; `job` names the extraction.
+    Of faces that another tool cut, time and size of the frame are unknown.
     `true_landmarks`: a rendered actor's iBUG-68 points as the renderer knows them; masks and
     openings come from them, the alignment from `landmarks` as everywhere.
     """
@@ -90,17 +91,17 @@ class FaceRecord(BaseModel):
     clip_fingerprint: str
     frame_index: int
     frame_number: int | None = None
-    pts: int
-    time: str
-    frame_width: int
-    frame_height: int
+    pts: int | None
+    time: str | None
+    frame_width: int | None
+    frame_height: int | None
     face: int
     track: int
     box_xyxy: _Box
     score: float
     presence: float | None
     detector: str
-    landmarks_pack: Literal["mesh", "five"]
+    landmarks_pack: LandmarksPack
     landmarks: _Points
     five: _Five
     true_landmarks: _Points | None = None
@@ -131,13 +132,13 @@ class FaceRecord(BaseModel):
     @property
     def edge_eyes(self) -> float:
         """The crop's side, margin included, in eye distances of the canonical face."""
-        return CROP_COVERAGES[self.coverage] * (1 + 2 * self.margin)
+        return coverage_eyes(self.coverage) * (1 + 2 * self.margin)
 
     @field_validator("time")
     @classmethod
-    def _is_fraction(cls, text: str) -> str:
+    def _is_fraction(cls, text: str | None) -> str | None:
         try:
-            Fraction(text)
+            Fraction(text or 0)
         except ZeroDivisionError as error:
             raise ValueError("must be a fraction") from error
         return text
@@ -145,8 +146,7 @@ class FaceRecord(BaseModel):
     @field_validator("coverage")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if name not in CROP_COVERAGES:
-            raise ValueError(f"unknown coverage {name}")
+        coverage_eyes(name)
         return name
 
 

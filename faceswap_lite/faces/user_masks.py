@@ -20,7 +20,7 @@ from ..geometry import compose, similarity_scale
 from ..media.clips import ClipInfo
 from ..media.images import read_image
 from ..outputs import file_sha256, job_id
-from .align import cut_crop, inner_view
+from .align import cut_crop
 from .face_set import MASKS_FOLDER, REJECTED_FOLDER, FaceSet
 from .records import CROP_SUFFIXES, FaceRecord, read_record
 
@@ -117,7 +117,7 @@ class UserMasks:
         if (of_frame := self._of_frames.get(number)) is not None:
             mask = _fit(self._read(of_frame), of_frame, shape).astype(np.float32) / 255
         for path, record in self._of_crops.get(index, []):
-            if (record.frame_height, record.frame_width) != tuple(shape):
+            if (record.frame_height or shape[0], record.frame_width or shape[1]) != tuple(shape):
                 raise FaceswapError(
                     f"{path}: its crop is of a frame of {record.frame_width}x"
                     f"{record.frame_height}, this one has {shape[1]}x{shape[0]}"
@@ -166,16 +166,17 @@ def user_mask_views(
     of_faces = _of_faces(faces)
 
     def view(place: int) -> UInt8[np.ndarray, "s s"]:
-        record = faces.faces[place].record
-        to_view, edge = inner_view(record.size, record.margin, size, margin)
+        record = faces.faces[place].of_file
+        to_view, frame_to_view, edge = faces.faces[place].to_view(size, margin)
         given = np.full((edge, edge), 255, np.uint8)
         for path in of_faces[place]:
+            picture = read_image(path)
+            height, width = picture.shape[:2]
             if path.parent == faces.path / MASKS_FOLDER:
                 matrix, shape = to_view, (record.size, record.size)
             else:
-                matrix = compose(record.frame_to_crop, to_view)
-                shape = (record.frame_height, record.frame_width)
-            picture = read_image(path)
+                matrix = frame_to_view
+                shape = (record.frame_height or height, record.frame_width or width)
             _refuse_aspect(path, picture.shape[:2], shape)
             matrix = compose(_scaling(picture.shape[:2], shape), matrix)
             cut = cv2.cvtColor(cut_crop(picture, matrix, edge), cv2.COLOR_RGB2GRAY)

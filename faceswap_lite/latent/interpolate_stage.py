@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from ..config import Side, SpaceName
 from ..errors import UsageError
-from ..faces.align import CROP_COVERAGES
+from ..faces.align import coverage_eyes
 from ..faces.attributes import ATTRIBUTES, Reader
 from ..metrics.pictures import sharpness_ratio
 from ..models.crops import decode
@@ -130,7 +130,7 @@ def _walk(
     if found[0] is not None and found[-1] is not None:
         lost = np.full_like(found[0], np.nan)
         points = np.stack([lost if p is None else p for p in found])
-        errors = path_errors(points, 1 / CROP_COVERAGES[coverage])
+        errors = path_errors(points, 1 / coverage_eyes(coverage))
     pairs = zip(pictures, masks, strict=True)
     sharp = [_sharpness(picture, pictures[0], pictures[-1], mask) for picture, mask in pairs]
     columns = {"sharpness": sharp, "path_error": errors.tolist()}

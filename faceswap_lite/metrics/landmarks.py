@@ -68,7 +68,7 @@ _FIVE_MODEL = np.column_stack([
     (0.0, 0.0, -0.63, -0.087, -0.087),
 ])  # fmt: skip
 # iBUG-68: corners of the eyes, bridge and tip and base of the nose.
-_IBUG_MODEL: dict[int, tuple[float, float, float]] = {
+IBUG_MODEL: dict[int, tuple[float, float, float]] = {
     36: (-0.731, 0.062, 0.085),
     39: (-0.287, 0.079, 0.0),
     42: (0.287, 0.079, 0.0),
@@ -81,6 +81,14 @@ _IBUG_MODEL: dict[int, tuple[float, float, float]] = {
     33: (0.0, 0.786, -0.390),
     35: (0.208, 0.727, -0.326),
 }
+
+# Which mesh point stands for each of iBUG's 68.
+_MESH_TO_IBUG68 = (
+    127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 435, 323, 454, 356, 70, 63, 105,
+    66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 75, 97, 2, 326, 305, 33, 160, 158, 133, 153,
+    144, 362, 385, 387, 263, 373, 380, 61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82,
+    13, 312, 308, 317, 14, 87,
+)  # fmt: skip
 
 _MESH_LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
 _MESH_LID_PAIRS = (
@@ -100,6 +108,15 @@ def five_points(landmarks: _Points, pack: LandmarksPack) -> Float[np.ndarray, "5
         return np.stack([*eyes, landmarks[1], landmarks[61], landmarks[291]])
     eyes = [landmarks[36:42].mean(0), landmarks[42:48].mean(0)]
     return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
+
+
+def ibug68_of(
+    landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack
+) -> Float[np.ndarray, "68 2"]:
+    """The 68 points, of the mesh those that stand for them. Raises: ValueError for `five`."""
+    if pack == "five":
+        raise ValueError("five points do not tell where the 68 are")
+    return landmarks[list(_MESH_TO_IBUG68)] if pack == "mesh" else landmarks
 
 
 def eye_distance(five: Float[np.ndarray, "5 2"]) -> float:
@@ -214,7 +231,7 @@ def _pose_points(
 ) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, "k 3"]]:
     if pack == "five":
         return np.asarray(landmarks, np.float64), _FIVE_MODEL
-    model = MESH_RIGID if pack == "mesh" else _IBUG_MODEL
+    model = MESH_RIGID if pack == "mesh" else IBUG_MODEL
     return np.asarray(landmarks[list(model)], np.float64), np.array(list(model.values()))
 
 

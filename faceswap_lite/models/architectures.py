@@ -10,13 +10,18 @@ from .autoencoder import SIDES, SwapAutoencoder
 from .df import Df, DfDecoder, DfEncoder, DfInter
 from .layers import LEAK
 from .liae import Liae
-from .original import Original, OriginalDecoder
+from .original import Original, OriginalDecoder, OriginalEncoder
 
 
 def build_original(config: ModelConfig) -> SwapAutoencoder:
-    """The 2017 net. Its dims are fixed."""
-    decoders: dict[Side, nn.Module] = {side: OriginalDecoder(config.mask_head) for side in SIDES}
-    return Original(decoders)
+    """The 2017 net at the config's widths."""
+    widths = config.decoder_widths
+    decoders: dict[Side, nn.Module] = {
+        side: OriginalDecoder(widths, config.mask_head) for side in SIDES
+    }
+    return Original(
+        OriginalEncoder(config.encoder_widths, *config.code_widths, widths[0]), decoders
+    )
 
 
 def build_df(config: ModelConfig) -> SwapAutoencoder:

@@ -61,16 +61,21 @@ def save_checkpoint(
     run: Path,
     state: RunState,
     weights: Mapping[str, dict[str, Tensor]],
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     lineage: list[dict[str, Any]],
     keep: int,
 ) -> Path:
     """Write a checkpoint of this step, then remove all but the newest `keep`.
 
+    `optimizer`: None when there is none yet, as in a run that was imported.
+
     `weights`: "model", "ema" (its running average) and, if there is one, "best" (that of
     `state.best`). `lineage`: which runs they came from.
     """
-    optimizer_tensors, optimizer_facts = flatten_optimizer(optimizer.state_dict())
+    fresh: dict[str, Any] = {"state": {}, "param_groups": []}
+    optimizer_tensors, optimizer_facts = flatten_optimizer(
+        fresh if optimizer is None else optimizer.state_dict()
+    )
     tensors = {**weights, "optimizer": optimizer_tensors}
     folder = checkpoint_folder(run, state.step)
     with whole_folder(folder) as partial:
@@ -209,7 +214,9 @@ def load_into(module: nn.Module, weights: dict[str, Tensor], where: Path) -> Non
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], facts: dict[str, Any]
 ) -> None:
-    """Give an optimiser the state that `save_checkpoint` took from it."""
+    """Give an optimiser the state that `save_checkpoint` took from it, if it had one."""
+    if not facts["param_groups"]:
+        return
     state: dict[int, dict[str, Any]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from ..config import Side
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, StoredFace, open_face_set
+from ..faces.recut import recut
 from ..models.crops import encode
 from .manifest import describe_identity, is_same_set, set_fingerprint
 from .split import assign_split, read_roles
@@ -45,17 +46,20 @@ class KnownFaces:
 
 
 def open_known_set(run: TrainedRun, side: Side, minimum: int = 1) -> FaceSet:
-    """The face set of one side, where it lay when the run was trained, or moved with the run.
+    """The face set of one side, where it lay when the run was trained, or moved with the run; its
+    faces cut as the run's.
 
     A set is known by its fingerprint; else by its clips and its person, for it may have changed.
     Raises: FaceswapError when it is gone, or somebody else's faces lie at its place.
     """
     facts = run.manifest.of(side)
+    if facts.is_nobody:
+        raise FaceswapError(f"{run.path}: was imported, and knows no faces of the {side}")
     known, other = Path(facts.path), run.manifest.of("target" if side == "source" else "source")
     changed: FaceSet | None = None
     for place in _places(run.path, known):
         with suppress(FaceswapError):
-            faces = open_face_set(place, minimum=minimum)
+            faces = recut(open_face_set(place, minimum=minimum), run.manifest.coverage)
             if set_fingerprint(faces) == facts.fingerprint:
                 return faces
             if changed is None and is_same_set(facts, describe_identity(faces), other):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from ..config import Config, Side, dump_config
 from ..errors import FaceswapError
-from ..faces.align import CROP_COVERAGES
+from ..faces.align import coverage_eyes
 from ..faces.face_set import FaceSet
 from ..faces.user_masks import masks_fingerprint
 from ..metrics.landmarks import LandmarksPack
@@ -40,9 +40,19 @@ class IdentityFacts(BaseModel):
     """What changes with the masks that a person drew of these faces; empty: there are none."""
 
     @property
+    def is_nobody(self) -> bool:
+        """Whether no faces are known: an imported run does not say whose it was made of."""
+        return not self.faces
+
+    @property
     def center(self) -> Float[np.ndarray, " d"] | None:
         """The mean embedding of the set's faces, or None when the set has no embeddings."""
         return None if self.centroid is None else np.array(self.centroid)
+
+
+NOBODY = IdentityFacts(
+    path="", faces=0, fingerprint="", clips=[], embedder=None, centroid=None
+)  # fmt: skip
 
 
 class RunManifest(BaseModel):
@@ -73,8 +83,7 @@ class RunManifest(BaseModel):
     @field_validator("coverage")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if name not in CROP_COVERAGES:
-            raise ValueError(f"unknown coverage {name}")
+        coverage_eyes(name)
         return name
 
     @model_validator(mode="after")

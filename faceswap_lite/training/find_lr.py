@@ -21,13 +21,14 @@ from ..figures import Curve, write_line_figure
 from ..models.architectures import build_model
 from ..models.autoencoder import SIDES, SwapAutoencoder
 from ..outputs import claim, found_job, job_id, one_writer, write_json
+from ..runs.checkpoints import latest_valid_checkpoint, load_into, load_weights
 from ..runs.hardware import pick_device, pick_precision
-from ..runs.manifest import RunManifest
+from ..runs.manifest import RunManifest, read_manifest
 from .augmentation_strength import augmented, strength_for
 from .batches import SideData, sample_batch
 from .initial import import_weights, rate_shares, start_fingerprint
 from .loading import load_sides
-from .resume import CURVE_FILE, SWEEP_FILE, describe_run
+from .resume import CURVE_FILE, SWEEP_FILE, as_cut, describe_run
 from .step import build_learner, train_step
 
 SMOOTHING = 0.9
@@ -146,19 +147,26 @@ def find_lr(
     Raises: FaceswapError when the sets do not go together, or `run` holds another test.
     """
     options, size = config.training, config.model.size
-    manifest = describe_run(source, target, with_auto_rate(config))
+    sets = as_cut(run, {"source": source, "target": target}, say)
+    manifest = describe_run(sets["source"], sets["target"], with_auto_rate(config))
     job, found = sweep_job(manifest, config), found_job(run / SWEEP_FILE)
     if claim(run / SWEEP_FILE, job, found.get("job"), finished=True, overwrite=overwrite) == "done":
         say(f"{run / SWEEP_FILE}: already done")
         return float(found["rate"])
     if options.threads:
         torch.set_num_threads(options.threads)
-    sides = load_sides({"source": source, "target": target}, manifest, size, options.pose_balance)
+    sides = load_sides(sets, manifest, size, options.pose_balance)
     network = build_model(config.model, options.seed)
-    imported = import_weights(network, config, manifest.coverage)
-    for line in imported.lines:
-        say(line)
-    shares = rate_shares(network, config.init, imported.lineage)
+    if latest_valid_checkpoint(run)[0] == 0:
+        # Imported, and not trained since.
+        load_into(network, load_weights(run, 0, "model"), run)
+        lineage = read_manifest(run).lineage
+    else:
+        imported = import_weights(network, config, manifest.coverage)
+        for line in imported.lines:
+            say(line)
+        lineage = imported.lineage
+    shares = rate_shares(network, config.init, lineage)
     sweep = range_test(network, sides, config, shares, say)
     write_sweep(run, sweep, job)
     return sweep.rate

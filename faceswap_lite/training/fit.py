@@ -8,6 +8,7 @@ from ..config import Config, ExtractConfig, InitConfig, TrainingConfig
 from ..errors import FaceswapError
 from ..faces.extract import extract_faces
 from ..faces.face_set import FaceSet, open_face_set
+from ..faces.recut import recut
 from ..figures import Curve, write_line_figure
 from ..outputs import one_writer, short_name, write_json
 from ..runs.known import open_known_set
@@ -89,11 +90,14 @@ def fit_run(
     run: Path,
     config: Config,
     *,
+    source: Path | None = None,
     compare_scratch: bool = False,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> FitReport:
     """Train `run` on from `base` with the target exchanged for the faces of a clip or face set.
+
+    `source`: the source's face set, of a base that knows none or another one.
 
     What `config` does not set is the base's. A clip is extracted as the base's faces were, into
     RUN_target beside the run; the comparison goes into RUN_scratch. The report is written into the
@@ -101,17 +105,20 @@ def fit_run(
     Raises: FaceswapError when the base cannot be loaded or its source's faces are gone.
     """
     old = load_run(base)
-    source = open_known_set(old, "source", minimum=10)
-    faces = _target_faces(old, target, run, config.extract, overwrite)
+    if source is None and old.manifest.source.is_nobody:
+        raise FaceswapError(f"{base}: was imported, and knows no faces: pass --source FACES")
+    own = open_known_set(old, "source", minimum=10) if source is None else open_face_set(source, 10)
+    own = recut(own, old.manifest.coverage)
+    faces = recut(_target_faces(old, target, run, config.extract, overwrite), old.manifest.coverage)
     fitted = _config_of(old, base, config)
-    advise(source, faces, run, overwrite, say)
-    train(source, faces, run, fitted, overwrite=overwrite, say=say)
+    advise(own, faces, run, overwrite, say)
+    train(own, faces, run, fitted, overwrite=overwrite, say=say)
     curve = read_curve(run)
     comparison = None
     if compare_scratch:
         say("from scratch, as the base was trained, to compare with")
         beside = run.with_name(f"{short_name(run.name, 240)}_scratch")
-        train(source, faces, beside, _from_scratch(old, fitted), overwrite=overwrite, say=say)
+        train(own, faces, beside, _from_scratch(old, fitted), overwrite=overwrite, say=say)
         comparison = compare_with_scratch(curve, read_curve(beside))
     report = FitReport(run, base, curve, curve.source[-1] / curve.source[0], comparison)
     told = {"run": str(run), "base": str(base)}
@@ -167,7 +174,7 @@ def _target_faces(
     same = {
         "detector": manifest.detector,
         "landmarks": manifest.landmarks_pack,
-        "embedder": manifest.target.embedder or "none",
+        "embedder": manifest.target.embedder or ("auto" if manifest.target.is_nobody else "none"),
         "crop_coverage": manifest.coverage,
     }
     out = run.with_name(f"{short_name(run.name, 240)}_target")

@@ -47,6 +47,8 @@ class Start:
     """What they themselves came from, oldest first."""
     origin: dict[str, Any]
     """What to write into a lineage of them: run, step, fingerprint."""
+    coverage: str = ""
+    """How the faces were cut that they are made of, where one run made them."""
     is_base: bool = False
 
 
@@ -69,7 +71,8 @@ def find_start(config: Config, coverage: str) -> Start | None:
     if name not in (OURS, FRESH) and Path(name).suffix != SUFFIX:
         run = load_run(Path(name))
         origin = {"run": str(run.path.resolve()), "step": run.step, "fingerprint": run.fingerprint}
-        return Start(name, run.model.state_dict(), run.manifest.lineage, origin)
+        manifest = run.manifest
+        return Start(name, run.model.state_dict(), manifest.lineage, origin, manifest.coverage)
     base = _find_base(config, coverage)
     if base is None:
         return None
@@ -128,6 +131,10 @@ def import_weights(network: SwapAutoencoder, config: Config, coverage: str) -> I
     lines = [f"begins with {'the base ' if start.is_base else ''}{start.name}"]
     if not start.is_base or init.parts:
         lines += [report.line() for report in reports]
+    if start.coverage not in ("", coverage):
+        lines.append(
+            f"note: it was trained on faces cut as {start.coverage}, these are cut as {coverage}"
+        )
     return Imported(reports, [*start.lineage, {**start.origin, "parts": parts}], lines)
 
 

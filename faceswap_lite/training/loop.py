@@ -23,7 +23,7 @@ from ..runs.log import RunLog
 from .batches import SideData, sample_batch, sample_step
 from .heldout import heldout_losses
 from .preview import preview_sheet
-from .resume import as_begun, take_up, why_stop
+from .resume import as_begun, as_cut, take_up, why_stop
 from .schedules import SCHEDULES, next_plateau
 from .setup import ReadyRun, set_up_training
 from .step import (
@@ -70,6 +70,7 @@ def train(
 
     # What is this run, and where does it stand?
     sets: dict[Side, FaceSet] = {"source": source, "target": target}
+    sets = as_cut(run, sets, say, overwrite)
     if not overwrite:
         config = agreed(fabric, as_begun(run, config) if first else config)
     taken = take_up(run, sets, config, overwrite=overwrite, say=say) if first else None

@@ -2,14 +2,17 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import AUGMENTED, Config, Side, TrainingConfig, load_config, options_of
+from ..config import AUGMENTED, Config, ModelConfig, Side, TrainingConfig, load_config, options_of
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
+from ..faces.geometries import find_geometry
+from ..faces.recut import recut
 from ..outputs import job_id, write_json
 from ..renames import CONSTANTS, under_old_names
 from ..runs.bases import SUFFIX, read_base
@@ -70,6 +73,36 @@ def as_begun(run: Path, config: Config) -> Config:
     return config.model_copy(update={"init": init, "training": training})
 
 
+def as_cut(
+    run: Path, sets: dict[Side, FaceSet], say: Callable[[str], None], overwrite: bool = False
+) -> dict[Side, FaceSet]:
+    """The sets with their faces cut alike: as the run's are, or, in a new one, as one set's are.
+
+    Raises: FaceswapError when their crops do not show enough for that.
+    """
+    if not overwrite and (run / MANIFEST_FILE).is_file():
+        coverage = read_manifest(run).coverage
+        cut = {side: recut(faces, coverage) for side, faces in sets.items()}
+    else:
+        cut = _cut_alike(sets)
+    for side, faces in sets.items():
+        if faces.coverage != (coverage := cut[side].coverage):
+            say(f"{faces.path}: its faces, cut as {faces.coverage}, are cut anew as {coverage}")
+    return cut
+
+
+def _cut_alike(sets: dict[Side, FaceSet]) -> dict[Side, FaceSet]:
+    for coverage in dict.fromkeys(faces.coverage for faces in sets.values()):
+        with suppress(FaceswapError):
+            return {side: recut(faces, coverage) for side, faces in sets.items()}
+    source, target = sets["source"], sets["target"]
+    raise FaceswapError(
+        f"{source.path} is cut as {source.coverage}, {target.path} as {target.coverage}, and "
+        "neither shows all that the other does; extract one of them again with "
+        f"--set extract.crop_coverage={target.coverage}, or {source.coverage}"
+    )
+
+
 def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifest:
     """The manifest of a run on these sets.
 
@@ -79,6 +112,8 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
         raise FaceswapError(f"{source.path}: is source and target at once; a swap needs two people")
     for what, name in (("pack", "landmarks"), ("coverage", "coverage")):
         of_source, of_target = getattr(source, what), getattr(target, what)
+        if what == "pack" and _lie_alike(source, target):
+            continue
         if of_source != of_target:
             raise FaceswapError(
                 f"{source.path} was made with {name} {of_source}, {target.path} with {of_target}: "
@@ -106,18 +141,34 @@ def describe_run(source: FaceSet, target: FaceSet, config: Config) -> RunManifes
     return RunManifest(
         # Not the sets, which may grow, nor where anything lies.
         job=job_id(
-            model=config.model.model_dump(),
+            model=_as_jobs_know(config.model),
             init=config.init.model_dump(exclude={"run"}),
             training=under_old_names("training", _fixed_options(config.training))
             | {name.removeprefix("training."): value for name, value in CONSTANTS.items()},
         ),
-        landmarks_pack=source.pack,
+        # A clip's faces are found by the mesh, which stands for the 68 points.
+        landmarks_pack="mesh" if source.pack == "ibug68" else source.pack,
         detector=target.faces[0].record.detector,
         coverage=source.coverage,
         source=sides["source"],
         target=sides["target"],
         consent=config.consent.strip() or _consent_of(base, sides),
     )
+
+
+def _as_jobs_know(model: ModelConfig) -> dict[str, Any]:
+    """A network's options; those that came later, where they are what all networks had before."""
+    later = ("encoder_widths", "code_widths", "decoder_widths")
+    fields = type(model).model_fields
+    return model.model_dump(exclude={n for n in later if getattr(model, n) == fields[n].default})
+
+
+def _lie_alike(source: FaceSet, target: FaceSet) -> bool:
+    """Whether the faces of two sets are placed alike: the mesh stands for the 68 points, where
+    these place them.
+    """
+    packs = {source.pack, target.pack}
+    return packs <= {"mesh", "ibug68"} and find_geometry(source.coverage) is not None
 
 
 def _weights_of(faces: FaceSet) -> dict[str, float]:
@@ -244,7 +295,7 @@ def take_up(
     if begun and not overwrite:
         action = "done" if start is not None and why_stop(state, config.training) else "resume"
     if action == "start":
-        _clear(run)
+        clear_run(run)
         return TakenUp("start", None, manifest)
     if found is not None:
         # Given late, it counts all the same: for a run that is finished, too.
@@ -277,14 +328,16 @@ def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: C
     changed = []
     for side, other in (("source", found.target), ("target", found.source)):
         before_set, now_set = getattr(found, side), getattr(manifest, side)
-        if not is_same_set(before_set, now_set, other):
+        if not before_set.is_nobody and not is_same_set(before_set, now_set, other):
             told = f"{before_set.path} there, {now_set.path} now"
             if before_set.path == now_set.path:
                 told = (
                     f"{now_set.path} holds faces of other clips, or of another person, than it did"
                 )
             changed.append(f"{side} {told}")
-    for name in ("coverage", "landmarks_pack"):
+    # An imported run's own tool had points of another kind, of which nothing of it depends.
+    names = ("coverage",) if found.source.is_nobody else ("coverage", "landmarks_pack")
+    for name in names:
         old, new = getattr(found, name), getattr(manifest, name)
         changed += [] if old == new else [f"{name} {old} there, {new} now"]
     if not (run / CONFIG_FILE).is_file():
@@ -295,7 +348,10 @@ def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: C
         "init": config.init.model_dump(exclude={"run"}),
         "training": _fixed_options(config.training),
     }
-    if not _is_same_base(config, before, found):
+    if found.source.is_nobody:
+        # How it is trained here is decided when it first is.
+        fixed = {"model": fixed["model"]}
+    elif not _is_same_base(config, before, found):
         changed.append(f"init.run {before.init.run} there, {config.init.run} now")
     for section, new in fixed.items():
         old = options_of(getattr(before, section))
@@ -307,7 +363,7 @@ def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: C
     return changed
 
 
-def _clear(run: Path) -> None:
+def clear_run(run: Path) -> None:
     """Remove what an earlier run wrote into this folder, and nothing else."""
     for name in ("checkpoints", "previews", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
@@ -331,7 +387,7 @@ def carry_on(
     for name, faces in sets.items():
         before, now = getattr(found, name), getattr(manifest, name)
         groups = assign_split(before.groups, faces.places(), config.heldout, step)
-        if before.fingerprint != now.fingerprint:
+        if before.fingerprint != now.fingerprint and not before.is_nobody:
             joined, left, heldout = _count_changes(before, now, faces, groups)
             over = f" over {config.late_ramp} steps" if config.late_ramp else ""
             say(
@@ -339,7 +395,7 @@ def carry_on(
                 f"{heldout} of them held out or next to held-out ones, {left} left; new "
                 f"ones come in{over}"
             )
-        if before.masks != now.masks:
+        if before.masks != now.masks and not before.is_nobody:
             say(
                 f"note: {now.path}: the masks of its faces have changed since this run last "
                 "saw them; it continues with the new ones"

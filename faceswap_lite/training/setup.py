@@ -73,13 +73,17 @@ def set_up_training(
             say(f"{name}: {line}")
     share = _share_of_batch(fabric, options)
 
-    # Weights: fresh, or another run's. Those of this run follow when the optimiser is there.
+    # Weights: fresh, or another run's, or imported. Those of a run that was trained before follow
+    # when the optimiser is there.
     network = build_model(config.model, options.seed)
     if begins:
         imported = import_weights(network, config, manifest.coverage)
         for line in imported.lines:
             say(line)
         manifest = manifest.model_copy(update={"lineage": imported.lineage})
+    elif taken.state.step == 0:
+        load_into(network, load_weights(run, 0, "model"), run)
+        say(f"begins with {manifest.lineage[-1]['run']}")
     frozen = frozen_parts(network, config.init)
     if first:
         write_run(run, manifest, config)

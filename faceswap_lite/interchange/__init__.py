@@ -1,0 +1,1 @@
+"""Models and faces of other tools, in and out."""
