@@ -16,7 +16,7 @@ from ..faces.detect import Detection
 from ..faces.pack import DEFAULT_MIN_CONFIDENCE, as_uint8
 from ..geometry import compose, invert_similarity, transform_points
 from ..metrics.landmarks import eye_distance, five_points, landmark_nme, read_points
-from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
+from ..metrics.pictures import laplacian_rms, ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
 from ..runs.trained import TrainedRun
 from .metric import Row, Scene
@@ -108,6 +108,7 @@ def reading(scene: Scene) -> Row:
         **_shape(swap_points, reader, ""),
         **_shape(points, reader, "target_"),
         "sharpness": sharpness_ratio(swap_crop, face.crop, face.hull),
+        "detail": laplacian_rms(swap_crop, face.hull),
     }
     if swap_points is not None and points is not None:
         row["nme"] = _nme(swap_points, points, reader)

@@ -19,8 +19,10 @@ from ..faces.pack import FacePack
 from ..media.clips import clip_fingerprint, list_images
 from ..media.truth import ClipTruth, load_truth
 from ..metrics.perceptual import build_lpips
+from ..metrics.pictures import laplacian_rms
 from ..outputs import plain
 from ..runs.hardware import pick_device
+from ..runs.known import KnownFaces, spread_evenly
 from ..runs.trained import TrainedRun
 from .explain import Background, explain, study_run
 from .judge import Judge, build_judges
@@ -30,8 +32,11 @@ from .metric_table import METRICS, frame_measures
 from .report_page import ResultPictures, Shot
 from .walk import Walked, walk_clip
 
-CONSTANTS = ("seen_psnr_db", "own_spread")
+CONSTANTS = ("seen_psnr_db", "own_spread", "source_detail")
 """Columns of a series that one number fills."""
+
+DETAIL_FACES = 100
+"""True faces whose detail is measured."""
 
 SHOT_NUMBERS = ("psnr_db", "expected_error_db", "trusted", "sharpness", "to_source", "to_target")
 """What the page sorts its frames by."""
@@ -174,10 +179,19 @@ def measure_clip(
 
 def _constants(bench: Workbench, judges: Sequence[Judge]) -> dict[str, float]:
     seen = bench.background.seen_db.get(bench.background.shown)
+    painted = bench.background.known.get(bench.background.painted)
     return {
         "seen_psnr_db": float("nan") if seen is None else seen.value,
+        "source_detail": float("nan") if painted is None else _detail(painted),
         "own_spread": judges[0].own_spread if judges else float("nan"),
     }
+
+
+def _detail(known: KnownFaces) -> float:
+    """The median detail of an identity's true faces."""
+    chosen = spread_evenly(len(known), DETAIL_FACES)
+    pairs = zip(known.crops[chosen], known.masks[chosen], strict=True)
+    return float(np.nanmedian([laplacian_rms(crop, mask) for crop, mask in pairs]))
 
 
 def _with_columns(
@@ -206,6 +220,8 @@ def lacking(
     trouble = bench.background.troubles.get(bench.background.shown)
     if trouble:
         lacks["seen faces"] = trouble
+    if trouble := bench.background.troubles.get(bench.background.painted):
+        lacks["painted faces"] = trouble
     if not np.isfinite(series.get("to_source")).any():
         nobody = bench.no_judge if truth is None else NO_IDENTITIES
         lacks["likeness"] = nobody or "no face was found in the swap"

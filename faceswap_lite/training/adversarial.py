@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from .losses import weighted_mean
 
-Answers = Float[Tensor, "b 1 q q"]
+Real, Fake = Float[Tensor, "b 1 q q"], Float[Tensor, "c 1 q q"]
 
 SHIFT, LIGHT = 0.06, 0.1
 """How far real and painted faces are moved (in sides) and brightened alike before a discriminator
@@ -28,35 +28,35 @@ class Adversary(NamedTuple):
     """Both sides of the game, each a loss to lower: `discriminator` of answers on true and on
     painted faces, `generator` of those on painted ones alone."""
 
-    discriminator: Callable[[Answers, Answers, Answers, Answers], Tensor]
-    generator: Callable[[Answers, Answers, float], Tensor]
+    discriminator: Callable[[Real, Real, Fake, Fake], Tensor]
+    generator: Callable[[Fake, Fake, float], Tensor]
 
 
-def _least_squares(real: Answers, inside: Answers, fake: Answers, fake_inside: Answers) -> Tensor:
+def _least_squares(real: Real, inside: Real, fake: Fake, fake_inside: Fake) -> Tensor:
     """Mao et al. 2017, "Least squares generative adversarial networks", eq. 9, with 1 and 0."""
     return weighted_mean((real - 1).square(), inside) + weighted_mean(fake.square(), fake_inside)
 
 
-def _least_squares_generator(fake: Answers, inside: Answers, label: float) -> Tensor:
+def _least_squares_generator(fake: Fake, inside: Fake, label: float) -> Tensor:
     return weighted_mean((fake - label).square(), inside)
 
 
-def _bce(real: Answers, inside: Answers, fake: Answers, fake_inside: Answers) -> Tensor:
+def _bce(real: Real, inside: Real, fake: Fake, fake_inside: Fake) -> Tensor:
     """Goodfellow et al. 2014, the non-saturating form."""
     return weighted_mean(F.softplus(-real), inside) + weighted_mean(F.softplus(fake), fake_inside)
 
 
-def _bce_generator(fake: Answers, inside: Answers, label: float) -> Tensor:
+def _bce_generator(fake: Fake, inside: Fake, label: float) -> Tensor:
     wanted = torch.full_like(fake, label)
     return weighted_mean(F.binary_cross_entropy_with_logits(fake, wanted, reduction="none"), inside)
 
 
-def _hinge(real: Answers, inside: Answers, fake: Answers, fake_inside: Answers) -> Tensor:
+def _hinge(real: Real, inside: Real, fake: Fake, fake_inside: Fake) -> Tensor:
     """Lim and Ye 2017, "Geometric GAN"; a painted face is one below -1."""
     return weighted_mean(F.relu(1 - real), inside) + weighted_mean(F.relu(1 + fake), fake_inside)
 
 
-def _hinge_generator(fake: Answers, inside: Answers, label: float) -> Tensor:
+def _hinge_generator(fake: Fake, inside: Fake, label: float) -> Tensor:
     return -weighted_mean(fake, inside)
 
 
@@ -70,9 +70,7 @@ MIDDLE = {"least_squares": 0.5, "bce": 0.0, "hinge": 0.0}
 """Above it an answer says "true"."""
 
 
-def accuracy(
-    kind: str, real: Answers, inside: Answers, fake: Answers, fake_inside: Answers
-) -> float:
+def accuracy(kind: str, real: Real, inside: Real, fake: Fake, fake_inside: Fake) -> float:
     """The share of the discriminator's answers that are right; 0.5 is guessing."""
     right_real = weighted_mean((real > MIDDLE[kind]).float(), inside)
     right_fake = weighted_mean((fake <= MIDDLE[kind]).float(), fake_inside)
