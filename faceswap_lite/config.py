@@ -653,7 +653,10 @@ class ConvertConfig(Section):
         "of the face, detail at the mask's edge",
     )
     sharpen: float = Field(
-        0.0, ge=0, le=1, description="how far sharpness is brought to the target's; 0: off"
+        0.0,
+        ge=0,
+        le=1,
+        description="how far sharpness is brought to the clip's, up or down; 0: off",
     )
     grain: float = Field(
         0.0, ge=0, le=1, description="how far the face gets the frame's grain; 0: off"
