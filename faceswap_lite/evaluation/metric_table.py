@@ -164,7 +164,7 @@ METRICS: dict[str, Metric] = {
     ),
     "sharpness_to_source": Metric(
         "Sharpness of the source reached", "", "one", "blending",
-        "over the median of the source's own faces, at the model's size", _sharp_as_source,
+        "over the median of the source's own faces, in crops of 128 px", _sharp_as_source,
         (reading,), needs=("painted faces",),
     ),
     "flicker_ratio": Metric(

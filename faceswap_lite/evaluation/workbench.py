@@ -1,14 +1,14 @@
 """One run on one clip: everything that is measured, explained and shown of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from ..config import ConvertConfig, EvaluateConfig
+from ..config import ConvertConfig, EvaluateConfig, Side
 from ..conversion.casting import cast_clip
 from ..conversion.detection_pass import build_run_packs
 from ..conversion.expression import choose_expression
@@ -22,9 +22,10 @@ from ..metrics.perceptual import build_lpips
 from ..metrics.pictures import laplacian_rms
 from ..outputs import plain
 from ..runs.hardware import pick_device
-from ..runs.known import KnownFaces, spread_evenly
+from ..runs.known import open_known_set, spread_evenly
 from ..runs.trained import TrainedRun
 from .explain import Background, explain, study_run
+from .frame import DETAIL_PX
 from .judge import Judge, build_judges
 from .memorisation import MontageRow
 from .metric import Instruments, Need, Perceptual, Series, figures
@@ -64,6 +65,7 @@ class Workbench:
     no_judge: str
     lpips: Perceptual | None
     background: Background
+    source_detail: float
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def open_workbench(
         no_judge=no_judge,
         lpips=lpips,
         background=background,
+        source_detail=_source_detail(run, convert.painted_side),
     )
 
 
@@ -179,18 +182,22 @@ def measure_clip(
 
 def _constants(bench: Workbench, judges: Sequence[Judge]) -> dict[str, float]:
     seen = bench.background.seen_db.get(bench.background.shown)
-    painted = bench.background.known.get(bench.background.painted)
     return {
         "seen_psnr_db": float("nan") if seen is None else seen.value,
-        "source_detail": float("nan") if painted is None else _detail(painted),
+        "source_detail": bench.source_detail,
         "own_spread": judges[0].own_spread if judges else float("nan"),
     }
 
 
-def _detail(known: KnownFaces) -> float:
-    """The median detail of an identity's true faces."""
-    chosen = spread_evenly(len(known), DETAIL_FACES)
-    pairs = zip(known.crops[chosen], known.masks[chosen], strict=True)
+def _source_detail(run: TrainedRun, side: Side) -> float:
+    """The median detail of an identity's true faces; NaN where they are gone."""
+    try:
+        known = open_known_set(run, side)
+    except FaceswapError:
+        return float("nan")
+    chosen = spread_evenly(len(known.faces), DETAIL_FACES)
+    some = replace(known, faces=[known.faces[place] for place in chosen])
+    pairs = zip(some.crops(DETAIL_PX, 0.0), some.masks(DETAIL_PX, 0.0), strict=True)
     return float(np.nanmedian([laplacian_rms(crop, mask) for crop, mask in pairs]))
 
 

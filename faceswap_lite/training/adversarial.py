@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from .losses import weighted_mean
 
-Real, Fake = Float[Tensor, "b 1 q q"], Float[Tensor, "c 1 q q"]
+Real = Float[Tensor, "b 1 q q"]
+Fake = Float[Tensor, "c 1 q q"]
 
 SHIFT, LIGHT = 0.06, 0.1
 """How far real and painted faces are moved (in sides) and brightened alike before a discriminator
