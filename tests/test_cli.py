@@ -22,7 +22,7 @@ from faceswap_lite.runs import trained
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
-    "demo", "extract", "train", "base", "fit", "convert", "check", "evaluate", "latent", "render",
+    "demo", "extract", "train", "finish", "base", "fit", "convert", "check", "evaluate", "latent", "render",
     "info",
 )  # fmt: skip
 
