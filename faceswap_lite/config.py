@@ -38,6 +38,7 @@ MaskName = Literal["hull", "learned", "product"]
 WhoseName = Literal["source", "target", "auto"]
 BlendName = Literal["alpha", "multiband"]
 AugmentName = Literal["auto", "hand"]
+AdversaryName = Literal["least_squares", "bce", "hinge"]
 AUGMENTED = ("rotation_deg", "zoom", "shift", "warp", "brightness", "contrast")
 """Options of `training.augment` that its kind auto chooses."""
 Side = Literal["source", "target"]
@@ -394,6 +395,40 @@ class HeldoutConfig(Section):
     every: int = Field(100, ge=1, description="steps between held-out losses")
 
 
+class FinishConfig(Section):
+    """The phase after training that brings fine detail back (`faceswap-lite finish`)."""
+
+    after_training: bool = Field(
+        False, description="finish a run as soon as its training has reached its end"
+    )
+    steps: int | None = Field(None, ge=1, description="steps of the phase in total")
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="time of the phase in total, minutes; without it and without steps: 0.4 of the "
+        "training's own",
+    )
+    sides: Literal["source", "target", "both"] = Field(
+        "source", description="whose painted face is finished; liae: always both"
+    )
+    kind: AdversaryName = Field("least_squares", description="the adversary's loss")
+    adversary: float = Field(
+        1.0, ge=0, description="weight of the adversary's loss; 0: no adversary"
+    )
+    label: float = Field(
+        0.9, gt=0, le=1, description="how true painted faces are meant to look, below 1: smoothed"
+    )
+    rebuild: float = Field(10.0, ge=0, description="weight of the rebuilt face's mean difference")
+    hold: float = Field(
+        10.0,
+        ge=0,
+        description="weight of how far the low-passed swap strays from that of before the phase",
+    )
+    lr: float = Field(2e-4, gt=0, description="learning rate of the decoder")
+    adversary_lr: float = Field(4e-4, gt=0, description="learning rate of the discriminator")
+    every: int = Field(100, ge=1, description="steps between the guard's looks")
+
+
 class TrainingConfig(Section):
     """How long, with which faces, at which rate; losses, augmentation, checkpoints."""
 
@@ -431,6 +466,7 @@ class TrainingConfig(Section):
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
     heldout: HeldoutConfig = HeldoutConfig()
+    finish: FinishConfig = FinishConfig()
 
     pose_balance: float = Field(
         0.0, ge=0, le=1, description="0: faces are drawn as they come; 1: all yaws equally often"
@@ -645,7 +681,10 @@ class ConvertConfig(Section):
         "of the face, detail at the mask's edge",
     )
     sharpen: float = Field(
-        0.0, ge=0, le=1, description="how far sharpness is brought to the target's; 0: off"
+        0.0,
+        ge=0,
+        le=1,
+        description="how far sharpness is brought to the clip's, up or down; 0: off",
     )
     grain: float = Field(
         0.0, ge=0, le=1, description="how far the face gets the frame's grain; 0: off"

@@ -22,8 +22,8 @@ from faceswap_lite.runs import trained
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
-    "demo", "extract", "train", "base", "fit", "convert", "check", "evaluate", "latent", "render",
-    "info", "import", "export",
+    "demo", "extract", "train", "finish", "base", "fit", "convert", "check", "evaluate", "latent",
+    "render", "info", "import", "export",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Float, Shaped
 
 from ..config import ConvertConfig
 from ..faces.user_masks import UserMasks
+from ..geometry import similarity_scale
 from ..media.clips import Frame
 from .blend import Layer, gate_layer, lay_over, place_face
 from .color_map import ColorMap, steady_color_map
@@ -210,8 +211,6 @@ def _layer(
     picture = carry_outwards(color_map.apply(face.face), without_wall(face.face, face.own))
     if config.color.relight > 0:
         picture = relight(picture, face.true, face.inside, config.color.relight)
-    if config.sharpen > 0:
-        picture = match_sharpness(picture, face.true, face.inside, config.sharpen)
     alpha = blend_alpha(
         mask,
         erode=config.mask.erode,
@@ -223,10 +222,12 @@ def _layer(
     )
     matrix = scaled(face.frame_to_crop, config.scale, len(alpha))
     layer = place_face(frame.image.shape[:2], picture, alpha, matrix)
-    if layer is not None and config.grain > 0:
+    if layer is not None and (config.sharpen > 0 or config.grain > 0):
+        grain = measure_grain(frame.image, layer)
+        enlarged = 1 / similarity_scale(matrix)
+        layer = match_sharpness(layer, frame.image, grain, config.sharpen, enlarged)
         # Of the frame and the face alone, so that a frame painted again is the same.
         rng = np.random.default_rng([frame.index, number])
-        grain = measure_grain(frame.image, layer)
         layer = add_grain(layer, grain, rng, config.grain)
     return layer
 

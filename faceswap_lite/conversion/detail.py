@@ -4,6 +4,7 @@ Both are taken from luma (BT.601, of coded values) and added to all three channe
 coloured fringes or specks appear.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -15,12 +16,14 @@ from .blend import Layer
 
 Luma = Float32[np.ndarray, "h w"]
 
-# Bands of detail, each between two Gaussians (sigma, pixels). Measured on pictures blurred by 0.5
-# to 1.5 px: coarser bands reach the same sharpness at twice the error.
+# Bands of detail, each between two Gaussians (sigma, pixels of the painted face). Measured on
+# pictures blurred by 0.5 to 1.5 px: coarser bands reach the same sharpness at twice the error.
 BAND_SIGMAS_PX = (0.5, 1.0)
 # Detail that is hardly there would else become noise: measured, more than this leaves the truth
 # farther away than the blur did.
 MAX_DETAIL_GAIN = 4.0
+# A sharper face is blurred by at most so much (sigma); its sigma is found by halving this so often.
+MAX_BLUR_PX, BLUR_TRIES = 4.0, 7
 # Below this (in 8-bit steps, squared) there is no detail to speak of, only rounding.
 MIN_ENERGY = (0.1 / 255) ** 2
 
@@ -39,35 +42,6 @@ NO_SIGMA, FULL_SIGMA = 0.5 / 255, 1.0 / 255
 MAX_COARSE_PX = 1.5
 
 
-def match_sharpness(
-    face: Float[np.ndarray, "s s 3"],
-    reference: Float[np.ndarray, "s s 3"],
-    mask: Float[np.ndarray, "s s"],
-    strength: float | int,
-) -> Float32[np.ndarray, "s s 3"]:
-    """The face with its fine detail raised towards that of `reference`, inside the mask only.
-
-    Pictures are RGB in [0, 1]; `strength` 0 changes nothing, 1 goes up to the reference's energy of
-    detail (the mean squared Laplacian of luma inside the mask) or as near as `MAX_DETAIL_GAIN`
-    lets it. Never above, and a face that is sharper already stays as it is. Bands that the face
-    lacks most are raised most: unsharp masking with a gain for each of `BAND_SIGMAS_PX`.
-    """
-    face = face.astype(np.float32)
-    # The Laplacian and the bands look a few pixels around: only the mask's inside is compared.
-    inside = cv2.erode(mask.astype(np.float32), np.ones((5, 5), np.uint8), borderValue=0)
-    if not strength or inside.sum() < 1:
-        return face
-    luma = _filled(_luma(face), mask)
-    wanted_luma = _luma(reference)
-    missing = np.zeros_like(luma)
-    for band, wanted in zip(_bands(luma), _bands(wanted_luma), strict=True):
-        ratio = _energy(wanted, inside) / max(_energy(band, inside), MIN_ENERGY)
-        missing += (np.clip(np.sqrt(ratio), 1, MAX_DETAIL_GAIN) - 1) * band
-    fine = _energy(cv2.Laplacian(wanted_luma, cv2.CV_32F), inside)
-    amount = strength * _amount(luma, missing, inside, fine)
-    return np.clip(face + np.float32(amount) * (missing * mask)[..., None], 0, 1)
-
-
 @dataclass(frozen=True)
 class Grain:
     """Noise of a picture: its sigma in [0, 1] luma, and how coarse it is.
@@ -80,6 +54,44 @@ class Grain:
 
 
 NO_GRAIN = Grain(0.0, 0.0)
+
+
+def match_sharpness(
+    layer: Layer,
+    frame: Shaped[np.ndarray, "h w 3"],
+    grain: Grain,
+    strength: float | int,
+    enlarged: float | int = 1.0,
+) -> Layer:
+    """The layer with its fine detail brought to that of the picture it hides, up or down.
+
+    `strength` 0 changes nothing, 1 goes to the picture's energy of detail (the mean squared
+    Laplacian of luma where the layer shows, less what `grain` has of it), or as near as
+    `MAX_DETAIL_GAIN` lets it. A sharper face is blurred; a softer one is raised by unsharp masking
+    with a gain for each of `BAND_SIGMAS_PX`, the bands that it lacks most the most. `enlarged`:
+    frame pixels of a painted one; above 1, bands are as much wider, for it has nothing finer.
+    """
+    mask = layer.alpha[..., 0]
+    # The Laplacian and the bands look a few pixels around: only the mask's inside is compared.
+    inside = cv2.erode(mask, np.ones((5, 5), np.uint8), borderValue=0)
+    if not strength or inside.sum() < 1:
+        return layer
+    whole = np.iinfo(frame.dtype).max
+    picture = _luma(frame[layer.rows, layer.columns].astype(np.float32) / whole)
+    luma, sigmas = _filled(_luma(layer.color), mask), [s * max(enlarged, 1) for s in BAND_SIGMAS_PX]
+    noise = _noise_energies(grain, sigmas)
+    wanted = max(_energy(cv2.Laplacian(picture, cv2.CV_32F), inside) - noise[0], 0.0)
+    if _energy(cv2.Laplacian(luma, cv2.CV_32F), inside) > wanted:
+        change = _blurred_to(luma, inside, wanted) - luma
+    else:
+        missing = np.zeros_like(luma)
+        bands = zip(_bands(luma, sigmas), _bands(picture, sigmas), noise[1:], strict=True)
+        for band, wanted_band, grainy in bands:
+            ratio = (_energy(wanted_band, inside) - grainy) / max(_energy(band, inside), MIN_ENERGY)
+            missing += (np.sqrt(np.clip(ratio, 1, MAX_DETAIL_GAIN**2)) - 1) * band
+        change = np.float32(_amount(luma, missing, inside, wanted)) * missing
+    color = np.clip(layer.color + np.float32(strength) * (change * mask)[..., None], 0, 1)
+    return replace(layer, color=color)
 
 
 def measure_grain(frame: Shaped[np.ndarray, "h w 3"], layer: Layer) -> Grain:
@@ -130,10 +142,20 @@ def _filled(luma: Luma, mask: Float[np.ndarray, "h w"]) -> Luma:
     return mask * luma + (1 - mask) * near
 
 
-def _bands(luma: Luma) -> list[Luma]:
+def _bands(luma: Luma, sigmas: Sequence[float]) -> list[Luma]:
     """Differences of neighbouring Gaussians, the finest first; the coarse rest is left out."""
-    smooth = [luma, *(cv2.GaussianBlur(luma, (0, 0), sigma) for sigma in BAND_SIGMAS_PX)]
+    smooth = [luma, *(cv2.GaussianBlur(luma, (0, 0), sigma) for sigma in sigmas)]
     return [fine - coarse for fine, coarse in pairwise(smooth)]
+
+
+def _noise_energies(grain: Grain, sigmas: Sequence[float]) -> list[float]:
+    """What grain alone has of the Laplacian's energy, and of each band's."""
+    if not grain.sigma > 0:
+        return [0.0] * (1 + len(sigmas))
+    # A patch is enough, and always the same one: these are means.
+    patch = _noise((96, 96), grain.coarse_px, np.random.default_rng(0)) * np.float32(grain.sigma)
+    pictures = [cv2.Laplacian(patch, cv2.CV_32F), *_bands(patch, sigmas)]
+    return [float(np.square(picture).mean()) for picture in pictures]
 
 
 def _energy(picture: Luma, weights: Luma) -> float:
@@ -141,7 +163,7 @@ def _energy(picture: Luma, weights: Luma) -> float:
 
 
 def _amount(luma: Luma, missing: Luma, weights: Luma, wanted: float) -> float:
-    """How much of `missing` brings the Laplacian energy to `wanted`, 0 to MAX_DETAIL_GAIN.
+    """How much of `missing` brings the Laplacian energy up to `wanted`, 0 to MAX_DETAIL_GAIN.
 
     The root of |L luma + amount * L missing|^2 = wanted.
     """
@@ -151,6 +173,20 @@ def _amount(luma: Luma, missing: Luma, weights: Luma, wanted: float) -> float:
     if c >= 0 or a <= MIN_ENERGY * 1e-6:
         return 0.0
     return min((np.sqrt(b * b - a * c) - b) / a, MAX_DETAIL_GAIN)
+
+
+def _blurred_to(luma: Luma, weights: Luma, wanted: float) -> Luma:
+    """The picture blurred until its Laplacian energy has come down to `wanted`."""
+    low, high = 0.0, MAX_BLUR_PX
+    blurred = luma
+    for _ in range(BLUR_TRIES):
+        sigma = (low + high) / 2
+        blurred = cv2.GaussianBlur(luma, (0, 0), sigma)
+        if _energy(cv2.Laplacian(blurred, cv2.CV_32F), weights) > wanted:
+            low = sigma
+        else:
+            high = sigma
+    return blurred
 
 
 # Second differences over 1, 2 and 4 pixels.

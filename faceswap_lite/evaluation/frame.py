@@ -16,13 +16,15 @@ from ..faces.detect import Detection
 from ..faces.pack import DEFAULT_MIN_CONFIDENCE, as_uint8
 from ..geometry import compose, invert_similarity, transform_points
 from ..metrics.landmarks import eye_distance, five_points, landmark_nme, read_points
-from ..metrics.pictures import ms_ssim, psnr_db, sharpness_ratio, ssim
+from ..metrics.pictures import laplacian_rms, ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
 from ..runs.trained import TrainedRun
 from .metric import Row, Scene
 
 # Room around the face in which it is compared over time, pixels: how far a flow may look.
 _FLOW_PX = 16
+DETAIL_PX = 128
+"""Side of the crops that fine detail is compared in."""
 # Each side of a mask's edge, in face sides: what the eye takes in at once.
 _SEAM = 0.03
 # iBUG-68: the lips; each eye. And the room around their points, in eye distances.
@@ -108,6 +110,7 @@ def reading(scene: Scene) -> Row:
         **_shape(swap_points, reader, ""),
         **_shape(points, reader, "target_"),
         "sharpness": sharpness_ratio(swap_crop, face.crop, face.hull),
+        "detail": _detail(scene.run, face, moment.shown),
     }
     if swap_points is not None and points is not None:
         eyes = eye_distance(five_points(points, reader.pack))
@@ -120,6 +123,14 @@ def _to_read(run: TrainedRun, face: PaintedFace, *images: np.ndarray) -> list[np
     of = run.manifest
     matrix = align(face.placement.landmarks, of.landmarks_pack, of.coverage, READ_PX)
     return [cut_crop(image, matrix, READ_PX) for image in images]
+
+
+def _detail(run: TrainedRun, face: PaintedFace, shown: np.ndarray) -> float:
+    """How much fine detail the swap's face has, at a size that is the same for all models."""
+    of, size = run.manifest, (DETAIL_PX, DETAIL_PX)
+    matrix = align(face.placement.landmarks, of.landmarks_pack, of.coverage, DETAIL_PX)
+    inside = cv2.resize(face.hull, size, interpolation=cv2.INTER_AREA)
+    return laplacian_rms(cut_crop(shown, matrix, DETAIL_PX), inside)
 
 
 def _shape(points: Float[np.ndarray, "n 2"] | None, reader: Reader, prefix: str) -> Row:

@@ -113,7 +113,9 @@ So the same function, on frames drawn anew, gives its confidence interval, and o
 the interval of their difference.
 """
 
-Need = Literal["unseen clip", "every frame", "seen faces", "likeness", "mesh", "twin", "lpips"]
+Need = Literal[
+    "unseen clip", "every frame", "seen faces", "painted faces", "likeness", "mesh", "twin", "lpips"
+]
 """What a figure cannot do without; `workbench.lacking` says why it is not there."""
 
 FAULTS: dict[Better, Callable[[float], float]] = {

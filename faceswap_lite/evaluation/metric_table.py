@@ -81,6 +81,11 @@ def _normalised(columns: Columns) -> float | None:
     return float(np.median(distance) / own[0]) if len(distance) and len(own) else None
 
 
+def _sharp_as_source(columns: Columns) -> float | None:
+    detail, own = finite(columns["detail"]), finite(columns["source_detail"])
+    return float(np.median(detail) / own[0]) if len(detail) and len(own) else None
+
+
 def frame_measures() -> tuple[FrameMeasure, ...]:
     """What has to be measured of each frame, each once."""
     return tuple(dict.fromkeys(by for metric in METRICS.values() for by in metric.by))
@@ -198,6 +203,11 @@ METRICS: dict[str, Metric] = {
     "sharpness_ratio": Metric(
         "Sharpness", "", "one", "blending", "below 1: softer than the target", median("sharpness"),
         (reading,),
+    ),
+    "sharpness_to_source": Metric(
+        "Sharpness of the source reached", "", "one", "blending",
+        "over the median of the source's own faces, in crops of 128 px", _sharp_as_source,
+        (reading,), needs=("painted faces",),
     ),
     "flicker_ratio": Metric(
         "Colour flicker", "", "one", "time",

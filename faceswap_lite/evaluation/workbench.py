@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import ConvertConfig, EvaluateConfig
+from ..config import ConvertConfig, EvaluateConfig, Side
 from ..conversion.casting import cast_clip
 from ..conversion.detection_pass import build_run_packs
 from ..conversion.expression import choose_expression
@@ -18,10 +18,13 @@ from ..faces.pack import FacePack
 from ..media.clips import clip_fingerprint, list_images
 from ..media.truth import ClipTruth, load_truth
 from ..metrics.perceptual import build_lpips
+from ..metrics.pictures import laplacian_rms
 from ..outputs import plain
 from ..runs.hardware import pick_device
+from ..runs.known import open_known_set, spread_evenly
 from ..runs.trained import TrainedRun
 from .explain import Background, explain, study_run
+from .frame import DETAIL_PX
 from .judge import Judge, build_judges
 from .memorisation import MontageRow
 from .metric import Instruments, Need, Perceptual, Series, figures
@@ -29,8 +32,11 @@ from .metric_table import METRICS, frame_measures
 from .report_page import ResultPictures, Shot
 from .walk import Walked, walk_clip
 
-CONSTANT_COLUMNS = ("seen_psnr_db", "own_spread")
+CONSTANT_COLUMNS = ("seen_psnr_db", "own_spread", "source_detail")
 """Columns of a series that one number fills."""
+
+DETAIL_FACES = 100
+"""True faces whose detail is measured."""
 
 SHOT_NUMBERS = ("psnr_db", "expected_error_db", "trusted", "sharpness", "to_source", "to_target")
 """What the page sorts its frames by."""
@@ -58,6 +64,7 @@ class Workbench:
     no_judge: str
     lpips: Perceptual | None
     background: Background
+    source_detail: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,8 @@ def open_workbench(
         people = convert.painted_side, convert.shown_side
         judges, no_judge = build_judges(run, people, config, len(packs))
     readers = [Reader(run.manifest.coverage) for _ in packs]
-    return Workbench(contender, packs, readers, judges, no_judge, lpips, background)
+    detail = _source_detail(run, convert.painted_side)
+    return Workbench(contender, packs, readers, judges, no_judge, lpips, background, detail)
 
 
 NO_IDENTITIES = "a face network cannot tell rendered actors apart"
@@ -158,6 +166,7 @@ def measure_clip(
     constants = {
         "seen_psnr_db": float("nan") if seen is None else seen.value,
         "own_spread": judges[0].own_spread if judges else float("nan"),
+        "source_detail": bench.source_detail,
     }
     series = replace(
         walked.series,
@@ -179,6 +188,18 @@ def measure_clip(
     return Measured(result, _pictures(walked, series, explained.montage), series)
 
 
+def _source_detail(run: TrainedRun, side: Side) -> float:
+    """The median detail of an identity's true faces; NaN where they are gone."""
+    try:
+        known = open_known_set(run, side)
+    except FaceswapError:
+        return float("nan")
+    chosen = spread_evenly(len(known.faces), DETAIL_FACES)
+    some = replace(known, faces=[known.faces[place] for place in chosen])
+    pairs = zip(some.crops(DETAIL_PX, 0.0), some.masks(DETAIL_PX, 0.0), strict=True)
+    return float(np.nanmedian([laplacian_rms(crop, mask) for crop, mask in pairs]))
+
+
 def lacking(
     bench: Workbench,
     config: EvaluateConfig,
@@ -197,6 +218,8 @@ def lacking(
     trouble = bench.background.troubles.get(bench.background.shown)
     if trouble:
         lacks["seen faces"] = trouble
+    if trouble := bench.background.troubles.get(bench.background.painted):
+        lacks["painted faces"] = trouble
     if not np.isfinite(series.get("to_source")).any():
         nobody = bench.no_judge if truth is None else NO_IDENTITIES
         lacks["likeness"] = nobody or "no face was found in the swap"

@@ -94,7 +94,7 @@ def sharpness_ratio(out: AnyPicture, reference: AnyPicture, mask: AnyMask | None
 
     1 is as sharp, below 1 softer.
     """
-    detail, wanted = _laplacian_rms(out, mask), _laplacian_rms(reference, mask)
+    detail, wanted = laplacian_rms(out, mask), laplacian_rms(reference, mask)
     return detail / wanted if wanted > 1e-6 else float("nan")
 
 
@@ -167,6 +167,7 @@ def _window_mean(picture: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 
     return cv2.GaussianBlur(picture, window, SSIM_SIGMA_PX, borderType=cv2.BORDER_REFLECT)
 
 
-def _laplacian_rms(picture: AnyPicture, mask: AnyMask | None) -> float:
+def laplacian_rms(picture: AnyPicture, mask: AnyMask | None = None) -> float:
+    """Fine detail: root mean square of the Laplacian of grey values in [0, 1], inside the mask."""
     grey = cv2.cvtColor(as_float(picture).astype(np.float32), cv2.COLOR_RGB2GRAY)
     return float(np.sqrt(_mean_inside(np.square(cv2.Laplacian(grey, cv2.CV_32F)), mask)))

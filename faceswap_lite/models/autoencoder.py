@@ -28,6 +28,9 @@ class SwapAutoencoder(nn.Module, ABC):
     code_parts: ClassVar[tuple[str, ...]]
     """The parts that make codes, for both identities alike."""
 
+    painters: ClassVar[dict[Side, str]]
+    """The last part of each side's path, which paints pictures; liae has one for both."""
+
     def tie_sides(self) -> None:
         """Tie the two sides' weights: what is learned from then on is learned for both."""
         kept, copied = self.tied_parts
@@ -57,6 +60,7 @@ class TwoDecoders(SwapAutoencoder):
 
     tied_parts = ("decoder_source", "decoder_target")
     code_parts = ("encoder", "inter")
+    painters: ClassVar[dict[Side, str]] = {"source": "decoder_source", "target": "decoder_target"}
 
     def __init__(self, encoder: nn.Module, inter: nn.Module, decoders: dict[Side, nn.Module]):
         super().__init__()

@@ -5,6 +5,8 @@ The source is coded [AB, AB], the target [B, AB]. A swap codes the target's face
 [AB, AB]. The parts and the flags are df's.
 """
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +22,7 @@ class Liae(SwapAutoencoder):
     # Both decode what stands beside them: with one of them, both sides are the same.
     tied_parts = ("inter_AB", "inter_B")
     code_parts = ("encoder",)
+    painters: ClassVar[dict[Side, str]] = {"source": "decoder", "target": "decoder"}
 
     def __init__(self, encoder: DfEncoder, inter_ab: DfInter, inter_b: DfInter, decoder: DfDecoder):
         super().__init__()

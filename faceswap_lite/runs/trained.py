@@ -11,7 +11,8 @@ from ..errors import FaceswapError
 from ..models.architectures import build_model
 from ..models.autoencoder import SwapAutoencoder
 from ..outputs import file_sha256
-from .checkpoints import averaged_weights, latest_valid_checkpoint, load_into
+from .checkpoints import averaged_weights, checkpoint_facts, latest_valid_checkpoint, load_into
+from .finished import finished_weights
 from .manifest import CONFIG_FILE, RunManifest, read_manifest
 
 
@@ -30,16 +31,20 @@ class TrainedRun:
 
 
 def load_run(
-    run: Path, weights: WeightsName = "best", say: Callable[[str], None] = print
+    run: Path,
+    weights: WeightsName = "best",
+    say: Callable[[str], None] = print,
+    finished: bool = True,
 ) -> TrainedRun:
     """The averaged weights of a run's newest checkpoint that holds them whole.
 
-    Best: those of the lowest held-out loss so far; the last ones as long as there is none.
+    Best: those of the lowest held-out loss so far; the last ones as long as there is none. Of a
+    finished run, the finished ones; unless `finished` is off, those that the finish began with.
     Raises: FaceswapError when the folder is no run, holds no such checkpoint, or its weights do
     not fit its config.
     """
     manifest, config = read_manifest(run), load_config(run / CONFIG_FILE)
-    step, file, problems = _find_weights(run, weights)
+    step, file, problems = _find_weights(run, weights, finished)
     for problem in problems:
         say(f"warning: {problem}; going on with {file.parent.name}/{file.name}")
     model = build_model(config.model)
@@ -49,10 +54,10 @@ def load_run(
 
 def weights_fingerprint(run: Path) -> str:
     """The fingerprint of a run's best weights. Raises: FaceswapError when it has none."""
-    return file_sha256(_find_weights(run, "best")[1])[:16]
+    return file_sha256(_find_weights(run, "best", finished=True)[1])[:16]
 
 
-def _find_weights(run: Path, weights: WeightsName) -> tuple[int, Path, list[str]]:
+def _find_weights(run: Path, weights: WeightsName, finished: bool) -> tuple[int, Path, list[str]]:
     """The step that averaged weights are of, where they lie, and what was met that is damaged.
 
     The last ones stand in where the best are nowhere whole.
@@ -60,8 +65,14 @@ def _find_weights(run: Path, weights: WeightsName) -> tuple[int, Path, list[str]
     kinds: dict[WeightsName, None] = {weights: None, "last": None}
     for kind in kinds:
         step, problems = latest_valid_checkpoint(run, kind)
-        if step is not None:
-            return *averaged_weights(run, step, kind), problems
+        if step is None:
+            continue
+        of_step, file = averaged_weights(run, step, kind)
+        if finished and weights == "best":
+            began_with = checkpoint_facts(run, step)["sha256"][file.name][:16]
+            better, problem = finished_weights(run, began_with)
+            return of_step, better or file, [*problems, *([problem] if problem else [])]
+        return of_step, file, problems
     reason = "it has no checkpoint yet; train it first"
     if problems:
         reason = f"there is no valid checkpoint ({problems[0]}); train --overwrite starts over"

@@ -94,7 +94,7 @@ def train(
     if log and step == 0:
         begun = heldout_losses(learner.average, sides, size, options.loss, fabric.autocast)
         log.write({"step": 0, **begun}, state.seconds)
-    with _stop_on_signal() as stopped, bar:
+    with stop_on_signal() as stopped, bar:
         while not (reason := agreed(fabric, why_stop(state, options))):
             # Draw this step's views of both sides.
             views = sample_batch(sides, size, options, step, fabric.device, ready.share)
@@ -135,7 +135,7 @@ def train(
             if judge_here:
                 before, state = state, _judged(state, losses["heldout"], options)
                 if state.best != before.best:
-                    best_weights = _copy_of(learner.average)
+                    best_weights = copy_of_weights(learner.average)
                 _tell_of_drop(before.plateau, state.plateau, step, bar, say)
                 stop_here = stop_here or agreed(fabric, bool(why_stop(state, options)))
                 save_here = save_here or stop_here
@@ -235,7 +235,7 @@ def _tell_of_drop(
         )
 
 
-def _copy_of(average: nn.Module) -> dict[str, Tensor]:
+def copy_of_weights(average: nn.Module) -> dict[str, Tensor]:
     """The weights as they are now, out of the GPU's way."""
     return {name: tensor.detach().cpu().clone() for name, tensor in average.state_dict().items()}
 
@@ -256,7 +256,7 @@ def _names(
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[list[int]]:
+def stop_on_signal() -> Iterator[list[int]]:
     """Collects the first Ctrl-C or SIGTERM instead of raising; a second one stops at once."""
     stopped: list[int] = []
 

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import AUGMENTED, Config, ModelConfig, Side, TrainingConfig, load_config, options_of
+from ..config import (
+    AUGMENTED,
+    Config,
+    FinishConfig,
+    ModelConfig,
+    Side,
+    TrainingConfig,
+    load_config,
+    options_of,
+)
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
@@ -24,6 +33,7 @@ from ..runs.checkpoints import (
     latest_valid_checkpoint,
     set_aside_newer,
 )
+from ..runs.finished import FOLDER, UNDONE, undo_finish
 from ..runs.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -40,6 +50,7 @@ from .initial import FRESH, OURS, start_fingerprint
 # A resumed run may change these. Most say when to stop, look and save, not what is learned; the
 # last two are how a person steers a run under way: by ending the warp, and by adding faces.
 FREE_ON_RESUME = (
+    *(f"finish.{name}" for name in FinishConfig.model_fields),
     "steps", "minutes", "keep", "log_every", "save_every", "preview_every", "heldout.every",
     "patience", "accumulate", "device", "precision", "compile", "threads", "augment.warp_until",
     "late_ramp",
@@ -305,6 +316,8 @@ def take_up(
             manifest = manifest.model_copy(update={"consent": consent})
             for line in set_aside_newer(run, start):
                 say(f"note: {line}")
+            if line := undo_finish(run):
+                say(f"note: {line}; training goes on from there")
         elif consent != found.consent:
             manifest = found.model_copy(update={"consent": consent})
             write_json(run / MANIFEST_FILE, manifest.model_dump())
@@ -365,7 +378,7 @@ def _differences(run: Path, found: RunManifest, manifest: RunManifest, config: C
 
 def clear_run(run: Path) -> None:
     """Remove what an earlier run wrote into this folder, and nothing else."""
-    for name in ("checkpoints", "previews", "tensorboard"):
+    for name in ("checkpoints", "previews", "tensorboard", FOLDER, UNDONE):
         shutil.rmtree(run / name, ignore_errors=True)
     for name in ("log.jsonl", "preview.png", CURVE_FILE, SWEEP_FILE, CONFIG_FILE, MANIFEST_FILE):
         (run / name).unlink(missing_ok=True)

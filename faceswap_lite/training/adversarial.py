@@ -1,0 +1,113 @@
+"""Adversarial losses: pure functions of a discriminator's answers.
+
+Answers are (b, 1, q, q), where a patch that looks true is above one that looks painted; `inside` is
+where they count, of the same shape.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from .losses import weighted_mean
+
+Real = Float[Tensor, "b 1 q q"]
+Fake = Float[Tensor, "c 1 q q"]
+
+SHIFT, LIGHT = 0.06, 0.1
+"""How far real and painted faces are moved (in sides) and brightened alike before a discriminator
+that has few faces to learn from sees them."""
+
+BLUR_PX = 5
+"""Side of the box that pictures are averaged over, twice, before they are held to one another."""
+
+
+class Adversary(NamedTuple):
+    """Both sides of the game, each a loss to lower: `discriminator` of answers on true and on
+    painted faces, `generator` of those on painted ones alone."""
+
+    discriminator: Callable[[Real, Real, Fake, Fake], Tensor]
+    generator: Callable[[Fake, Fake, float], Tensor]
+
+
+def _least_squares(real: Real, inside: Real, fake: Fake, fake_inside: Fake) -> Tensor:
+    """Mao et al. 2017, "Least squares generative adversarial networks", eq. 9, with 1 and 0."""
+    return weighted_mean((real - 1).square(), inside) + weighted_mean(fake.square(), fake_inside)
+
+
+def _least_squares_generator(fake: Fake, inside: Fake, label: float) -> Tensor:
+    return weighted_mean((fake - label).square(), inside)
+
+
+def _bce(real: Real, inside: Real, fake: Fake, fake_inside: Fake) -> Tensor:
+    """Goodfellow et al. 2014, the non-saturating form."""
+    return weighted_mean(F.softplus(-real), inside) + weighted_mean(F.softplus(fake), fake_inside)
+
+
+def _bce_generator(fake: Fake, inside: Fake, label: float) -> Tensor:
+    wanted = torch.full_like(fake, label)
+    return weighted_mean(F.binary_cross_entropy_with_logits(fake, wanted, reduction="none"), inside)
+
+
+def _hinge(real: Real, inside: Real, fake: Fake, fake_inside: Fake) -> Tensor:
+    """Lim and Ye 2017, "Geometric GAN"; a painted face is one below -1."""
+    return weighted_mean(F.relu(1 - real), inside) + weighted_mean(F.relu(1 + fake), fake_inside)
+
+
+def _hinge_generator(fake: Fake, inside: Fake, label: float) -> Tensor:
+    return -weighted_mean(fake, inside)
+
+
+ADVERSARIES: dict[str, Adversary] = {
+    "least_squares": Adversary(_least_squares, _least_squares_generator),
+    "bce": Adversary(_bce, _bce_generator),
+    "hinge": Adversary(_hinge, _hinge_generator),
+}
+
+MIDDLE = {"least_squares": 0.5, "bce": 0.0, "hinge": 0.0}
+"""Above it an answer says "true"."""
+
+
+def accuracy(kind: str, real: Real, inside: Real, fake: Fake, fake_inside: Fake) -> float:
+    """The share of the discriminator's answers that are right; 0.5 is guessing."""
+    right_real = weighted_mean((real > MIDDLE[kind]).float(), inside)
+    right_fake = weighted_mean((fake <= MIDDLE[kind]).float(), fake_inside)
+    return float(right_real + right_fake) / 2
+
+
+def patches_inside(mask: Float[Tensor, "b 1 s s"], edge: int) -> Float[Tensor, "b 1 {edge} {edge}"]:
+    """1 where an answer's patch lies inside the mask, else 0; `edge` answers a side."""
+    window = mask.shape[-1] // edge * 2 + 1
+    inner = F.avg_pool2d(mask, window, 1, window // 2)
+    return (F.adaptive_avg_pool2d(inner, edge) > 0.8).float()
+
+
+def low_pass(picture: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
+    """What is left of a picture without its fine detail: two box filters."""
+    for _ in range(2):
+        picture = F.avg_pool2d(picture, BLUR_PX, 1, BLUR_PX // 2, count_include_pad=False)
+    return picture
+
+
+def augmented_alike(
+    pictures: Float[Tensor, "b 3 s s"], masks: Float[Tensor, "b 1 s s"], generator: torch.Generator
+) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 1 s s"]]:
+    """Pictures and masks moved and brightened at random, mirrored half the time.
+
+    Source: Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training": true
+    and painted faces alike, so that nothing of it is learned by the generator.
+    """
+    count = len(pictures)
+    draws = torch.rand(count, 4, generator=generator).to(pictures.device)
+    theta = torch.zeros(count, 2, 3, device=pictures.device)
+    theta[:, 0, 0] = torch.where(draws[:, 0] < 0.5, -1.0, 1.0)
+    theta[:, 1, 1] = 1
+    theta[:, :, 2] = (draws[:, 1:3] * 2 - 1) * 2 * SHIFT
+    grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
+    moved = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    inside = F.grid_sample(masks, grid, padding_mode="zeros", align_corners=False)
+    light = (draws[:, 3] * 2 - 1) * LIGHT
+    return moved + light[:, None, None, None], inside

@@ -1,0 +1,228 @@
+"""Finishing a run: what it changes, what it leaves, who ends it, and how it is taken back."""
+
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Cast, silent
+from typer.testing import CliRunner
+
+from faceswap_lite.cli import app
+from faceswap_lite.config import Config, ModelConfig
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.models.architectures import build_model
+from faceswap_lite.runs.finished import UNDONE, finish_folder, finished_file
+from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.training.adversarial import (
+    ADVERSARIES,
+    accuracy,
+    augmented_alike,
+    low_pass,
+    patches_inside,
+)
+from faceswap_lite.training.finish import _sides, finish_run
+from faceswap_lite.training.finish_guard import (
+    GuardLook,
+    as_record,
+    best_look,
+    from_record,
+    outside,
+    why_end,
+)
+from faceswap_lite.training.loop import train
+
+
+@pytest.fixture
+def trained(run: TrainedRun, tmp_path: Path) -> Path:
+    """A copy of the trained run, to be finished."""
+    return Path(shutil.copytree(run.path, tmp_path / "run"))
+
+
+def finishing(run: TrainedRun, **changes: object) -> Config:
+    """The run's config with these options of finish."""
+    finish = run.config.training.finish.model_copy(update={"every": 4, **changes})
+    training = run.config.training.model_copy(update={"finish": finish})
+    return run.config.model_copy(update={"training": training})
+
+
+def test_the_painted_decoder_goes_on_and_nothing_else(run: TrainedRun, trained: Path) -> None:
+    summary = finish_run(trained, finishing(run, steps=8), say=silent)
+
+    assert summary.step == 8
+    before, after = load_run(trained, finished=False), load_run(trained)
+    assert before.fingerprint == run.fingerprint
+    assert after.fingerprint != run.fingerprint
+    old, new = before.model.state_dict(), after.model.state_dict()
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert changed
+    assert all(name.startswith("decoder_source.") for name in changed)
+    assert not any(".mask." in name for name in changed)
+    assert (finish_folder(trained) / "preview.png").is_file()
+
+
+def test_undo_brings_the_run_back(run: TrainedRun, trained: Path) -> None:
+    finish_run(trained, finishing(run, steps=4), say=silent)
+
+    told = CliRunner().invoke(app, ["finish", "--run", str(trained), "--undo"])
+
+    assert told.exit_code == 0, told.output
+    assert load_run(trained).fingerprint == run.fingerprint
+    assert (trained / UNDONE).is_dir()
+    again = CliRunner().invoke(app, ["finish", "--run", str(trained), "--undo"])
+    assert "has no finish" in again.output
+
+
+def test_a_finish_that_was_interrupted_ends_the_same(run: TrainedRun, tmp_path: Path) -> None:
+    whole, parts = (Path(shutil.copytree(run.path, tmp_path / name)) for name in ("a", "b"))
+
+    finish_run(whole, finishing(run, steps=8), say=silent)
+    finish_run(parts, finishing(run, steps=4), say=silent)
+    finish_run(parts, finishing(run, steps=8), say=silent)
+
+    assert finished_file(whole).read_bytes() == finished_file(parts).read_bytes()
+
+
+def test_a_finish_with_other_settings_is_refused(run: TrainedRun, trained: Path) -> None:
+    finish_run(trained, finishing(run, steps=4), say=silent)
+
+    assert finish_run(trained, finishing(run, steps=4), say=silent).reason == "already done"
+    with pytest.raises(FaceswapError, match="other settings; --undo"):
+        finish_run(trained, finishing(run, steps=4, adversary=2.0), say=silent)
+    finish_run(trained, finishing(run, steps=4, adversary=2.0), overwrite=True, say=silent)
+
+
+def test_training_goes_on_from_before_the_finish(
+    run: TrainedRun, cast: Cast, trained: Path
+) -> None:
+    finish_run(trained, finishing(run, steps=4), say=silent)
+    longer = run.config.training.model_copy(update={"steps": 152})
+    lines: list[str] = []
+
+    train(
+        open_face_set(cast.source),
+        open_face_set(cast.target),
+        trained,
+        run.config.model_copy(update={"training": longer}),
+        say=lines.append,
+    )
+
+    assert any("its finish is set aside" in line for line in lines)
+    assert not finish_folder(trained).exists()
+
+
+def test_damaged_finished_weights_give_way_with_a_line(run: TrainedRun, trained: Path) -> None:
+    finish_run(trained, finishing(run, steps=4), say=silent)
+    with finished_file(trained).open("r+b") as file:
+        file.seek(-8, 2)
+        file.write(b"\0" * 8 if file.read(8) != b"\0" * 8 else b"\1" * 8)
+    lines: list[str] = []
+
+    found = load_run(trained, say=lines.append)
+
+    assert found.fingerprint == run.fingerprint
+    assert "finished.safetensors: is damaged" in lines[0]
+
+
+def test_a_face_set_that_changed_is_refused(run: TrainedRun, cast: Cast, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    trained = Path(shutil.copytree(run.path, moved / "run"))
+    text = (trained / "run.json").read_text()
+    fewer = Path(shutil.copytree(cast.source, moved / "source"))
+    next(iter(sorted(fewer.glob("*.png")))).unlink()
+    (trained / "run.json").write_text(text.replace(str(cast.source), str(fewer)))
+
+    with pytest.raises(FaceswapError, match="has changed since the run was trained on it"):
+        finish_run(trained, finishing(run, steps=4), say=silent)
+
+
+def test_liae_is_finished_on_both_sides() -> None:
+    small = {"size": 32, "encoder_dims": 4, "inter_dims": 16, "decoder_dims": 4, "mask_dims": 2}
+    options = Config().training.finish
+    for architecture, sides in (("df", ["source"]), ("liae", ["source", "target"])):
+        model = ModelConfig.model_validate({**small, "architecture": architecture})
+        assert _sides(build_model(model), options) == sides
+
+
+START = GuardLook(0, 0.5, 0.6, 0.5, 0.2, 1.0, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"heldout": 0.52}, "held-out loss"),
+        ({"swap_sharpness": 1.2}, "as sharp as true faces"),
+        ({"unsteadiness": 0.25}, "unsteadiness"),
+        ({"margin": 0.9}, "margin"),
+        ({"landmarks_error": 0.03}, "landmarks"),
+    ],
+)
+def test_the_guard_sees_every_harm(change: dict[str, float], word: str) -> None:
+    (told,) = outside(replace(START, step=1, **change), [START])
+    assert word in told
+
+
+def test_the_guard_keeps_the_sharpest_look_inside_the_corridor() -> None:
+    better = replace(START, step=100, swap_sharpness=0.8)
+    harmed = replace(START, step=200, swap_sharpness=0.95, heldout=0.6)
+
+    assert best_look([START, better, harmed]) == 1
+    assert why_end([START, better, harmed]) == ""
+    assert "held-out loss 0.600, lowest 0.500" in why_end([START, better, harmed, harmed])
+
+
+def test_what_is_not_known_is_not_guarded() -> None:
+    unknown = replace(START, margin=math.nan, landmarks_error=math.nan)
+
+    assert not outside(replace(unknown, step=1), [unknown])
+    assert from_record(as_record(unknown)).step == 0
+    assert math.isnan(from_record(as_record(unknown)).margin)
+
+
+@pytest.mark.parametrize("kind", list(ADVERSARIES))
+def test_right_answers_cost_a_discriminator_less(kind: str) -> None:
+    high, low, inside = (
+        torch.full((2, 1, 4, 4), 1.0),
+        torch.full((2, 1, 4, 4), -1.0),
+        torch.ones(2, 1, 4, 4),
+    )
+    adversary = ADVERSARIES[kind]
+
+    right = adversary.discriminator(high, inside, low, inside)
+    wrong = adversary.discriminator(low, inside, high, inside)
+    assert right < wrong
+    assert adversary.generator(high, inside, 0.9) < adversary.generator(low, inside, 0.9)
+    assert accuracy(kind, high, inside, low, inside) == 1
+    assert accuracy(kind, low, inside, high, inside) == 0
+
+
+def test_answers_count_inside_the_mask_only() -> None:
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 8:24, 8:24] = 1
+
+    inside = patches_inside(mask, 8)
+
+    assert inside[0, 0, 3:5, 3:5].all()
+    assert not inside[0, 0, :2].any()
+
+
+def test_variation_moves_pictures_and_masks_together() -> None:
+    pictures = torch.rand(4, 1, 32, 32).expand(4, 3, 32, 32)
+    moved, masks = augmented_alike(pictures, pictures[:, :1], torch.Generator().manual_seed(1))
+
+    # Up to the light that was added to the pictures, and to what came in from outside.
+    difference = (moved[:, :1] - masks)[:, :, 8:24, 8:24].flatten(1)
+    assert difference.std(1).max() < 1e-5
+    assert not torch.equal(masks, pictures[:, :1])
+
+
+def test_low_pass_keeps_the_mean_and_no_detail() -> None:
+    flat = torch.full((1, 3, 16, 16), 0.4)
+    checks = (torch.arange(16)[:, None] + torch.arange(16)) % 2
+
+    assert torch.allclose(low_pass(flat), flat)
+    assert low_pass(checks.expand(1, 3, 16, 16).float()).std() < 0.1
