@@ -81,7 +81,7 @@ RENAMED_KEYS = {old.replace(".", "/"): new.replace(".", "/") for old, new in REN
 # What names versions, jobs and times, not results. Hashes of whole files: what is in them is
 # compared instead, since a clip's mark names its job.
 IGNORED_KEYS = {
-    "job", "tool", "version", "seconds", "sha256", "output_sha256", "tracks_sha256",
+    "job", "tool", "version", "seconds", "sha256", "output_sha256", "tracks_sha256", "own_sha256",
 }  # fmt: skip
 
 Facts = dict[str, str]
