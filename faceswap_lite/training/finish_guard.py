@@ -161,7 +161,7 @@ class Guard:
         swaps = rebuild(network, shown.crops, side.side)
         moved = rebuild(network, np.roll(shown.crops, 1, 2), side.side)
         sharpness = _rms(swaps, shown.masks)
-        change = _masked_rms(np.roll(moved, -1, 2) - swaps, shown.masks)
+        change = _masked_rms(255 * (np.roll(moved, -1, 2) - swaps), shown.masks)
         return {
             "heldout": self._heldout(network, side.side),
             "rebuilt_sharpness": _rms(rebuilt, true.masks) / side.sharpness,
