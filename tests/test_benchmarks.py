@@ -31,6 +31,7 @@ MISSING = {
     "evaluate": ["speed", "--run", NOWHERE, "--clip", NOWHERE],
     "expression": ["steady", "--run", NOWHERE, "--clip", NOWHERE],
     "files": ["memory", "--run", NOWHERE, "--clip", NOWHERE],
+    "finish": ["guard", "--run", NOWHERE],
     "interchange": ["--faces", NOWHERE],
     "latent": [NOWHERE],
     "memorisation": ["--sets", NOWHERE, NOWHERE, "--clips", NOWHERE, NOWHERE],

@@ -316,14 +316,19 @@ def test_no_space_left_is_one_line(
 
 # Sent by the process to itself, so many seconds after our first line ran.
 STOPPED = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
 # A shell's background jobs ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from faceswap_lite.__main__ import main
-stop = threading.Timer(float(sys.argv.pop(1)), os.kill, (os.getpid(), signal.SIGINT))
-stop.daemon = True
+seconds, begun = float(sys.argv.pop(1)), threading.Event()
+def stop():
+    # The clock runs from the call, not while this thread is being started.
+    begun.wait()
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=stop, daemon=True).start()
 sys.argv[0] = "faceswap-lite"
-stop.start()
+begun.set()
 main()
 """
 
