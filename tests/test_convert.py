@@ -743,7 +743,7 @@ def test_two_faces_and_nothing_to_tell_them_apart_are_refused(
     pair: Path, run: TrainedRun, tmp_path: Path
 ) -> None:
     elsewhere = at(run, tmp_path.with_name(f"{tmp_path.name}_run"))
-    with pytest.raises(FaceswapError, match=r"2 faces and nothing to tell whose they are; pass --face N"):
+    with pytest.raises(FaceswapError, match=r"2 faces and nothing to tell.*--face N"):
         convert_clip(elsewhere, pair, tmp_path / "a.mp4", ConvertConfig(), say=silent)
     # Who obeys gives another job, which would never find what this one left.
     assert names_in(tmp_path) == []
