@@ -169,6 +169,9 @@ class _Stills:
         if len(colors) > 1:
             problems.append("its pictures say differently of their light (cICP): not kept")
         color = colors.pop() if len(colors) == 1 else ColorTags()
+        lights = {head.light for head in heads.values()}
+        if len(lights) > 1:
+            problems.append("its pictures' HDR mastering metadata differ: not kept")
         problems += light_notes(color)
         self.info = ClipInfo(
             path=path,
@@ -188,6 +191,7 @@ class _Stills:
             icc=profiles.pop() if len(profiles) == 1 else None,
             exif=any(head.exif for head in heads.values()),
             color=color,
+            light=lights.pop() if len(lights) == 1 else None,
         )
 
     def frames(self) -> Iterator[Frame]:
