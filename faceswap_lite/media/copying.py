@@ -6,6 +6,7 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,14 @@ LONG_PACKET = Fraction(1, 10)
 """Seconds of sound that are too long to be in or out of a span as a whole."""
 LOSSLESS = ("flac", "alac", "tta", "wavpack")
 """Codecs of sound that lose nothing by being decoded and encoded again."""
-KEPT_TAGS = ("language", "title", "handler_name")
-"""What a stream says of itself that holds for its copy."""
+KEPT_TAGS = ("title", "handler_name")
+"""What a stream says of itself that holds for its copy, beside its language."""
+TWO_FORMS = re.findall(
+    r"(\w+)/(\w+)",
+    "alb/sqi arm/hye baq/eus bur/mya chi/zho cze/ces dut/nld fre/fra geo/kat ger/deu gre/ell "
+    "ice/isl mac/mkd mao/mri may/msa per/fas rum/ron slo/slk tib/bod wel/cym",
+)
+"""The languages that ISO 639-2 calls by two codes."""
 TEXTS = {
     "matroska": ("subrip", ".mkv"),
     "mp4": ("mov_text", ".mp4"),
@@ -145,7 +152,7 @@ class TrackCopy:
         """Hand the picture's language and title on to a stream of the output."""
         source = picture_stream(self._input)
         if source is not None:
-            _describe(source, stream)
+            self._describe(source, stream)
 
     def begin(self, shift: Fraction, end: Fraction) -> None:
         """Say how many seconds are taken off all times, and when the picture ends after that.
@@ -203,6 +210,21 @@ class TrackCopy:
         else:
             self._notes.append(f"sound ({name}) is left out: nothing here reads it")
 
+    def _describe(self, source: Any, stream: Any) -> None:
+        said = dict(source.metadata)
+        # What an mp4 is told as a title it calls a name.
+        said.setdefault("title", said.get("name", ""))
+        if language := said.pop("language", ""):
+            container = self._output.format.name
+            if (form := _language(container, language)) is not None:
+                stream.metadata["language"] = form
+            elif language != "und":
+                self._notes.append(
+                    f"the language {language} of a stream is not kept in a {TEXTS[container][1]}"
+                )
+        stream.metadata.update({key: said[key] for key in KEPT_TAGS if said.get(key)})
+        stream.disposition = source.disposition
+
     def _add_cut(self, source: Any) -> bool:
         """Have sound decoded, so that it is cut at the span's edges; False: as well copied."""
         name, longest = _sound_name(source), self._clock.longest.get(source.index, Fraction(0))
@@ -210,7 +232,7 @@ class TrackCopy:
             encoder = self._output.add_stream(name, rate=source.rate)
             encoder.codec_context.layout = source.layout
             encoder.codec_context.format = source.codec_context.format
-            _describe(source, encoder)
+            self._describe(source, encoder)
             self._sound_encoders[source.index] = encoder
             return True
         if longest > LONG_PACKET and _decodes(source):
@@ -231,7 +253,7 @@ class TrackCopy:
         encoder = self._output.add_stream("aac", rate=_aac_rate(source.rate))
         encoder.codec_context.layout = _aac_layout(source.layout)
         encoder.codec_context.bit_rate = AAC_BITS * source.layout.nb_channels
-        _describe(source, encoder)
+        self._describe(source, encoder)
         self._sound_encoders[source.index] = encoder
 
     def _add_subtitle(self, source: Any) -> None:
@@ -249,7 +271,7 @@ class TrackCopy:
         # The decoder knows the styles that its texts name once it is open.
         source.codec_context.open(strict=False)
         encoder.codec_context.subtitle_header = source.codec_context.subtitle_header
-        _describe(source, encoder)
+        self._describe(source, encoder)
         self._text_encoders[source.index] = encoder
         if name in ("ass", "ssa"):
             self._notes.append(
@@ -290,7 +312,7 @@ class TrackCopy:
 
     def _add_copy(self, source: Any) -> Any:
         stream = self._output.add_stream_from_template(source)
-        _describe(source, stream)
+        self._describe(source, stream)
         return stream
 
     def _copy(self, packet: Any) -> None:
@@ -561,9 +583,36 @@ def _codec_name(stream: Any) -> str:
     return stream.codec_context.name if stream.codec_context is not None else "unknown codec"
 
 
-def _describe(source: Any, stream: Any) -> None:
-    said = dict(source.metadata)
-    # What an mp4 is told as a title it calls a name.
-    said.setdefault("title", said.get("name", ""))
-    stream.metadata.update({key: said[key] for key in KEPT_TAGS if said.get(key)})
-    stream.disposition = source.disposition
+@lru_cache(maxsize=64)
+def _told_back(container: str, tags: tuple[tuple[str, str], ...], language: str) -> dict[str, str]:
+    """What a file of this container says after it was told these tags, and a stream a language."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as trial:
+        stream = trial.add_stream("aac", rate=48_000)
+        stream.metadata["language"] = language
+        trial.metadata.update(dict(tags))
+        silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
+        silence.sample_rate = 48_000
+        trial.mux(stream.encode(silence))
+        trial.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file, metadata_errors="replace") as trial:
+        said = {key.lower(): value for key, value in trial.metadata.items()}
+        return {**said, "language": trial.streams[0].metadata.get("language", "")}
+
+
+def lost_tags(suffix: str, tags: dict[str, str]) -> list[str]:
+    """A line on the tags of a clip that a file of this suffix does not keep."""
+    container = next(name for name, (_, known) in TEXTS.items() if known == suffix)
+    kept = _told_back(container, tuple(tags.items()), "und")
+    lost = [key for key, value in tags.items() if value and key.lower() not in kept]
+    if not lost:
+        return []
+    names = ", ".join(lost[:5]) + ", ..." * (len(lost) > 5)
+    return [f"{counted(len(lost), 'tag', 'tags')} ({names}) not kept in a {suffix}; a .mkv does"]
+
+
+def _language(container: str, language: str) -> str | None:
+    """As the container takes it: ISO 639-2 has two forms of some; None: it takes none."""
+    forms = (language, *(form for pair in TWO_FORMS if language in pair for form in pair))
+    return next((f for f in forms if _told_back(container, (), f)["language"] == f), None)

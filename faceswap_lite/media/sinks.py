@@ -22,7 +22,7 @@ from ..errors import FaceswapError
 from ..outputs import _sync, job_id, whole_file, whole_folder, write_json
 from .clips import IMAGE_SUFFIXES, TIMES_NAME, ColorTags, FieldOrder, Light
 from .color import Levels
-from .copying import Span, check_copy, held_beside
+from .copying import Span, check_copy, held_beside, lost_tags
 from .encoding import CODECS, PieceEncoder, check_container, choose_encoding
 from .images import DEEP_SUFFIXES, write_image
 from .marks import SyntheticMark, append_xmp
@@ -254,6 +254,7 @@ class _VideoSink:
         check_container(suffix, plan.codec)
         if plan.copy_from is not None:
             notes += check_copy(plan.copy_from, suffix, plan.span)
+        notes += lost_tags(suffix, plan.metadata)
         notes += self._encoding.lost(suffix, plan.bit_depth)
         notes += self._encoding.lost_chroma(plan.pixel_format)
         notes += _timecode_notes(plan, suffix)

@@ -18,7 +18,7 @@ from jaxtyping import Num
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import FaceswapError
-from .clips import Alpha, ColorTags, Light, Pixels
+from .clips import Alpha, ColorTags, Light, Pixels, counted
 
 ORIENTATION = 274
 """The number of EXIF's and TIFF's tag."""
@@ -100,7 +100,8 @@ def still_head(path: Path) -> StillHead:
             count, timed = getattr(picture, "n_frames", 1), picture.format in TIMED
             if count > 1 and not timed:
                 notes.append(_choice(count, 0, picture.size))
-            durations = _durations(picture) if count > 1 and timed else []
+            durations, untimed = _durations(picture) if count > 1 and timed else ([], 0)
+            notes += untimed_note(untimed)
             deep = _is_deep_png(path) and not durations
             if _is_deep_png(path) and durations:
                 notes.append("is animated, and of its 16 bits 8 are read")
@@ -200,15 +201,23 @@ def _shown(picture: Image.Image) -> range:
     return range(int(bool(picture.info.get("default_image"))), getattr(picture, "n_frames", 1))
 
 
-def _durations(picture: Image.Image) -> list[Fraction]:
-    durations = []
+def untimed_note(count: int) -> list[str]:
+    """A line on frames of moving pictures that say no time."""
+    frames = counted(count, "frame has a length of 0 and is", "frames have a length of 0 and are")
+    return [f"{frames} shown for {UNTIMED_MS} ms, as browsers do"] * (count > 0)
+
+
+def _durations(picture: Image.Image) -> tuple[list[Fraction], int]:
+    """How long each picture is shown, and how many of them say no time."""
+    durations, untimed = [], 0
     for number in _shown(picture):
         picture.seek(number)
         picture.load()
-        lasts = round(picture.info.get("duration") or UNTIMED_MS)
-        durations.append(Fraction(max(1, lasts), 1000))
+        said = picture.info.get("duration") or 0
+        untimed += not said
+        durations.append(Fraction(max(1, round(said or UNTIMED_MS)), 1000))
     picture.seek(0)
-    return durations
+    return durations, untimed
 
 
 # Deeper.
