@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,6 +68,8 @@ app = typer.Typer(
 
 # OpenCV warns of its own plans whenever it loads a network; that is no news to a user.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+# What Pillow thinks of a picture that it reads all the same.
+warnings.filterwarnings("ignore", module="PIL")
 
 DEFAULT_LABEL = "AI-generated: face replaced"
 

@@ -218,6 +218,9 @@ def _held(place: Path, output: Path, say: Callable[[str], None]) -> Iterator[Non
     hidden = f".{short_name(place.name)}"
     file, note = (place.parent / f"{hidden}{suffix}" for suffix in LOCK_SUFFIXES)
     missing = [folder for folder in place.parents if not os.path.exists(folder)]
+    above = place.parents[len(missing)]
+    if not above.is_dir():
+        raise FaceswapError(f"{output}: cannot be written ({above} is a file, not a folder)")
     was_there = os.path.lexists(file)
     # One for the whole process, so that a stage may call another on its own output.
     lock = FileLock(file, is_singleton=True)
@@ -229,6 +232,7 @@ def _held(place: Path, output: Path, say: Callable[[str], None]) -> Iterator[Non
             with suppress(OSError):
                 note.write_text(f"pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
     except Timeout:
+        _check_writable(output)
         who = ""
         with suppress(OSError):
             who = f" ({note.read_text()})"

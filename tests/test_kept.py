@@ -398,3 +398,41 @@ def test_what_is_said_first_is_said_once(cast: Cast, run: TrainedRun, tmp_path: 
     convert_clip(run, clip, tmp_path / "out.mkv", ConvertConfig(), say=said.append)
     assert sum("interlaced" in line for line in said) == 1
     convert_clip(run, clip, tmp_path / "out", ConvertConfig(), say=silent)
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_alpha_beside_vpx_is_read(tmp_path: Path, codec: str) -> None:
+    ramp = np.dstack([noise(0), np.tile(np.linspace(0, 255, SIZE).astype(np.uint8), (SIZE, 1))])
+    options = {"crf": "4", "b": "2M", "auto-alt-ref": "0"}
+    path = make(tmp_path / "a.webm", codec, "yuva420p", pictures=[ramp] * 3, options=options)
+    with open_clip(path) as reader:
+        frames = list(reader)
+    assert reader.info.alpha and len(frames) == 3 and reader.problems == []
+    for frame in frames:
+        assert frame.alpha is not None
+        assert np.abs(frame.alpha.astype(int) - ramp[..., 3]).max() < 12
+        assert np.abs(frame.image.astype(int) - ramp[..., :3]).mean() < 12
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".mp4"])
+@pytest.mark.parametrize(("said", "other"), [("deu", "ger"), ("fre", "fra"), ("eng", "eng")])
+def test_a_language_is_kept_in_the_form_that_the_container_takes(
+    tmp_path: Path, suffix: str, said: str, other: str
+) -> None:
+    source = make(tmp_path / "in.mkv", "libx264", "yuv420p", says={"language": said})
+    writer = copied(source, tmp_path / f"out{suffix}")
+    with av.open(str(writer.path)) as container:
+        assert container.streams.video[0].metadata["language"] in (said, other)
+    assert writer.notes == []
+
+
+def test_tags_that_a_container_does_not_keep_are_named_first(tmp_path: Path) -> None:
+    source = make(tmp_path / "in.mkv", "libx264", "yuv420p")
+    with open_clip(source) as reader:
+        told = {"title": "Take 7", "DIRECTOR": "Nobody", "DATE_RELEASED": "1999", "artist": "x"}
+        info = replace(reader.info, metadata=told)
+    for suffix, lost in ((".mkv", False), (".mp4", True), (".mov", True)):
+        writer = ClipWriter(tmp_path / f"a{suffix}", like=info)
+        writer.check()
+        line = f"2 tags (DIRECTOR, DATE_RELEASED) not kept in a {suffix}; a .mkv does"
+        assert writer.notes == [line] * lost

@@ -197,3 +197,17 @@ def test_two_conversions_to_one_name(cast: Cast, run: TrainedRun, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "beside.mp4", "swap.mp4", "swap.mp4.json"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("out", "line"),
+    [("file/a.mp4", "file is a file, not a folder"), ("/proc/a.mp4", "cannot be written")],
+)
+def test_where_nothing_can_be_written_no_other_process_is_blamed(
+    tmp_path: Path, out: str, line: str
+) -> None:
+    (tmp_path / "file").touch()
+    if out.startswith("/proc") and not Path("/proc").is_dir():
+        pytest.skip("a folder where nobody can write is known of Linux alone")
+    with pytest.raises(FaceswapError, match=line), written_by_one([tmp_path / out]):
+        pass

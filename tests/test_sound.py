@@ -213,3 +213,94 @@ def test_sound_of_a_private_stream_type_is_read(tmp_path: Path) -> None:
     with open_clip(source) as reader:
         assert len(list(reader)) == 5
     assert "encoded again as AAC" in " ".join(check_copy(source, ".mp4"))
+
+
+CLICKS = Fraction(1, 10)
+"""Seconds from one click to the next; each is louder than the one before it."""
+
+
+def clicking(path: Path, codec: str, form: str, rate: int, samples: int) -> Path:
+    """1.2 s of picture, and of clicks in packets of as many samples as the codec takes at once."""
+    clicks = np.zeros((1, rate * 12 // 10), np.int16)
+    for number in range(12):
+        at = round(number * CLICKS * rate)
+        clicks[0, at : at + 60] = 2000 * (number + 1)
+    with av.open(str(path), "w") as output:
+        picture: Any = output.add_stream("libx264", rate=25, options={"bf": "0"})
+        picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
+        long = {"block_size": "8192"} if codec.startswith("adpcm") else {}
+        sound: Any = output.add_stream(codec, rate=rate, options=long)
+        sound.layout, sound.format = "mono", form
+        packets = []
+        for first in range(0, clicks.shape[1], samples):
+            part = np.ascontiguousarray(clicks[:, first : first + samples])
+            if form == "fltp":
+                part = (part / 32768).astype(np.float32)
+            heard = av.AudioFrame.from_ndarray(part, form, "mono")
+            heard.sample_rate, heard.pts = rate, first
+            heard.time_base = Fraction(1, rate)
+            packets += sound.encode(heard)
+        packets += sound.encode(None)
+        for _ in range(30):
+            packets += picture.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8)))
+        for packet in [*packets, *picture.encode(None)]:
+            output.mux(packet)
+    return path
+
+
+def clicks_in(path: Path) -> tuple[list[tuple[float, int]], float]:
+    """When each click is heard, its number by its loudness, and when the sound ends, in seconds."""
+    heard: list[tuple[float, int]] = []
+    end = 0.0
+    with av.open(str(path)) as container:
+        for frame in container.decode(container.streams.audio[0]):
+            levels = frame.to_ndarray().reshape(-1).astype(float)
+            levels *= 32768 if frame.format.name.startswith("flt") else 1
+            assert frame.time is not None
+            for at in np.flatnonzero(abs(levels) > 1200):
+                time = frame.time + at / frame.sample_rate
+                if not heard or time > heard[-1][0] + CLICKS / 2:
+                    heard.append((time, round(levels[at : at + 40].max() / 2000)))
+            end = frame.time + frame.samples / frame.sample_rate
+    return heard, end
+
+
+@pytest.mark.parametrize(
+    ("codec", "form", "samples", "source", "suffixes"),
+    [
+        ("pcm_s16le", "s16", 19200, ".mkv", (".mkv", ".mov", ".mp4")),
+        ("pcm_s16le", "s16", 19200, ".avi", (".mkv", ".mov")),
+        ("tta", "s16", 40000, ".mkv", (".mkv", ".mp4")),
+        ("wavpack", "s16p", 40000, ".mkv", (".mkv", ".mp4")),
+        ("flac", "s16", 40000, ".mkv", (".mkv", ".mp4")),
+        ("adpcm_ima_wav", "s16p", 16000, ".avi", (".mkv",)),
+    ],
+)
+def test_a_part_has_all_of_its_sound_however_long_packets_are(
+    tmp_path: Path, codec: str, form: str, samples: int, source: str, suffixes: tuple[str, ...]
+) -> None:
+    made = clicking(tmp_path / f"in{source}", codec, form, 32_000, samples)
+    for suffix in suffixes:
+        out = tmp_path / f"out{suffix}"
+        with open_clip(made) as reader:
+            frames = list(reader)[10:25]
+            end = frames[-1].time + Fraction(1, 25)
+            span = frames[0].time, end
+            with ClipWriter(out, like=reader.info, copy_from=made, span=span) as writer:
+                for frame in frames:
+                    writer.write(frame.image, frame.pts, ticks=frame.ticks)
+        heard, stop = clicks_in(out)
+        # The range is from 0.4 to 1.0 s: clicks 5 to 10 of 12, the first of them at once.
+        lossy = suffix == ".mp4" or codec == "adpcm_ima_wav"
+        assert len(heard) == 6
+        for number, (time, said) in enumerate(heard):
+            assert abs(time - number / 10) < (0.004 if lossy else 0.0011)
+            assert lossy or said == number + 5
+        assert abs(stop - 0.6) < (0.033 if lossy else 0.0011)
+
+
+def test_a_part_s_sound_in_short_packets_is_whole_or_said(tmp_path: Path) -> None:
+    made = clicking(tmp_path / "in.mkv", "libmp3lame", "fltp", 32_000, 1152)
+    span = Fraction(1, 2), Fraction(1)
+    said = " ".join(check_copy(made, ".mkv", span))
+    assert "begins up to 0.036 s after" in said and not check_copy(made, ".mp4", span)

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, features
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.writers import _check_pictures
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.media.clips import ColorTags, Light
+from faceswap_lite.media.clips import ColorTags, Light, gaps_closed, passed_over
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.stills import read_still, still_head
@@ -121,13 +121,14 @@ def test_tiff_of_twelve_bits(tmp_path: Path) -> None:
     close(path, np.dstack([values / 4095] * 3), 16)
 
 
-def test_tiff_whose_white_is_zero(tmp_path: Path) -> None:
-    values, path = of_type(1, "uint16"), tmp_path / "a.tif"
+@pytest.mark.parametrize("dtype", [*UINTS, "float16", "float32", "float64"])
+def test_tiff_whose_white_is_zero(tmp_path: Path, dtype: str) -> None:
+    values, path = of_type(1, dtype), tmp_path / "a.tif"
     tifffile.imwrite(path, values, photometric="miniswhite")
-    close(path, 1 - wanted(values), 16)
+    close(path, 1 - wanted(values), 8 if dtype == "uint8" else 16)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_cmyk_is_read_and_said(tmp_path: Path, dtype: str) -> None:
     values, path = of_type(4, dtype), tmp_path / "a.tif"
     values[..., 3] = 0
@@ -483,14 +484,77 @@ def test_a_picture_that_cannot_say_that_it_is_bright_says_so_first(tmp_path: Pat
     assert writer.notes == ["a .tif cannot say that its colours are HLG; a .png can"]
 
 
-def test_pictures_do_not_keep_light_levels_and_say_so_first(tmp_path: Path) -> None:
+LIGHT = Light((35400, 14600, 8500, 39850, 6550, 2300, 15635, 16450, 50, 10_000_000), (1000, 400))
+"""Of a P3 display of 1000 cd/m2."""
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", ["", ".png"])
+def test_light_levels_go_from_png_to_png_and_to_hevc(
+    tmp_path: Path, dtype: type, suffix: str
+) -> None:
+    before, level = tmp_path / "in.png", np.iinfo(dtype).max // 2
+    pq = ColorTags(9, 16, 9, 1)
+    write_image(before, np.full((64, 64, 3), level, dtype), color=pq, light=LIGHT)
+    # Source: PNG (Third Edition), 11.3.2.7: the most light comes before the least.
+    assert chunk_of(before, b"mDCV")[-8:] == struct.pack(">2I", 10_000_000, 50)
+    assert chunk_of(before, b"cLLI") == struct.pack(">2I", 10_000_000, 4_000_000)
+    out, clip = tmp_path / f"out{suffix}", tmp_path / "out.mp4"
+    with open_clip(before) as reader:
+        assert reader.info.light == LIGHT
+        (frame,) = reader
+        for path in (out, clip):
+            with ClipWriter(path, like=reader.info, codec="hevc") as writer:
+                writer.write(frame.image, 0)
+            assert not [note for note in writer.notes if "mastering" in note]
+    written = read_still(out if suffix else out / "frame_000001.png").image
+    assert written.dtype == dtype and (written == level).all()
+    for path in (out, clip):
+        with open_clip(path) as reader:
+            assert reader.info.light == LIGHT
+
+
+def test_pictures_that_do_not_keep_light_levels_say_so_first(tmp_path: Path) -> None:
     with open_clip(hdr_clip(tmp_path / "in.mkv", 16)) as reader:
-        light = replace(reader.info, light=Light(content=(1000, 400)))
-        writer = ClipWriter(tmp_path / "a", like=light)
+        writer = ClipWriter(tmp_path / "a.tif", like=replace(reader.info, light=LIGHT))
         writer.check()
-    assert writer.notes == ["the HDR mastering metadata is not kept in pictures"]
+    assert "the HDR mastering metadata is not kept in a .tif; a .png keeps it" in writer.notes
 
 
 def test_a_usual_clip_s_pictures_say_nothing_of_light(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8), color=ColorTags(1, 1, 1, 1))
     assert b"cICP" not in (tmp_path / "a.png").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".apng"])
+def test_a_frame_of_no_length_stands_as_in_browsers_and_is_counted(
+    tmp_path: Path, suffix: str
+) -> None:
+    path, lengths = tmp_path / f"a{suffix}", [40, 0, 200, 0]
+    pictures = [Image.fromarray(np.full((16, 16, 3), 60 * n, np.uint8)) for n in range(4)]
+    options = {"lossless": True} if suffix == ".webp" else {}
+    kind = "PNG" if suffix == ".apng" else None
+    more = {"save_all": True, "append_images": pictures[1:], "duration": lengths}
+    pictures[0].save(path, kind, **more, **options)
+    with open_clip(path) as reader:
+        shown = [(f.ticks or 0) * reader.info.time_base for f in reader]
+    assert shown == [Fraction(n, 1000) for n in (40, 100, 200, 100)]
+    line = "2 frames have a length of 0 and are shown for 100 ms, as browsers do"
+    assert reader.problems == [line]
+
+
+def test_a_gap_of_a_sequence_is_told(tmp_path: Path) -> None:
+    for number in (1, 2, 4, 7, 8):
+        write_image(tmp_path / f"a{number:03d}.png", np.zeros((8, 8, 3), np.uint8))
+    with open_clip(tmp_path) as reader:
+        numbers = reader.info.numbers
+    assert numbers == (1, 2, 4, 7, 8)
+    assert gaps_closed(numbers).startswith("3 numbers are missing (3, from 5 on): ")
+    assert gaps_closed(numbers[:2]) == ""
+
+
+def test_a_picture_of_an_unread_kind_is_named_first(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt", "c.txt", "d.txt", "shot.mpo", "x.heic", ".hidden.tga"):
+        (tmp_path / name).touch()
+    line = passed_over(tmp_path, [])
+    assert line.startswith("2 files are pictures of kinds not read: shot.mpo, x.heic; 5 files are")

@@ -225,10 +225,16 @@ def _find_faces(
         )
         if not detected.wanted_pts(config):
             raise FaceswapError(
-                f"{task.clip}: ends before frame {config.start}, where --frames begins"
+                f"{task.clip}: ends before frame {config.start}, the first that is wanted "
+                f"(--frames {config.start}:, --set convert.start={config.start})"
             )
         high_confidence = run.config.extract.high_confidence
         plan = plan_cast(detected, run.manifest.landmarks_pack, wanted, config, high_confidence)
+        if config.face is not None and not plan.within(config).placements:
+            raise FaceswapError(
+                f"{task.clip}: no frame shows a face {config.face} from the left, counted from 0 "
+                f"(--face {config.face}, --set convert.face={config.face})"
+            )
     except FaceswapError:
         # Who mends it gives another call, which looks for another folder.
         job.clean_up()

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..config import ConvertConfig, OutputConfig
 from ..errors import FaceswapError
-from ..media.clips import IMAGE_SUFFIXES, ClipInfo, list_images
+from ..media.clips import IMAGE_SUFFIXES, ClipInfo, gaps_closed, list_images
 from ..media.copying import Span
 from ..media.credentials import check_signing, sign_file
 from ..media.encoding import alpha_holders, with_alpha
@@ -165,6 +165,10 @@ def check_outputs(job: ConvertJob, reader: ClipReader, config: ConvertConfig) ->
     second = min(config.start + 2, config.end or config.start + 2)
     if alone and len(list(islice(reader, config.start, second))) > 1:
         raise FaceswapError(f"{alone[0]}: holds one picture; name a video, or a folder")
+    is_video = any(path.suffix.lower() in WRITTEN_SUFFIXES for path in job.missing().values())
+    wanted = (info.numbers or ())[config.start : config.end]
+    if is_video and (line := gaps_closed(wanted)):
+        notes.append(line)
     return notes + check_space(job.work, needed, needed // SURE_FACTOR)
 
 

@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import mimetypes
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
+from PIL import Image
 
 from ..errors import FaceswapError
 from ..outputs import file_sha256
@@ -128,6 +130,8 @@ class ClipInfo:
     """The `number` of the first frame."""
     last_number: int | None = None
     """That of the last, where the container tells it."""
+    numbers: tuple[int, ...] | None = None
+    """Of a sequence that says no times: the number of each picture."""
     alpha: bool = False
     """Whether frames have alpha."""
     fields: FieldOrder | None = None
@@ -148,10 +152,28 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def passed_over(folder: Path, taken: Collection[str]) -> str:
-    """One line on the files of a folder but those that are `taken`; "" when there are no others."""
+    """One line on the files of a folder but those that are `taken`; "" when there are no others.
+
+    It names first what are pictures by their suffix, of a kind that is not read.
+    """
     others = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in taken)
+    known = Image.registered_extensions()
+    pictures = [
+        name
+        for name in others
+        if not name.startswith(".")
+        and (
+            Path(name).suffix.lower() in known
+            or (mimetypes.guess_type(name)[0] or "").startswith("image/")
+        )
+    ]
+    others = [name for name in others if name not in pictures]
     one, many = "is skipped, for its suffix", "are skipped, for their suffixes"
-    return some_of(others, f"{one} or as hidden", f"{many} or as hidden")
+    lines = (
+        some_of(pictures, "is a picture of a kind not read", "are pictures of kinds not read"),
+        some_of(others, f"{one} or as hidden", f"{many} or as hidden"),
+    )
+    return "; ".join(line for line in lines if line)
 
 
 def some_of(names: Sequence[str], one: str, many: str) -> str:
@@ -187,6 +209,19 @@ def find_clips(patterns: Sequence[str | Path]) -> list[Path]:
             raise FaceswapError(f"{pattern}: no such clip, picture, or folder with any of these")
         found += clips
     return list(dict.fromkeys(found))
+
+
+def gaps_closed(numbers: Sequence[int]) -> str:
+    """One line on the numbers that a sequence lacks; "" when it has them all."""
+    gaps = [(a + 1, b - a - 1) for a, b in pairwise(numbers) if b > a + 1]
+    if not gaps:
+        return ""
+    lacks = counted(sum(count for _, count in gaps), "number is", "numbers are")
+    which = ", ".join(f"from {first} on" if count > 1 else str(first) for first, count in gaps[:3])
+    return (
+        f"{lacks} missing ({which}{', ...' * (len(gaps) > 3)}): in a video, the pictures after a "
+        "gap come earlier by as many frames"
+    )
 
 
 def clip_fingerprint(path: Path) -> str:

@@ -51,13 +51,15 @@ class Clock:
 
     `usual` is the commonest length of a frame, in seconds (None: no two frames have times).
     `jumps` counts the places where pictures jump, `sound_jumps` those where only sound does.
-    `encrypted` are streams with packets that say so.
+    `encrypted` are streams with packets that say so. `longest` is, by stream of sound, the length
+    of its longest packet, in seconds.
     """
 
     usual: Fraction | None = None
     jumps: int = 0
     sound_jumps: int = 0
     encrypted: frozenset[int] = frozenset()
+    longest: dict[int, Fraction] = field(default_factory=dict, repr=False)
     _moves: dict[int, Int64[np.ndarray, " n"]] = field(default_factory=dict, repr=False)
     """By stream: the ticks that each packet moves by."""
     _parts: tuple["_Part", ...] = field(default=(), repr=False)
@@ -157,7 +159,15 @@ def _read_clock(path: Path, size: int, changed_ns: int) -> Clock:
                         encrypted.add(packet.stream.index)
     for track in tracks.values():
         track.close()
-    return replace(_mend(picture, tracks, broadcast), encrypted=frozenset(encrypted))
+    longest = {
+        # Matroska leaves some packets' lengths out.
+        index: int(track.length.max() or np.median(np.diff(track.shown, prepend=0)))
+        * track.time_base
+        for index, track in tracks.items()
+        if track.kind == "audio" and len(track.length)
+    }
+    mended = _mend(picture, tracks, broadcast)
+    return replace(mended, encrypted=frozenset(encrypted), longest=longest)
 
 
 class _Track:

@@ -2,13 +2,16 @@
 
 import io
 import math
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from av.subtitles.subtitle import SubtitleSet
 
 from ..errors import FaceswapError
@@ -27,8 +30,20 @@ GAP = Fraction(2, 1000)
 """Seconds of silence between two packets of sound that no container makes by rounding times, but
 those that count in longer ticks."""
 MILLISECONDS = Fraction(1, 1000)
-KEPT_TAGS = ("language", "title", "handler_name")
-"""What a stream says of itself that holds for its copy."""
+LEAD_IN = Fraction(1, 10)
+"""Seconds that a decoder of sound hears before a span, so that it knows what came before."""
+LONG_PACKET = Fraction(1, 10)
+"""Seconds of sound that are too long to be in or out of a span as a whole."""
+LOSSLESS = ("flac", "alac", "tta", "wavpack")
+"""Codecs of sound that lose nothing by being decoded and encoded again."""
+KEPT_TAGS = ("title", "handler_name")
+"""What a stream says of itself that holds for its copy, beside its language."""
+TWO_FORMS = re.findall(
+    r"(\w+)/(\w+)",
+    "alb/sqi arm/hye baq/eus bur/mya chi/zho cze/ces dut/nld fre/fra geo/kat ger/deu gre/ell "
+    "ice/isl mac/mkd mao/mri may/msa per/fas rum/ron slo/slk tib/bod wel/cym",
+)
+"""The languages that ISO 639-2 calls by two codes."""
 TEXTS = {
     "matroska": ("subrip", ".mkv"),
     "mp4": ("mov_text", ".mp4"),
@@ -38,6 +53,8 @@ TEXTS = {
 """By FFmpeg's name of a container: the encoder of its text subtitles."""
 COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 """By codec: what a cover picture is called as a file."""
+PCM = re.compile("pcm_(?:[suf](8|16|24|32|64)(?:le|be)?|alaw|mulaw)")
+"""Sound as bare samples, by the bits of one (none: 8)."""
 TEXT_CODECS = {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"}
 UNPLAYED = {"mp4": ("pcm_", "vorbis")}
 """By FFmpeg's name of a container: codecs that it puts there, and common players garble or miss."""
@@ -47,7 +64,7 @@ AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1")
 """By their number of channels, in FFmpeg's order: what every player takes."""
 
 
-def check_copy(path: Path, suffix: str) -> list[str]:
+def check_copy(path: Path, suffix: str, span: Span | None = None) -> list[str]:
     """What a file of this suffix will not keep of a clip's sound and subtitles, a line on each.
 
     Raises: FaceswapError, one line, when the clip cannot be opened, or has sound that can be kept
@@ -57,7 +74,7 @@ def check_copy(path: Path, suffix: str) -> list[str]:
     container = next(name for name, (_, known) in TEXTS.items() if known == suffix)
     try:
         with av.open(io.BytesIO(), "w", format=container) as output:
-            TrackCopy(path, output, None, notes).close()
+            TrackCopy(path, output, span, notes).close()
             if output.streams:
                 output.start_encoding()
     except av.FFmpegError as error:
@@ -84,8 +101,9 @@ class TrackCopy:
     """Copies a clip's sound and subtitles, packet by packet, chapters and cover, into an output.
 
     Only what the container refuses is made anew: sound as AAC, text subtitles as the text that it
-    holds. `start` is when the sound begins, in seconds of the input (None: no sound, or a `span`,
-    in which nothing begins before the picture). `notes` gets a line on each thing left out.
+    holds; with a `span`, sound whose packets cannot be cut, too. `start` is when the sound begins,
+    in seconds of the input (None: no sound, or a `span`, in which nothing begins before the
+    picture). `notes` gets a line on each thing left out.
     """
 
     def __init__(self, path: Path, output: Any, span: Span | None, notes: list[str]):
@@ -97,6 +115,7 @@ class TrackCopy:
         self._sound_encoders: dict[int, Any] = {}
         self._text_encoders: dict[int, Any] = {}
         self._last: dict[int, int] = {}
+        self._sent: dict[int, Fraction] = {}
         self._covers: list[Any] = []
         self._heard: dict[int, int] = {}
         self._held = output.supported_codecs
@@ -133,7 +152,7 @@ class TrackCopy:
         """Hand the picture's language and title on to a stream of the output."""
         source = picture_stream(self._input)
         if source is not None:
-            _describe(source, stream)
+            self._describe(source, stream)
 
     def begin(self, shift: Fraction, end: Fraction) -> None:
         """Say how many seconds are taken off all times, and when the picture ends after that.
@@ -176,23 +195,66 @@ class TrackCopy:
     def _add_sound(self, source: Any) -> None:
         name, container = _sound_name(source), self._output.format.name
         if _keeps(container, source):
-            self._copies[source.index] = self._add_copy(source)
+            if self._span is None or _sample_bytes(source) or not self._add_cut(source):
+                self._copies[source.index] = self._add_copy(source)
             return
         suffix = TEXTS[container][1]
         kept = [s for c, (_, s) in TEXTS.items() if s != suffix and _keeps(c, source)]
         elsewhere = f"; a {kept[0]} keeps it as it is" if kept else ""
         if _decodes(source):
-            encoder = self._output.add_stream("aac", rate=_aac_rate(source.rate))
-            encoder.codec_context.layout = _aac_layout(source.layout)
-            encoder.codec_context.bit_rate = AAC_BITS * source.layout.nb_channels
-            _describe(source, encoder)
-            self._sound_encoders[source.index] = encoder
+            self._add_aac(source)
             why = "seldom plays from" if _holds(container, source) else "does not fit"
             self._notes.append(f"sound ({name}) {why} a {suffix}: encoded again as AAC{elsewhere}")
         elif kept:
             raise FaceswapError(f"its sound ({name}) fits no {suffix}{elsewhere}")
         else:
             self._notes.append(f"sound ({name}) is left out: nothing here reads it")
+
+    def _describe(self, source: Any, stream: Any) -> None:
+        said = dict(source.metadata)
+        # What an mp4 is told as a title it calls a name.
+        said.setdefault("title", said.get("name", ""))
+        if language := said.pop("language", ""):
+            container = self._output.format.name
+            if (form := _language(container, language)) is not None:
+                stream.metadata["language"] = form
+            elif language != "und":
+                self._notes.append(
+                    f"the language {language} of a stream is not kept in a {TEXTS[container][1]}"
+                )
+        stream.metadata.update({key: said[key] for key in KEPT_TAGS if said.get(key)})
+        stream.disposition = source.disposition
+
+    def _add_cut(self, source: Any) -> bool:
+        """Have sound decoded, so that it is cut at the span's edges; False: as well copied."""
+        name, longest = _sound_name(source), self._clock.longest.get(source.index, Fraction(0))
+        if name in LOSSLESS:
+            encoder = self._output.add_stream(name, rate=source.rate)
+            encoder.codec_context.layout = source.layout
+            encoder.codec_context.format = source.codec_context.format
+            self._describe(source, encoder)
+            self._sound_encoders[source.index] = encoder
+            return True
+        if longest > LONG_PACKET and _decodes(source):
+            self._add_aac(source)
+            self._notes.append(
+                f"sound ({name}) comes in packets of {float(longest):.1f} s: encoded again as AAC, "
+                "so that it begins and ends with the frames"
+            )
+            return True
+        if self._output.format.name == "matroska":
+            self._notes.append(
+                f"sound ({name}) is copied in whole packets, so it begins up to "
+                f"{float(longest):.3f} s after the first frame; .mp4 and .mov keep all of it"
+            )
+        return False
+
+    def _add_aac(self, source: Any) -> None:
+        encoder = self._output.add_stream("aac", rate=_aac_rate(source.rate))
+        encoder.codec_context.layout = _aac_layout(source.layout)
+        encoder.codec_context.bit_rate = AAC_BITS * source.layout.nb_channels
+        self._describe(source, encoder)
+        self._sound_encoders[source.index] = encoder
 
     def _add_subtitle(self, source: Any) -> None:
         name, container = _codec_name(source), self._output.format.name
@@ -209,7 +271,7 @@ class TrackCopy:
         # The decoder knows the styles that its texts name once it is open.
         source.codec_context.open(strict=False)
         encoder.codec_context.subtitle_header = source.codec_context.subtitle_header
-        _describe(source, encoder)
+        self._describe(source, encoder)
         self._text_encoders[source.index] = encoder
         if name in ("ass", "ssa"):
             self._notes.append(
@@ -250,7 +312,7 @@ class TrackCopy:
 
     def _add_copy(self, source: Any) -> Any:
         stream = self._output.add_stream_from_template(source)
-        _describe(source, stream)
+        self._describe(source, stream)
         return stream
 
     def _copy(self, packet: Any) -> None:
@@ -261,13 +323,13 @@ class TrackCopy:
         dts = packet.pts if packet.dts is None else packet.dts
         packet.pts, packet.dts = packet.pts * parts - moved, dts * parts - moved
         packet.duration, packet.time_base = packet.duration * parts, packet.time_base / parts
-        ahead = packet.dts - self._last.get(index, packet.dts - 1)
+        ahead = packet.dts * packet.time_base - self._sent.get(index, -math.inf)
         # Matroska's milliseconds may be one for two packets that are as short; an mp4 refuses that.
         short = packet.duration <= parts and self._output.format.name == "matroska"
         if ahead < 0 or (ahead == 0 and not short):
             self._late += 1
             return
-        self._last[index] = packet.dts
+        self._sent[index] = packet.dts * packet.time_base
         packet.stream = self._copies[index]
         self._output.mux(packet)
 
@@ -290,7 +352,19 @@ class TrackCopy:
                     follows = time
             heard.pts, heard.time_base = follows or 0, tick
             self._heard[index] = (follows or 0) + heard.samples
-            self._output.mux(encoder.encode(heard))
+            kept = heard if self._span is None else self._cut(heard, self._span[1])
+            if kept is not None:
+                self._output.mux(encoder.encode(kept))
+
+    def _cut(self, heard: av.AudioFrame, end: Fraction | None) -> av.AudioFrame | None:
+        """What of decoded sound is heard from the span's start to its end; None: nothing."""
+        assert heard.pts is not None
+        first, last = max(0, -heard.pts), heard.samples
+        if end is not None:
+            last = min(last, round((end - self._shift) * heard.sample_rate) - heard.pts)
+        if first == 0 and last == heard.samples:
+            return heard
+        return _samples(heard, first, last) if first < last else None
 
     def _copy_subtitle(self, packet: Any) -> None:
         """Copy one subtitle or write its text anew, cut to the span, in milliseconds."""
@@ -350,6 +424,12 @@ class TrackCopy:
         for packet in packets:
             time = packet.pts * packet.time_base
             shown = time
+            if self._span is not None and packet.stream.type == "audio":
+                if (heard := self._heard_in(packet, self._span)) is not None:
+                    yield heard
+                if end is not None and time >= end + MISPLACED:
+                    return
+                continue
             if packet.stream.type == "subtitle":
                 # The container fills the gaps between subtitles itself.
                 if _codec_name(packet.stream) == "mov_text" and bytes(packet)[:2] == b"\0\0":
@@ -360,6 +440,23 @@ class TrackCopy:
                 return
             if (start is None or shown >= start) and (end is None or time < end):
                 yield packet
+
+    def _heard_in(self, packet: Any, span: Span) -> Any:
+        """What of a packet of sound belongs to a span; None: nothing."""
+        start, end = span
+        index, time = packet.stream.index, packet.pts * packet.time_base
+        lasts = (packet.duration or 0) * packet.time_base
+        if end is not None and time >= end:
+            return None
+        if index in self._sound_encoders:
+            # What does not say how long it lasts may reach into the span from anywhere.
+            return packet if not lasts or time + lasts >= start - LEAD_IN else None
+        if width := _sample_bytes(packet.stream):
+            return _cut_samples(packet, width, start, end)
+        # In Matroska nothing begins before zero; elsewhere an edit list hides what is too early,
+        # and the packet before, which the first one heard may build on.
+        early = 2 * lasts if self._output.format.name != "matroska" else 0
+        return packet if time >= start or time + early > start else None
 
 
 def _shown(packets: Iterable[Any]) -> Iterator[Any]:
@@ -442,6 +539,41 @@ def _relabelled(frame: av.AudioFrame, layout: av.AudioLayout) -> av.AudioFrame:
     return named
 
 
+def _samples(sound: av.AudioFrame, first: int, last: int) -> av.AudioFrame:
+    """Some of the samples of decoded sound."""
+    levels, wide = sound.to_ndarray(), 1 if sound.format.is_planar else sound.layout.nb_channels
+    part: Any = np.ascontiguousarray(levels[:, first * wide : last * wide])
+    made = av.AudioFrame.from_ndarray(part, format=sound.format.name, layout=sound.layout.name)
+    assert sound.pts is not None
+    made.sample_rate, made.time_base, made.pts = sound.sample_rate, sound.time_base, sound.pts
+    made.pts += first
+    return made
+
+
+def _sample_bytes(source: Any) -> int:
+    """Bytes of a moment of PCM, whose packets may be cut between any two; 0: of no such sound."""
+    plain = PCM.fullmatch(_sound_name(source))
+    if plain is None or not source.rate:
+        return 0
+    return int(plain[1] or 8) // 8 * source.layout.nb_channels
+
+
+def _cut_samples(packet: Any, width: int, start: Fraction, end: Fraction | None) -> Any:
+    """What of a packet of PCM lies between two moments; None: nothing."""
+    rate, time, count = packet.stream.rate, packet.pts * packet.time_base, packet.size // width
+    first = max(0, round((start - time) * rate))
+    last = count if end is None else min(count, round((end - time) * rate))
+    if first == 0 and last == count:
+        return packet
+    if first >= last:
+        return None
+    part = av.Packet(bytes(packet)[first * width : last * width])
+    part.stream, part.time_base = packet.stream, Fraction(1, rate)
+    part.pts = part.dts = round(time * rate) + first
+    part.duration, part.is_keyframe = last - first, True
+    return part
+
+
 def _sound_name(stream: Any) -> str:
     context = stream.codec_context
     return context.codec.canonical_name if context is not None else "unknown codec"
@@ -451,9 +583,36 @@ def _codec_name(stream: Any) -> str:
     return stream.codec_context.name if stream.codec_context is not None else "unknown codec"
 
 
-def _describe(source: Any, stream: Any) -> None:
-    said = dict(source.metadata)
-    # What an mp4 is told as a title it calls a name.
-    said.setdefault("title", said.get("name", ""))
-    stream.metadata.update({key: said[key] for key in KEPT_TAGS if said.get(key)})
-    stream.disposition = source.disposition
+@lru_cache(maxsize=64)
+def _told_back(container: str, tags: tuple[tuple[str, str], ...], language: str) -> dict[str, str]:
+    """What a file of this container says after it was told these tags, and a stream a language."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as trial:
+        stream = trial.add_stream("aac", rate=48_000)
+        stream.metadata["language"] = language
+        trial.metadata.update(dict(tags))
+        silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
+        silence.sample_rate = 48_000
+        trial.mux(stream.encode(silence))
+        trial.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file, metadata_errors="replace") as trial:
+        said = {key.lower(): value for key, value in trial.metadata.items()}
+        return {**said, "language": trial.streams[0].metadata.get("language", "")}
+
+
+def lost_tags(suffix: str, tags: dict[str, str]) -> list[str]:
+    """A line on the tags of a clip that a file of this suffix does not keep."""
+    container = next(name for name, (_, known) in TEXTS.items() if known == suffix)
+    kept = _told_back(container, tuple(tags.items()), "und")
+    lost = [key for key, value in tags.items() if value and key.lower() not in kept]
+    if not lost:
+        return []
+    names = ", ".join(lost[:5]) + ", ..." * (len(lost) > 5)
+    return [f"{counted(len(lost), 'tag', 'tags')} ({names}) not kept in a {suffix}; a .mkv does"]
+
+
+def _language(container: str, language: str) -> str | None:
+    """As the container takes it: ISO 639-2 has two forms of some; None: it takes none."""
+    forms = (language, *(form for pair in TWO_FORMS if language in pair for form in pair))
+    return next((f for f in forms if _told_back(container, (), f)["language"] == f), None)

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..errors import FaceswapError
-from .clips import STILLS_RATE, Alpha, Frame, counted, ffmpeg_url
+from .clips import STILLS_RATE, Alpha, Frame, counted
 from .clock import MAX_STILL, picture_stream
 from .color import alpha_of, frame_to_rgb, has_alpha
 from .probing import (
@@ -22,6 +22,7 @@ from .probing import (
     describe_stream,
     display_matrix,
     is_cut_matroska,
+    open_container,
     open_video,
     said_at_once,
     upright,
@@ -73,7 +74,7 @@ class VideoDecoder:
             self._seen_key = self._broke_off = self._begun = False
             self._keys = [0, 0]
             self._early: list[int] = []
-            self._in_order = _InOrder(self._video)
+            self._in_order = _InOrder(self._video, self._video.stream)
             # Without the first frames that have no key frame to build on.
             self._decoded = itertools.dropwhile(
                 lambda frame: frame.is_corrupt and not frame.key_frame, self._decode()
@@ -161,7 +162,7 @@ class VideoDecoder:
                 self._problems.append(f"reading stops early ({error.strerror})")
                 self._broke_off = True
                 # What the decoder still holds back for reordering.
-                yield from self._in_order.timed(self._video.stream.decode(None))
+                yield from self._in_order.decode(None)
                 return
             if not _is_fed(packet):
                 continue
@@ -169,8 +170,10 @@ class VideoDecoder:
                 self._keys = [self._keys[-1], self._packets]
             self._packets += packet.size > 0
             self._discarded += packet.is_discard
-            # A frame that an edit list cuts off may be what the others build on.
-            self._seen_key |= packet.is_discard and packet.is_keyframe
+            # A frame that an edit list cuts off may be what the others build on; libvpx does not say
+            # which frames are key frames.
+            cut = packet.is_discard or self._in_order.is_silent
+            self._seen_key |= cut and packet.is_keyframe
             try:
                 frames = self._in_order.decode(packet)
             except av.FFmpegError:
@@ -182,12 +185,12 @@ class VideoDecoder:
 
     def _decode_end(self, shown: int) -> Iterator[av.VideoFrame]:
         """The frames after time `shown`, decoded again from the last key frames by one thread."""
-        with av.open(ffmpeg_url(self._video.path), metadata_errors="replace") as container:
+        with open_container(self._video.path) as container:
             stream = picture_stream(container)
             assert stream is not None
             stream.thread_type = "NONE"
             _keep_damaged(stream)
-            in_order = _InOrder(self._video)
+            in_order = _InOrder(self._video, stream)
             packets = (p for p in self._video.clock.steady(container.demux(stream)) if _is_fed(p))
             # What stops the reading was told the first time.
             with suppress(av.FFmpegError):
@@ -269,20 +272,22 @@ class _InOrder:
     FFmpeg works that out for codecs whose pictures are shown as soon as they may be, not for these.
     """
 
-    def __init__(self, video: OpenVideo):
+    def __init__(self, video: OpenVideo, stream: Any):
+        self._decoder = video.decoder(stream)
+        self.is_silent = self._decoder is not stream.codec_context
         unknown = video.container.format.name == "avi" and video.codec in ("h264", "hevc")
         self._waiting: list[int] | None = [] if unknown else None
 
     def decode(self, packet: Any) -> list[av.VideoFrame]:
-        """The frames that a packet completes. Raises: FFmpegError."""
-        if self._waiting is not None:
+        """The frames that a packet completes; None: those held back. Raises: FFmpegError."""
+        if self._waiting is not None and packet is not None:
             packet.pts = packet.dts
-        frames: list[av.VideoFrame] = packet.decode()
-        if self._waiting is not None and packet.pts is not None:
+        frames: list[av.VideoFrame] = self._decoder.decode(packet)
+        if self._waiting is not None and packet is not None and packet.pts is not None:
             heappush(self._waiting, packet.pts)
-        return self.timed(frames)
+        return self._timed(frames)
 
-    def timed(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
+    def _timed(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
         """Frames in the order shown, each with the earliest time that is left."""
         for frame in frames if self._waiting else ():
             # Times before a key frame's own are of frames that were lost.

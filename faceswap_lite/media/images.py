@@ -12,9 +12,9 @@ from PIL import Image, PngImagePlugin
 
 from ..errors import FaceswapError
 from ..outputs import whole_file
-from .clips import ColorTags
+from .clips import ColorTags, Light
 from .marks import SyntheticMark
-from .stills import read_still
+from .stills import light_chunks, read_still
 
 JPEG_QUALITY, PNG_LEVEL = 95, 3
 DEEP_SUFFIXES = (".png", ".tif", ".tiff")
@@ -47,13 +47,13 @@ def write_image(
     mark: SyntheticMark | None = None,
     icc: bytes | None = None,
     color: ColorTags | None = None,
+    light: Light | None = None,
 ) -> None:
     """Write a picture, whole or not at all; the suffix chooses the format.
 
     `text` goes into a PNG as compressed international text; into a JPEG, whose one comment it is,
-    only its first value. `icc` is a profile that says what the colours are; `color` says it, where
-    they are beyond sRGB, in a PNG. PNG and TIFF keep 16 bits, others
-    get 8.
+    only its first value. `icc` is a profile that says what the colours are; `color`, where they are
+    beyond sRGB, and `light` say it in a PNG. PNG and TIFF keep 16 bits, others get 8.
     Raises: FaceswapError, one line, for a suffix that is no picture's, a mark that the format
     cannot hold, a disk that refuses.
     """
@@ -67,6 +67,9 @@ def write_image(
             chunks.add_itxt("XML:com.adobe.xmp", mark.xmp())
         if color is not None and color.is_beyond_srgb:
             chunks.add(b"cICP", bytes([color.primaries, color.transfer, 0, 1]))
+        if light is not None:
+            for name, data in light_chunks(light):
+                chunks.add(name, data)
         options = {"pnginfo": chunks, "compress_level": PNG_LEVEL}
     elif suffix in (".jpg", ".jpeg"):
         options = {"quality": JPEG_QUALITY, "subsampling": 0}
@@ -83,8 +86,10 @@ def write_image(
         options["icc_profile"] = icc
     deep = image.dtype == np.uint16 and suffix in DEEP_SUFFIXES
     with whole_file(path) as partial:
-        if deep and suffix == ".png":
-            _write_deep_png(partial, image, options["pnginfo"], icc)
+        # Pillow leaves out the chunks on light, that it does not know.
+        if suffix == ".png" and (deep or light is not None):
+            fitting = image if deep else eight_bit(image)
+            _write_opencv_png(partial, fitting, options["pnginfo"], icc)
             return
         if deep:
             extra = ["unassalpha"] if image.shape[2] == 4 else None
@@ -98,10 +103,13 @@ def write_image(
             raise FaceswapError(f"{path}: no picture format has the suffix {suffix}") from error
 
 
-def _write_deep_png(
-    path: Path, image: UInt16[np.ndarray, "h w c"], text: PngImagePlugin.PngInfo, icc: bytes | None
+def _write_opencv_png(
+    path: Path,
+    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
+    text: PngImagePlugin.PngInfo,
+    icc: bytes | None,
 ) -> None:
-    """A PNG of 16 bits, which Pillow cannot write, with the text that OpenCV cannot write."""
+    """A PNG of any depth or chunks, of which Pillow writes some, and OpenCV no text."""
     order = [2, 1, 0, 3][: image.shape[2]]
     options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]
     _, made = cv2.imencode(".png", np.ascontiguousarray(image[..., order]), options)

@@ -17,6 +17,7 @@ from ..errors import FaceswapError
 from .clips import ClipInfo, ColorTags, FieldOrder, Light, ffmpeg_url
 from .clock import Clock, picture_stream, picture_streams, read_clock
 from .color import alpha_of, has_alpha
+from .stills import UNTIMED_MS, untimed_note
 
 TAGS = {"encv": "CENC", "enca": "CENC", "drmi": "FairPlay", "drms": "FairPlay"}
 """An mp4's tags of encrypted streams."""
@@ -24,6 +25,8 @@ PACKET = 188
 """Bytes of a transport stream's packet; an .m2ts puts a time of 4 before each."""
 SEARCHED = 4 << 20
 """Bytes of a transport stream that are looked at."""
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""By FFmpeg's name of a codec: what decodes it with alpha."""
 PQ = 16
 """FFmpeg's number of SMPTE ST 2084."""
 UNREAD = {
@@ -57,6 +60,15 @@ class OpenVideo:
         context = self.stream.codec_context
         return context.name if context is not None else "unknown codec"
 
+    def decoder(self, stream: Any) -> Any:
+        """What decodes the packets of this stream, which is the video's own or one like it."""
+        context = stream.codec_context
+        # FFmpeg's own decoders of these do not read alpha.
+        if stream.metadata.get("alpha_mode") == "1" and context.name in ALPHA_DECODERS:
+            with suppress(ValueError):
+                context = av.CodecContext.create(ALPHA_DECODERS[context.name], "r")
+        return context
+
     @property
     def claimed_frames(self) -> int | None:
         """How many frames the container says that it holds; None: it does not say."""
@@ -83,13 +95,36 @@ class OpenVideo:
         return self.stream.time_base or Fraction(1, 1000)
 
 
+def open_container(path: Path) -> Any:
+    """A video file, open; a GIF's frames without a length stand as those of other pictures do.
+
+    Raises: FFmpegError or OSError.
+    """
+    # In hundredths of a second: FFmpeg would lengthen frames of one, too.
+    is_gif = path.suffix.lower() == ".gif"
+    options = {"min_delay": "1", "default_delay": str(UNTIMED_MS // 10)} if is_gif else {}
+    return av.open(ffmpeg_url(path), options=options, metadata_errors="replace")
+
+
+def _untimed(path: Path) -> int:
+    """How many frames of a GIF say no length."""
+    # FFmpeg does not tell them apart, but for a length that no other frame has.
+    unlikely = 64_997
+    options = {"min_delay": "1", "default_delay": str(unlikely)}
+    count = 0
+    with av.open(ffmpeg_url(path), options=options) as container, suppress(av.FFmpegError):
+        for packet in container.demux(video=0):
+            count += packet.duration == unlikely
+    return count
+
+
 def open_video(path: Path) -> OpenVideo:
     """A video file, open for decoding from its start.
 
     Raises: FaceswapError, one line, when it is no video, has no pictures, or is encrypted.
     """
     try:
-        container = av.open(ffmpeg_url(path), metadata_errors="replace")
+        container = open_container(path)
     except (av.FFmpegError, OSError) as error:
         raise FaceswapError(f"{path}: {_why_unreadable(path, error)}") from error
     try:
@@ -150,10 +185,12 @@ def said_at_once(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list
         which = f"video stream {pictures.index(video.stream) + 1} of {count}"
         lines.append(f"{which} ({first.width}x{first.height}) is read, the others are not")
     if video.stream.metadata.get("alpha_mode") == "1" and not info.alpha:
-        lines.append(f"its alpha is not read: the decoder of {video.codec} gives none")
+        lines.append("its alpha is not read")
     if first.interlaced_frame:
         order = {"tff": "top field first", "bff": "bottom field first", None: "field order lost"}
         lines.append(f"is interlaced ({order[info.fields]}); it is not deinterlaced")
+    if video.codec == "gif" and video.claimed_frames != 1:
+        lines += untimed_note(_untimed(video.path))
     lines += light_notes(info.color)
     lines += [f"{words}: not kept" for words in unread(first)]
     return lines

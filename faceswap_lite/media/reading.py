@@ -161,6 +161,7 @@ class _Stills:
         self._rate, self._time_base, self._pts, self._end = (
             _moving_times(moving) if moving else _times(path, self._paths)
         )
+        plain = list(range(len(self._pts)))
         bits = max(head.bits for head in heads.values())
         profiles = {head.icc for head in heads.values()}
         if len(profiles) > 1:
@@ -169,6 +170,9 @@ class _Stills:
         if len(colors) > 1:
             problems.append("its pictures say differently of their light (cICP): not kept")
         color = colors.pop() if len(colors) == 1 else ColorTags()
+        lights = {head.light for head in heads.values()}
+        if len(lights) > 1:
+            problems.append("its pictures' HDR mastering metadata differ: not kept")
         problems += light_notes(color)
         self.info = ClipInfo(
             path=path,
@@ -183,11 +187,13 @@ class _Stills:
             bit_depth=bits,
             start_time=self._pts[0] * self._time_base,
             first_number=1 if self._numbers is None else self._numbers[first],
+            numbers=tuple(self._numbers) if self._numbers and self._pts == plain else None,
             last_number=len(self._pts) if self._numbers is None else self._numbers[-1],
             alpha=any(head.alpha for head in heads.values()),
             icc=profiles.pop() if len(profiles) == 1 else None,
             exif=any(head.exif for head in heads.values()),
             color=color,
+            light=lights.pop() if len(lights) == 1 else None,
         )
 
     def frames(self) -> Iterator[Frame]:
@@ -237,7 +243,8 @@ def _open_source(path: Path, problems: list[str]) -> _Stills | VideoDecoder:
         raise FaceswapError(f"{path}: no such file or folder")
     if not path.is_dir() and not path.is_file():
         raise FaceswapError(f"{path}: is neither a file nor a folder")
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+    # FFmpeg knows no length of a moving PNG's frame that says none.
+    if path.is_dir() or path.suffix.lower() in (*IMAGE_SUFFIXES, ".apng"):
         return _Stills(path, problems)
     if path.stat().st_size == 0:
         raise FaceswapError(f"{path}: is empty (0 bytes)")

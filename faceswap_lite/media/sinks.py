@@ -22,7 +22,7 @@ from ..errors import FaceswapError
 from ..outputs import _sync, job_id, whole_file, whole_folder, write_json
 from .clips import IMAGE_SUFFIXES, TIMES_NAME, ColorTags, FieldOrder, Light
 from .color import Levels
-from .copying import Span, check_copy, held_beside
+from .copying import Span, check_copy, held_beside, lost_tags
 from .encoding import CODECS, PieceEncoder, check_container, choose_encoding
 from .images import DEEP_SUFFIXES, write_image
 from .marks import SyntheticMark, append_xmp
@@ -124,7 +124,7 @@ class _PictureSink:
         notes += _picture_notes(plan, suffix)
         self.shelf = PieceShelf(folder, "one picture is never half done")
         self._path, self._mark = folder / f".whole{suffix}", plan.mark
-        self._icc, self._color = plan.icc, plan.color
+        self._said: dict[str, Any] = {"icc": plan.icc, "color": plan.color, "light": plan.light}
         self._image: Levels | None = None
 
     def keep(self, frames: int) -> None:
@@ -140,7 +140,7 @@ class _PictureSink:
     def finish(self) -> Path:
         if self._image is None:
             raise FaceswapError("not one frame was written")
-        write_image(self._path, self._image, mark=self._mark, icc=self._icc, color=self._color)
+        write_image(self._path, self._image, mark=self._mark, **self._said)
         return self._path
 
     def abandon(self) -> None:
@@ -159,6 +159,8 @@ class _FolderSink:
         facts |= {"depth": plan.bit_depth, "alpha": plan.alpha, "icc": plan.icc}
         if plan.color.is_beyond_srgb:
             facts["color"] = asdict(plan.color)
+        if plan.light is not None:
+            facts["light"] = asdict(plan.light)
         recipe = job_id(kind="png", named="by number", **facts)
         self.shelf = PieceShelf(folder, recipe)
         self.pictures = folder / PICTURES
@@ -181,10 +183,9 @@ class _FolderSink:
         self._ticks = ticks
         self._numbers.append(self.shelf.frames + len(self._pts) if number is None else number)
         path = self.pictures / _picture_name(self._numbers[-1])
-        mark, icc, color = self._plan.mark, self._plan.icc, self._plan.color
-        self._waiting.append(
-            self._pool.submit(write_image, path, image, mark=mark, icc=icc, color=color)
-        )
+        plan = self._plan
+        said: dict[str, Any] = {"icc": plan.icc, "color": plan.color, "light": plan.light}
+        self._waiting.append(self._pool.submit(write_image, path, image, mark=plan.mark, **said))
         while len(self._waiting) > PNG_THREADS:
             self._waiting.popleft().result()
         if len(self._pts) == self._plan.piece_frames:
@@ -252,7 +253,8 @@ class _VideoSink:
         # What would fail in the end is to fail now.
         check_container(suffix, plan.codec)
         if plan.copy_from is not None:
-            notes += check_copy(plan.copy_from, suffix)
+            notes += check_copy(plan.copy_from, suffix, plan.span)
+        notes += lost_tags(suffix, plan.metadata)
         notes += self._encoding.lost(suffix, plan.bit_depth)
         notes += self._encoding.lost_chroma(plan.pixel_format)
         notes += _timecode_notes(plan, suffix)
@@ -383,8 +385,8 @@ def _picture_notes(plan: Plan, suffix: str = ".png") -> list[str]:
         notes.append(f"a {suffix} is written with 8 bits, the clip has {plan.bit_depth}")
     if plan.color.is_beyond_srgb and suffix != ".png":
         notes.append(f"a {suffix} cannot say that its colours are {plan.color.named}; a .png can")
-    if plan.light is not None:
-        notes.append("the HDR mastering metadata is not kept in pictures")
+    if plan.light is not None and suffix != ".png":
+        notes.append(f"the HDR mastering metadata is not kept in a {suffix}; a .png keeps it")
     if plan.icc is not None and suffix == ".bmp":
         notes.append("the pictures' ICC profile is left out: a .bmp holds none")
     if plan.copy_from is not None:

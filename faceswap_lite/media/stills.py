@@ -4,6 +4,7 @@ White is the highest value that the type holds, of unsigned integers, and 1.0 of
 reads what has 8 bits, OpenCV PNG of 16, tifffile deeper TIFF (OpenCV, where that is compressed).
 """
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from jaxtyping import Num
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import FaceswapError
-from .clips import Alpha, ColorTags, Pixels
+from .clips import Alpha, ColorTags, Light, Pixels, counted
 
 ORIENTATION = 274
 """The number of EXIF's and TIFF's tag."""
@@ -31,6 +32,8 @@ UNTIMED_MS = 100
 """How long one of these is shown that says no time, as browsers have it."""
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_START = b"\x89PNG\r\n\x1a\n"
+LIGHT_CHUNKS = {b"cICP": 4, b"mDCV": 24, b"cLLI": 8}
+"""A PNG's chunks on colours and light, and their bytes."""
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 """TIFF's sample formats."""
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, SEPARATED = 0, 1, 2, 5
@@ -65,6 +68,8 @@ class StillHead:
     """Whether it says more of itself in EXIF than how it is turned."""
     color: ColorTags = field(default_factory=ColorTags)
     """As a PNG says it in numbers."""
+    light: Light | None = None
+    """As a PNG says it."""
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -95,7 +100,8 @@ def still_head(path: Path) -> StillHead:
             count, timed = getattr(picture, "n_frames", 1), picture.format in TIMED
             if count > 1 and not timed:
                 notes.append(_choice(count, 0, picture.size))
-            durations = _durations(picture) if count > 1 and timed else []
+            durations, untimed = _durations(picture) if count > 1 and timed else ([], 0)
+            notes += untimed_note(untimed)
             deep = _is_deep_png(path) and not durations
             if _is_deep_png(path) and durations:
                 notes.append("is animated, and of its 16 bits 8 are read")
@@ -103,8 +109,9 @@ def still_head(path: Path) -> StillHead:
                 notes.append(f"is AVIF of {bits} bits, of which 8 are read")
             alpha, icc = picture.has_transparency_data, _of_rgb(picture.info.get("icc_profile"))
             exif = bool({*picture.getexif()} - {ORIENTATION})
-            color = _png_color(path) if picture.format == "PNG" else ColorTags()
-            return StillHead(16 if deep else 8, alpha, durations, notes, icc, exif, color)
+            said = _png_chunks(path) if picture.format == "PNG" else {}
+            color, light = _png_color(said), _png_light(said)
+            return StillHead(16 if deep else 8, alpha, durations, notes, icc, exif, color, light)
 
 
 def read_still(path: Path) -> Still:
@@ -194,15 +201,23 @@ def _shown(picture: Image.Image) -> range:
     return range(int(bool(picture.info.get("default_image"))), getattr(picture, "n_frames", 1))
 
 
-def _durations(picture: Image.Image) -> list[Fraction]:
-    durations = []
+def untimed_note(count: int) -> list[str]:
+    """A line on frames of moving pictures that say no time."""
+    frames = counted(count, "frame has a length of 0 and is", "frames have a length of 0 and are")
+    return [f"{frames} shown for {UNTIMED_MS} ms, as browsers do"] * (count > 0)
+
+
+def _durations(picture: Image.Image) -> tuple[list[Fraction], int]:
+    """How long each picture is shown, and how many of them say no time."""
+    durations, untimed = [], 0
     for number in _shown(picture):
         picture.seek(number)
         picture.load()
-        lasts = round(picture.info.get("duration") or UNTIMED_MS)
-        durations.append(Fraction(max(1, lasts), 1000))
+        said = picture.info.get("duration") or 0
+        untimed += not said
+        durations.append(Fraction(max(1, round(said or UNTIMED_MS)), 1000))
     picture.seek(0)
-    return durations
+    return durations, untimed
 
 
 # Deeper.
@@ -213,20 +228,53 @@ def _is_deep_png(path: Path) -> bool:
     return start.startswith(PNG_START) and start[24] == 16
 
 
-def _png_color(path: Path) -> ColorTags:
-    """Source: PNG (Third Edition), 11.3.2.6, cICP; a chunk is its length, name, data and CRC."""
+def _png_chunks(path: Path) -> dict[bytes, bytes]:
+    """By name, what a PNG says of its light; a chunk is its length, name, data and CRC."""
+    said = {}
     with path.open("rb") as file:
         file.seek(len(PNG_START))
         while (head := file.read(8))[4:] not in (b"", b"IDAT"):
-            length = int.from_bytes(head[:4], "big")
-            if head[4:] == b"cICP" and length == 4:
-                primaries, transfer, _, _ = file.read(4)
-                # As YUV: the picture itself is RGB of full range.
-                color = ColorTags(primaries, transfer, 9 if primaries == 9 else 1, 1)
-                known = 0 < primaries <= 22 and 0 < transfer <= 18
-                return color if color.is_beyond_srgb and known else ColorTags()
-            file.seek(length + 4, 1)
-    return ColorTags()
+            length, name = int.from_bytes(head[:4], "big"), head[4:]
+            if LIGHT_CHUNKS.get(name) == length:
+                said[name] = file.read(length)
+                file.seek(4, 1)
+            else:
+                file.seek(length + 4, 1)
+    return said
+
+
+def _png_color(said: dict[bytes, bytes]) -> ColorTags:
+    """Source: PNG (Third Edition), 11.3.2.6, cICP."""
+    if b"cICP" not in said:
+        return ColorTags()
+    primaries, transfer, _, _ = said[b"cICP"]
+    # As YUV: the picture itself is RGB of full range.
+    color = ColorTags(primaries, transfer, 9 if primaries == 9 else 1, 1)
+    known = 0 < primaries <= 22 and 0 < transfer <= 18
+    return color if color.is_beyond_srgb and known else ColorTags()
+
+
+def _png_light(said: dict[bytes, bytes]) -> Light | None:
+    """Source: PNG (Third Edition), 11.3.2.7 and 11.3.2.8: light is in 1/10000 cd/m2."""
+    mastering = content = None
+    if b"mDCV" in said:
+        *colors, maximum, minimum = struct.unpack(">8H2I", said[b"mDCV"])
+        mastering = (*colors, minimum, maximum)
+    if b"cLLI" in said:
+        maximum, average = struct.unpack(">2I", said[b"cLLI"])
+        content = (round(maximum / 10_000), round(average / 10_000))
+    return Light(mastering, content) if mastering or content else None
+
+
+def light_chunks(light: Light) -> list[tuple[bytes, bytes]]:
+    """The chunks by which a PNG says it. Source: as `_png_light`."""
+    chunks = []
+    if light.mastering is not None:
+        *colors, minimum, maximum = light.mastering
+        chunks.append((b"mDCV", struct.pack(">8H2I", *colors, maximum, minimum)))
+    if light.content is not None:
+        chunks.append((b"cLLI", struct.pack(">2I", *(level * 10_000 for level in light.content))))
+    return chunks
 
 
 def _av1_bits(path: Path) -> int:
@@ -312,16 +360,17 @@ def _read_tiff(path: Path) -> Still:
                 return _from_pillow(picture)
         levels = _decoded(path, tiff, page)
         tag = page.tags.get(ORIENTATION)
-        colors = CHANNELS[page.photometric]
+        colors, white = CHANNELS[page.photometric], 1 if page.sampleformat == FLOAT else 65535
         extra = page.extrasamples[0] if page.extrasamples else None
         if extra not in (PREMULTIPLIED, STRAIGHT):
             levels, extra = levels[..., :colors], None
         if page.photometric == WHITE_IS_ZERO:
-            levels[..., 0] = 65535 - levels[..., 0]
+            levels[..., 0] = white - levels[..., 0]
         elif page.photometric == SEPARATED:
-            ink = (65535 - levels[..., :4]) / 65535
-            colored = np.round(ink[..., :3] * ink[..., 3:] * 65535)
-            levels = np.dstack([colored.astype(np.uint16), levels[..., 4:5]])
+            paper = 1 - levels[..., :4] / white
+            colored = paper[..., :3] * paper[..., 3:] * white
+            colored = colored if white == 1 else np.round(colored)
+            levels = np.dstack([colored.astype(levels.dtype), levels[..., 4:5]])
         return _still(levels, extra, 1 if tag is None else int(tag.value))
 
 
