@@ -154,7 +154,7 @@ START = GuardLook(0, 0.5, 0.6, 0.5, 0.2, 1.0, 0.02)
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"heldout": 0.52}, "held-out loss"),
+        ({"error": 0.52}, "held-out error"),
         ({"swap_sharpness": 1.2}, "as sharp as true faces"),
         ({"unsteadiness": 0.25}, "unsteadiness"),
         ({"margin": 0.9}, "margin"),
@@ -168,11 +168,11 @@ def test_the_guard_sees_every_harm(change: dict[str, float], word: str) -> None:
 
 def test_the_guard_keeps_the_sharpest_look_inside_the_corridor() -> None:
     better = replace(START, step=100, swap_sharpness=0.8)
-    harmed = replace(START, step=200, swap_sharpness=0.95, heldout=0.6)
+    harmed = replace(START, step=200, swap_sharpness=0.95, error=0.6)
 
     assert best_look([START, better, harmed]) == 1
     assert why_end([START, better, harmed]) == ""
-    assert "held-out loss 0.600, lowest 0.500" in why_end([START, better, harmed, harmed])
+    assert "held-out error 0.6000, lowest 0.5000" in why_end([START, better, harmed, harmed])
 
 
 def test_what_is_not_known_is_not_guarded() -> None:

@@ -170,8 +170,8 @@ class VideoDecoder:
                 self._keys = [self._keys[-1], self._packets]
             self._packets += packet.size > 0
             self._discarded += packet.is_discard
-            # A frame that an edit list cuts off may be what the others build on; libvpx does not say
-            # which frames are key frames.
+            # A frame that an edit list cuts off may be what the others build on; libvpx does not
+            # say which frames are key frames.
             cut = packet.is_discard or self._in_order.is_silent
             self._seen_key |= cut and packet.is_keyframe
             try:

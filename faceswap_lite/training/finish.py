@@ -12,6 +12,7 @@ and a pixel loss), and Shrivastava et al. 2017, "Learning from simulated and uns
 
 import copy
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -45,7 +45,7 @@ from ..runs.checkpoints import (
     set_aside_newer,
 )
 from ..runs.finished import finish_folder, finished_file, read_finish, undo_finish, write_finish
-from ..runs.hardware import build_fabric
+from ..runs.hardware import pick_device
 from ..runs.known import known_faces, open_known_set
 from ..runs.log import LOG_FILE, RunLog
 from ..runs.manifest import set_fingerprint
@@ -54,7 +54,6 @@ from .adversarial import ADVERSARIES, accuracy, augmented_alike, low_pass, patch
 from .augmentation import Views
 from .batches import SideData, sample_batch
 from .finish_guard import Guard, GuardLook, as_record, best_look, from_record, why_end
-from .heldout import heldout_loss
 from .loading import load_sides
 from .loop import copy_of_weights, stop_on_signal
 from .losses import weighted_mean
@@ -110,7 +109,6 @@ class _Player:
 class _Game:
     """All that a phase moves, and what it is held to."""
 
-    fabric: Fabric
     network: SwapAutoencoder
     average: SwapAutoencoder
     before: SwapAutoencoder
@@ -142,25 +140,22 @@ def finish_run(
     _refuse_other(folder, job)
     if options.threads:
         torch.set_num_threads(options.threads)
-    fabric = build_fabric(options.device, options.precision)
-    if fabric.world_size > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise FaceswapError("finish: runs in one process; call it without torchrun")
     sets = {side: _unchanged_set(trained, side) for side in SIDES}
     data = load_sides(sets, trained.manifest, config.model.size, options.pose_balance)
     sides = _sides(trained.model, options.finish)
-    guard = Guard(
-        trained, sides, lambda net, side: heldout_loss(
-            net, data[side], config.model.size, options.loss, side
-        ),
-    )  # fmt: skip
+    guard = Guard(trained, sides)
     for note in guard.notes:
         say(f"note: {note}")
-    game = _begin(fabric, trained.model, sides, data, options)
+    # In whole precision: half of it rounds away a level of 8 bits, the detail that this is about.
+    device = pick_device(options.device)
+    game = _begin(device, trained.model, sides, data, options)
     state, best, looks = _restore(folder, game)
     say(
         f"{f'finishing, from step {state.step}' if state.step else 'finishing'} "
         f"{' and '.join(sides)}, {sum(len(data[side].seen) for side in SIDES)} faces; "
-        f"{config.model.size} px on {fabric.device}, {fabric._precision.precision}"
+        f"{config.model.size} px on {device}"
     )
     _write_job(folder, job)
     log = RunLog(folder, state.step)
@@ -176,7 +171,7 @@ def finish_run(
     right = 0.5
     with stop_on_signal() as stopped, bar:
         while not (reason := limits.reached(state) or why_end(looks)):
-            views = sample_batch(data, config.model.size, plain, state.step, fabric.device)
+            views = sample_batch(data, config.model.size, plain, state.step, device)
             now = finishing_step(game, views, options.finish, state.step, options.seed)
             right += 0.05 * (now["accuracy"] - right)
             bar.update()
@@ -190,7 +185,7 @@ def finish_run(
                 log.write(as_record(looks[-1]), seconds)
                 if best_look(looks) == len(looks) - 1:
                     best = copy_of_weights(game.average)
-                    state = replace(state, best=Best(step, looks[-1].heldout))
+                    state = replace(state, best=Best(step, looks[-1].error))
                 bar.clear()
                 say(f"step {step}  {looks[-1].line()}  adversary right {right:.0%}")
             if step % options.save_every == 0 or stop_here or why_end(looks):
@@ -220,18 +215,17 @@ def finishing_step(
     for place, player in enumerate(game.players):
         side, other = player.side, "target" if player.side == "source" else "source"
         true, shown = views[side], views[other]  # type: ignore[index]
-        network, fabric = game.network, game.fabric
-        with fabric.autocast():
-            with torch.no_grad():
-                codes = network.encode(true.warped), network.encode(shown.warped)
-                held = game.before.decode(codes[1], side)[0]
-            rebuilt, swapped = (network.decode(code, side)[0].float() for code in codes)
+        network = game.network
+        with torch.no_grad():
+            codes = network.encode(true.warped), network.encode(shown.warped)
+            held = game.before.decode(codes[1], side)[0]
+        rebuilt, swapped = (network.decode(code, side)[0] for code in codes)
         fake, inside = torch.cat([rebuilt, swapped]), torch.cat([true.mask, shown.mask])
 
         generator = torch.Generator().manual_seed((seed << 32) + 4 * step + 2 * place)
         losses = {
             "rebuild": weighted_mean((rebuilt - true.face).abs(), true.mask),
-            "hold": weighted_mean((low_pass(swapped) - low_pass(held.float())).abs(), shown.mask),
+            "hold": weighted_mean((low_pass(swapped) - low_pass(held)).abs(), shown.mask),
         }
         if options.adversary:
             told.setdefault("accuracy", []).append(
@@ -240,7 +234,7 @@ def finishing_step(
             losses["adversary"] = _fool(game, player, fake, inside, options, generator)
         weights = {name: getattr(options, name) for name in losses}
         game.optimizer.zero_grad(set_to_none=True)
-        fabric.backward(torch.stack([weights[name] * loss for name, loss in losses.items()]).sum())
+        torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
         game.optimizer.step()
         for name, loss in losses.items():
             told.setdefault(name, []).append(float(loss.detach()))
@@ -257,13 +251,12 @@ def _judge(
     if game.few:
         real, real_inside = augmented_alike(real, real_inside, generator)
         fake, inside = augmented_alike(fake, inside, generator)
-    with game.fabric.autocast():
-        answers = [player.discriminator(pictures).float() for pictures in (real, fake)]
+    answers = [player.discriminator(pictures) for pictures in (real, fake)]
     edge = answers[0].shape[-1]
     given = answers[0], patches_inside(real_inside, edge), answers[1], patches_inside(inside, edge)
     loss = ADVERSARIES[options.kind].discriminator(*given)
     game.optimizer.zero_grad(set_to_none=True)
-    game.fabric.backward(loss)
+    loss.backward()
     game.optimizer.step()
     return accuracy(options.kind, *given)
 
@@ -276,8 +269,7 @@ def _fool(
     if game.few:
         fake, inside = augmented_alike(fake, inside, generator)
     player.discriminator.requires_grad_(False)
-    with game.fabric.autocast():
-        answers = player.discriminator(fake).float()
+    answers = player.discriminator(fake)
     player.discriminator.requires_grad_(True)
     inside = patches_inside(inside, answers.shape[-1])
     return ADVERSARIES[options.kind].generator(answers, inside, options.label)
@@ -364,13 +356,13 @@ def _without_augmentation(options: TrainingConfig) -> TrainingConfig:
 
 
 def _begin(
-    fabric: Fabric, network: SwapAutoencoder, sides: Sequence[Side],
+    device: torch.device, network: SwapAutoencoder, sides: Sequence[Side],
     data: Mapping[Side, SideData], options: TrainingConfig,
 ) -> _Game:  # fmt: skip
     """Both players at their start: the run's weights, and fresh discriminators."""
     before, network, average = (copy.deepcopy(network).requires_grad_(False) for _ in range(3))
     for module in (before, network, average):
-        fabric.to_device(module)
+        module.to(device)
     learning = [
         parameter
         for part in sorted({network.painters[side] for side in sides})
@@ -384,7 +376,7 @@ def _begin(
         torch.manual_seed(options.seed)
         players = [_Player(side, PatchDiscriminator()) for side in sides]
     discriminators = nn.ModuleDict({player.side: player.discriminator for player in players})
-    fabric.to_device(discriminators)
+    discriminators.to(device)
     finish = options.finish
     optimizer = torch.optim.Adam(
         [
@@ -394,7 +386,7 @@ def _begin(
         betas=BETAS,
     )
     few = min(len(data[side].seen) for side in sides) < FEW_FACES
-    return _Game(fabric, network, average, before, players, discriminators, optimizer, few)
+    return _Game(network, average, before, players, discriminators, optimizer, few)
 
 
 def _restore(

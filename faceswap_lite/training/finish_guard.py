@@ -5,7 +5,7 @@ log holds, so that a resumed phase ends where an uninterrupted one does.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -29,9 +29,9 @@ from ..runs.trained import TrainedRun
 FACES = 64
 """Held-out faces of each side that a look takes, spread evenly."""
 
-# The corridor. Against the lowest held-out loss so far; against the figures of before; and how much
-# sharper than true faces a painted one may be.
-MAX_HELDOUT, MAX_LANDMARKS, MAX_UNSTEADINESS, MAX_SHARPNESS = 1.03, 1.05, 1.15, 1.05
+# The corridor. Against the lowest held-out error so far; against the figures of before; and how
+# much sharper than true faces a painted one may be.
+MAX_ERROR, MAX_LANDMARKS, MAX_UNSTEADINESS, MAX_SHARPNESS = 1.03, 1.05, 1.15, 1.05
 MAX_MARGIN_LOST = 0.02
 # Landmarks tremble by so much by themselves, in eye distances.
 LANDMARKS_TREMBLE = 0.002
@@ -41,17 +41,18 @@ PATIENCE = 2
 
 @dataclass(frozen=True)
 class GuardLook:
-    """Figures of held-out faces, means over the sides that are finished.
+    """Figures of held-out faces, means over the sides that are finished. NaN: not known.
 
-    Sharpness: RMS of the luma's Laplacian inside the mask over that of the side's true held-out
-    faces, at the model's size. `margin`: the share of swaps that are nearer to who is painted than
-    to who was there, by the embedder that built the sets. `landmarks_error`: between a rebuilt
-    face's points and the true one's, in eye distances. `unsteadiness`: how much a swap changes
-    beyond the move when its input moves by a pixel, over the swap's own Laplacian. NaN: not known.
+    `error`: mean absolute difference of a rebuilt face inside its mask, in [0, 1]. Sharpness: RMS
+    of the luma's Laplacian inside the mask over that of the side's true held-out faces, at the
+    model's size. `margin`: the share of swaps that are nearer to who is painted than to who was
+    there, by the embedder that built the sets. `landmarks_error`: between a rebuilt face's points
+    and the true one's, in eye distances. `unsteadiness`: how much a swap changes beyond the move
+    when its input moves by a pixel, over the swap's own Laplacian.
     """
 
     step: int
-    heldout: float
+    error: float
     rebuilt_sharpness: float
     swap_sharpness: float
     unsteadiness: float
@@ -62,7 +63,7 @@ class GuardLook:
         """For a person to read."""
         margin = "" if math.isnan(self.margin) else f"  margin {self.margin:.0%}"
         return (
-            f"held out {self.heldout:.3f}  sharpness: rebuilt {self.rebuilt_sharpness:.2f}, "
+            f"error {self.error:.4f}  sharpness: rebuilt {self.rebuilt_sharpness:.2f}, "
             f"swap {self.swap_sharpness:.2f}{margin}"
         )
 
@@ -71,10 +72,10 @@ def outside(look: GuardLook, before: Sequence[GuardLook]) -> list[str]:
     """Where a look is outside of the corridor, given those before it; empty: it is inside."""
     if not before:
         return []
-    start, lowest = before[0], min(other.heldout for other in before)
+    start, lowest = before[0], min(other.error for other in before)
     found = []
-    if look.heldout > MAX_HELDOUT * lowest:
-        found.append(f"held-out loss {look.heldout:.3f}, lowest {lowest:.3f}")
+    if look.error > MAX_ERROR * lowest:
+        found.append(f"held-out error {look.error:.4f}, lowest {lowest:.4f}")
     sharpest = max(look.rebuilt_sharpness, look.swap_sharpness)
     if sharpest > max(MAX_SHARPNESS, start.rebuilt_sharpness, start.swap_sharpness):
         found.append(f"{sharpest:.2f} times as sharp as true faces")
@@ -119,21 +120,16 @@ class _Side:
 
 
 class Guard:
-    """Looks at a network under a finish. `heldout`: a network's held-out loss of a side.
+    """Looks at a network under a finish.
 
     What needs weights of other networks, or faces with embeddings, is left out where they are not
     there; `notes` says so.
     """
 
-    def __init__(
-        self,
-        run: TrainedRun,
-        sides: Sequence[Side],
-        heldout: Callable[[SwapAutoencoder, Side], float],
-    ) -> None:
+    def __init__(self, run: TrainedRun, sides: Sequence[Side]) -> None:
         faces = {side: _held_out(run, side) for side in SIDES}
         self.notes: list[str] = []
-        self._heldout, self._size = heldout, run.config.model.size
+        self._size = run.config.model.size
         self._sides = [
             _Side(
                 side, faces[side], faces[_other(side)], _rms(faces[side].crops, faces[side].masks)
@@ -163,7 +159,7 @@ class Guard:
         sharpness = _rms(swaps, shown.masks)
         change = _masked_rms(255 * (np.roll(moved, -1, 2) - swaps), shown.masks)
         return {
-            "heldout": self._heldout(network, side.side),
+            "error": _mean_error(rebuilt, true),
             "rebuilt_sharpness": _rms(rebuilt, true.masks) / side.sharpness,
             "swap_sharpness": sharpness / side.sharpness,
             "unsteadiness": change / max(sharpness, 1e-9),
@@ -247,6 +243,11 @@ def _points_in_crop(face: StoredFace, size: int) -> Float[np.ndarray, "n 2"]:
     record = face.record
     to_view, _ = inner_view(record.size, record.margin, size, 0.0)
     return transform_points(record.landmarks, compose(record.frame_to_crop, to_view))
+
+
+def _mean_error(rebuilt: Float[np.ndarray, "n s s 3"], true: KnownFaces) -> float:
+    errors = np.abs(rebuilt - true.crops / np.float32(255)).mean(-1)
+    return float(np.average(errors, weights=true.masks))
 
 
 def _bytes(pictures: Float[np.ndarray, "n s s 3"]) -> UInt8[np.ndarray, "n s s 3"]:
