@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..errors import FaceswapError
-from .clips import STILLS_RATE, Alpha, Frame, counted
+from .clips import STILLS_RATE, Alpha, Frame, counted, ffmpeg_url
 from .clock import MAX_STILL, picture_stream
 from .color import alpha_of, frame_to_rgb, has_alpha
 from .probing import (
@@ -22,7 +22,6 @@ from .probing import (
     describe_stream,
     display_matrix,
     is_cut_matroska,
-    open_container,
     open_video,
     said_at_once,
     upright,
@@ -170,8 +169,8 @@ class VideoDecoder:
                 self._keys = [self._keys[-1], self._packets]
             self._packets += packet.size > 0
             self._discarded += packet.is_discard
-            # A frame that an edit list cuts off may be what the others build on; libvpx does not
-            # say which frames are key frames.
+            # A frame that an edit list cuts off may be built on; libvpx does not say
+            # which frames are key frames.
             cut = packet.is_discard or self._in_order.is_silent
             self._seen_key |= cut and packet.is_keyframe
             try:
@@ -185,7 +184,7 @@ class VideoDecoder:
 
     def _decode_end(self, shown: int) -> Iterator[av.VideoFrame]:
         """The frames after time `shown`, decoded again from the last key frames by one thread."""
-        with open_container(self._video.path) as container:
+        with av.open(ffmpeg_url(self._video.path), metadata_errors="replace") as container:
             stream = picture_stream(container)
             assert stream is not None
             stream.thread_type = "NONE"

@@ -17,7 +17,7 @@ from ..errors import FaceswapError
 from .clips import ClipInfo, ColorTags, FieldOrder, Light, ffmpeg_url
 from .clock import Clock, picture_stream, picture_streams, read_clock
 from .color import alpha_of, has_alpha
-from .stills import UNTIMED_MS, untimed_note
+from .stills import untimed_note
 
 TAGS = {"encv": "CENC", "enca": "CENC", "drmi": "FairPlay", "drms": "FairPlay"}
 """An mp4's tags of encrypted streams."""
@@ -95,27 +95,13 @@ class OpenVideo:
         return self.stream.time_base or Fraction(1, 1000)
 
 
-def open_container(path: Path) -> Any:
-    """A video file, open; a GIF's frames without a length stand as those of other pictures do.
-
-    Raises: FFmpegError or OSError.
-    """
-    # In hundredths of a second: FFmpeg would lengthen frames of one, too.
-    is_gif = path.suffix.lower() == ".gif"
-    options = {"min_delay": "1", "default_delay": str(UNTIMED_MS // 10)} if is_gif else {}
-    return av.open(ffmpeg_url(path), options=options, metadata_errors="replace")
-
-
 def _untimed(path: Path) -> int:
-    """How many frames of a GIF say no length."""
-    # FFmpeg does not tell them apart, but for a length that no other frame has.
-    unlikely = 64_997
-    options = {"min_delay": "1", "default_delay": str(unlikely)}
-    count = 0
-    with av.open(ffmpeg_url(path), options=options) as container, suppress(av.FFmpegError):
-        for packet in container.demux(video=0):
-            count += packet.duration == unlikely
-    return count
+    """How many frames of a GIF have a length of 0: FFmpeg has lengthened them already.
+
+    Source: GIF89a, 23, Graphic Control Extension: hundredths of a second.
+    """
+    said = re.findall(rb"\x21\xf9\x04.(..).\x00", path.read_bytes(), re.DOTALL)
+    return said.count(b"\0\0")
 
 
 def open_video(path: Path) -> OpenVideo:
@@ -124,7 +110,7 @@ def open_video(path: Path) -> OpenVideo:
     Raises: FaceswapError, one line, when it is no video, has no pictures, or is encrypted.
     """
     try:
-        container = open_container(path)
+        container = av.open(ffmpeg_url(path), metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise FaceswapError(f"{path}: {_why_unreadable(path, error)}") from error
     try:
@@ -189,7 +175,7 @@ def said_at_once(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list
     if first.interlaced_frame:
         order = {"tff": "top field first", "bff": "bottom field first", None: "field order lost"}
         lines.append(f"is interlaced ({order[info.fields]}); it is not deinterlaced")
-    if video.codec == "gif" and video.claimed_frames != 1:
+    if video.codec == "gif" and (video.stream.frames or 0) > 1:
         lines += untimed_note(_untimed(video.path))
     lines += light_notes(info.color)
     lines += [f"{words}: not kept" for words in unread(first)]
