@@ -710,7 +710,6 @@ def plant_people(monkeypatch: pytest.MonkeyPatch, wanted: np.ndarray) -> None:
     [
         ({"face": 0}, "left"),
         ({"face": 1}, "right"),
-        ({"face": 2}, ""),
         ({"all_faces": True}, "left right"),
         ({"like": ANNA}, "left"),
         ({"like": BEN}, "right"),
@@ -736,7 +735,16 @@ def test_only_whom_it_should_and_the_others_bit_for_bit(
     for side, columns in (("left", slice(0, 256)), ("right", slice(256, 512))):
         maximum = changed[..., columns].reshape(5, -1).max(1)
         assert (maximum > 8).all() if side in painted else (maximum == 0).all(), side
-    assert summary.swapped == (5 if painted else 0)
+    assert summary.swapped == 5
+
+
+def test_a_face_that_no_frame_shows_is_refused_before_anything_is_painted(
+    pair: Path, run: TrainedRun, tmp_path: Path
+) -> None:
+    elsewhere = at(run, tmp_path.with_name(f"{tmp_path.name}_run"))
+    with pytest.raises(FaceswapError, match=r"no frame shows a face 2 from the left"):
+        convert_clip(elsewhere, pair, tmp_path / "a.mkv", ConvertConfig(face=2), say=silent)
+    assert names_in(tmp_path) == []
 
 
 def test_two_faces_and_nothing_to_tell_them_apart_are_refused(
