@@ -218,7 +218,7 @@ def _held(place: Path, output: Path, say: Callable[[str], None]) -> Iterator[Non
     hidden = f".{short_name(place.name)}"
     file, note = (place.parent / f"{hidden}{suffix}" for suffix in LOCK_SUFFIXES)
     missing = [folder for folder in place.parents if not os.path.exists(folder)]
-    above = place.parents[len(missing)]
+    above = next((folder for folder in place.parents if folder not in missing), place)
     if not above.is_dir():
         raise FaceswapError(f"{output}: cannot be written ({above} is a file, not a folder)")
     was_there = os.path.lexists(file)

@@ -201,7 +201,11 @@ def kept_bytes(path: Path, frames: int) -> int:
 
 def test_a_long_clip_s_plan_keeps_less_than_a_kilobyte_a_frame(tmp_path: Path) -> None:
     # What is asked for last is kept whole, however long the clip is: it is in both.
-    few, many = (kept_bytes(tmp_path / str(frames), frames) for frames in (280, 430))
+    few, many = (
+        # What other tests have left running may take some meanwhile.
+        min(kept_bytes(tmp_path / f"{frames}_{again}", frames) for again in range(3))
+        for frames in (280, 430)
+    )
     assert (many - few) / 150 < 1000
 
 

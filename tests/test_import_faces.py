@@ -167,9 +167,12 @@ def test_files_that_cannot_be_used(dfl: Path, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(folder / "plain.jpg")
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "cut.jpg").write_bytes(good[:3000])
+    # A reader of pictures steps over it; a comment has no place in such a file.
+    behind = good.index(b"\xff\xdb")
+    (folder / "stray.jpg").write_bytes(good[:behind] + b"\xff\x00" + good[behind:])
     lines: list[str] = []
     import_faces(folder, tmp_path / "set", CONFIG, say=lines.append)
-    assert "7 faces" in lines[0] and lines[1].startswith("3 are left out: ")
+    assert "7 faces" in lines[0] and lines[1].startswith("4 are left out: ")
     assert "plain.jpg: holds no data of DeepFaceLab" in lines[1]
     with pytest.raises(FaceswapError, match="holds no faces of DeepFaceLab"):
         import_faces(tmp_path / "nothing.txt", tmp_path / "other", CONFIG)

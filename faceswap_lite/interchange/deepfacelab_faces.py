@@ -124,9 +124,12 @@ def _unpacked(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def read_face(data: bytes, name: str) -> AlignedFace:
     """What a crop's chunk says. Raises: FaceswapError when there is none that can be used."""
-    chunk = next((data[a:b] for marker, a, b in _segments(data) if marker == _APP15), None)
+    parts = {marker: data[start:end] for marker, start, end in reversed([*_segments(data)])}
+    chunk = parts.get(_APP15)
     if chunk is None:
         raise FaceswapError(f"{name}: holds no data of DeepFaceLab")
+    if _SCAN not in parts:
+        raise FaceswapError(f"{name}: its segments do not lead to a picture")
     stored = read_pickled(io.BytesIO(chunk), name)
     try:
         return _as_face(stored)

@@ -242,7 +242,7 @@ class TrackCopy:
                 "so that it begins and ends with the frames"
             )
             return True
-        if self._output.format.name == "matroska":
+        if self._output.format.name == "matroska" and longest > LONG_PACKET:
             self._notes.append(
                 f"sound ({name}) is copied in whole packets, so it begins up to "
                 f"{float(longest):.3f} s after the first frame; .mp4 and .mov keep all of it"
