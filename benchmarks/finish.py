@@ -40,7 +40,7 @@ JUDGED = (
     "landmark_nme", "warp_error_ratio", "mouth_correlation", "eyes_correlation", "yaw_correlation",
     "truth_sharpness_ratio", "truth_psnr_db", "truth_matched_psnr_db",
 )  # fmt: skip
-STRONG = 20
+STRONG = 60
 
 
 def main() -> None:

@@ -413,7 +413,7 @@ class FinishConfig(Section):
     )
     kind: AdversaryName = Field("least_squares", description="the adversary's loss")
     adversary: float = Field(
-        1.0, ge=0, description="weight of the adversary's loss; 0: no adversary"
+        3.0, ge=0, description="weight of the adversary's loss; 0: no adversary"
     )
     label: float = Field(
         0.9, gt=0, le=1, description="how true painted faces are meant to look, below 1: smoothed"
