@@ -213,7 +213,7 @@ def test_what_was_measured_is_kept_and_read_again(
     chosen = choose_expression(own, ConvertConfig(), said.append)
     assert chosen is not None
     assert chosen.facts() == {"mouth": 0.9}, "eyes follow"
-    assert "mouth follow the clip's with a correlation of 0.30" in said[0]
+    assert "painted mouths follow the clip's with a correlation of 0.30" in said[0]
     both = choose_expression(own, ConvertConfig(mouth="target", eyes="target"), said.append)
     assert both is not None
     assert both.facts() == {"mouth": 0.9, "eyes": 1.1}

@@ -125,7 +125,7 @@ def choose_expression(
         elif whose == "auto" and auto and found is not None and not follows_well(found):
             gains[name] = found.gain
             say(
-                f"painted {name} follow the clip's with a correlation of "
+                f"painted {name.removesuffix('s')}s follow the clip's with a correlation of "
                 f"{found.correlation:.2f} and {found.spread:.2f} times its spread: moved as "
                 f"in the clip (to keep them as painted: --set convert.{name}=source)"
             )
