@@ -299,8 +299,7 @@ def test_a_part_has_all_of_its_sound_however_long_packets_are(
         assert abs(stop - 0.6) < (0.033 if lossy else 0.0011)
 
 
-def test_a_part_s_sound_in_short_packets_is_whole_or_said(tmp_path: Path) -> None:
+def test_a_part_s_sound_in_short_packets_loses_too_little_to_say(tmp_path: Path) -> None:
     made = clicking(tmp_path / "in.mkv", "libmp3lame", "fltp", 32_000, 1152)
     span = Fraction(1, 2), Fraction(1)
-    said = " ".join(check_copy(made, ".mkv", span))
-    assert "begins up to 0.036 s after" in said and not check_copy(made, ".mp4", span)
+    assert not check_copy(made, ".mkv", span) and not check_copy(made, ".mp4", span)
