@@ -2,6 +2,8 @@
 
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
 from faceswap_lite.runs.finished import UNDONE, finish_folder, finished_file
 from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.training import finish as finish_module
 from faceswap_lite.training.adversarial import (
     ADVERSARIES,
     accuracy,
@@ -24,7 +27,7 @@ from faceswap_lite.training.adversarial import (
     low_pass,
     patches_inside,
 )
-from faceswap_lite.training.finish import _sides, finish_run
+from faceswap_lite.training.finish import _sides, finish_run, finishing_step
 from faceswap_lite.training.finish_guard import (
     GuardLook,
     as_record,
@@ -87,6 +90,31 @@ def test_a_finish_that_was_interrupted_ends_the_same(run: TrainedRun, tmp_path: 
     assert finished_file(whole).read_bytes() == finished_file(parts).read_bytes()
 
 
+def test_a_finish_stopped_between_two_looks_ends_the_same(
+    run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = (Path(shutil.copytree(run.path, tmp_path / name)) for name in ("a", "b"))
+    finish_run(whole, finishing(run, steps=8), say=silent)
+    stopped: list[int] = []
+
+    @contextmanager
+    def by_hand() -> Iterator[list[int]]:
+        yield stopped
+
+    def step_and_stop(*given: object) -> dict[str, float]:
+        if given[3] == 5:
+            stopped.append(2)
+        return finishing_step(*given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(finish_module, "stop_on_signal", by_hand)
+        patch.setattr(finish_module, "finishing_step", step_and_stop)
+        finish_run(parts, finishing(run, steps=8), say=silent)
+    finish_run(parts, finishing(run, steps=8), say=silent)
+
+    assert finished_file(whole).read_bytes() == finished_file(parts).read_bytes()
+
+
 def test_a_finish_with_other_settings_is_refused(run: TrainedRun, trained: Path) -> None:
     finish_run(trained, finishing(run, steps=4), say=silent)
 
@@ -117,6 +145,7 @@ def test_training_goes_on_from_before_the_finish(
 
 def test_damaged_finished_weights_give_way_with_a_line(run: TrainedRun, trained: Path) -> None:
     finish_run(trained, finishing(run, steps=4), say=silent)
+    whole = load_run(trained).fingerprint
     with finished_file(trained).open("r+b") as file:
         file.seek(-8, 2)
         file.write(b"\0" * 8 if file.read(8) != b"\0" * 8 else b"\1" * 8)
@@ -126,6 +155,8 @@ def test_damaged_finished_weights_give_way_with_a_line(run: TrainedRun, trained:
 
     assert found.fingerprint == run.fingerprint
     assert "finished.safetensors: is damaged" in lines[0]
+    finish_run(trained, finishing(run, steps=4), say=silent)
+    assert load_run(trained).fingerprint == whole
 
 
 def test_a_face_set_that_changed_is_refused(run: TrainedRun, cast: Cast, tmp_path: Path) -> None:

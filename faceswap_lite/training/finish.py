@@ -44,7 +44,14 @@ from ..runs.checkpoints import (
     save_checkpoint,
     set_aside_newer,
 )
-from ..runs.finished import finish_folder, finished_file, read_finish, undo_finish, write_finish
+from ..runs.finished import (
+    finish_folder,
+    finished_file,
+    finished_weights,
+    read_finish,
+    undo_finish,
+    write_finish,
+)
 from ..runs.hardware import pick_device
 from ..runs.known import known_faces, open_known_set
 from ..runs.log import LOG_FILE, RunLog
@@ -76,7 +83,7 @@ FEW_FACES = 300
 @dataclass(frozen=True)
 class FinishSummary:
     """How a call of `finish_run` ended. `before`, `after`: the guard's look at the first and at the
-    kept weights; None: it was done before."""
+    kept weights."""
 
     run: Path
     step: int
@@ -135,7 +142,9 @@ def finish_run(
         undo_finish(run)
     limits = _limits(run, options.finish)
     facts = read_finish(run)
-    if facts.get("job") == job and (done := _done(run, facts, limits)):
+    # Damaged weights are made again of the phase's own checkpoint.
+    whole = facts.get("weights") is None or finished_weights(run, trained.fingerprint)[0]
+    if facts.get("job") == job and whole and (done := _done(run, facts, limits)):
         return done
     _refuse_other(folder, job)
     if options.threads:
@@ -177,10 +186,11 @@ def finish_run(
             bar.update()
             step, seconds = state.step + 1, time.monotonic() - began
             state = replace(state, step=step, seconds=seconds)
-            stop_here = bool(stopped) or bool(limits.reached(state))
+            ends = bool(limits.reached(state))
             if step % options.log_every == 0:
                 log.write({"step": step, **now}, seconds)
-            if step % options.finish.every == 0 or stop_here:
+            # Not where a person stops it: a look more would change what is kept in the end.
+            if step % options.finish.every == 0 or ends:
                 looks.append(guard.look(game.average, step))
                 log.write(as_record(looks[-1]), seconds)
                 if best_look(looks) == len(looks) - 1:
@@ -188,10 +198,10 @@ def finish_run(
                     state = replace(state, best=Best(step, looks[-1].error))
                 bar.clear()
                 say(f"step {step}  {looks[-1].line()}  adversary right {right:.0%}")
-            if step % options.save_every == 0 or stop_here or why_end(looks):
+            if step % options.save_every == 0 or stopped or ends or why_end(looks):
                 refuse_nonfinite_weights(game.network, step)
                 _save(folder, replace(state, seconds=time.monotonic() - began), game, best)
-            if stopped:
+            if stopped and not ends:
                 log.close()
                 say(f"stopped at step {step}; saved. The same command continues from here")
                 raise KeyboardInterrupt
