@@ -34,7 +34,7 @@ GONE_COLORS = {
     **dict.fromkeys(("robust_mkl", "poisson"), "skin_gain"),
 }
 """Values of `convert.color.kind` that went, and which to take."""
-MaskName = Literal["hull", "learned", "product"]
+MaskName = Literal["hull", "learned", "product", "visible"]
 WhoseName = Literal["source", "target", "auto"]
 BlendName = Literal["alpha", "multiband"]
 AugmentName = Literal["auto", "hand"]
@@ -139,6 +139,12 @@ class CurateConfig(Section):
     )
     occlusion_limit: float = Field(
         0.6, gt=0, description="maximum local difference from the set, in the face's own contrast"
+    )
+    hidden_limit: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="maximum share of a face that something is before, beyond the set's median",
     )
     blur_limit: float = Field(
         0.5, ge=0, le=1, description="minimum sharpness, as a multiple of the set's median"
@@ -370,6 +376,13 @@ class AugmentConfig(Section):
         le=1,
         description="probability that a source face is given a target face's colours",
     )
+    occlude: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="probability that something is put before the face of an input; the truth "
+        "stays without it",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -467,6 +480,16 @@ class TrainingConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     heldout: HeldoutConfig = HeldoutConfig()
     finish: FinishConfig = FinishConfig()
+
+    mask_steps: int = Field(
+        0,
+        ge=0,
+        description="steps in which the network that tells what is before a face learns this run's "
+        "faces, before training; 0: it stays as it came",
+    )
+    visible_only: bool = Field(
+        False, description="what is before a face, by that network, does not count as the face"
+    )
 
     pose_balance: float = Field(
         0.0, ge=0, le=1, description="0: faces are drawn as they come; 1: all yaws equally often"
@@ -569,7 +592,7 @@ class MaskConfig(Section):
     kind: MaskName = Field(
         "product",
         description="hull: the landmarks' outline; learned: the model's own; product: only "
-        "what both show",
+        "what both show; visible: the same less what is before the face",
     )
     erode: float = Field(
         -0.03,

@@ -135,6 +135,27 @@ def test_hsv_jitter_changes_input_and_truth_alike() -> None:
         assert not torch.allclose(jittered.face, views_of("target", **still).face, atol=0.01)
 
 
+def test_what_is_put_before_a_face_is_in_the_input_alone() -> None:
+    still: dict[str, Any] = {"warp": 0.0, "brightness": 0.0, "contrast": 0.0}
+    plain = views_of("source", **still)
+    always, again = (views_of("source", occlude=1.0, **still) for _ in range(2))
+    assert torch.equal(always.warped, again.warped)
+    for name in ("face", "mask", "features"):
+        assert torch.equal(getattr(always, name), getattr(plain, name))
+    changed = (always.warped - plain.warped).abs().amax(1) > 0.02
+    assert (changed.flatten(1).float().mean(1) > 0.002).all()
+    assert 0.02 < changed.float().mean() < 0.9
+    # Of a half, some; chance draws nothing away from what else it decides.
+    pairs = [(views_of("source", n, occlude=0.5), views_of("source", n)) for n in range(4)]
+    kept = [
+        torch.equal(a, b)
+        for one, other in pairs
+        for a, b in zip(one.warped, other.warped, strict=True)
+    ]
+    assert 6 < sum(kept) < 26
+    assert all(torch.equal(one.face, other.face) for one, other in pairs)
+
+
 def test_the_warp_ends() -> None:
     before, after = (views_of("source", step, warp_until=5) for step in (4, 5))
     assert torch.equal(before.warped, views_of("source", 4).warped)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from conftest import Cast
 from PIL import Image
+from test_conversion_occlusion import GREEN, NoGreen
 
 from faceswap_lite.curation import measures as measuring
 from faceswap_lite.curation.decisions import report_folder
 from faceswap_lite.curation.measures import MEASURES_FILE, measure_face, measure_faces
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import FaceSet, StoredFace, open_face_set
-from faceswap_lite.faces.landmarkers import Landmarker, build_mesh
+from faceswap_lite.faces.landmarkers import build_mesh
 from faceswap_lite.faces.records import write_crop
 
 
@@ -57,6 +58,21 @@ def test_blur_and_darkness_are_seen(faces: FaceSet) -> None:
     assert after["light"] < 0.2 * before["light"]
     after = measure_face(changed(face, np.full_like(crop, 255)), None)
     assert after["clipped"] == 1 and after["sharpness"] == 0
+
+
+def test_what_is_before_a_face_is_measured_with_its_place(faces: FaceSet) -> None:
+    face = faces.faces[0]
+    unknown = measure_face(face, None)
+    assert np.isnan(unknown["hidden"]) and np.isnan(unknown["hidden_place"]).all()
+    bare = measure_face(face, None, NoGreen())
+    assert bare["hidden"] < 0.01
+    crop = crop_of(face).copy()
+    edge = len(crop)
+    crop[round(0.62 * edge) : round(0.72 * edge), : edge // 2] = GREEN
+    found = measure_face(changed(face, crop), None, NoGreen())
+    assert 0.03 < found["hidden"] < 0.3
+    x, y = found["hidden_place"]
+    assert 0.2 < x < 0.5 and 0.55 < y < 0.8
 
 
 def test_enlarging_is_not_blurring(faces: FaceSet) -> None:
@@ -104,9 +120,9 @@ def test_what_was_measured_is_not_measured_again(
     taken: list[str] = []
     measure = measuring.measure_face
 
-    def counted(face: StoredFace, mesh: Landmarker | None) -> dict[str, Any]:
+    def counted(face: StoredFace, *networks: Any) -> dict[str, Any]:
         taken.append(face.path.name)
-        return measure(face, mesh)
+        return measure(face, *networks)
 
     monkeypatch.setattr(measuring, "measure_face", counted)
     again = measure_faces(faces)

@@ -56,6 +56,8 @@ def ordinary(count: int = COUNT) -> Measures:
         eyes_px=np.full(count, 50.0),
         presence=np.full(count, 0.99),
         alignment_error=rng.uniform(0.005, 0.02, count),
+        hidden=np.full(count, np.nan),
+        hidden_place=np.full((count, 2), np.nan),
         hashes=rng.integers(0, 2**63, count).astype(np.uint64),
         views=SHADE + rng.integers(0, 4, (count, 64, 64, 3), dtype=np.uint8),
         masks=np.full((count, 64, 64), 255, np.uint8),
@@ -179,6 +181,21 @@ def test_something_before_the_face_is_told_with_its_place(plain: FaceSet) -> Non
     found.views[6, 40:56, 24:40] = 255
     decision = judge_faces(plain, found, CurateConfig(duplicates=False)).decisions[6]
     assert decision.reason == "occluded" and "covers the mouth" in decision.words
+
+
+def test_what_the_mask_network_sees_before_a_face_counts_beyond_what_is_usual(
+    plain: FaceSet,
+) -> None:
+    found = ordinary()
+    # A fringe, in all of them.
+    found.hidden[:] = 0.12
+    found.hidden[3], found.hidden_place[3] = 0.32, [0.5, 0.7]
+    decisions = judge_faces(plain, found, CurateConfig(duplicates=False)).decisions
+    assert [n for n, d in enumerate(decisions) if d.reason == "occluded"] == [3]
+    assert "covers the mouth: 20% more of the face is hidden than" in decisions[3].words
+    assert decisions[3].scores["hidden"] == 0.32
+    none = judge_faces(plain, found, CurateConfig(duplicates=False, hidden_limit=0.3)).decisions
+    assert none[3].kept
 
 
 def test_robust_z_ignores_the_odd_ones() -> None:

@@ -29,6 +29,8 @@ class Layer:
     top: int
     color: Float32[np.ndarray, "h w 3"]
     alpha: Float32[np.ndarray, "h w 1"]
+    whole: Float32[np.ndarray, "h w 1"] | None = None
+    """Alpha as it would be with nothing before the face; None: nothing is."""
 
     @property
     def rows(self) -> slice:
@@ -93,8 +95,20 @@ def gate_layer(layer: Layer, given: Float[np.ndarray, "h w"]) -> Layer | None:
 
     Alpha is multiplied by it, as it is: nothing softens or moves its edge. None: nothing shows.
     """
-    gate = np.clip(given[layer.rows, layer.columns, None], 0, 1).astype(np.float32)
-    gated = layer.alpha * gate
+    return _gated(layer, np.clip(given[layer.rows, layer.columns], 0, 1))
+
+
+def clear_layer(layer: Layer, clear: Float[np.ndarray, "h w"]) -> Layer | None:
+    """The layer where nothing is before its face (`clear`, of its rectangle, is 1).
+
+    None: nothing shows.
+    """
+    seen = _gated(layer, clear)
+    return None if seen is None else replace(seen, whole=layer.alpha)
+
+
+def _gated(layer: Layer, gate: Float[np.ndarray, "h w"]) -> Layer | None:
+    gated = layer.alpha * gate[..., None].astype(np.float32)
     gated[gated <= MIN_ALPHA] = 0
     return replace(layer, alpha=gated) if gated.any() else None
 

@@ -61,6 +61,11 @@ class Placements(Mapping[int, list[Placement]]):
             self._segments[number].placement(frame, number, self._sigma) for number in numbers
         ])  # fmt: skip
 
+    def steadier(self, placement: Placement, times: float) -> Placement:
+        """The placement as it is when smoothed over so many times as many frames."""
+        segment = self._segments[placement.segment]
+        return segment.placement(placement.frame, placement.segment, times * self._sigma)
+
     def is_bridged(self, frame: int) -> bool:
         """Whether only gaps are filled there."""
         return not any(self._segments[n].has(frame) for n in self._of_frame[frame])

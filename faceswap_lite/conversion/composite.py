@@ -23,6 +23,7 @@ from .color_map import ColorMap, steady_color_map
 from .color_matchers import COLOR_MATCHERS, relight
 from .detail import add_grain, match_sharpness, measure_grain
 from .mask import MASKS, MaskMaker, blend_alpha, carry_outwards, steady_mask, without_wall
+from .occlusion import Occlusion, keep_what_is_before, steady_share
 from .painted import PaintedFace, PaintedFrame
 from .temporal_smoothing import neighbour_weights, reach
 
@@ -54,6 +55,7 @@ class _Look:
     segment: int
     color_map: ColorMap
     mask: Float[np.ndarray, "s s"]
+    occlusion: Occlusion | None
 
 
 class _Neighbour(NamedTuple):
@@ -132,6 +134,7 @@ def _look_at(
         segment=face.placement.segment,
         color_map=COLOR_MATCHERS[config.color.kind](face.face, face.true, face.inside),
         mask=make_mask(face, frame, masks),
+        occlusion=face.occlusion,
     )
 
 
@@ -185,6 +188,10 @@ def _layers(
         layer = _layer(frame, face, color_map, mask, config, number)
         if layer is not None and given is not None:
             layer = gate_layer(layer, given)
+        elif layer is not None and face.occlusion is not None:
+            occlusions = [None if look is None else look.occlusion for look in same]
+            clear = steady_share(occlusions, for_mask, here)
+            layer = keep_what_is_before(layer, frame.image, face.occlusion, clear)
         if layer is not None:
             layers.append(layer)
     return layers

@@ -32,7 +32,15 @@ from .casting import CastPlan, plan_cast, target_identity
 from .composite import composite_frames, steadying_reach
 from .detection_pass import DetectionPass, build_run_packs, detect_clip
 from .expression import ClipExpression, choose_expression
-from .job import ConvertJob, FrameTally, as_job, config_for, find_user_masks, seen_settings
+from .job import (
+    ConvertJob,
+    FrameTally,
+    as_job,
+    config_for,
+    find_user_masks,
+    mask_facts,
+    seen_settings,
+)
 from .mask import MASKS
 from .paint import block_of, paint_frames
 from .writers import Tracks, check_outputs, draw_output, labelled, output_writer, told
@@ -176,6 +184,7 @@ def _task(
     unsaid = {"mask.folder", "mouth", "eyes"}
     unsaid |= {"start_number"} if config.start_number is None else set()
     settings = {name: v for name, v in seen_settings(config).items() if name not in unsaid}
+    settings |= mask_facts(run, config)
     if expression is not None:
         settings["expression"] = expression.facts()
     job = job_id(

@@ -148,7 +148,9 @@ def detect_clip(
 def _looked_at(config: ConvertConfig) -> tuple[int, int | None]:
     """The first frame that says something of the wanted ones, and the one after the last."""
     steadied = reach(max(config.color.steady, config.mask.steady)) + config.batch
-    around = TRACK_FRAMES + steadied + reach(config.temporal_smoothing) + config.bridge
+    # The landmarks of covered faces are smoothed over up to twice as many frames.
+    smoothing = config.temporal_smoothing * (2 if config.mask.kind == "visible" else 1)
+    around = TRACK_FRAMES + steadied + reach(smoothing) + config.bridge
     return max(0, config.start - around), None if config.end is None else config.end + around
 
 

@@ -22,6 +22,7 @@ from ..media.sinks import PICTURES, check_fillable
 from ..outputs import claim, found_job, read_json, short_name, write_text
 from ..renames import under_old_names
 from ..runs.known import open_known_set
+from ..runs.mask_weights import mask_of
 from ..runs.trained import TrainedRun
 
 _OUR_PICTURE = re.compile(r"frame_\d{6,}\.png")
@@ -247,6 +248,16 @@ def without_neighbours(config: ConvertConfig) -> ConvertConfig:
 def seen_settings(config: ConvertConfig) -> dict[str, Any]:
     """The options that make a job, by their dotted names."""
     return {name: value for name, value in options_of(config).items() if name not in _UNSEEN}
+
+
+def mask_facts(run: TrainedRun, config: ConvertConfig) -> dict[str, Any]:
+    """What belongs to the settings beside them: which weights tell what is before a face, if any.
+
+    Raises: FaceswapError when they are wanted and cannot be had.
+    """
+    if config.mask.kind != "visible":
+        return {}
+    return {"mask.weights": mask_of(run.path).fingerprint()}
 
 
 def as_job(settings: dict[str, Any]) -> dict[str, Any]:

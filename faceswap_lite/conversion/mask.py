@@ -37,7 +37,7 @@ def learned_mask(face: PaintedFace, frame: Frame, given: UserMasks | None) -> Ma
 
 def product_mask(face: PaintedFace, frame: Frame, given: UserMasks | None) -> Mask:
     """Only what both masks show."""
-    return face.inside
+    return face.both
 
 
 def blend_alpha(
@@ -220,6 +220,9 @@ MASKS: dict[str, Callable[[], MaskMaker]] = {
     "hull": lambda: hull_mask,
     "learned": lambda: learned_mask,
     "product": lambda: product_mask,
+    # What is before the face is taken off later, in the frame's own pixels (occlusion.py): there an
+    # edge is not one of the face, to be moved and softened.
+    "visible": lambda: product_mask,
 }
 """Builders, called for every clip: one with weights keeps what it has loaded, and raises
 FaceswapError where they cannot be had."""

@@ -5,7 +5,7 @@ in the middle runs the same batches, and so gets the same bits.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -20,10 +20,13 @@ from ..faces.pack import as_uint8
 from ..media.clips import Frame
 from ..metrics.landmarks import LandmarksPack
 from ..models.crops import as_pictures, as_pixels
+from ..models.mask_network import MASK_SIZE, MaskNetwork
 from ..models.tta import View, answers, pick_views
+from ..runs.mask_weights import mask_of
 from ..runs.trained import TrainedRun
 from .casting import CastPlan
 from .expression import ClipExpression
+from .occlusion import MaskView, Occlusion, find_occlusions
 from .painted import PaintedFace, PaintedFrame, Placement
 
 BLOCK_BYTES = 128 << 20
@@ -46,8 +49,11 @@ def paint_frames(
     """
     flips = run.config.training.augment.flip > 0
     views = pick_views(config.test_time_augmentation, run.config.model.size, flips)
+    mask = None
+    if config.mask.kind == "visible":
+        mask = mask_of(run.path).network().to(next(run.model.parameters()).device)
     for _, block in groupby(frames, lambda frame: block_of(frame.index, frame.image, config)):
-        yield from _paint_block(list(block), plan, run, views, config, expression, rebuild)
+        yield from _paint_block(list(block), plan, run, views, mask, config, expression, rebuild)
 
 
 def block_of(index: int, image: np.ndarray, config: ConvertConfig) -> int:
@@ -61,11 +67,14 @@ def _paint_block(
     plan: CastPlan,
     run: TrainedRun,
     views: list[View],
+    mask: MaskNetwork | None,
     config: ConvertConfig,
     expression: ClipExpression | None,
     rebuild: bool,
 ) -> Iterator[PaintedFrame]:
     cuts = [_cut_faces(frame, plan.placements.get(frame.index, []), run) for frame in frames]
+    if mask is not None:
+        cuts = _with_occlusions(frames, cuts, plan, run, mask)
     crops = [cut.crop for some in cuts if not isinstance(some, str) for cut in some]
     painted = iter(_run_model(crops, run, views, config, rebuild))
     for some in cuts:
@@ -93,6 +102,7 @@ class _Cut:
     frame_to_crop: Float[np.ndarray, "2 3"]
     crop: UInt8[np.ndarray, "s s 3"]
     hull: Float[np.ndarray, "s s"]
+    occlusion: Occlusion | None = None
 
 
 def _cut_faces(frame: Frame, placements: list[Placement], run: TrainedRun) -> list[_Cut] | str:
@@ -108,6 +118,50 @@ def _cut_faces(frame: Frame, placements: list[Placement], run: TrainedRun) -> li
         reason = " ".join(str(error).split())
         return f"frame {frame.index}: its face cannot be cut out ({reason})"
     return cuts
+
+
+def _with_occlusions(
+    frames: list[Frame],
+    cuts: list[list[_Cut] | str],
+    plan: CastPlan,
+    run: TrainedRun,
+    mask: MaskNetwork,
+) -> list[list[_Cut] | str]:
+    """The cuts with what is before each face; those of covered faces made anew, placed steadier."""
+    shown = [
+        _mask_view(frame, cut, run)
+        for frame, some in zip(frames, cuts, strict=True)
+        if not isinstance(some, str)
+        for cut in some
+    ]
+    found = iter(find_occlusions(mask, shown))
+    looked: list[list[_Cut] | str] = []
+    for frame, some in zip(frames, cuts, strict=True):
+        if isinstance(some, str):
+            looked.append(some)
+            continue
+        occlusions = [next(found) for _ in some]
+        again: list[_Cut] | str = some
+        if any(occlusion.steadier > 1 for occlusion in occlusions):
+            placements = [
+                plan.placements.steadier(cut.placement, occlusion.steadier)
+                for cut, occlusion in zip(some, occlusions, strict=True)
+            ]
+            again = _cut_faces(frame, placements, run)
+        if not isinstance(again, str):
+            again = [replace(cut, occlusion=o) for cut, o in zip(again, occlusions, strict=True)]
+        looked.append(again)
+    return looked
+
+
+def _mask_view(frame: Frame, cut: _Cut, run: TrainedRun) -> MaskView:
+    """The face at the size that the mask network looks at."""
+    if len(cut.crop) == MASK_SIZE:
+        return MaskView(cut.frame_to_crop, cut.crop, cut.hull)
+    landmarks = cut.placement.landmarks
+    matrix = align(landmarks, cut.pack, run.manifest.coverage, MASK_SIZE)
+    crop = cut_crop(as_uint8(frame.image), matrix, MASK_SIZE)
+    return MaskView(matrix, crop, face_mask(landmarks, cut.pack, matrix, MASK_SIZE))
 
 
 class _Painting(NamedTuple):

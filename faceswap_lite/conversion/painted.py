@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from ..faces.pack import FoundFace
 from ..media.clips import Frame
 from ..metrics.landmarks import LandmarksPack
+from .occlusion import Occlusion
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class PaintedFace:
     """What is face by the landmarks."""
     learned: Float[np.ndarray, "s s"] | None
     """What is face by the model; None: it paints no masks."""
+    occlusion: Occlusion | None = None
+    """What is before the face; None: nobody has looked."""
 
     @property
     def true(self) -> Float[np.ndarray, "s s 3"]:
@@ -53,9 +56,24 @@ class PaintedFace:
         return self.hull if self.learned is None else self.learned
 
     @property
-    def inside(self) -> Float[np.ndarray, "s s"]:
-        """What is face by both masks: where colours are compared."""
+    def both(self) -> Float[np.ndarray, "s s"]:
+        """What is face by both masks."""
         return self.hull if self.learned is None else self.hull * self.learned
+
+    @property
+    def inside(self) -> Float[np.ndarray, "s s"]:
+        """What is face by both masks and seen: where colours are compared."""
+        return self._seen(self.both)
+
+    @property
+    def seen(self) -> Float[np.ndarray, "s s"]:
+        """What is face by the landmarks and seen."""
+        return self._seen(self.hull)
+
+    def _seen(self, mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+        if self.occlusion is None:
+            return mask
+        return mask * self.occlusion.clear_in(self.frame_to_crop, len(mask))
 
 
 @dataclass(frozen=True)

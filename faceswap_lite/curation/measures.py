@@ -23,7 +23,10 @@ from ..faces.records import FaceRecord
 from ..geometry import compose, invert_similarity, similarity_scale, transform_points
 from ..metrics.landmarks import CANONICAL_FIVE
 from ..metrics.pictures import mean_grey
+from ..models.mask_network import MASK_SIZE, MaskNetwork
+from ..models.occlusion import clear_shares
 from ..outputs import BROKEN_ARRAYS, whole_file
+from ..runs.mask_weights import shipped_mask
 from .decisions import report_folder
 from .duplicates import perceptual_hash
 
@@ -31,7 +34,7 @@ VIEW_PX = 64
 """Side of the small view of each face: what is compared, and shown."""
 
 MEASURES_FILE = "measures.npz"
-_VERSION = 1
+_VERSION = 2
 _THREADS = 2
 
 _SHARP_EYES_PX = 40.0
@@ -57,6 +60,10 @@ class Measures:
     alignment_error: Float[np.ndarray, " n"]
     """Root mean square distance between where the crop's five points should be and where the mesh
     finds them, in eye distances."""
+    hidden: Float[np.ndarray, " n"]
+    """The share of the face that something is before, by the mask network."""
+    hidden_place: Float[np.ndarray, "n 2"]
+    """The middle of that, x and y in sides of the view."""
     hashes: UInt64[np.ndarray, " n"]
     views: UInt8[np.ndarray, "n s s 3"]
     masks: UInt8[np.ndarray, "n s s"]
@@ -73,7 +80,8 @@ class _Stamp(NamedTuple):
 def measure_faces(faces: FaceSet) -> Measures:
     """The measures of all faces; those that an earlier call stored are not taken again.
 
-    Without the mesh's weights, presence and alignment error are NaN.
+    Without the mesh's weights, presence and alignment error are NaN; without the mask network's,
+    what is hidden.
     Raises: FaceswapError when a crop cannot be read.
     """
     stamps = [_stamp(face) for face in faces.faces]
@@ -81,6 +89,7 @@ def measure_faces(faces: FaceSet) -> Measures:
     rows: list[dict[str, Any]] = [stored.get(stamp, {}) for stamp in stamps]
     new = [place for place, row in enumerate(rows) if not row or np.isnan(row["presence"])]
     finders = threading.local()
+    mask = _mask_or_none() if new else None
     has_mesh = bool(new) and _mesh_or_none() is not None
     if not has_mesh:
         # What was measured without the mesh is as good as it gets.
@@ -90,7 +99,7 @@ def measure_faces(faces: FaceSet) -> Measures:
         if has_mesh and not hasattr(finders, "mesh"):
             # Networks hold state: one a thread.
             finders.mesh = build_mesh()
-        rows[place] = measure_face(faces.faces[place], getattr(finders, "mesh", None))
+        rows[place] = measure_face(faces.faces[place], getattr(finders, "mesh", None), mask)
 
     bar = tqdm(total=len(new), desc="measure", unit="face", disable=None if len(new) else True)
     with bar, one_opencv_thread(), ThreadPoolExecutor(_THREADS) as pool:
@@ -103,7 +112,9 @@ def measure_faces(faces: FaceSet) -> Measures:
     return Measures(**columns)
 
 
-def measure_face(face: StoredFace, mesh: Landmarker | None) -> dict[str, Any]:
+def measure_face(
+    face: StoredFace, mesh: Landmarker | None, mask_network: MaskNetwork | None = None
+) -> dict[str, Any]:
     """The row of one face, by the names of Measures."""
     record = face.record
     crop = _read_crop(face)
@@ -116,6 +127,9 @@ def measure_face(face: StoredFace, mesh: Landmarker | None) -> dict[str, Any]:
     presence, alignment_error = (
         (np.nan, np.nan) if mesh is None else alignment_of(crop, record, mesh)
     )
+    hidden, place = np.nan, np.full(2, np.nan)
+    if mask_network is not None:
+        hidden, place = hidden_of(crop, record, mask_network)
     return {
         "light": np.float64(mean_grey(view, on_face)),
         "clipped": np.float64(((inside <= 4) | (inside >= 251)).mean()),
@@ -123,6 +137,8 @@ def measure_face(face: StoredFace, mesh: Landmarker | None) -> dict[str, Any]:
         "eyes_px": np.float64(_eyes_px(record)),
         "presence": np.float64(presence),
         "alignment_error": np.float64(alignment_error),
+        "hidden": np.float64(hidden),
+        "hidden_place": place,
         "hashes": perceptual_hash(view),
         "views": view,
         "masks": np.round(mask * 255).astype(np.uint8),
@@ -140,6 +156,21 @@ def alignment_of(
     back = transform_points(five, frame_to_canonical(found.points, "mesh"))
     off = float(np.sqrt(((back - CANONICAL_FIVE) ** 2).sum(1).mean()))
     return float("nan") if found.presence is None else found.presence, off
+
+
+def hidden_of(
+    crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord, network: MaskNetwork
+) -> tuple[float, Float[np.ndarray, " 2"]]:
+    """What is before the face of a crop, and where: see Measures."""
+    to_view, _ = inner_view(record.size, record.margin, MASK_SIZE, 0.0)
+    view = cut_crop(crop, to_view, MASK_SIZE)
+    outline = face_mask(*record.outline, compose(record.frame_to_crop, to_view), MASK_SIZE)
+    (clear,) = clear_shares(network, view[None], outline[None])
+    hidden = outline * (1 - clear)
+    total = max(float(hidden.sum()), 1e-6)
+    across, down = hidden.sum(0), hidden.sum(1)
+    middle = np.array([line @ np.arange(MASK_SIZE) for line in (across, down)]) / total
+    return total / max(float(outline.sum()), 1e-6), middle / MASK_SIZE
 
 
 def face_sharpness(crop: UInt8[np.ndarray, "s s 3"], record: FaceRecord) -> float:
@@ -176,6 +207,13 @@ def _read_crop(face: StoredFace) -> UInt8[np.ndarray, "s s 3"]:
     except (OSError, SyntaxError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FaceswapError(f"{face.path}: cannot be read ({reason}); delete it") from error
+
+
+def _mask_or_none() -> MaskNetwork | None:
+    try:
+        return shipped_mask().network()
+    except FaceswapError:
+        return None
 
 
 def _mesh_or_none() -> Landmarker | None:

@@ -100,11 +100,13 @@ def judge_faces(faces: FaceSet, measures: Measures, config: CurateConfig) -> Jud
     people = _identify(faces, config)
     covered = disagreement(_halved(measures.views), _halved(measures.masks))
     sharpness = measures.sharpness / _middle(measures.sharpness)
+    # Some of everybody's face is hidden, by hair: what counts is what is more.
+    hidden = np.nan_to_num(measures.hidden - _middle(measures.hidden))
     attributes = attribute_steps(faces)
     count = len(records)
     fates = _Fates([""] * count, [""] * count, np.ones(count), np.zeros(count, bool))
     # The first fault of the list that a face has is what is said of it.
-    faults = _faults(faces, measures, people, covered, sharpness, config)
+    faults = _faults(faces, measures, people, covered, sharpness, hidden, config)
     said = {
         **{name: getattr(measures, name) for name in ("presence", "light", "clipped", "eyes_px")},
         "tone": np.where(measures.light < 0.5, "dark", "bright"),
@@ -114,6 +116,8 @@ def judge_faces(faces: FaceSet, measures: Measures, config: CurateConfig) -> Jud
         "extent": covered.extent,
         "peak": covered.peak,
         "part": [_where(place) for place in covered.place],
+        "hidden": hidden,
+        "hidden_part": [_where(place) for place in measures.hidden_place],
     }
     for fault in reversed(faults):
         for place in np.flatnonzero(fault.has):
@@ -129,6 +133,7 @@ def judge_faces(faces: FaceSet, measures: Measures, config: CurateConfig) -> Jud
         "identity": people.distance,
         "alignment_error": measures.alignment_error,
         "presence": measures.presence,
+        "hidden": measures.hidden,
         "occlusion": covered.peak,
         "unlike": covered.extent,
         "sharpness": sharpness,
@@ -170,6 +175,7 @@ def _faults(
     people: _People,
     covered: Disagreement,
     sharpness: Float[np.ndarray, " n"],
+    hidden: Float[np.ndarray, " n"],
     config: CurateConfig,
 ) -> list[_Fault]:
     """All that can be wrong with a face, the surest first: a blurred face is hard to recognise, so
@@ -213,6 +219,12 @@ def _faults(
             is_covered & (extent > MAX_EXTENT),
             "misaligned or no face: {extent:.0%} of it unlike the others, "
             f"limit {MAX_EXTENT:.0%}",
+        ),
+        _Fault(
+            "occluded",
+            hidden > config.hidden_limit,
+            "something covers the {hidden_part}: {hidden:.0%} more of the face is hidden than is "
+            f"usual in the set, limit {config.hidden_limit:.0%}",
         ),
         _Fault(
             "occluded",

@@ -187,7 +187,7 @@ def _look(run: TrainedRun, clip: Path, plan: CastPlan, convert: ConvertConfig) -
         for painted in paint_frames(chosen(), plan, run, convert, rebuild=True):
             for face in painted.faces:
                 placements.append(face.placement)
-                shown = (face.crop, face.hull, face.rebuilt, face.face)
+                shown = (face.crop, face.seen, face.rebuilt, face.face)
                 for kept, picture in zip(pictures.values(), shown, strict=True):
                     kept.append(as_bytes(picture))
         problems = list(reader.problems)

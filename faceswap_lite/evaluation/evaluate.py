@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import EvaluateConfig
-from ..conversion.job import as_job, seen_settings
+from ..conversion.job import as_job, mask_facts, seen_settings
 from ..errors import FaceswapError, UsageError
 from ..faces.face_set import open_face_set
 from ..media.clips import clip_fingerprint
@@ -66,7 +66,7 @@ def evaluate_clips(
     _, page = beside(out, ".html")
     settings: dict[str, Any] = {
         "evaluate": config.model_dump(),
-        "convert": [seen_settings(contender.convert) for contender in contenders],
+        "convert": [seen_settings(c.convert) | mask_facts(c.run, c.convert) for c in contenders],
         "converted": [str(path) for path in converted],
     }
     weights = Path(config.lpips) if config.lpips else None
@@ -267,6 +267,9 @@ def _verdict_lines(result: dict[str, Any]) -> list[str]:
     if (trust := result["trust"]) is not None:
         said = f"{trust['bound_db']:.1f} dB or better expected"
         lines.append(f"trusted: {100 * trust['share']:.0f} % of the faces ({said})")
+    if occluded := result.get("occluded"):
+        spans = (f"{first}" if first == last else f"{first} to {last}" for first, last in occluded)
+        lines.append(f"something is before the face in frames {', '.join(spans)}")
     verdict = result["verdict"]
     for finding in (verdict, *verdict["further"]):
         lines.append(f"{finding['sentence']} {finding['advice'].capitalize()}.")

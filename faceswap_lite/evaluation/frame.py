@@ -39,9 +39,9 @@ def rebuilding(scene: Scene) -> Row:
         return {}
     true = face.true
     row = {
-        "psnr_db": psnr_db(face.rebuilt, true, face.hull),
-        "ssim": ssim(face.rebuilt, true, face.hull),
-        "ms_ssim": ms_ssim(face.rebuilt, true, face.hull),
+        "psnr_db": psnr_db(face.rebuilt, true, face.seen),
+        "ssim": ssim(face.rebuilt, true, face.seen),
+        "ms_ssim": ms_ssim(face.rebuilt, true, face.seen),
         "frame_psnr_db": frame_psnr_db(face, scene.moment.target),
     }
     if lpips is not None:
@@ -50,7 +50,7 @@ def rebuilding(scene: Scene) -> Row:
 
 
 def frame_psnr_db(face: PaintedFace, frame: UInt8[np.ndarray, "h w 3"]) -> float:
-    """The rebuilt face, warped to where it was cut from, against the frame, inside the hull."""
+    """The rebuilt face, warped to where it was cut from, against the frame, where face is seen."""
     edge = len(face.rebuilt)
     corners = np.array([[0.0, 0.0], [edge, 0.0], [edge, edge], [0.0, edge]]) - 0.5
     corners = transform_points(corners, invert_similarity(face.frame_to_crop))
@@ -65,9 +65,9 @@ def frame_psnr_db(face: PaintedFace, frame: UInt8[np.ndarray, "h w 3"]) -> float
         face.rebuilt, to_crop, shape,
         flags=cv2.INTER_CUBIC | inverse, borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
-    hull = cv2.warpAffine(face.hull, to_crop, shape, flags=cv2.INTER_LINEAR | inverse)
+    seen = cv2.warpAffine(face.seen, to_crop, shape, flags=cv2.INTER_LINEAR | inverse)
     part = frame[top:bottom, left:right].astype(np.float32) / 255
-    return psnr_db(np.clip(back, 0, 1), part, hull)
+    return psnr_db(np.clip(back, 0, 1), part, seen)
 
 
 def identity_row(scene: Scene) -> Row:
@@ -109,7 +109,7 @@ def reading(scene: Scene) -> Row:
     row = {
         **_shape(swap_points, reader, ""),
         **_shape(points, reader, "target_"),
-        "sharpness": sharpness_ratio(swap_crop, face.crop, face.hull),
+        "sharpness": sharpness_ratio(swap_crop, face.crop, face.seen),
         "detail": _detail(scene.run, face, moment.shown),
     }
     if swap_points is not None and points is not None:
@@ -145,15 +145,23 @@ def blending(scene: Scene) -> Row:
     if layer is None:
         return {}
     rows, columns = _around(layer, moment.target.shape, margin=8)
-    alpha = _alpha_in(layer, rows, columns)
-    width = max(1.5, _SEAM * float(np.sqrt((alpha >= 0.5).sum())))
+    alpha = _in_frame(layer, layer.alpha, rows, columns)
+    # The edge of what is before the face is the clip's own, and no seam.
+    whole = alpha if layer.whole is None else _in_frame(layer, layer.whole, rows, columns)
+    width = max(1.5, _SEAM * float(np.sqrt((whole >= 0.5).sum())))
     row: Row = {}
     for prefix, image in (("", moment.shown), ("target_", moment.target)):
         part = image[rows, columns]
-        row[f"{prefix}seam_delta_e"] = seam_delta_e(part, alpha, width)
+        row[f"{prefix}seam_delta_e"] = seam_delta_e(part, whole, width, alpha >= 0.5 * whole)
         for name, value in zip("lab", mean_lab(part, alpha), strict=True):
             row[f"{prefix}lab_{name}"] = float(value)
     return row
+
+
+def occluding(scene: Scene) -> Row:
+    """How much of the target's face something is before."""
+    face = scene.moment.face
+    return {} if face is None or face.occlusion is None else {"hidden": face.occlusion.hidden}
 
 
 def movement(scene: Scene) -> Row:
@@ -163,7 +171,7 @@ def movement(scene: Scene) -> Row:
     if layer is None or before is None or before.layer is None:
         return {}
     rows, columns = _around(layer, moment.target.shape, margin=_FLOW_PX)
-    alpha = _alpha_in(layer, rows, columns)
+    alpha = _in_frame(layer, layer.alpha, rows, columns)
     flow, believed = flow_between(before.target[rows, columns], moment.target[rows, columns])
     weights = alpha * believed
     pairs = {"": (before.shown, moment.shown), "target_": (before.target, moment.target)}
@@ -182,12 +190,14 @@ def _around(layer: Layer, shape: tuple[int, ...], margin: int) -> tuple[slice, s
     return rows, columns
 
 
-def _alpha_in(layer: Layer, rows: slice, columns: slice) -> Float[np.ndarray, "h w"]:
-    alpha = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+def _in_frame(
+    layer: Layer, alpha: Float[np.ndarray, "a b 1"], rows: slice, columns: slice
+) -> Float[np.ndarray, "h w"]:
+    shown = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
     top, left = layer.top - rows.start, layer.left - columns.start
-    height, width = layer.alpha.shape[:2]
-    alpha[top : top + height, left : left + width] = layer.alpha[..., 0]
-    return alpha
+    height, width = alpha.shape[:2]
+    shown[top : top + height, left : left + width] = alpha[..., 0]
+    return shown
 
 
 def against_truth(scene: Scene) -> Row:

@@ -68,7 +68,7 @@ class Keeper:
         if face is None:
             return
         if moment.number % self._face_step == 0:
-            made = map(as_bytes, (face.rebuilt, face.face, face.hull))
+            made = map(as_bytes, (face.rebuilt, face.face, face.seen))
             self._kept.append((place, face.crop, *made, face.placement))
         wanted = moment.number % self._glimpse_step == 0
         # Each heap gives up its smallest first: of the best the worst, and the other way round.

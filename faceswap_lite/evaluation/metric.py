@@ -114,7 +114,15 @@ the interval of their difference.
 """
 
 Need = Literal[
-    "unseen clip", "every frame", "seen faces", "painted faces", "likeness", "mesh", "twin", "lpips"
+    "unseen clip",
+    "every frame",
+    "seen faces",
+    "painted faces",
+    "likeness",
+    "mesh",
+    "twin",
+    "lpips",
+    "occlusion",
 ]
 """What a figure cannot do without; `workbench.lacking` says why it is not there."""
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from ..metrics.distributions import finite, series_noise
 from ..metrics.temporal import correlation, spread_ratio
-from .frame import against_truth, blending, identity_row, movement, reading, rebuilding
+from .frame import against_truth, blending, identity_row, movement, occluding, reading, rebuilding
 from .metric import Columns, Figure, FrameMeasure, Metric
 
 
@@ -84,6 +84,15 @@ def _normalised(columns: Columns) -> float | None:
 def _sharp_as_source(columns: Columns) -> float | None:
     detail, own = finite(columns["detail"]), finite(columns["source_detail"])
     return float(np.median(detail) / own[0]) if len(detail) and len(own) else None
+
+
+OCCLUDED = 0.02
+"""A frame of whose face more than this is hidden has something before it."""
+
+
+def _occluded(columns: Columns) -> float | None:
+    known = finite(columns["hidden"])
+    return float((known > OCCLUDED).mean()) if len(known) else None
 
 
 def frame_measures() -> tuple[FrameMeasure, ...]:
@@ -199,6 +208,11 @@ METRICS: dict[str, Metric] = {
         "Seam", "ΔE", "zero", "blending",
         "colour step across the mask's edge, beyond that of the untouched frame; below 0: smoother",
         difference("seam_delta_e", "target_seam_delta_e"), (blending,),
+    ),
+    "occluded": Metric(
+        "Something before the face", "share", None, "blending",
+        "of the frames: more than 2 % of the face is hidden and stays the clip's own",
+        _occluded, (occluding,), needs=("occlusion",),
     ),
     "sharpness_ratio": Metric(
         "Sharpness", "", "one", "blending", "below 1: softer than the target", median("sharpness"),

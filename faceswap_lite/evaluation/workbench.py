@@ -28,7 +28,7 @@ from .frame import DETAIL_PX
 from .judge import Judge, build_judges
 from .memorisation import MontageRow
 from .metric import Instruments, Need, Perceptual, Series, figures
-from .metric_table import METRICS, frame_measures
+from .metric_table import METRICS, OCCLUDED, frame_measures
 from .report_page import ResultPictures, Shot
 from .walk import Walked, walk_clip
 
@@ -38,7 +38,9 @@ CONSTANT_COLUMNS = ("seen_psnr_db", "own_spread", "source_detail")
 DETAIL_FACES = 100
 """True faces whose detail is measured."""
 
-SHOT_NUMBERS = ("psnr_db", "expected_error_db", "trusted", "sharpness", "to_source", "to_target")
+SHOT_NUMBERS = (
+    "psnr_db", "expected_error_db", "trusted", "sharpness", "to_source", "to_target", "hidden"
+)  # fmt: skip
 """What the page sorts its frames by."""
 
 
@@ -181,6 +183,7 @@ def measure_clip(
         **explained.report,
         "metrics": _metrics(series, lacks, config.seed),
         "frames": _frames(series),
+        "occluded": occluded_spans(series),
         "judge": judges[0].embedder.name if judges else None,
         # The true swap is this person's: it is one only if the run's source is the same.
         "truth_twin": truth.twin.name if truth and truth.twin else None,
@@ -229,6 +232,8 @@ def lacking(
         lacks["twin"] = "only rendered actors have a true swap"
     elif truth.twin is None:
         lacks["twin"] = "this actor was rendered without a twin"
+    if bench.contender.convert.mask.kind != "visible":
+        lacks["occlusion"] = "needs convert.mask.kind=visible"
     if bench.lpips is None:
         lacks["lpips"] = "needs weights: --set evaluate.lpips=FILE"
     return lacks
@@ -246,6 +251,13 @@ def _metrics(series: Series, lacks: Mapping[Need, str], seed: int) -> dict[str, 
             bounds = {part: plain(bound) for part, bound in value._asdict().items()}
             found[name] = {**bounds, "reason": None}
     return found
+
+
+def occluded_spans(series: Series) -> list[tuple[int, int]]:
+    """The first and the last frame of each stretch with something before the face."""
+    where = np.flatnonzero(np.nan_to_num(series.get("hidden")) > OCCLUDED)
+    parts = np.split(where, np.flatnonzero(np.diff(where) > 1) + 1)
+    return [(int(series.index[p[0]]), int(series.index[p[-1]])) for p in parts if len(p)]
 
 
 def _frames(series: Series) -> dict[str, Any]:

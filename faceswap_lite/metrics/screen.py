@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from .pictures import AnyMask, AnyPicture, as_float
@@ -16,19 +16,27 @@ from .pictures import AnyMask, AnyPicture, as_float
 CLOSED_PX = 1.0
 
 
-def seam_delta_e(picture: AnyPicture, alpha: AnyMask, width_px: float | int) -> float:
+def seam_delta_e(
+    picture: AnyPicture,
+    alpha: AnyMask,
+    width_px: float | int,
+    seen: Bool[np.ndarray, "h w"] | None = None,
+) -> float:
     """Colour step across the edge of `alpha`, CIEDE2000, mean along the edge; NaN without an edge.
 
     At each place of the edge (alpha 1/2) the mean colours of the two bands beside it are compared,
     each `width_px` wide. On the untouched picture the same number is what belongs there: the excess
-    over it is the seam.
+    over it is the seam. Where something is before the face, `seen` is False: no edge is there.
     """
     inside = as_float(alpha) >= 0.5
     in_px, out_px = _distance(inside), _distance(~inside)
     edge = (in_px > 0) & (in_px < 2)
+    if seen is not None:
+        edge, inside = edge & seen, inside & seen
     lab = rgb2lab(as_float(picture))
     means_in, some_in = _local_means(lab, inside & (in_px <= width_px), 1.5 * width_px)
-    means_out, some_out = _local_means(lab, ~inside & (out_px <= width_px), 1.5 * width_px)
+    beside = (out_px > 0) & (out_px <= width_px)
+    means_out, some_out = _local_means(lab, beside, 1.5 * width_px)
     there = edge & (some_in > 1e-3) & (some_out > 1e-3)
     if not there.any():
         return float("nan")

@@ -166,7 +166,7 @@ def _in_order(
 
 def _begin(with_mesh: bool) -> None:
     global _mesh
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     # Ctrl-C is the parent's to tell of.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # There are as many of these as cores.
@@ -174,7 +174,8 @@ def _begin(with_mesh: bool) -> None:
     _mesh = build_mesh() if with_mesh else None
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Of a worker's thread: end the worker when its parent has ended."""
     # A killed parent tells nobody; its workers would wait for ever.
     parent = multiprocessing.parent_process()
     if parent is not None:

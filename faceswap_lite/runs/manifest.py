@@ -73,6 +73,8 @@ class RunManifest(BaseModel):
     """The runs that the first weights came from, oldest first: see `initial.py`."""
     lr: float | None = None
     """The rate that a range test named for this run; None where the config has one."""
+    mask: str = ""
+    """Fingerprint of the run's own mask network; empty: it has none."""
     consent: str = ""
     """Who agreed to this swap, when and to what."""
 

@@ -66,12 +66,17 @@ def draw_geometry(count: int, config: AugmentConfig, generator: torch.Generator)
 
 
 def make_views(
-    pixels: Float[Tensor, "b 5 m m"], geometry: Geometry, size: int, edge_with_margin: float
+    pixels: Float[Tensor, "b 5 m m"],
+    geometry: Geometry,
+    size: int,
+    edge_with_margin: float,
+    inputs: Float[Tensor, "b 3 m m"] | None = None,
 ) -> Views:
     """Views of `size` px from crops: red, green, blue, mask, features in [0, 1]; margin included.
 
     `edge_with_margin` is the crop's side in sides of the view: the margin is what rotations and
-    shifts may use without inventing borders.
+    shifts may use without inventing borders. `inputs`: pictures that the network is shown instead
+    of the crops' own, from which it is to paint these.
     """
     device = pixels.device
     basis = _basis(size).to(device)
@@ -83,7 +88,9 @@ def make_views(
     warped = plain[:, :3]
     if geometry.nodes.any():
         grid = _fields(coefficients, basis)
-        warped = F.grid_sample(pixels[:, :3], grid, padding_mode="border", align_corners=False)
+    if inputs is not None or geometry.nodes.any():
+        shown = pixels[:, :3] if inputs is None else inputs
+        warped = F.grid_sample(shown, grid, padding_mode="border", align_corners=False)
     gain, offset = (v.to(device)[:, None, None, None] for v in (geometry.gain, geometry.offset))
     return Views(
         warped=_jitter(warped, gain, offset),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..config import AugmentConfig, Side, TrainingConfig
 from ..models.autoencoder import SIDES
+from ..occluders.planting import plant
 from .augmentation import Geometry, Views, draw_geometry, make_views
 from .color_augmentation import jitter_hsv, transfer_colors
 
@@ -17,7 +18,7 @@ CACHED_PIXELS = 2**17
 """Of the faces that a CPU makes views of at a time."""
 
 # Each has its own random numbers, so that an option draws nothing away from another.
-PURPOSES = ("order", "geometry", "start", "transfer", "hsv")
+PURPOSES = ("order", "geometry", "start", "transfer", "hsv", "occlude")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ class Draws:
     """Places among the target's seen faces, whose colours these take; -1: they keep their own."""
     hsv: Float[Tensor, "3 b"]
     """Turn of the hue, factors of saturation and value."""
+    occluders: Int[Tensor, " b"]
+    """Seeds of what is put before the faces of the inputs; -1: nothing."""
     geometry: Geometry
 
 
@@ -130,6 +133,12 @@ def sample_step(
         others = _choose(sides["target"], config, step, "target")
         others = others[(place * len(others)).long()]
         partners = torch.where(chance < augment.color_transfer, others, -1)
+    occluders = torch.full((count,), -1)
+    if augment.occlude:
+        generator = _generator(config.seed, step, side, "occlude")
+        chance = torch.rand(count, generator=generator)
+        seeds = torch.randint(2**31, (count,), generator=generator)
+        occluders = torch.where(chance < augment.occlude, seeds, -1)
     spread = torch.rand(3, count, generator=_generator(config.seed, step, side, "hsv"))
     limits = torch.tensor([augment.hue, augment.saturation, augment.value])[:, None]
     geometry = draw_geometry(count, augment, _generator(config.seed, step, side, "geometry"))
@@ -139,6 +148,7 @@ def sample_step(
         chosen=_choose(sides[side], config, step, side),
         partners=partners,
         hsv=torch.tensor([0.0, 1.0, 1.0])[:, None] + (spread * 2 - 1) * limits,
+        occluders=occluders,
         geometry=geometry,
     )
 
@@ -163,7 +173,23 @@ def _make_part(
         faces[moved, :3] = transfer_colors(own[:, :3], own[:, 3:4], others[:, :3], others[:, 3:4])
     if augment.hue or augment.saturation or augment.value:
         faces[:, :3] = jitter_hsv(faces[:, :3], *draws.hsv[:, part].to(device))
-    return make_views(faces, draws.geometry.of(part), size, sides[side].edge_with_margin)
+    inputs = _occluded(faces, draws.occluders[part])
+    return make_views(faces, draws.geometry.of(part), size, sides[side].edge_with_margin, inputs)
+
+
+def _occluded(
+    faces: Float[Tensor, "k 5 m m"], seeds: Int[Tensor, " k"]
+) -> Float[Tensor, "k 3 m m"] | None:
+    """The faces' pictures with something before those that have a seed; None: there are none."""
+    if not (seeds >= 0).any():
+        return None
+    inputs = faces[:, :3].clone()
+    for place in (seeds >= 0).nonzero()[:, 0].tolist():
+        pixels = (inputs[place] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        rng = np.random.default_rng(int(seeds[place]))
+        planted = plant(rng, pixels, faces[place, 3].cpu().numpy()).pixels
+        inputs[place] = torch.from_numpy(planted).permute(2, 0, 1).to(inputs) / 255
+    return inputs
 
 
 def _at_once(data: SideData, device: torch.device) -> int:

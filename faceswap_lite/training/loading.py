@@ -1,6 +1,6 @@
 """Faces in memory: a set decoded once, in the roles that a run gave its faces."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -12,6 +12,9 @@ from ..config import Side
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
 from ..faces.user_masks import multiply_masks, user_mask_views
+from ..models.crops import AT_ONCE
+from ..models.mask_network import MaskNetwork
+from ..models.occlusion import clear_shares
 from ..runs.manifest import RunManifest
 from ..runs.split import FaceGroup, read_roles
 from .batches import SideData
@@ -24,23 +27,53 @@ MAX_POSE_WEIGHT = 10.0
 known by heart, and may be a mistake."""
 
 
-def load_pixels(faces: FaceSet, size: int) -> tuple[UInt8[Tensor, "n 5 m m"], float]:
+def load_pixels(
+    faces: FaceSet, size: int, network: MaskNetwork | None = None
+) -> tuple[UInt8[Tensor, "n 5 m m"], float]:
     """All faces as red, green, blue, mask, features, and the stored side in sides of the view.
 
-    Where a person drew a mask of a face, mask and features are cut by it.
+    Where a person drew a mask of a face, mask and features are cut by it; elsewhere by what
+    `network` sees before the face (None: nothing).
     """
     margin = min(face.record.margin for face in faces.faces)
     crops = faces.crops(size, margin)  # (n, m, m, 3)
     extra = np.stack([faces.masks(size, margin), faces.features(size, margin)], -1)
-    for place, given in user_mask_views(faces, size, margin).items():
+    drawn = user_mask_views(faces, size, margin)
+    for place, given in drawn.items():
         # Features too: a hand before the mouth is not to be learned as one.
         extra[place] = multiply_masks(extra[place], given[..., None])
+    if network is not None:
+        _leave_out_hidden(crops, extra, size, network, drawn)
     pixels = torch.from_numpy(np.concatenate([crops, extra], -1)).permute(0, 3, 1, 2).contiguous()
     return pixels, crops.shape[1] / size
 
 
+def _leave_out_hidden(
+    crops: UInt8[np.ndarray, "n m m 3"],
+    extra: UInt8[np.ndarray, "n m m 2"],
+    size: int,
+    network: MaskNetwork,
+    drawn: Container[int],
+) -> None:
+    """Cut masks and features by what the network sees before the faces, but for `drawn` ones."""
+    low = (crops.shape[1] - size) // 2
+    inner = slice(low, low + size)
+    for start in range(0, len(crops), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        shown, cut = crops[part, inner, inner], extra[part, inner, inner]
+        clear = clear_shares(network, shown, cut[..., 0] / np.float32(255))
+        for place, share in enumerate(clear):
+            if start + place not in drawn:
+                given = np.round(share * 255).astype(np.uint8)
+                cut[place] = multiply_masks(cut[place], given[..., None])
+
+
 def load_sides(
-    sets: Mapping[Side, FaceSet], manifest: RunManifest, size: int, pose_balance: float
+    sets: Mapping[Side, FaceSet],
+    manifest: RunManifest,
+    size: int,
+    pose_balance: float,
+    network: MaskNetwork | None = None,
 ) -> dict[Side, SideData]:
     """Both sides' faces, in the roles and with the weights that the manifest gives them.
 
@@ -48,7 +81,7 @@ def load_sides(
     """
     known = {side: manifest.of(side) for side in sets}
     return {
-        side: load_side(faces, size, pose_balance, known[side].groups, known[side].weights)
+        side: load_side(faces, size, pose_balance, known[side].groups, known[side].weights, network)
         for side, faces in sets.items()
     }
 
@@ -59,14 +92,16 @@ def load_side(
     pose_balance: float,
     groups: Sequence[FaceGroup],
     decided: Mapping[str, float] = MappingProxyType({}),
+    network: MaskNetwork | None = None,
 ) -> SideData:
     """A face set decoded once, at the model's size plus margin, in the roles of `groups`.
 
     `decided`: by their keys, the weights of faces that are to be drawn more or less often than
-    others; the balance of poses comes on top.
+    others; the balance of poses comes on top. `network`: what it sees before a face is not learned
+    as one.
     Raises: FaceswapError when too few faces are left to train on.
     """
-    pixels, edge_with_margin = load_pixels(faces, size)
+    pixels, edge_with_margin = load_pixels(faces, size, network)
     known = read_roles(groups)
     roles = [known[place] for place in faces.places()]
     seen, heldout = (

@@ -44,6 +44,7 @@ from ..runs.manifest import (
     is_same_set,
     read_manifest,
 )
+from ..runs.mask_weights import MASK_FILE
 from ..runs.split import FaceGroup, assign_split, read_roles
 from .initial import FRESH, OURS, start_fingerprint
 
@@ -380,7 +381,8 @@ def clear_run(run: Path) -> None:
     """Remove what an earlier run wrote into this folder, and nothing else."""
     for name in ("checkpoints", "previews", "tensorboard", FOLDER, UNDONE):
         shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("log.jsonl", "preview.png", CURVE_FILE, SWEEP_FILE, CONFIG_FILE, MANIFEST_FILE):
+    files = ("log.jsonl", "preview.png", CURVE_FILE, SWEEP_FILE, MASK_FILE)
+    for name in (*files, CONFIG_FILE, MANIFEST_FILE):
         (run / name).unlink(missing_ok=True)
 
 
@@ -423,7 +425,9 @@ def carry_on(
         joined_weights = {key: w for key, w in now.weights.items() if key in joined_keys}
         update = {"clips": clips, "groups": groups, "weights": before.weights | joined_weights}
         sides[name] = now.model_copy(update=update)
-    return manifest.model_copy(update={**sides, "lineage": found.lineage, "lr": found.lr})
+    return manifest.model_copy(
+        update={**sides, "lineage": found.lineage, "lr": found.lr, "mask": found.mask}
+    )
 
 
 def _count_changes(

@@ -1,6 +1,7 @@
 """Setting a run up: faces in memory, weights fresh or as they were, the rate, the optimiser."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,11 +25,13 @@ from ..runs.checkpoints import (
 )
 from ..runs.hardware import agreed
 from ..runs.manifest import RunManifest, write_run
+from ..runs.mask_weights import MASK_FILE, mask_of, read_mask, shipped_mask, write_mask
 from .augmentation_strength import augmented, strength_for
 from .batches import SideData, side_batch
 from .find_lr import rate_of_new_run
 from .initial import frozen_parts, import_weights, rate_shares
 from .loading import load_sides
+from .mask_refinement import Refined, refine_mask
 from .resume import CURVE_FILE, TakenUp
 from .step import Learner, build_learner
 
@@ -64,7 +67,14 @@ def set_up_training(
     """
     options, size, manifest = config.training, config.model.size, taken.manifest
     first, begins = fabric.is_global_zero, taken.start is None
-    sides = load_sides(sets, manifest, size, options.pose_balance)
+
+    # What is before faces: by a mask network that knows these faces.
+    refined = _refine(fabric, sets, run, options, taken, say)
+    seen = None
+    if options.visible_only:
+        own = refined.network if refined is not None else None
+        seen = (own or mask_of(run).network()).to(fabric.device)
+    sides = load_sides(sets, manifest, size, options.pose_balance, seen)
     fewest = min(len(side.seen) for side in sides.values())
     augment = augmented(options.augment, strength_for(fewest))
     options = options.model_copy(update={"augment": augment})
@@ -87,6 +97,11 @@ def set_up_training(
     frozen = frozen_parts(network, config.init)
     if first:
         write_run(run, manifest, config)
+        if refined is not None and refined.network is not None:
+            write_mask(run / MASK_FILE, refined.network, refined.recipe)
+            own_mask = read_mask(run / MASK_FILE).fingerprint()
+            manifest = manifest.model_copy(update={"mask": own_mask})
+            write_run(run, manifest, config)
 
     # The rate, once for a run's whole life.
     if options.lr == "auto":
@@ -115,6 +130,33 @@ def set_up_training(
     ready = ReadyRun(learner, sides, options, manifest, state, best, share)
     _say_what_begins(ready, config, say)
     return ready
+
+
+def _refine(
+    fabric: Fabric,
+    sets: dict[Side, FaceSet],
+    run: Path,
+    options: TrainingConfig,
+    taken: TakenUp,
+    say: Callable[[str], None],
+) -> Refined | None:
+    """The mask network made anew with the run's faces; None: it is not wanted, or is there."""
+    own, is_there = taken.manifest.mask, False
+    with suppress(FaceswapError):
+        is_there = bool(own) and read_mask(run / MASK_FILE).fingerprint() == own
+    wanted = options.mask_steps and not is_there and (taken.start is None or own)
+    if not agreed(fabric, bool(wanted)):
+        return None
+    refined = None
+    if fabric.is_global_zero:
+        say(f"the mask learns these faces: {options.mask_steps} steps")
+        refined = refine_mask(
+            shipped_mask().network(), sets, options.mask_steps, options.seed, fabric.device
+        )
+    refined = agreed(fabric, refined)
+    assert refined is not None, "the first process has told the others"
+    say(refined.line)
+    return refined
 
 
 def _say_what_begins(ready: ReadyRun, config: Config, say: Callable[[str], None]) -> None:

@@ -1,0 +1,77 @@
+"""What is before a face: where the mask network, as far as it is believed, sees no face in it."""
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from .mask_network import MASK_SIZE, MaskNetwork
+from .visible import visible_face
+
+Share = Float32[np.ndarray, "m m"]
+
+# The network's answers so near to 0 and 1 are taken for these: it is never quite sure.
+UNSURE = 0.15
+# What is less of the outline than this is its edge, which says nothing.
+EDGE = 0.9
+# Beyond the outline, what is known at its edge goes on: a blur, in sides of the crop.
+CARRIED_SIGMA = 0.015
+# An answer that hides more of a face than this must show where that ends: across the edge of what
+# hides it, the picture changes this many times as much as it does all over the face.
+MUCH_HIDDEN, EDGE_STANDS_OUT = 0.5, 1.3
+
+
+def clear_shares(
+    network: MaskNetwork, crops: UInt8[np.ndarray, "n s s 3"], outlines: Float[np.ndarray, "n s s"]
+) -> Float32[np.ndarray, "n s s"]:
+    """How much of each place nothing is before: 1 on visible face, and beyond the outline as at
+    its edge; of each face by itself."""
+    small = _at(crops, MASK_SIZE), _at(outlines.astype(np.float32), MASK_SIZE)
+    answers = visible_face(network, *small)
+    for place, (answer, crop, outline) in enumerate(zip(answers, *small, strict=True)):
+        answers[place] = believed_share(answer, crop, outline)
+    return _at(answers, crops.shape[1])
+
+
+def believed_share(
+    visible: Float[np.ndarray, "m m"], crop: UInt8[np.ndarray, "m m 3"],
+    outline: Float[np.ndarray, "m m"],
+) -> Share:  # fmt: skip
+    """The share of the outline that is visible, carried on beyond it; 1 where the answer collapsed.
+
+    Turned heads are what a network knows least, and it may find no face in one. Whatever hides so
+    much of a face has an edge that can be seen; where none is, the outline stands.
+    """
+    known = (outline > EDGE).astype(np.float32)
+    sure = (visible / np.maximum(outline, EDGE) - UNSURE) / (1 - 2 * UNSURE)
+    share: Share = np.clip(sure, 0, 1).astype(np.float32) * known
+    much = (known - share).sum() > MUCH_HIDDEN * known.sum()
+    if much and not _ends_at_an_edge(share, known, crop):
+        return np.ones_like(share)
+    around, total = (
+        cv2.GaussianBlur(part, (0, 0), CARRIED_SIGMA * len(share), borderType=cv2.BORDER_CONSTANT)
+        for part in (share, known)
+    )
+    beyond = (around + 1e-3) / (total + 1e-3)
+    return known * share + (1 - known) * np.minimum(beyond, 1)
+
+
+def _ends_at_an_edge(share: Share, known: Share, crop: UInt8[np.ndarray, "m m 3"]) -> bool:
+    near = np.ones((5, 5), np.uint8)
+    face = cv2.erode(known, near) > 0
+    hidden = (share < 0.5).astype(np.uint8)
+    edge = face & (cv2.dilate(hidden, near) > cv2.erode(hidden, near))
+    if not edge.any():
+        return False
+    smooth = cv2.GaussianBlur(crop.astype(np.float32), (0, 0), 1.0)
+    slope = np.hypot(cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1)).max(-1)
+    return bool(slope[edge].mean() > EDGE_STANDS_OUT * slope[face].mean())
+
+
+def _at(pictures: np.ndarray, size: int) -> np.ndarray:
+    if pictures.shape[1] == size:
+        return pictures
+    smooth = cv2.INTER_AREA if pictures.shape[1] > size else cv2.INTER_LINEAR
+    resized = np.empty((len(pictures), size, size, *pictures.shape[3:]), pictures.dtype)
+    for place, picture in enumerate(pictures):
+        resized[place] = cv2.resize(picture, (size, size), interpolation=smooth)
+    return resized

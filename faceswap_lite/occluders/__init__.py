@@ -1,0 +1,1 @@
+"""Things to put before faces, with exact masks: arrays in, arrays out."""
