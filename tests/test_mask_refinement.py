@@ -99,6 +99,28 @@ def test_refined_by_planted_occluders_it_sees_more_of_them(
     assert all(torch.equal(a, b) for a, b in zip(before, base.state_dict().values(), strict=True))
 
 
+class Hidden(MaskNetwork):
+    """Of each face so much is hidden as the first pixel of its crop says."""
+
+    def forward(self, pixels: torch.Tensor, outline: torch.Tensor) -> torch.Tensor:
+        height = (torch.arange(outline.shape[-1]) / outline.shape[-1])[None, None, :, None]
+        return torch.where(height < pixels[:, :1, :1, :1], -9.0, 9.0).expand(outline.shape)
+
+
+def test_hair_before_every_face_leaves_the_clearest_ones_clean(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces = open_face_set(cast.source)
+    count = len(faces.faces)
+    crops = np.zeros((count, 128, 128, 3), np.uint8)
+    # Half of the faces under hair alone, half under hands as well.
+    crops[: count // 2, 0, 0] = round(0.15 * 255)
+    crops[count // 2 :, 0, 0] = round(0.35 * 255)
+    monkeypatch.setattr(type(faces), "crops", lambda *_: crops)
+    known = mask_refinement._look_at(faces, Hidden())
+    assert known.clean[: count // 2].mean() > 0.3 and not known.clean[count // 2 :].any()
+
+
 def test_few_clean_faces_or_no_gain_leave_the_base(
     cast: Cast, base: MaskNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

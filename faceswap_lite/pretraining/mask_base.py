@@ -76,20 +76,22 @@ def make_mask_base(
     groups: int,
     kinds: Sequence[str] = tuple(KINDS),
     disturbed: float = 0.0,
+    hidden_weight: float = 1.0,
     start: MaskWeights | None = None,
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> None:
     """Train the mask network on `groups` groups of people; go on with what `work` holds.
 
-    `disturbed`: share of the faces that are made harder (`_disturbed`). `start`: weights to begin
-    with.
+    `disturbed`: share of the faces that are made harder (`_disturbed`). `hidden_weight`: how much
+    more a hidden pixel counts than a seen one. `start`: weights to begin with.
 
     Raises: FaceswapError when `out` or `work` is another job's, or the mesh cannot be had.
     """
     recipe: dict[str, Any] = {
         "tool": TOOL, "steps": steps, "batch": BATCH, "rate": RATE, "seed": seed,
-        "kinds": sorted(kinds), "disturbed": disturbed, "people": groups * PEOPLE,
+        "kinds": sorted(kinds), "disturbed": disturbed, "hidden_weight": hidden_weight,
+        "people": groups * PEOPLE,
         "start": start and start.fingerprint(),
         "seeds": [FIRST_OF_CROWD, FIRST_OF_CROWD + groups * PEOPLE - 1],
     }  # fmt: skip
@@ -110,7 +112,7 @@ def make_mask_base(
     with ProcessPoolExecutor(
         SAMPLERS, multiprocessing.get_context("spawn"), _begin, draw
     ) as samplers:
-        network, seconds = _trained(work, samplers, steps, seed, start, say)
+        network, seconds = _trained(work, samplers, steps, hidden_weight, seed, start, say)
     write_mask(out, network, recipe | {"job": job, "minutes": round(seconds / 60, 1)})
 
 
@@ -136,6 +138,7 @@ def _trained(
     work: Path,
     samplers: Executor,
     steps: int,
+    hidden_weight: float,
     seed: int,
     begun: MaskWeights | None,
     say: Callable[[str], None],
@@ -168,7 +171,7 @@ def _trained(
             logits = network(
                 batch.pixels.contiguous(memory_format=torch.channels_last), batch.outline
             )
-        loss = mask_loss(logits.float(), batch)
+        loss = mask_loss(logits.float(), batch, hidden_weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -230,9 +233,12 @@ def _follow(average: MaskNetwork, network: MaskNetwork, decay: float) -> None:
             kept.copy_(given)
 
 
-def mask_loss(logits: Float[Tensor, "b 1 s s"], batch: MaskBatch) -> Float[Tensor, ""]:
+def mask_loss(
+    logits: Float[Tensor, "b 1 s s"], batch: MaskBatch, hidden_weight: float = 1.0
+) -> Float[Tensor, ""]:
     """Cross-entropy inside the outline, and the Dice losses of what is seen and of what is not."""
     within = batch.outline + _OUTSIDE * (1 - batch.outline)
+    within += (hidden_weight - 1) * (batch.outline - batch.visible)
     entropy = F.binary_cross_entropy_with_logits(logits, batch.visible, reduction="none")
     seen = torch.sigmoid(logits) * batch.outline
     dice = _dice(seen, batch.visible) + _dice(batch.outline - seen, batch.outline - batch.visible)

@@ -25,8 +25,9 @@ from ..occluders.planting import plant
 FACES_A_SIDE = 500
 """Of more, so many are taken, spread evenly."""
 FEWEST_CLEAN = 50
-NOTHING_HIDDEN = 0.02
-"""A face is clean that has less of its outline hidden."""
+NOTHING_HIDDEN = 0.03
+"""A face is clean that has less of its outline hidden, beyond what is in a set's clearest quarter:
+hair is before most faces."""
 JUDGED = 48
 """Clean faces that the network is judged by, and does not learn from; a fifth of few."""
 BATCH = 12
@@ -112,7 +113,8 @@ def _look_at(faces: FaceSet, base: MaskNetwork) -> _Known:
         clear[place] = given / np.float32(255)
     visible = outlines * clear
     hidden = 1 - visible.sum((1, 2)) / np.maximum(outlines.sum((1, 2)), 1)
-    return _Known(crops, outlines, visible, hidden < NOTHING_HIDDEN)
+    clean = hidden < np.quantile(hidden, 0.25) + NOTHING_HIDDEN
+    return _Known(crops, outlines, visible, clean)
 
 
 def _join(parts: list[_Known]) -> _Known:
