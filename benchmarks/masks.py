@@ -9,7 +9,8 @@
 `make` trains on rendered people and generated occluders; given again after a kill, it goes on.
 `actors`: rendered people never seen, each kind of occluder before them. Beside the network's answer
 the hull (nothing is hidden) and the mask that a network of swaps learns (the base quick128's).
-`real`: frames whose occluders were marked by hand (`benchmarks/masks_marks.json`).
+`real`: frames whose occluders were marked by hand (`benchmarks/masks_marks.json`), some of them
+twice, by others: how far their edges lie from one another is what can be asked of a network's.
 `hidden`: runs of quick64 with things put before a share of their inputs and without, three seeds;
 held-out faces with something before them, rebuilt, against these faces without it.
 """
@@ -39,6 +40,7 @@ from faceswap_lite.models.architectures import build_model
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.models.crops import as_pixels, rebuild
 from faceswap_lite.models.mask_network import MaskNetwork
+from faceswap_lite.models.occlusion import clear_shares
 from faceswap_lite.models.visible import visible_face
 from faceswap_lite.occluders.planting import KINDS, plant
 from faceswap_lite.pretraining.mask_base import make_mask_base, masked_face, rendered_faces
@@ -194,13 +196,16 @@ def of_real_frames(
         key: sum(row[key] for row in rows)
         for key in ("occluder", "over", "face", "miss", "outside")
     }
-    edges = [row["edge"] for row in rows if row["edge"] is not None]
+    edges, marked_twice = (
+        [row[name] for row in rows if row[name] is not None] for name in ("edge", "edge_of_marks")
+    )
     rows.append({
         "frame": "all", "kind": "pooled", **pooled,
         "painted_over": pooled["over"] / max(pooled["occluder"], 1),
         "missed": pooled["miss"] / max(pooled["face"], 1),
         "missed_by_outline": pooled["outside"] / max(pooled["face"], 1),
         "edge": float(np.mean(edges)),
+        "edge_of_marks": float(np.mean(marked_twice)),
     })  # fmt: skip
     return rows
 
@@ -272,16 +277,21 @@ def of_frame(
         cut_crop(image, to_crop, REAL_EDGE),
         face_mask(points, "mesh", to_crop, REAL_EDGE),
     )
-    answer = visible_face(network, crop[None], outline[None])[0] >= HIDDEN
+    answer = outline * clear_shares(network, crop[None], outline[None])[0] >= HIDDEN
     marked = drawn([face], to_crop)
     before = drawn(mark["occluders"], to_crop) & marked
     seen = marked & ~before
+    inside = marked & (outline >= HIDDEN)
+    again = drawn(mark["again"]["occluders"], to_crop) & marked if "again" in mark else None
     row = {
         "occluder": int(before.sum()), "over": int((before & answer).sum()),
         "face": int(seen.sum()), "miss": int((seen & ~answer).sum()),
         # Of this, what the outline leaves out: no matter of the network.
         "outside": int((seen & (outline < HIDDEN)).sum()),
-        "edge": edge_error(answer, before, marked & (outline >= HIDDEN), face, to_crop),
+        "edge": edge_error(inside & ~answer, before, inside, face, to_crop),
+        "edge_of_marks": None
+        if again is None
+        else edge_error(inside & again, before, inside, face, to_crop),
     }  # fmt: skip
     if look:
         look.parent.mkdir(parents=True, exist_ok=True)
@@ -316,18 +326,18 @@ def drawn(polygons: list[Any], to_crop: Float[np.ndarray, "2 3"]) -> Bool[np.nda
 
 
 def edge_error(
-    answer: Bool[np.ndarray, "s s"],
+    said: Bool[np.ndarray, "s s"],
     before: Bool[np.ndarray, "s s"],
     inside: Bool[np.ndarray, "s s"],
     face: Float[np.ndarray, "n 2"],
     to_crop: Float[np.ndarray, "2 3"],
 ) -> float | None:
-    """Mean distance between the occluder's edge as answered and as marked, both ways, within the
-    outline, in shares of the face's width; None where either has no edge.
+    """Mean distance of the edges of what hides a face, as said and as marked, both ways, within
+    the outline, in shares of the face's width; None where either has no edge.
     """
     inner = cv2.erode(inside.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
     edges = []
-    for hidden in (before, inside & ~answer):
+    for hidden in (before, said):
         grown = cv2.dilate(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         edges.append(grown & ~hidden & inner)
     if not all(edge.any() for edge in edges):

@@ -115,6 +115,22 @@ def test_an_answer_that_collapses_without_anything_before_the_face_does_not_coun
     assert share[64, 30] == 1 and share[64, 80] == 0
 
 
+def test_a_small_place_amid_the_face_is_no_occluder() -> None:
+    view = view_of(skin())
+
+    def share_with(rows: slice, columns: slice) -> np.ndarray:
+        visible = view.outline.copy()
+        visible[rows, columns] = 0
+        return believed_share(visible, view.crop, view.outline)
+
+    glint, patch = slice(60, 66), slice(50, 78)
+    assert share_with(glint, glint).min() == 1
+    assert share_with(patch, patch)[64, 64] == 0
+    # As small, and from outside: a finger's tip.
+    edge = np.flatnonzero(view.outline[64] > 0.5)[0]
+    assert share_with(glint, slice(0, edge + 7))[63, edge + 4] == 0
+
+
 # Over time.
 
 

@@ -7,6 +7,10 @@ from jaxtyping import Float, Float32, UInt8
 from .mask_network import MASK_SIZE, MaskNetwork
 from .visible import visible_face
 
+# What is before a face comes in from beyond its outline, or is larger than this share of it: less
+# amid the face is an eye, a tooth, a glint.
+ISLAND = 0.015
+
 Share = Float32[np.ndarray, "m m"]
 
 # The network's answers so near to 0 and 1 are taken for these: it is never quite sure.
@@ -44,6 +48,7 @@ def believed_share(
     known = (outline > EDGE).astype(np.float32)
     sure = (visible / np.maximum(outline, EDGE) - UNSURE) / (1 - 2 * UNSURE)
     share: Share = np.clip(sure, 0, 1).astype(np.float32) * known
+    share = np.maximum(share, _islands(share, known))
     much = (known - share).sum() > MUCH_HIDDEN * known.sum()
     if much and not _ends_at_an_edge(share, known, crop):
         return np.ones_like(share)
@@ -53,6 +58,18 @@ def believed_share(
     )
     beyond = (around + 1e-3) / (total + 1e-3)
     return known * share + (1 - known) * np.minimum(beyond, 1)
+
+
+def _islands(share: Share, known: Share) -> Share:
+    """1 on small hidden places amid the face, and close around them."""
+    hidden = ((share < 0.5) & (known > 0)).astype(np.uint8)
+    count, labels, facts, _ = cv2.connectedComponentsWithStats(hidden, connectivity=8)
+    small = facts[:, cv2.CC_STAT_AREA] < ISLAND * known.sum()
+    # Beyond the crop there is no face either.
+    inner = cv2.erode(known, np.ones((3, 3)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    small[0], small[np.unique(labels[inner == 0])] = False, False
+    found = small[labels].astype(np.float32)
+    return cv2.dilate(found, np.ones((5, 5))) * known if count > 1 else found
 
 
 def _ends_at_an_edge(share: Share, known: Share, crop: UInt8[np.ndarray, "m m 3"]) -> bool:
