@@ -4,15 +4,12 @@
     python benchmarks/masks.py make --to dev.safetensors --without cup cutlery scarf fringe
     python benchmarks/masks.py actors --mask dev.safetensors
     python benchmarks/masks.py real --media FOLDER
-    python benchmarks/masks.py hidden --sets SOURCE TARGET --work FOLDER
 
 `make` trains on rendered people and generated occluders; given again after a kill, it goes on.
 `actors`: rendered people never seen, each kind of occluder before them. Beside the network's answer
 the hull (nothing is hidden) and the mask that a network of swaps learns (the base quick128's).
 `real`: frames whose occluders were marked by hand (`benchmarks/masks_marks.json`), some of them
 twice, by others: how far their edges lie from one another is what can be asked of a network's.
-`hidden`: runs of quick64 with things put before a share of their inputs and without, three seeds;
-held-out faces with something before them, rebuilt, against these faces without it.
 """
 
 import hashlib
@@ -37,18 +34,14 @@ from faceswap_lite.geometry import transform_points
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 from faceswap_lite.models.architectures import build_model
-from faceswap_lite.models.autoencoder import SIDES
-from faceswap_lite.models.crops import as_pixels, rebuild
+from faceswap_lite.models.crops import as_pixels
 from faceswap_lite.models.mask_network import MaskNetwork
 from faceswap_lite.models.occlusion import clear_shares
 from faceswap_lite.models.visible import visible_face
-from faceswap_lite.occluders.planting import KINDS, plant
+from faceswap_lite.occluders.planting import KINDS
 from faceswap_lite.pretraining.mask_base import make_mask_base, masked_face, rendered_faces
 from faceswap_lite.runs.bases import shipped_bases
-from faceswap_lite.runs.known import known_faces
 from faceswap_lite.runs.mask_weights import MaskWeights, read_mask, shipped_mask
-from faceswap_lite.runs.trained import TrainedRun, load_run
-from starts import command
 
 STEPS, GROUPS = (2400, 4000, 8000), 44
 STAGES: tuple[dict[str, Any], ...] = (
@@ -60,14 +53,13 @@ STAGES: tuple[dict[str, Any], ...] = (
 a face counting as much as it matters, which is less of a batch than what is seen."""
 UNSEEN_GROUPS, UNSEEN_SEED = 6, 2_000_000
 REAL_EDGE = 256
-OCCLUDED_INPUTS, SEEDS, FIT_STEPS = (0.0, 0.3), 3, 1500
 HIDDEN = 0.5
 """Of alpha: what is less than this is not painted."""
 
 
 def main() -> None:
     parser = parser_of(__doc__, media=True)
-    parser.add_argument("what", choices=("make", "actors", "real", "hidden"))
+    parser.add_argument("what", choices=("make", "actors", "real"))
     parser.add_argument("--work", type=Path, default=Path("workspace/masks"))
     parser.add_argument("--to", type=Path, default=Path("workspace/masks/visible.safetensors"))
     parser.add_argument("--without", nargs="*", default=[], help="kinds that training never sees")
@@ -75,7 +67,6 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=GROUPS, help="of four people")
     parser.add_argument("--mask", type=Path, help="a file that `make` made (the package's own)")
     parser.add_argument("--look", type=Path, help="for `real`: a folder for pictures of the frames")
-    parser.add_argument("--sets", type=Path, nargs=2, help="for `hidden`: of rendered actors")
     parser.add_argument("--each", type=int, default=96, help="for `actors`: faces of each kind")
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -87,10 +78,6 @@ def main() -> None:
             raise FaceswapError(f"{', '.join(sorted(unknown))}: no such kind of occluder")
         kinds = [kind for kind in KINDS if kind not in options.without]
         make(options.to, options.work, options.steps, options.groups, kinds)
-        return
-    if options.what == "hidden":
-        need(*options.sets or ())
-        keep(options.out, under_occluders(options.sets, options.work.resolve()))
         return
     weights = read_mask(options.mask) if options.mask else shipped_mask()
     network, seen = weights.network(), weights.recipe.get("kinds", list(KINDS))
@@ -208,47 +195,6 @@ def of_real_frames(
         "edge_of_marks": float(np.mean(marked_twice)),
     })  # fmt: skip
     return rows
-
-
-def under_occluders(sets: list[Path], work: Path) -> dict[str, Any]:
-    """By share of inputs with something before them: errors of what was hidden and of the rest."""
-    sums: dict[str, dict[str, float]] = {}
-    for share_of_inputs in OCCLUDED_INPUTS:
-        rows = []
-        for seed in range(SEEDS):
-            run = work / f"occlude_{share_of_inputs}_{seed}"
-            changes = (f"augment.occlude={share_of_inputs}", f"seed={seed}", f"steps={FIT_STEPS}")
-            words = [word for change in changes for word in ("--set", f"training.{change}")]
-            faces = ("--source", sets[0], "--target", sets[1])
-            command("train", *faces, "--run", run, "--config", "quick64", *words)
-            rows.append(errors_of(load_run(run), seed))
-            print(f"{share_of_inputs:.1f} of the inputs, seed {seed}  {line_of(rows[-1])}")
-        sums[str(share_of_inputs)] = {
-            name: float(np.mean([row[name] for row in rows])) for name in rows[0]
-        }
-    without, with_them = sums.values()
-    print(line_of({name: with_them[name] / without[name] - 1 for name in without}))
-    return sums
-
-
-def errors_of(run: TrainedRun, seed: int) -> dict[str, float]:
-    """Mean absolute errors, of 255, of held-out faces of both sides, rebuilt."""
-    hidden_errors, seen_errors = [], []
-    for side in SIDES:
-        known = known_faces(run, side)
-        known = known.only(~known.seen)
-        rng = np.random.default_rng([seed, 0xFACE])
-        masks = known.masks / np.float32(255)
-        planted = [plant(rng, *one) for one in zip(known.crops, masks, strict=True)]
-        shown = np.stack([one.pixels for one in planted])
-        error = np.abs(rebuild(run.model, shown, side) * 255 - known.crops).mean(-1)
-        visible = np.stack([one.visible for one in planted])
-        hidden_errors.append(error[masks - visible > HIDDEN])
-        seen_errors.append(error[visible > HIDDEN])
-    return {
-        "hidden": float(np.concatenate(hidden_errors).mean()),
-        "seen": float(np.concatenate(seen_errors).mean()),
-    }
 
 
 def frames_of(file: Path, wanted: list[int]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:

@@ -34,6 +34,7 @@ MISSING = {
     "finish": ["guard", "--run", NOWHERE],
     "interchange": ["--faces", NOWHERE],
     "latent": [NOWHERE],
+    "masks_used": ["convert", "--run", NOWHERE],
     "masks": ["real", "--media", NOWHERE],
     "memorisation": ["--sets", NOWHERE, NOWHERE, "--clips", NOWHERE, NOWHERE],
     "starts": ["frame", "--media", NOWHERE],
