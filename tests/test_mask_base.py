@@ -17,12 +17,12 @@ from faceswap_lite.pretraining.crowd import MARGIN
 from faceswap_lite.pretraining.mask_base import (
     MaskBatch,
     make_mask_base,
-    mask_loss,
     masked_face,
     sample_masked,
 )
 from faceswap_lite.pretraining.mask_faces import MOMENTS, PEOPLE, render_masked_faces
 from faceswap_lite.runs.mask_weights import read_mask
+from faceswap_lite.training.mask_refinement import mask_loss
 
 EDGE = round(MASK_SIZE * (1 + 2 * MARGIN))
 HELD = [name for name, kind in KINDS.items() if not kind.decoy]
@@ -70,9 +70,9 @@ def test_a_face_is_covered_when_it_is_asked_for(planted: float) -> None:
 def test_the_loss_is_least_for_the_truth() -> None:
     batch = sample_masked(faces(), HELD, 0.0, 0, 1)
     visible = batch.visible.clamp(1e-4, 1 - 1e-4)
-    right = mask_loss(torch.logit(visible), batch)
+    right = mask_loss(torch.logit(visible), batch.visible, batch.outline)
     for wrong in (1 - visible, batch.outline.clamp(1e-4, 1 - 1e-4)):
-        assert mask_loss(torch.logit(wrong), batch) > right
+        assert mask_loss(torch.logit(wrong), batch.visible, batch.outline) > right
 
 
 class Killed(Exception):
@@ -94,7 +94,7 @@ def test_going_on_gives_the_weights_of_a_training_in_one_go(
 
     def train(work: str, say: Any = lambda line: None) -> dict[str, torch.Tensor]:
         with ThreadPoolExecutor(1) as samplers:
-            return mask_base._trained(tmp_path / work, samplers, 4, 0, None, say)[0].state_dict()
+            return mask_base._trained(tmp_path / work, samplers, 4, 2.0, 0, None, say)[0].state_dict()
 
     whole = train("whole")
     with pytest.raises(Killed, match="step 2"):

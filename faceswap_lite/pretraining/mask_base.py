@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..actors.cast import FIRST_OF_CROWD
@@ -39,6 +38,7 @@ from ..runs.checkpoints import (
     save_checkpoint,
 )
 from ..runs.mask_weights import MaskWeights, read_mask, write_mask
+from ..training.mask_refinement import mask_loss
 from .crowd import random_camera
 from .mask_faces import PEOPLE, render_masked_faces
 from .pool import end_with_parent
@@ -56,8 +56,6 @@ HANDS = 3
 _PULLED = 0.15
 _DECOYS = [name for name, kind in KINDS.items() if kind.decoy]
 _STRIP = np.ones((5, 5), np.uint8)
-_SMOOTH_PX = 40.0
-_OUTSIDE = 0.05
 
 
 class MaskBatch(NamedTuple):
@@ -171,7 +169,7 @@ def _trained(
             logits = network(
                 batch.pixels.contiguous(memory_format=torch.channels_last), batch.outline
             )
-        loss = mask_loss(logits.float(), batch, hidden_weight)
+        loss = mask_loss(logits.float(), batch.visible, batch.outline, hidden_weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -231,24 +229,6 @@ def _follow(average: MaskNetwork, network: MaskNetwork, decay: float) -> None:
             kept.lerp_(given, 1 - decay)
         else:
             kept.copy_(given)
-
-
-def mask_loss(
-    logits: Float[Tensor, "b 1 s s"], batch: MaskBatch, hidden_weight: float = 1.0
-) -> Float[Tensor, ""]:
-    """Cross-entropy inside the outline, and the Dice losses of what is seen and of what is not."""
-    within = batch.outline + _OUTSIDE * (1 - batch.outline)
-    within += (hidden_weight - 1) * (batch.outline - batch.visible)
-    entropy = F.binary_cross_entropy_with_logits(logits, batch.visible, reduction="none")
-    seen = torch.sigmoid(logits) * batch.outline
-    dice = _dice(seen, batch.visible) + _dice(batch.outline - seen, batch.outline - batch.visible)
-    return (within * entropy).sum() / within.sum() + 0.3 * dice
-
-
-def _dice(answer: Float[Tensor, "b 1 s s"], truth: Float[Tensor, "b 1 s s"]) -> Float[Tensor, ""]:
-    """Milletari et al. 2016, "V-Net", eq. 3, less 1; smoothed where there is little."""
-    common, both = (answer * truth).sum((1, 2, 3)), (answer**2 + truth**2).sum((1, 2, 3))
-    return (1 - (2 * common + _SMOOTH_PX) / (both + _SMOOTH_PX)).mean()
 
 
 def sample_masked(

@@ -35,6 +35,11 @@ PLANTED_SHARE = 0.6
 """Of a batch: clean faces with something put before them."""
 RATE = 5e-4
 
+HIDDEN_WEIGHT = 2.0
+"""There are far fewer hidden pixels than seen ones."""
+_OUTSIDE = 0.05
+_SMOOTH_PX = 40.0
+
 
 @dataclass(frozen=True)
 class _Known:
@@ -92,14 +97,23 @@ def mask_loss(
     logits: Float[Tensor, "b 1 s s"],
     visible: Float[Tensor, "b 1 s s"],
     outline: Float[Tensor, "b 1 s s"],
+    hidden_weight: float = HIDDEN_WEIGHT,
 ) -> Float[Tensor, ""]:
-    """Cross entropy inside the outline, and 1 less the Dice coefficient (Milletari et al. 2016)."""
+    """Cross-entropy inside the outline, and the Dice losses of what is seen and of what is not.
+
+    `hidden_weight`: how much more a hidden pixel counts than a seen one.
+    """
+    within = outline + _OUTSIDE * (1 - outline) + (hidden_weight - 1) * (outline - visible)
     entropy = F.binary_cross_entropy_with_logits(logits, visible, reduction="none")
-    entropy = (entropy * outline).sum() / outline.sum().clamp(min=1)
-    share = torch.sigmoid(logits) * outline
-    both = (share * visible).sum((1, 2, 3))
-    dice = (2 * both + 1) / (share.sum((1, 2, 3)) + visible.sum((1, 2, 3)) + 1)
-    return entropy + (1 - dice).mean()
+    seen = torch.sigmoid(logits) * outline
+    dice = _dice(seen, visible) + _dice(outline - seen, outline - visible)
+    return (within * entropy).sum() / within.sum() + 0.3 * dice
+
+
+def _dice(answer: Float[Tensor, "b 1 s s"], truth: Float[Tensor, "b 1 s s"]) -> Float[Tensor, ""]:
+    """Milletari et al. 2016, "V-Net", eq. 3, less 1; smoothed where there is little."""
+    common, both = (answer * truth).sum((1, 2, 3)), (answer**2 + truth**2).sum((1, 2, 3))
+    return (1 - (2 * common + _SMOOTH_PX) / (both + _SMOOTH_PX)).mean()
 
 
 def _look_at(faces: FaceSet, base: MaskNetwork) -> _Known:
