@@ -590,9 +590,9 @@ class MaskConfig(Section):
     """Which pixels of the painted face are shown. Sides are the model's crop's."""
 
     kind: MaskName = Field(
-        "product",
+        "visible",
         description="hull: the landmarks' outline; learned: the model's own; product: only "
-        "what both show; visible: the same less what is before the face",
+        "what both show; visible: the same less hands, hair and whatever else is before the face",
     )
     erode: float = Field(
         -0.03,

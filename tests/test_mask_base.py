@@ -94,7 +94,8 @@ def test_going_on_gives_the_weights_of_a_training_in_one_go(
 
     def train(work: str, say: Any = lambda line: None) -> dict[str, torch.Tensor]:
         with ThreadPoolExecutor(1) as samplers:
-            return mask_base._trained(tmp_path / work, samplers, 4, 2.0, 0, None, say)[0].state_dict()
+            made, _ = mask_base._trained(tmp_path / work, samplers, 4, 2.0, 0, None, say)
+        return made.state_dict()
 
     whole = train("whole")
     with pytest.raises(Killed, match="step 2"):
