@@ -6,7 +6,8 @@ No benchmark itself.
 from pathlib import Path
 
 from faceswap_lite.actors.clip import render_clip
-from faceswap_lite.config import RenderConfig, load_config
+from faceswap_lite.config import RenderConfig
+from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.training.loop import train

@@ -21,8 +21,8 @@ from .media.reading import open_clip
 from .media.truth import load_truth
 from .media.writing import ClipWriter
 from .outputs import VERSION, found_job, one_writer
+from .runs.load import load_run
 from .runs.manifest import MANIFEST_FILE
-from .runs.trained import load_run
 from .training.advice import advise
 from .training.loop import train
 

@@ -30,8 +30,8 @@ from faceswap_lite.config import (
     EvaluateConfig,
     MaskConfig,
     OutputConfig,
-    change_section,
 )
+from faceswap_lite.config_files import change_section
 from faceswap_lite.conversion import casting, composite, convert, detection_pass, paint, writers
 from faceswap_lite.conversion.composite import Composite
 from faceswap_lite.conversion.convert import convert_clip

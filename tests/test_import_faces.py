@@ -12,7 +12,8 @@ import pytest
 from conftest import silent
 from PIL import Image
 
-from faceswap_lite.config import CurateConfig, ExtractConfig, load_config
+from faceswap_lite.config import CurateConfig, ExtractConfig
+from faceswap_lite.config_files import load_config
 from faceswap_lite.curation.curate import curate_faces
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align
@@ -22,7 +23,7 @@ from faceswap_lite.faces.user_masks import user_mask_views
 from faceswap_lite.geometry import invert_similarity, transform_points
 from faceswap_lite.interchange.deepfacelab_faces import clip_and_frame, list_faces, read_face
 from faceswap_lite.interchange.importing_faces import import_faces
-from faceswap_lite.runs.trained import load_run
+from faceswap_lite.runs.load import load_run
 from faceswap_lite.training.loop import train
 
 CONFIG = ExtractConfig(embedder="none", detector="mtcnn")

@@ -54,9 +54,10 @@ from ..runs.finished import (
 )
 from ..runs.hardware import pick_device
 from ..runs.known import known_faces, open_known_set
+from ..runs.load import load_run
 from ..runs.log import LOG_FILE, RunLog
 from ..runs.manifest import set_fingerprint
-from ..runs.trained import TrainedRun, load_run
+from ..runs.trained import TrainedRun
 from .adversarial import ADVERSARIES, accuracy, augmented_alike, low_pass, patches_inside
 from .augmentation import Views
 from .batches import SideData, sample_batch

@@ -7,16 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import (
-    AUGMENTED,
-    Config,
-    FinishConfig,
-    ModelConfig,
-    Side,
-    TrainingConfig,
-    load_config,
-    options_of,
-)
+from ..config import AUGMENTED, Config, FinishConfig, ModelConfig, Side, TrainingConfig, options_of
+from ..config_files import load_config
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
