@@ -45,7 +45,7 @@ from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.known import known_faces
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 # 20 are seen: of so few, two are held out and two lie between.
 PLANTED_FACES = 24

@@ -37,7 +37,7 @@ from faceswap_lite.training.find_lr import find_lr
 from faceswap_lite.training.fit import HeldoutCurve, fit_run
 from faceswap_lite.training.heldout import heldout_loss
 from faceswap_lite.training.loading import load_pixels, load_side
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 WORK = Path("workspace/studies")
 GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)

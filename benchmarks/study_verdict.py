@@ -34,7 +34,7 @@ from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.outputs import whole_folder, write_json
 from faceswap_lite.runs.load import load_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 SOURCE, TARGET = "dara", "bruno"
 TAKES = {"source": 20, "target": 12}

@@ -236,8 +236,8 @@ def train(
     from .faces.face_set import open_face_set
     from .training.advice import advise
     from .training.find_lr import find_lr as run_range_test
-    from .training.loop import train as run_training
     from .training.resume import CURVE_FILE
+    from .training.train import train as run_training
 
     faces = open_face_set(source, minimum=10), open_face_set(target, minimum=10)
     if find_lr:

@@ -24,7 +24,7 @@ from .outputs import VERSION, found_job, one_writer
 from .runs.load import load_run
 from .runs.manifest import MANIFEST_FILE
 from .training.advice import advise
-from .training.loop import train
+from .training.train import train
 
 SOURCE, TARGET = "dara", "bruno"
 TAKES = 24

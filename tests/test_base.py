@@ -43,7 +43,7 @@ from faceswap_lite.runs.checkpoints import (
 from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.training import initial
 from faceswap_lite.training.initial import import_weights
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 # The crowd.
 

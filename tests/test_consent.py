@@ -14,7 +14,7 @@ from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.training.fit import fit_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 TEXT = "Anna Berg, 3 May 2026: this film, until 2027"
 ASKED = 'no consent recorded: --set consent="who, when, to what"'

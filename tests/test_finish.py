@@ -37,7 +37,7 @@ from faceswap_lite.training.finish_guard import (
     outside,
     why_end,
 )
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 
 @pytest.fixture

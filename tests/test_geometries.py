@@ -25,7 +25,7 @@ from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.training import resume
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 TYPES = {
     "half_face": "dfl_half",

@@ -24,7 +24,7 @@ from faceswap_lite.geometry import invert_similarity, transform_points
 from faceswap_lite.interchange.deepfacelab_faces import clip_and_frame, list_faces, read_face
 from faceswap_lite.interchange.importing_faces import import_faces
 from faceswap_lite.runs.load import load_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 CONFIG = ExtractConfig(embedder="none", detector="mtcnn")
 CORNERS = np.array([[0.0, 0.0], [256, 0], [256, 256], [0, 256]])

@@ -23,7 +23,7 @@ from faceswap_lite.runs.known import open_known_set
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.training import find_lr
 from faceswap_lite.training.fit import fit_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 OPTIONS: dict[str, Any] = {"resolution": 32, "archi": "df-ud", "ae_dims": 16, "e_dims": 8,
                            "d_dims": 6, "d_mask_dims": 4, "face_type": "mf"}  # fmt: skip

@@ -14,7 +14,7 @@ from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.runs.load import load_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 
 def sound_seconds(path: Path) -> float:

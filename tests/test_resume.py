@@ -17,7 +17,7 @@ from faceswap_lite.runs.known import known_faces, open_known_set
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.manifest import IdentityFacts, is_same_set
 from faceswap_lite.training.fit import fit_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 
 def moved(cast: Cast, place: Path) -> Cast:

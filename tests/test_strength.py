@@ -21,7 +21,7 @@ from faceswap_lite.training.augmentation_strength import (
     strength_for,
 )
 from faceswap_lite.training.batches import sample_batch
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 
 def test_few_faces_get_the_most() -> None:

@@ -32,7 +32,8 @@ from faceswap_lite.runs.checkpoints import (
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.runs.split import read_roles
-from faceswap_lite.training.loop import TrainSummary, train
+from faceswap_lite.training.loop import TrainSummary
+from faceswap_lite.training.train import train
 
 PRESETS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 

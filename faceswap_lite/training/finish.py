@@ -63,10 +63,11 @@ from .augmentation import Views
 from .batches import SideData, sample_batch
 from .finish_guard import Guard, GuardLook, as_record, best_look, from_record, why_end
 from .loading import load_sides
-from .loop import copy_of_weights, stop_on_signal
+from .loop import copy_of_weights
 from .losses import weighted_mean
 from .optimizers import ema_decay, update_ema
 from .step import refuse_nonfinite_weights
+from .stopping import stop_on_signal
 
 SHARE_OF_TRAINING = 0.4
 """How long a finish takes, as a share of the training before it, where nobody says."""

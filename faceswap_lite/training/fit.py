@@ -16,7 +16,7 @@ from ..runs.load import load_run
 from ..runs.log import LOG_FILE, read_history
 from ..runs.trained import TrainedRun
 from .advice import advise
-from .loop import train
+from .train import train
 
 REPORT_FILE = "fit_report.json"
 FIGURE_FILE = "fit_report.png"
