@@ -521,6 +521,7 @@ def convert(
     from .conversion.convert import convert_clip
     from .conversion.settings_sheet import settings_sheet
     from .conversion.writers import Tracks
+    from .media.credentials import signing_for
     from .runs.load import load_run
 
     trained = load_run(run, options.weights)
@@ -534,7 +535,8 @@ def convert(
         tracks = Tracks(mask=mask_out, layer=layer_out, compare=compare)
         summary = convert_clip(
             trained, clip, out, options,
-            like=like, tracks=tracks, consent=whole.consent, overwrite=overwrite,
+            like=like, tracks=tracks, signing=signing_for(options.output),
+            consent=whole.consent, overwrite=overwrite,
         )  # fmt: skip
         print(summary.line())
 
