@@ -45,7 +45,7 @@ PrecisionName = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
-SectionT = TypeVar("SectionT", bound="Section")
+_SectionT = TypeVar("_SectionT", bound="Section")
 
 
 class Section(BaseModel):
@@ -54,8 +54,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def model_copy(
-        self: SectionT, *, update: Mapping[str, Any] | None = None, deep: bool = False
-    ) -> SectionT:
+        self: _SectionT, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> _SectionT:
         """As pydantic's, which takes any key. Raises: KeyError for one that is no option."""
         if unknown := set(update or {}) - set(type(self).model_fields):
             raise KeyError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")

@@ -6,17 +6,19 @@ The options themselves are in `config.py`.
 import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from .config import AUGMENTED, GONE_COLORS, ColorConfig, Config, SectionT
+from .config import AUGMENTED, GONE_COLORS, ColorConfig, Config, Section
 from .errors import UsageError
 from .renames import CONSTANTS, is_old, new_name, old_names_in, under_new_names
 
 # What lies beside the config of a run (`runs.manifest.MANIFEST_FILE`).
 _RUN_FILE = "run.json"
+
+_SectionT = TypeVar("_SectionT", bound=Section)
 
 
 class Change(str):
@@ -82,7 +84,7 @@ def load_config(
         raise UsageError(where + _explain(error)) from None
 
 
-def change_section(section: SectionT, changes: Sequence[str]) -> SectionT:
+def change_section(section: _SectionT, changes: Sequence[str]) -> _SectionT:
     """The section with changes that read `key=value`.
 
     Raises: UsageError naming the key, and the nearest right one when it is a typo.
