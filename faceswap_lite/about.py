@@ -16,8 +16,8 @@ from .interchange.onnx_files import read_notes
 from .media.clips import list_images
 from .media.credentials import read_credentials
 from .media.marks import as_words
+from .media.provenance import check_output, read_synthetic_mark
 from .media.reading import open_clip
-from .media.sidecar import check_output, read_synthetic_mark
 from .renames import RENAMED
 from .runs.bases import SUFFIX as BASE_SUFFIX
 from .runs.bases import Base, read_base

@@ -47,8 +47,9 @@ from faceswap_lite.media.clips import clip_fingerprint
 from faceswap_lite.media.credentials import CREDENTIALS_VARIABLE, read_credentials, signing_for
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.label import draw_label
+from faceswap_lite.media.provenance import check_output, read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import check_output, read_synthetic_mark, sidecar_path
+from faceswap_lite.media.sidecar import sidecar_path
 from faceswap_lite.media.truth import load_truth
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.pictures import psnr_db
