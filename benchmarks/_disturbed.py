@@ -35,7 +35,8 @@ MAX_S = 120
 """A command that takes longer is told as a traceback of all its threads."""
 PRELOADED = (
     "_disturbed", "faceswap_lite.cli", "faceswap_lite.actors.clip", "faceswap_lite.faces.extract",
-    "faceswap_lite.curation.curate", "faceswap_lite.training.loop", "faceswap_lite.training.advice",
+    "faceswap_lite.curation.curate", "faceswap_lite.training.train",
+    "faceswap_lite.training.advice",
     "faceswap_lite.training.find_lr", "faceswap_lite.conversion.settings_sheet",
     "faceswap_lite.evaluation.evaluate", "faceswap_lite.evaluation.check",
     "torch.utils.tensorboard",

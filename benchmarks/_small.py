@@ -6,10 +6,11 @@ No benchmark itself.
 from pathlib import Path
 
 from faceswap_lite.actors.clip import render_clip
-from faceswap_lite.config import RenderConfig, load_config
+from faceswap_lite.config import RenderConfig
+from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 TINY = (
     "model.size=32", "model.encoder_dims=8", "model.inter_dims=16", "model.decoder_dims=6",

@@ -33,7 +33,8 @@ from faceswap_lite.conversion.color_matchers import relight
 from faceswap_lite.conversion.skin import to_coded, to_linear
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.hull import face_mask
-from faceswap_lite.faces.pack import FacePack, as_uint8, build_pack
+from faceswap_lite.faces.pack import FacePack, build_pack
+from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 

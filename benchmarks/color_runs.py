@@ -26,7 +26,8 @@ import faceswap_lite.actors.clip as actors_clip
 from _color import DEFAULT, FORMER, METHODS, matched, means, psnr_db, yardsticks
 from _door import FROM_SCRATCH, clips_of, enter, keep, line_of, need_weights, parser_of
 from faceswap_lite.actors.performance import ActorState, random_performance
-from faceswap_lite.config import ConvertConfig, SwapName, load_config
+from faceswap_lite.config import ConvertConfig, SwapName
+from faceswap_lite.config_files import load_config
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.color_matchers import COLOR_MATCHERS
 from faceswap_lite.conversion.composite import composite_frames
@@ -36,7 +37,7 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import cut_crop
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.truth import load_truth
-from faceswap_lite.runs.trained import load_run
+from faceswap_lite.runs.load import load_run
 
 
 def main() -> None:

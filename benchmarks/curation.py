@@ -43,8 +43,8 @@ from faceswap_lite.geometry import transform_points
 from faceswap_lite.media.clips import Frame
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE, five_points
 from faceswap_lite.outputs import whole_folder, write_json
-from faceswap_lite.runs.trained import load_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.training.train import train
 from study_training import loss_on, quick
 
 WORK = Path("workspace/curation")

@@ -26,11 +26,12 @@ from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.workbench import Contender
-from faceswap_lite.faces.pack import as_uint8
+from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.truth import load_truth
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
 
 SHOWN = (
     "identity_to_source", "identity_margin_positive", "yaw_correlation", "pose_error_deg",

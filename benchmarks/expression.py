@@ -29,7 +29,8 @@ from skimage.color import rgb2lab
 from _door import clips_of, enter, keep, line_of, need, need_weights, parser_of
 from _measures import mean_step
 from faceswap_lite.actors.clip import render_clip
-from faceswap_lite.config import ConvertConfig, load_config
+from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config_files import load_config
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.composite import composite_frames
 from faceswap_lite.conversion.detection_pass import build_run_packs
@@ -42,7 +43,7 @@ from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import eye_distance, five_points
 from faceswap_lite.metrics.pictures import psnr_db
-from faceswap_lite.runs.trained import load_run
+from faceswap_lite.runs.load import load_run
 from starts import PAIRS, command, faces, together, trained
 
 KINDS = ("source", "target", "auto")

@@ -41,10 +41,12 @@ from faceswap_lite.conversion import writers
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.media.clips import clip_fingerprint
+from faceswap_lite.media.provenance import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import read_synthetic_mark, sidecar_path
+from faceswap_lite.media.sidecar import sidecar_path
 from faceswap_lite.outputs import read_json
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
 
 MILLISECOND = Fraction(1, 1000)
 """Matroska's clock."""

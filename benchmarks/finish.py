@@ -29,7 +29,8 @@ from _door import enter, keep, line_of, need, need_weights, parser_of
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.finished import finish_folder
 from faceswap_lite.runs.known import known_faces
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
 from faceswap_lite.training.heldout import psnr_and_ssim
 from starts import command
 

@@ -30,7 +30,8 @@ from faceswap_lite.latent.study import (
 )
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.runs.known import KnownFaces, known_faces
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
 
 MOVED = ("yaw_deg", "pitch_deg", "mouth", "eyes", "brightness")
 QUESTIONS = ("mouth", "identity")

@@ -29,8 +29,8 @@ from faceswap_lite.faces.align import CROP_COVERAGES, align, cut_crop
 from faceswap_lite.faces.detect import Detection, build_yunet
 from faceswap_lite.faces.hull import face_mask
 from faceswap_lite.faces.landmarkers import Landmarker, build_mesh
-from faceswap_lite.faces.pack import as_uint8
 from faceswap_lite.geometry import transform_points
+from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 from faceswap_lite.models.architectures import build_model

@@ -36,8 +36,9 @@ from faceswap_lite.models.mask_network import MASK_SIZE
 from faceswap_lite.models.occlusion import clear_shares
 from faceswap_lite.occluders.planting import plant
 from faceswap_lite.runs.known import known_faces
+from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.mask_weights import shipped_mask
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.trained import TrainedRun
 from faceswap_lite.training.mask_refinement import refine_mask
 from starts import command
 

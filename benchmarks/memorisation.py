@@ -24,7 +24,8 @@ import torch
 
 from _door import FROM_SCRATCH, enter, keep, need, parser_of
 from _montage import montage_sheet
-from faceswap_lite.config import Side, load_config
+from faceswap_lite.config import Side
+from faceswap_lite.config_files import load_config
 from faceswap_lite.curation.pose_coverage import attributes_of, coverage
 from faceswap_lite.evaluation.memorisation import (
     PLAIN_PX,
@@ -42,8 +43,9 @@ from faceswap_lite.media.images import write_image
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.known import known_faces
-from faceswap_lite.runs.trained import TrainedRun, load_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
+from faceswap_lite.training.train import train
 
 # 20 are seen: of so few, two are held out and two lie between.
 PLANTED_FACES = 24

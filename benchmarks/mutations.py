@@ -74,7 +74,7 @@ from faceswap_lite.faces import extraction, finding
 from faceswap_lite.latent.direction_stage import DIRECTION_KEY
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.runs.known import known_faces
-from faceswap_lite.runs.trained import load_run
+from faceswap_lite.runs.load import load_run
 
 MAX_S = 30
 WEIGHTS = {"info": 3.0, "evaluate": 0.1}

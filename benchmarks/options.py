@@ -61,7 +61,7 @@ def is_group(section: Section, key: str) -> bool:
 
 def row(name: str, field: FieldInfo) -> str:
     default = said(field.default)
-    about = (field.description or "").replace("|", "\\|")
+    about = " ".join((field.description or "").split()).replace("|", "\\|")
     return f"| `{name}` | {values_of(field)} | {default} | {about} |"
 
 

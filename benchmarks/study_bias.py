@@ -36,7 +36,8 @@ from _measures import (
 from faceswap_lite.actors.cast import find_actor
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
-from faceswap_lite.config import Config, Side, load_config
+from faceswap_lite.config import Config, Side
+from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.align import align, cut_crop
 from faceswap_lite.faces.hull import features_mask
 from faceswap_lite.figures import COLORS, DOTS_PER_INCH, GRID, INK, QUIET

@@ -22,27 +22,22 @@ import torch
 
 from _door import FROM_SCRATCH, clips_of, enter, need_weights, parser_of
 from faceswap_lite.actors.clip import render_clip
-from faceswap_lite.config import (
-    Config,
-    ExtractConfig,
-    HeldoutConfig,
-    RenderConfig,
-    Side,
-    load_config,
-)
+from faceswap_lite.config import Config, ExtractConfig, HeldoutConfig, RenderConfig, Side
+from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import FaceSet, open_face_set
 from faceswap_lite.figures import Curve, write_line_figure
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.outputs import write_json
 from faceswap_lite.runs.checkpoints import load_into, load_weights
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
 from faceswap_lite.training.batches import SideData
 from faceswap_lite.training.find_lr import find_lr
 from faceswap_lite.training.fit import HeldoutCurve, fit_run
 from faceswap_lite.training.heldout import heldout_loss
 from faceswap_lite.training.loading import load_pixels, load_side
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 WORK = Path("workspace/studies")
 GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)

@@ -17,7 +17,8 @@ import numpy as np
 
 from _door import FROM_SCRATCH, enter, parser_of
 from faceswap_lite.actors.clip import render_clip
-from faceswap_lite.config import Config, load_config
+from faceswap_lite.config import Config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.curation.pose_coverage import attributes_of, coverage
 from faceswap_lite.evaluation.explain import Background, evidence_of, study_run
 from faceswap_lite.evaluation.out_of_distribution import brightness_of, known_attributes
@@ -32,8 +33,8 @@ from faceswap_lite.metrics.pictures import psnr_db
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.outputs import whole_folder, write_json
-from faceswap_lite.runs.trained import load_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.training.train import train
 
 SOURCE, TARGET = "dara", "bruno"
 TAKES = {"source": 20, "target": 12}

@@ -25,7 +25,8 @@ from _measures import delta_e, jitter, lag, mean_step
 from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
-from faceswap_lite.config import ConvertConfig, change_section
+from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config_files import change_section
 from faceswap_lite.conversion.blend import BLENDERS, layer_mask, place_face
 from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.composite import Composite, composite_frames
@@ -43,7 +44,8 @@ from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.landmarks import five_points
 from faceswap_lite.metrics.pictures import psnr_db, sharpness_ratio
 from faceswap_lite.metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
 
 # The band beside the mask's edge, for a crop of 128 px; it grows with the face.
 BAND = 4 / 128

@@ -28,7 +28,8 @@ from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.distributions import spearman
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.known import known_faces, spread_evenly
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
 
 MIN_CORRELATION, MIN_AREA, MAX_APART = 0.5, 0.95, 0.10
 FACES = 150

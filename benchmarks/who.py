@@ -25,7 +25,8 @@ from faceswap_lite.media.clips import clip_fingerprint
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
 
 
 @dataclass(frozen=True)

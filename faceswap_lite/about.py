@@ -1,19 +1,23 @@
 """What is this? The `info` command: face sets, runs, clips, pictures and configs in a few lines."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .config import Config, ConvertConfig, options_of
 from .errors import FaceswapError
-from .faces.face_set import HIDDEN_FOLDER, describe_face_set
+from .faces.face_set import HIDDEN_FOLDER, open_face_set
 from .interchange.bundles import is_bundle, read_bundle
 from .interchange.exporting import SUFFIXES
 from .interchange.onnx_files import read_notes
 from .media.clips import list_images
 from .media.credentials import read_credentials
 from .media.marks import as_words
+from .media.provenance import check_output, read_synthetic_mark
 from .media.reading import open_clip
-from .media.sidecar import check_output, read_synthetic_mark
 from .renames import RENAMED
 from .runs.bases import SUFFIX as BASE_SUFFIX
 from .runs.bases import Base, read_base
@@ -53,6 +57,49 @@ def describe(path: Path) -> str:
             if not list_images(path):
                 raise
     return _describe_clip(path)
+
+
+def describe_face_set(path: Path) -> str:
+    """What a face set holds, as lines of text."""
+    faces = open_face_set(path)
+    records = [face.record for face in faces.faces]
+    clips = Counter(record.clip_name for record in records)
+    sizes = sorted({record.size for record in records})
+    packs = Counter(
+        f"{r.detector} + {r.landmarks_pack} + {r.embedder or 'no embedder'}" for r in records
+    )
+    lines = [
+        f"face set {path}: {len(records)} faces from {len(clips)} "
+        f"{'clip' if len(clips) == 1 else 'clips'}",
+        f"  crops      {', '.join(f'{size}x{size}' for size in sizes)} px, coverage "
+        f"{faces.coverage}, margin {min(r.margin for r in records)}",
+        *(f"  pack       {pack} ({count})" for pack, count in packs.most_common()),
+    ]
+    truths = sum(record.true_landmarks is not None for record in records)
+    if truths:
+        lines.append(f"  truth      masks and openings from the renderer's landmarks ({truths})")
+    poses = [record.pose for record in records if record.pose is not None]
+    if poses:
+        lines.append(_range("yaw", [pose.yaw_deg for pose in poses], "deg", 0))
+        lines.append(_range("pitch", [pose.pitch_deg for pose in poses], "deg", 0))
+    for name in ("mouth_opening", "eye_opening", "sharpness"):
+        values = [v for record in records if (v := getattr(record, name)) is not None]
+        if values:
+            lines.append(_range(name.replace("_opening", ""), values, "", 2))
+        else:
+            reason = records[0].missing.get(name, "not measured")
+            lines.append(f"  {name.replace('_opening', ''):10} none: {reason}")
+    boxes = [float(np.max(r.box_xyxy[2:] - r.box_xyxy[:2])) for r in records]
+    lines.append(_range("face size", boxes, "px in the frame", 0))
+    lines += [f"  clip       {name}: {count}" for name, count in sorted(clips.items())]
+    lines += [f"  note       {problem}" for problem in faces.problems]
+    return "\n".join(lines)
+
+
+def _range(name: str, values: Sequence[float], unit: str, decimals: int) -> str:
+    low, middle, high = np.percentile(values, [2, 50, 98])
+    text = f"{low:.{decimals}f} to {high:.{decimals}f}, median {middle:.{decimals}f} {unit}"
+    return f"  {name:10} {text}".rstrip()
 
 
 def describe_config(config: Config) -> str:

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from .config import Change, Config, ExportName, Side, SpaceName, load_config
+from .config import Config, ExportName, Side, SpaceName
+from .config_files import Change, load_config
 from .errors import FaceswapError, UsageError
 from .outputs import REFUSALS, beside, short_name
 
@@ -235,8 +236,8 @@ def train(
     from .faces.face_set import open_face_set
     from .training.advice import advise
     from .training.find_lr import find_lr as run_range_test
-    from .training.loop import train as run_training
     from .training.resume import CURVE_FILE
+    from .training.train import train as run_training
 
     faces = open_face_set(source, minimum=10), open_face_set(target, minimum=10)
     if find_lr:
@@ -422,7 +423,7 @@ def export(
     """
     options = _options_of_run(run, config, changes or [])
     from .interchange.exporting import export_run
-    from .runs.trained import load_run
+    from .runs.load import load_run
 
     export_run(
         load_run(run, options.convert.weights), out, form,
@@ -520,7 +521,8 @@ def convert(
     from .conversion.convert import convert_clip
     from .conversion.settings_sheet import settings_sheet
     from .conversion.writers import Tracks
-    from .runs.trained import load_run
+    from .media.credentials import signing_for
+    from .runs.load import load_run
 
     trained = load_run(run, options.weights)
     if preview_settings is not None:
@@ -533,7 +535,8 @@ def convert(
         tracks = Tracks(mask=mask_out, layer=layer_out, compare=compare)
         summary = convert_clip(
             trained, clip, out, options,
-            like=like, tracks=tracks, consent=whole.consent, overwrite=overwrite,
+            like=like, tracks=tracks, signing=signing_for(options.output),
+            consent=whole.consent, overwrite=overwrite,
         )  # fmt: skip
         print(summary.line())
 
@@ -558,7 +561,7 @@ def check(
     """
     options = _options_of_run(run, config, _changed(changes, "convert", face=face))
     from .evaluation.check import check_clip
-    from .runs.trained import load_run
+    from .runs.load import load_run
 
     trained = load_run(run, options.convert.weights)
     path = out or run / f"check_{short_name(clip.stem, 240)}.json"
@@ -605,7 +608,7 @@ def evaluate(
     options = [_options_of_run(run, config, changed) for run in runs]
     from .evaluation.evaluate import evaluate_clips, report_table
     from .evaluation.workbench import Contender
-    from .runs.trained import load_run
+    from .runs.load import load_run
 
     path = out or runs[0] / "report.json"
     contenders = [
@@ -653,7 +656,7 @@ def interpolate(
     faceswap-lite latent interpolate A.png B.png --run run --out mix.png --space code --arc
     """
     from .latent.interpolate_stage import interpolate_faces
-    from .runs.trained import load_run
+    from .runs.load import load_run
 
     interpolate_faces(
         load_run(run), a, b, out, side=side, steps=steps, space=space, arc=arc, overwrite=overwrite
@@ -678,7 +681,7 @@ def direction(
     The direction is stored beside the sheet (.safetensors) for `latent sweep`.
     """
     from .latent.direction_stage import find_direction
-    from .runs.trained import load_run
+    from .runs.load import load_run
 
     find_direction(load_run(run), attribute, out, side=side, overwrite=overwrite)
 
@@ -700,7 +703,7 @@ def sweep(
     faceswap-lite latent sweep yaw.safetensors A.png --run run --out swap.png --side source
     """
     from .latent.direction_stage import sweep_direction
-    from .runs.trained import load_run
+    from .runs.load import load_run
 
     sweep_direction(load_run(run), direction, face, out, side=side, overwrite=overwrite)
 
@@ -722,7 +725,7 @@ def counterfactual(
     faceswap-lite latent counterfactual A.png identity --run run --out who.png
     """
     from .latent.counterfactual_stage import counterfactual as ask
-    from .runs.trained import load_run
+    from .runs.load import load_run
 
     ask(load_run(run), face, question, out, side=side, overwrite=overwrite)
 

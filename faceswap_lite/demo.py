@@ -15,16 +15,17 @@ from .evaluation.evaluate import evaluate_clips, report_table
 from .evaluation.workbench import Contender
 from .faces.extract import extract_faces
 from .faces.face_set import open_face_set
+from .media.credentials import signing_for
 from .media.images import write_image
 from .media.marks import SyntheticMark
 from .media.reading import open_clip
 from .media.truth import load_truth
 from .media.writing import ClipWriter
 from .outputs import VERSION, found_job, one_writer
+from .runs.load import load_run
 from .runs.manifest import MANIFEST_FILE
-from .runs.trained import load_run
 from .training.advice import advise
-from .training.loop import train
+from .training.train import train
 
 SOURCE, TARGET = "dara", "bruno"
 TAKES = 24
@@ -77,7 +78,8 @@ def run_demo(
     # A demo that went on training since converts and measures anew.
     made_by = found_job(swap.with_name(swap.name + ".json")).get("run_fingerprint")
     anew = overwrite or (ours and made_by != run.fingerprint)
-    convert_clip(run, clip, swap, config.convert, overwrite=anew, say=say)
+    signing = signing_for(config.convert.output)
+    convert_clip(run, clip, swap, config.convert, signing=signing, overwrite=anew, say=say)
     truth = load_truth(clip)
     assert truth is not None and truth.twin is not None, "render_clip wrote it a moment ago"
     side_by_side([clip, swap, truth.twin.matched], out / "comparison.mp4", STILLS)

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from faceswap_lite.actors.clip import render_clip
-from faceswap_lite.config import Config, RenderConfig, load_config
+from faceswap_lite.config import Config, RenderConfig
+from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
-from faceswap_lite.runs.trained import TrainedRun, load_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
+from faceswap_lite.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -13,8 +13,8 @@ from faceswap_lite.actors.performance import random_performance
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import RenderConfig
 from faceswap_lite.errors import FaceswapError, UsageError
+from faceswap_lite.media.provenance import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import read_synthetic_mark
 from faceswap_lite.media.truth import load_truth, twin_paths
 
 CONFIG = RenderConfig(

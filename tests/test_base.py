@@ -14,7 +14,8 @@ from torch import nn
 
 from faceswap_lite.about import describe
 from faceswap_lite.actors.cast import FIRST_OF_CROWD, find_actor, random_actor
-from faceswap_lite.config import Config, InitConfig, ModelConfig, load_config
+from faceswap_lite.config import Config, InitConfig, ModelConfig
+from faceswap_lite.config_files import load_config
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
@@ -42,7 +43,7 @@ from faceswap_lite.runs.checkpoints import (
 from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.training import initial
 from faceswap_lite.training.initial import import_weights
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 # The crowd.
 

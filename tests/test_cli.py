@@ -14,11 +14,11 @@ from conftest import TINY, Cast
 
 from faceswap_lite import __main__ as door
 from faceswap_lite import cli
-from faceswap_lite.config import change_section, load_config
+from faceswap_lite.config_files import change_section, load_config
 from faceswap_lite.conversion import convert, settings_sheet, writers
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import write_image
-from faceswap_lite.runs import trained
+from faceswap_lite.runs import load
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
@@ -140,7 +140,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(OWN)
-    monkeypatch.setattr(trained, "load_run", lambda *given: given)
+    monkeypatch.setattr(load, "load_run", lambda *given: given)
     monkeypatch.setattr(convert, "convert_clip", stage("convert"))
     monkeypatch.setattr(settings_sheet, "settings_sheet", stage("preview"))
     monkeypatch.chdir(tmp_path)

@@ -10,11 +10,10 @@ from faceswap_lite.config import (
     ColorName,
     Config,
     ConvertConfig,
-    change_section,
     dump_config,
-    load_config,
     options_of,
 )
+from faceswap_lite.config_files import change_section, load_config
 from faceswap_lite.errors import UsageError
 from faceswap_lite.renames import CONSTANTS, RENAMED, under_old_names
 from faceswap_lite.runs.manifest import MANIFEST_FILE

@@ -9,12 +9,12 @@ from conftest import Cast
 from test_train import with_training
 
 from faceswap_lite.about import describe
-from faceswap_lite.config import load_config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.manifest import read_manifest
-from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.fit import fit_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 TEXT = "Anna Berg, 3 May 2026: this film, until 2027"
 ASKED = 'no consent recorded: --set consent="who, when, to what"'

@@ -30,8 +30,8 @@ from faceswap_lite.config import (
     EvaluateConfig,
     MaskConfig,
     OutputConfig,
-    change_section,
 )
+from faceswap_lite.config_files import change_section
 from faceswap_lite.conversion import casting, composite, convert, detection_pass, paint, writers
 from faceswap_lite.conversion.composite import Composite
 from faceswap_lite.conversion.convert import convert_clip
@@ -44,11 +44,12 @@ from faceswap_lite.faces.embed import Person
 from faceswap_lite.faces.pack import FacePack, FoundFace
 from faceswap_lite.media import writing
 from faceswap_lite.media.clips import clip_fingerprint
-from faceswap_lite.media.credentials import CREDENTIALS_VARIABLE, read_credentials
+from faceswap_lite.media.credentials import CREDENTIALS_VARIABLE, read_credentials, signing_for
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.label import draw_label
+from faceswap_lite.media.provenance import check_output, read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import check_output, read_synthetic_mark, sidecar_path
+from faceswap_lite.media.sidecar import sidecar_path
 from faceswap_lite.media.truth import load_truth
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.pictures import psnr_db
@@ -1075,9 +1076,13 @@ def signing(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
 
 def test_a_signed_swap_holds(cast: Cast, run: TrainedRun, tmp_path: Path, signing: None) -> None:
     out = tmp_path / "swap.mp4"
+    output = OutputConfig(c2pa=True)
+    with pytest.raises(ValueError, match="needs something that signs"):
+        convert_clip(run, cast.unseen_clip, out, ConvertConfig(output=output), say=silent)
     convert_clip(
-        run, cast.unseen_clip, out, ConvertConfig(output=OutputConfig(c2pa=True)), say=silent
-    )
+        run, cast.unseen_clip, out, ConvertConfig(output=output),
+        signing=signing_for(output), say=silent,
+    )  # fmt: skip
     credentials = read_credentials(out)
     assert credentials is not None and credentials.state == "Valid"
     assert check_output(out).state == "unaltered"
@@ -1088,7 +1093,10 @@ def test_what_cannot_be_signed_is_refused_before_any_work(
 ) -> None:
     config = ConvertConfig(output=OutputConfig(c2pa=True))
     with pytest.raises(FaceswapError, match=r"swap\.mkv"):
-        convert_clip(run, cast.unseen_clip, tmp_path / "swap.mkv", config, say=silent)
+        convert_clip(
+            run, cast.unseen_clip, tmp_path / "swap.mkv", config,
+            signing=signing_for(config.output), say=silent,
+        )  # fmt: skip
     assert searches.count == 0 and names_in(tmp_path) == []
 
 

@@ -6,7 +6,8 @@ from conftest import TINY
 from torch import nn
 
 from faceswap_lite.about import cost_lines
-from faceswap_lite.config import ModelConfig, load_config
+from faceswap_lite.config import ModelConfig
+from faceswap_lite.config_files import load_config
 from faceswap_lite.models.architectures import build_model, count_parameters
 from faceswap_lite.training.cost import TrainingCost, _count_saved, count_by_part, training_cost
 

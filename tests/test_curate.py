@@ -21,8 +21,8 @@ from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.records import read_record, write_crop
 from faceswap_lite.training.advice import advise
 from faceswap_lite.training.loading import load_side
-from faceswap_lite.training.loop import train
 from faceswap_lite.training.resume import describe_run
+from faceswap_lite.training.train import train
 
 BLURRED = 3
 

@@ -26,12 +26,11 @@ from faceswap_lite.curation.applying import (
 from faceswap_lite.curation.decisions import (
     Decision,
     Reason,
-    carry_overrides,
-    override,
     read_decisions,
     report_folder,
     sampling_weights,
 )
+from faceswap_lite.curation.overrides import carry_overrides, override
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import HIDDEN_FOLDER, REJECTED_FOLDER, face_key, open_face_set

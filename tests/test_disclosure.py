@@ -30,13 +30,9 @@ from faceswap_lite.media.credentials import (
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.label import draw_label
 from faceswap_lite.media.marks import IPTC, SOURCE_TYPE, SyntheticMark
+from faceswap_lite.media.provenance import check_output, read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import (
-    check_output,
-    read_synthetic_mark,
-    sidecar_path,
-    write_sidecar,
-)
+from faceswap_lite.media.sidecar import sidecar_path, write_sidecar
 from faceswap_lite.media.writing import ClipWriter
 
 JOB = "0123456789abcdef"

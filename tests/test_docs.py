@@ -10,7 +10,8 @@ import pytest
 import typer.main
 
 from faceswap_lite import cli
-from faceswap_lite.config import ConvertConfig, change_section, load_config
+from faceswap_lite.config import ConvertConfig
+from faceswap_lite.config_files import change_section, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [

@@ -21,7 +21,8 @@ from faceswap_lite.evaluation.evaluate import evaluate_clips, report_table
 from faceswap_lite.evaluation.metric import Metric, Row, Scene
 from faceswap_lite.evaluation.metric_table import METRICS, mean
 from faceswap_lite.evaluation.workbench import Contender
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
 
 
 def evaluated(run: TrainedRun, clip: Path, out: Path, **options: Any) -> dict[str, Any]:

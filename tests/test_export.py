@@ -22,8 +22,9 @@ from faceswap_lite.interchange.importing import import_model
 from faceswap_lite.interchange.onnx_files import TOLERANCE
 from faceswap_lite.models.architectures import build_model
 from faceswap_lite.runs.checkpoints import RunState, save_checkpoint
+from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.manifest import NOBODY, RunManifest, write_run
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.trained import TrainedRun
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

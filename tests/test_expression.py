@@ -24,7 +24,7 @@ from faceswap_lite.conversion.expression import (
 )
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align, cut_crop
-from faceswap_lite.faces.attributes import Reader
+from faceswap_lite.faces.crop_landmarker import CropLandmarker
 from faceswap_lite.faces.openings import lid_gaps, lip_gaps, with_lids, with_mouth
 from faceswap_lite.media.sidecar import sidecar_path
 from faceswap_lite.metrics.landmarks import MESH_LEFT_EYE, MESH_RIGHT_EYE, mouth_opening
@@ -177,7 +177,7 @@ def as_mesh(run: TrainedRun) -> TrainedRun:
 def test_five_points_fetch_no_weights_unasked(
     run: TrainedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expression_module, "Reader", None)  # would raise when called
+    monkeypatch.setattr(expression_module, "CropLandmarker", None)  # would raise when called
     assert choose_expression(run, ConvertConfig()) is None
     assert choose_expression(as_mesh(run), ConvertConfig(mouth="source", eyes="source")) is None
 
@@ -253,7 +253,7 @@ def crop_of(actor: str, opened: float, size: int) -> np.ndarray:
 
 
 def test_given_lips_read_as_wide_open_as_the_clip_s(with_weights: Path) -> None:
-    mouth = ClipExpression(Reader("full"), mouth=1.0)
+    mouth = ClipExpression(CropLandmarker("full"), mouth=1.0)
     painted = crop_of("dara", 0.0, SIZE)
     gaps = []
     for opened in (0.0, 0.5, 1.0):
@@ -269,7 +269,9 @@ def test_given_lips_read_as_wide_open_as_the_clip_s(with_weights: Path) -> None:
 
 
 def test_a_run_s_mouths_are_measured_on_its_faces(run: TrainedRun, with_weights: Path) -> None:
-    for name, found in measure(run, "source", "target", Reader(run.manifest.coverage)).items():
+    for name, found in measure(
+        run, "source", "target", CropLandmarker(run.manifest.coverage)
+    ).items():
         assert name in ("mouth", "eyes")
         assert -1 <= found.correlation <= 1
         assert found.spread > 0
@@ -277,7 +279,9 @@ def test_a_run_s_mouths_are_measured_on_its_faces(run: TrainedRun, with_weights:
     with pytest.raises(FaceswapError, match="face set"):
         facts = run.manifest.target.model_copy(update={"path": "gone"})
         lost = run.manifest.model_copy(update={"target": facts})
-        measure(replace(run, manifest=lost), "source", "target", Reader(run.manifest.coverage))
+        measure(
+            replace(run, manifest=lost), "source", "target", CropLandmarker(run.manifest.coverage)
+        )
 
 
 def test_a_conversion_shows_it_and_says_so(

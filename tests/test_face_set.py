@@ -9,19 +9,15 @@ import pytest
 from conftest import Cast
 from PIL import Image
 
+from faceswap_lite.about import describe_face_set
 from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces import face_set as face_set_module
 from faceswap_lite.faces.align import CROP_COVERAGES, align, cut_crop
-from faceswap_lite.faces.face_set import (
-    HIDDEN_FOLDER,
-    REJECTED_FOLDER,
-    delete_crops_of,
-    describe_face_set,
-    open_face_set,
-)
+from faceswap_lite.faces.extract import delete_crops_of
+from faceswap_lite.faces.face_set import HIDDEN_FOLDER, REJECTED_FOLDER, open_face_set
 from faceswap_lite.faces.hull import face_mask
 from faceswap_lite.faces.records import FaceRecord, read_record, write_crop
 from faceswap_lite.geometry import transform_points

@@ -16,9 +16,10 @@ from faceswap_lite.faces import embed as embed_module
 from faceswap_lite.faces import weights as weights_module
 from faceswap_lite.faces.align import align
 from faceswap_lite.faces.embed import build_embedder, embedding_distance
-from faceswap_lite.faces.pack import as_uint8, build_pack
+from faceswap_lite.faces.pack import build_pack
 from faceswap_lite.faces.tracking import Tracker, change, find_cuts, is_sure, overlap, thumbnail
 from faceswap_lite.geometry import similarity_scale
+from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.media.images import read_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import estimate_pose, five_points, mouth_opening

@@ -18,7 +18,8 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
 from faceswap_lite.runs.finished import UNDONE, finish_folder, finished_file
-from faceswap_lite.runs.trained import TrainedRun, load_run
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
 from faceswap_lite.training import finish as finish_module
 from faceswap_lite.training.adversarial import (
     ADVERSARIES,
@@ -36,7 +37,7 @@ from faceswap_lite.training.finish_guard import (
     outside,
     why_end,
 )
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 
 @pytest.fixture

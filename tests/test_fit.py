@@ -8,10 +8,11 @@ from conftest import Cast
 from PIL import Image
 from test_train import run_steps
 
-from faceswap_lite.config import Config, load_config
+from faceswap_lite.config import Config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.errors import FaceswapError
+from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.split import read_roles
-from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.fit import HeldoutCurve, compare_with_scratch, fit_run, read_curve
 
 SHORT = ("training.steps=20", "training.heldout.every=10", "training.schedule.warmup_steps=2")

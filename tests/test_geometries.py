@@ -23,9 +23,9 @@ from faceswap_lite.faces.recut import recut
 from faceswap_lite.geometry import compose, invert_similarity, similarity_scale, transform_points
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
-from faceswap_lite.runs.trained import load_run
+from faceswap_lite.runs.load import load_run
 from faceswap_lite.training import resume
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 TYPES = {
     "half_face": "dfl_half",

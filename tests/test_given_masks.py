@@ -22,7 +22,7 @@ from faceswap_lite.faces.user_masks import UserMasks, masks_line, user_mask_view
 from faceswap_lite.geometry import transform_points
 from faceswap_lite.runs.manifest import describe_identity, read_manifest
 from faceswap_lite.training.loading import load_pixels
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 CLIP = "print of a.mp4"
 SHAPE = (FRAME, FRAME)

@@ -12,7 +12,7 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.interchange.importing import import_model, read_model
 from faceswap_lite.models.autoencoder import SwapAutoencoder
 from faceswap_lite.models.crops import as_pictures
-from faceswap_lite.runs.trained import load_run
+from faceswap_lite.runs.load import load_run
 
 # What the same network may differ by in another order of sums.
 PARITY = 1e-5

@@ -12,18 +12,20 @@ import pytest
 from conftest import silent
 from PIL import Image
 
-from faceswap_lite.config import CurateConfig, ExtractConfig, load_config
+from faceswap_lite.about import describe_face_set
+from faceswap_lite.config import CurateConfig, ExtractConfig
+from faceswap_lite.config_files import load_config
 from faceswap_lite.curation.curate import curate_faces
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align
 from faceswap_lite.faces.extract import extract_faces
-from faceswap_lite.faces.face_set import describe_face_set, open_face_set
+from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.user_masks import user_mask_views
 from faceswap_lite.geometry import invert_similarity, transform_points
 from faceswap_lite.interchange.deepfacelab_faces import clip_and_frame, list_faces, read_face
 from faceswap_lite.interchange.importing_faces import import_faces
-from faceswap_lite.runs.trained import load_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.training.train import train
 
 CONFIG = ExtractConfig(embedder="none", detector="mtcnn")
 CORNERS = np.array([[0.0, 0.0], [256, 0], [256, 256], [0, 256]])

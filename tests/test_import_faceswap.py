@@ -15,7 +15,7 @@ from faceswap_lite.interchange.importing import import_model, read_model
 from faceswap_lite.models.architectures import build_model, count_parameters
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.models.crops import as_pictures
-from faceswap_lite.runs.trained import load_run
+from faceswap_lite.runs.load import load_run
 
 PARITY = 1e-5
 MUTATIONS = 30

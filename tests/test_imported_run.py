@@ -9,7 +9,8 @@ import torch
 from conftest import Cast, silent
 from deepfacelab_format import random_model, run_graph, write_model
 
-from faceswap_lite.config import ColorConfig, Config, ConvertConfig, ExtractConfig, load_config
+from faceswap_lite.config import ColorConfig, Config, ConvertConfig, ExtractConfig
+from faceswap_lite.config_files import load_config
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align
@@ -19,10 +20,10 @@ from faceswap_lite.interchange.exporting import export_run
 from faceswap_lite.interchange.importing import import_model
 from faceswap_lite.models.crops import as_pictures
 from faceswap_lite.runs.known import open_known_set
-from faceswap_lite.runs.trained import load_run
+from faceswap_lite.runs.load import load_run
 from faceswap_lite.training import find_lr
 from faceswap_lite.training.fit import fit_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 OPTIONS: dict[str, Any] = {"resolution": 32, "archi": "df-ud", "ae_dims": 16, "e_dims": 8,
                            "d_dims": 6, "d_mask_dims": 4, "face_type": "mf"}  # fmt: skip

@@ -15,9 +15,9 @@ from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
 from faceswap_lite.models.autoencoder import SwapAutoencoder
 from faceswap_lite.runs.checkpoints import checkpoint_folder
-from faceswap_lite.runs.trained import load_run
+from faceswap_lite.runs.load import load_run
 from faceswap_lite.training.initial import Imported, import_weights
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.runs.mask_weights import MASK_FILE, mask_of, read_mask
 from faceswap_lite.training import mask_refinement, setup
 from faceswap_lite.training.loading import load_pixels
-from faceswap_lite.training.loop import train
 from faceswap_lite.training.mask_refinement import refine_mask
+from faceswap_lite.training.train import train
 
 CPU = torch.device("cpu")
 

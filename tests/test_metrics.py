@@ -15,10 +15,10 @@ from torchmetrics.functional.image import peak_signal_noise_ratio as torch_psnr
 from torchmetrics.functional.image import structural_similarity_index_measure as torch_ssim
 
 from _measures import delta_e
+from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.metrics.landmarks import eye_distance, landmark_nme
 from faceswap_lite.metrics.pictures import (
     MAX_PSNR_DB,
-    as_bytes,
     as_float,
     ms_ssim,
     psnr_db,
@@ -177,9 +177,9 @@ def test_delta_e_equals_scikit_image(picture: np.ndarray, noisy: np.ndarray) -> 
 
 def test_bytes_as_floats_are_the_same_bytes_again() -> None:
     every = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(as_bytes(as_float(every)), every)
-    assert as_bytes(every) is every
-    np.testing.assert_array_equal(as_bytes(np.array([-0.1, 0.5, 1.1])), [0, 128, 255])
+    np.testing.assert_array_equal(as_uint8(as_float(every)), every)
+    assert as_uint8(every) is every
+    np.testing.assert_array_equal(as_uint8(np.array([-0.1, 0.5, 1.1])), [0, 128, 255])
 
 
 def test_landmark_nme_counts_in_distances_between_the_eyes() -> None:

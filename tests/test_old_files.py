@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from faceswap_lite import cli
-from faceswap_lite.config import load_config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.conversion import convert, writers
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,8 +21,9 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.outputs import one_writer, written_by_one
-from faceswap_lite.runs.trained import TrainedRun, load_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.runs.trained import TrainedRun
+from faceswap_lite.training.train import train
 
 HOLDER = """
 import sys, time

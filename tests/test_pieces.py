@@ -19,8 +19,8 @@ from PIL import Image
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.clips import TIMES_NAME
 from faceswap_lite.media.marks import SyntheticMark
+from faceswap_lite.media.provenance import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import read_synthetic_mark
 from faceswap_lite.media.writing import ClipWriter
 
 WIDTH, HEIGHT = 64, 48

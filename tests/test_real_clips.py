@@ -6,15 +6,15 @@ import av
 import pytest
 from conftest import figures_of
 
-from faceswap_lite.config import load_config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.runs.trained import load_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.runs.load import load_run
+from faceswap_lite.training.train import train
 
 
 def sound_seconds(path: Path) -> float:

@@ -8,16 +8,16 @@ import pytest
 from conftest import Cast, silent
 from test_train import checkpoint_tensors, log_lines, run_steps, with_training
 
-from faceswap_lite.config import load_config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.runs.checkpoints import find_damage, list_checkpoints
 from faceswap_lite.runs.known import known_faces, open_known_set
+from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.manifest import IdentityFacts, is_same_set
-from faceswap_lite.runs.trained import load_run
 from faceswap_lite.training.fit import fit_run
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 
 def moved(cast: Cast, place: Path) -> Cast:

@@ -12,8 +12,8 @@ from faceswap_lite.config import ColorConfig, ConvertConfig, OutputConfig
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import read_image, write_image
+from faceswap_lite.media.provenance import read_synthetic_mark
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.media.sidecar import read_synthetic_mark
 from faceswap_lite.runs.trained import TrainedRun
 
 

@@ -28,7 +28,6 @@ from faceswap_lite.training.augmentation import central_views
 from faceswap_lite.training.batches import sample_views
 from faceswap_lite.training.heldout import SEEN_FACES, heldout_figures, heldout_loss, psnr_and_ssim
 from faceswap_lite.training.loading import load_side
-from faceswap_lite.training.loop import train
 from faceswap_lite.training.optimizers import build_optimizer
 from faceswap_lite.training.resume import describe_run
 from faceswap_lite.training.step import (
@@ -36,6 +35,7 @@ from faceswap_lite.training.step import (
     gradient_within_memory,
     refuse_nonfinite_loss,
 )
+from faceswap_lite.training.train import train
 
 
 def gradient_of(cast: Cast, parts: int, share: tuple[int, int] = (0, 1)) -> list[torch.Tensor]:

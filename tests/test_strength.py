@@ -7,14 +7,8 @@ import pytest
 from conftest import Cast, silent
 from test_train import with_training
 
-from faceswap_lite.config import (
-    AUGMENTED,
-    AugmentConfig,
-    Config,
-    TrainingConfig,
-    dump_config,
-    load_config,
-)
+from faceswap_lite.config import AUGMENTED, AugmentConfig, Config, TrainingConfig, dump_config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.training import loop
 from faceswap_lite.training.augmentation_strength import (
@@ -27,7 +21,7 @@ from faceswap_lite.training.augmentation_strength import (
     strength_for,
 )
 from faceswap_lite.training.batches import sample_batch
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 
 
 def test_few_faces_get_the_most() -> None:

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from faceswap_lite.cli import app
-from faceswap_lite.config import Config, dump_config, load_config
+from faceswap_lite.config import Config, dump_config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.runs.checkpoints import (
@@ -28,10 +29,11 @@ from faceswap_lite.runs.checkpoints import (
     list_checkpoints,
     restore_optimizer,
 )
+from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.manifest import read_manifest
 from faceswap_lite.runs.split import read_roles
-from faceswap_lite.runs.trained import load_run
-from faceswap_lite.training.loop import TrainSummary, train
+from faceswap_lite.training.loop import TrainSummary
+from faceswap_lite.training.train import train
 
 PRESETS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 

@@ -24,7 +24,8 @@ from faceswap_lite.evaluation.trust import (
     small_looks,
     whitening,
 )
-from faceswap_lite.metrics.pictures import as_bytes, psnr_db
+from faceswap_lite.media.clips import as_uint8
+from faceswap_lite.metrics.pictures import psnr_db
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.known import KnownFaces, known_faces
 from faceswap_lite.runs.trained import TrainedRun
@@ -210,7 +211,7 @@ def test_score_does_not_see_the_error(
     """A face's score is the same whatever its own decoder's error would be: it is never asked."""
 
     def no_error(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        assert not any(as_bytes(one).tobytes() in true for one in b)
+        assert not any(as_uint8(one).tobytes() in true for one in b)
         return rms_inside(a, b, masks)
 
     true = {crop.tobytes() for crop in known.crops}

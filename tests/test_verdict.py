@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceswap_lite.config import load_config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.curation.pose_coverage import Attributes, Coverage, coverage
 from faceswap_lite.evaluation.verdict import (
     MIN_LOOKS,

@@ -21,7 +21,7 @@ from ..faces.pack import FacePack
 from ..faces.user_masks import UserMasks
 from ..media.clips import ClipInfo, Frame, clip_fingerprint
 from ..media.copying import Span
-from ..media.marks import SyntheticMark
+from ..media.marks import Signing, SyntheticMark
 from ..media.reading import give_frames_back, open_clip
 from ..media.sidecar import sidecar_path, write_sidecar
 from ..media.sinks import check_suffix
@@ -84,6 +84,7 @@ class _Task:
     like: Path | None
     masks: UserMasks | None
     expression: ClipExpression | None
+    signing: Signing | None
     job: ConvertJob
 
 
@@ -101,6 +102,7 @@ def convert_clip(
     *,
     like: Path | None = None,
     tracks: Tracks | None = None,
+    signing: Signing | None = None,
     consent: str = "",
     overwrite: bool = False,
     say: Callable[[str], None] = print,
@@ -109,16 +111,19 @@ def convert_clip(
 
     Frames without the target's face, and such that fail, pass through and are counted. `out` gets
     a machine-readable mark that it is synthetic, and `OUT.json` beside it says what it was made
-    from. `like`: a photo of the person to swap, instead of the run's target; `consent`: who agreed,
-    if not as the run says. The same call goes on where a killed one stopped.
+    from. `like`: a photo of the person to swap, instead of the run's target; `signing`: what seals
+    the output, where `config.output.c2pa` wants it; `consent`: who agreed, if not as the run says.
+    The same call goes on where a killed one stopped.
 
     Raises: FaceswapError when the clip cannot be read, is a face set, or `out` is another job's.
     """
+    if config.output.c2pa and signing is None:
+        raise ValueError("convert.output.c2pa needs something that signs (signing_for)")
     refuse_crops(clip)
     outputs = {"swap": out, **(tracks or Tracks()).named()}
     for path in outputs.values():
         check_suffix(path)
-    task = _task(run, clip, outputs, config, like, say)
+    task = _task(run, clip, outputs, config, like, signing, say)
     before = task.job.begin(overwrite)
     if before is not None:
         if consent and before.get("consent") != consent:
@@ -175,7 +180,7 @@ def convert_clip(
 
 def _task(
     run: TrainedRun, clip: Path, outputs: dict[str, Path], config: ConvertConfig,
-    like: Path | None, say: Callable[[str], None],
+    like: Path | None, signing: Signing | None, say: Callable[[str], None],
 ) -> _Task:  # fmt: skip
     """The job by its content: where clip, run, photo and masks lie, and their names, make none."""
     clip_sha256 = clip_fingerprint(clip)
@@ -196,7 +201,9 @@ def _task(
     )
     beside = [run.path, *([like] if like else []), *([masks.folder] if masks else [])]
     convert_job, config = ConvertJob(job, outputs, clip, beside), config_for(clip, config)
-    return _Task(run, clip, clip_sha256, config, settings, like, masks, expression, convert_job)
+    return _Task(
+        run, clip, clip_sha256, config, settings, like, masks, expression, signing, convert_job
+    )
 
 
 def _check_early(task: _Task) -> list[str]:
@@ -208,7 +215,7 @@ def _check_early(task: _Task) -> list[str]:
         MASKS[task.config.mask.kind]()
         with open_clip(task.clip) as reader:
             problems = list(reader.problems)
-            return [*problems, *check_outputs(task.job, reader, task.config)]
+            return [*problems, *check_outputs(task.job, reader, task.config, task.signing)]
     finally:
         with suppress(OSError):
             task.job.work.rmdir()  # unless it holds a killed call's work
@@ -265,7 +272,14 @@ def _write(
         writers = {
             name: stack.enter_context(
                 output_writer(
-                    name, job, reader.info, config.output, mark, work=job.work / name, span=span
+                    name,
+                    job,
+                    reader.info,
+                    config.output,
+                    mark,
+                    task.signing,
+                    work=job.work / name,
+                    span=span,
                 )
             )
             for name in job.missing()

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig, Side
 from ..errors import FaceswapError
-from ..faces.attributes import Reader
+from ..faces.crop_landmarker import CropLandmarker
 from ..faces.landmarkers import build_mesh
 from ..faces.openings import Crop, Points, lid_gaps, with_lids, with_mouth
 from ..geometry import transform_points
@@ -55,7 +55,7 @@ _FOLLOWS = [part.name for part in fields(Follows)]
 class ClipExpression:
     """Moves painted lips or lids, or both, as the clip's. `mouth`, `eyes`: gains; None: not."""
 
-    reader: Reader = field(compare=False)
+    reader: CropLandmarker = field(compare=False)
     mouth: float | None = None
     eyes: float | None = None
 
@@ -107,7 +107,7 @@ def choose_expression(
     auto = "auto" in wanted.values() and run.manifest.landmarks_pack == "mesh"
     if not asked and not auto:
         return None
-    reader = Reader(run.manifest.coverage)
+    reader = CropLandmarker(run.manifest.coverage)
     if reader.pack != "mesh":
         if asked:
             build_mesh()  # tells what is missing, and how to get it
@@ -137,7 +137,7 @@ def follows_well(found: Follows) -> bool:
     return found.correlation >= MIN_CORRELATION and SPREADS[0] <= found.spread <= SPREADS[1]
 
 
-def _kept(run: TrainedRun, config: ConvertConfig, reader: Reader) -> dict[str, Follows]:
+def _kept(run: TrainedRun, config: ConvertConfig, reader: CropLandmarker) -> dict[str, Follows]:
     """How this run's mouths and eyes follow, as measured before or now."""
     path = run.path / FOLDER / f"{run.fingerprint}_{config.painted_side}.json"
     try:
@@ -153,7 +153,9 @@ def _kept(run: TrainedRun, config: ConvertConfig, reader: Reader) -> dict[str, F
     return follows
 
 
-def measure(run: TrainedRun, painted: Side, shown: Side, reader: Reader) -> dict[str, Follows]:
+def measure(
+    run: TrainedRun, painted: Side, shown: Side, reader: CropLandmarker
+) -> dict[str, Follows]:
     """How what one side's decoder paints follows the other side's known faces: mouth and eyes.
 
     Raises: FaceswapError when the face set is gone or changed, or too few faces can be read.

@@ -16,8 +16,7 @@ from jaxtyping import Float, UInt8
 from ..config import ConvertConfig
 from ..faces.align import align, cut_crop
 from ..faces.hull import face_mask
-from ..faces.pack import as_uint8
-from ..media.clips import Frame
+from ..media.clips import Frame, as_uint8
 from ..metrics.landmarks import LandmarksPack
 from ..models.crops import as_pictures, as_pixels
 from ..models.mask_network import MASK_SIZE, MaskNetwork

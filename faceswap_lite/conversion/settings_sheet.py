@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from ..config import ConvertConfig, OutputConfig, change_section, options_of
+from ..config import ConvertConfig, OutputConfig, options_of
+from ..config_files import change_section
 from ..errors import FaceswapError, UsageError
-from ..faces.pack import as_uint8
-from ..media.clips import IMAGE_SUFFIXES, Frame, clip_fingerprint
+from ..media.clips import IMAGE_SUFFIXES, Frame, as_uint8, clip_fingerprint
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
 from ..media.reading import open_clip

@@ -12,10 +12,9 @@ from ..config import ConvertConfig, OutputConfig
 from ..errors import FaceswapError
 from ..media.clips import IMAGE_SUFFIXES, ClipInfo, gaps_closed, list_images
 from ..media.copying import Span
-from ..media.credentials import check_signing, sign_file
 from ..media.encoding import alpha_holders, with_alpha
 from ..media.label import draw_label
-from ..media.marks import SyntheticMark
+from ..media.marks import Signing, SyntheticMark
 from ..media.reading import ClipReader
 from ..media.sinks import WRITTEN_SUFFIXES
 from ..media.stills import image_size
@@ -98,6 +97,7 @@ def output_writer(
     info: ClipInfo,
     config: OutputConfig,
     mark: SyntheticMark | None,
+    signing: Signing | None,
     *,
     work: Path,
     span: Span | None = None,
@@ -106,9 +106,8 @@ def output_writer(
     kind, path = OUTPUTS[name], job.outputs[name]
 
     def finish(made: Path) -> None:
-        if config.c2pa and name == "swap" and mark is not None:
-            certificate, key = _credentials(config)
-            sign_file(made, mark, title=path.name, clip=job.clip, certificate=certificate, key=key)
+        if signing is not None and name == "swap" and mark is not None:
+            signing.sign(made, mark, path.name, job.clip)
         job.note_whole(name, made)
 
     suffix = path.suffix.lower()
@@ -139,14 +138,16 @@ def output_writer(
     return writer
 
 
-def check_outputs(job: ConvertJob, reader: ClipReader, config: ConvertConfig) -> list[str]:
+def check_outputs(
+    job: ConvertJob, reader: ClipReader, config: ConvertConfig, signing: Signing | None
+) -> list[str]:
     """What the outputs will not keep, or the disk may not hold: a line on each.
 
     Raises: FaceswapError now, where an output would be refused after the work.
     """
     info = reader.info
-    if config.output.c2pa:
-        check_signing(job.swap, *_credentials(config.output))
+    if signing is not None:
+        signing.check(job.swap)
     draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.output.label)
     mark = SyntheticMark(version=VERSION, run=None)
     notes: list[str] = []
@@ -156,7 +157,7 @@ def check_outputs(job: ConvertJob, reader: ClipReader, config: ConvertConfig) ->
         if not path.exists():
             # In the job's own folder: what a kill leaves there is found again.
             work = job.work / f"{name}.check"
-            writer = output_writer(name, job, info, config.output, mark, work=work)
+            writer = output_writer(name, job, info, config.output, mark, None, work=work)
             writer.check()
             notes += told(writer)
             needed += writer.expected_bytes(_frames(info, config))
@@ -198,9 +199,3 @@ def _frames(info: ClipInfo, config: ConvertConfig) -> int:
     """How many are to be written, as far as the container says; else 0."""
     ends = [end for end in (config.end, info.frame_count) if end is not None]
     return max(0, min(ends) - config.start) if ends else 0
-
-
-def _credentials(config: OutputConfig) -> tuple[Path | None, Path | None]:
-    paths = (config.c2pa_certificate, config.c2pa_key)
-    certificate, key = (None if path is None else Path(path) for path in paths)
-    return certificate, key

@@ -23,11 +23,11 @@ from .decisions import (
     DECISIONS_SCHEMA,
     Decision,
     asked_to_keep,
-    carry_overrides,
     read_decisions,
     read_list,
     report_folder,
 )
+from .overrides import carry_overrides
 
 MOVES_FILE = ".moves.json"
 TABLE_FILE = "decisions.csv"

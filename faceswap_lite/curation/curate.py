@@ -15,16 +15,10 @@ from ..outputs import one_writer, write_json
 from .applying import apply_decisions, rejected_faces, returned_faces, undo_moves, write_decisions
 from .choose import choose_best
 from .contact_sheets import REASON_WORDS, write_sheets
-from .decisions import (
-    Decision,
-    asked_to_keep,
-    carry_overrides,
-    override,
-    read_decisions,
-    report_folder,
-)
+from .decisions import Decision, asked_to_keep, read_decisions, report_folder
 from .gallery_page import write_page
 from .measures import Measures, measure_faces
+from .overrides import carry_overrides, override
 from .pose_coverage import Coverage, attributes_of, coverage, coverage_lines
 from .pose_coverage_figure import draw_coverage
 from .verdicts import judge_faces

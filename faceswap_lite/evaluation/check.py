@@ -19,13 +19,12 @@ from ..conversion.job import as_job, config_for, seen_settings
 from ..conversion.paint import paint_frames
 from ..conversion.painted import Placement
 from ..errors import FaceswapError
-from ..media.clips import Frame, clip_fingerprint
+from ..media.clips import Frame, as_uint8, clip_fingerprint
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
 from ..media.reading import open_clip
 from ..media.sheets import CELL_PX, INK, QUIET, Sheet
 from ..media.truth import load_true_landmarks
-from ..metrics.pictures import as_bytes
 from ..outputs import (
     TOOL,
     VERSION,
@@ -189,7 +188,7 @@ def _look(run: TrainedRun, clip: Path, plan: CastPlan, convert: ConvertConfig) -
                 placements.append(face.placement)
                 shown = (face.crop, face.seen, face.rebuilt, face.face)
                 for kept, picture in zip(pictures.values(), shown, strict=True):
-                    kept.append(as_bytes(picture))
+                    kept.append(as_uint8(picture))
         problems = list(reader.problems)
     if not placements:
         raise FaceswapError(f"{clip}: none of its faces can be cut out; is it the right clip?")

@@ -11,10 +11,12 @@ from ..conversion.blend import Layer
 from ..conversion.composite import composite
 from ..conversion.painted import PaintedFace, PaintedFrame
 from ..faces.align import align, cut_crop
-from ..faces.attributes import READ_PX, Reader
+from ..faces.attributes import Reader
+from ..faces.crop_landmarker import READ_PX
 from ..faces.detect import Detection
-from ..faces.pack import DEFAULT_MIN_CONFIDENCE, as_uint8
+from ..faces.pack import DEFAULT_MIN_CONFIDENCE
 from ..geometry import compose, invert_similarity, transform_points
+from ..media.clips import as_uint8
 from ..metrics.landmarks import eye_distance, five_points, landmark_nme, read_points
 from ..metrics.pictures import laplacian_rms, ms_ssim, psnr_db, sharpness_ratio, ssim
 from ..metrics.screen import flow_between, mean_lab, seam_delta_e, warp_error

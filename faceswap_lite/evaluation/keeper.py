@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 
 from ..conversion.painted import PaintedFace, Placement
 from ..geometry import invert_similarity, similarity_scale, transform_points
-from ..metrics.pictures import as_bytes
+from ..media.clips import as_uint8
 from .metric import Moment
 
 MAX_KEPT_FACES, MAX_KEPT_BYTES = 2000, 1 << 30
@@ -68,7 +68,7 @@ class Keeper:
         if face is None:
             return
         if moment.number % self._face_step == 0:
-            made = map(as_bytes, (face.rebuilt, face.face, face.seen))
+            made = map(as_uint8, (face.rebuilt, face.face, face.seen))
             self._kept.append((place, face.crop, *made, face.placement))
         wanted = moment.number % self._glimpse_step == 0
         # Each heap gives up its smallest first: of the best the worst, and the other way round.
@@ -123,6 +123,6 @@ def _glimpse(moment: Moment, face: PaintedFace, place: int) -> Glimpse:
         row=place,
         target=cut(moment.target),
         swap=cut(moment.shown),
-        mask=cut(as_bytes(alpha)),
-        rebuilt=as_bytes(face.rebuilt),
+        mask=cut(as_uint8(alpha)),
+        rebuilt=as_uint8(face.rebuilt),
     )

@@ -26,8 +26,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from ..faces.align import frontal_to_crop
 from ..faces.embed import DistanceMetric, Embedder
 from ..geometry import transform_points
+from ..media.clips import as_uint8
 from ..metrics.landmarks import CANONICAL_FIVE
-from ..metrics.pictures import as_bytes
 from ..models.crops import decode, encode
 from ..outputs import listed
 from ..runs.known import KnownFaces, spread_evenly
@@ -302,7 +302,7 @@ class _Vectors:
 
     def of_painted(self, pictures: np.ndarray) -> Float[np.ndarray, "m d"]:
         """Of a decoder's pictures."""
-        return np.stack([self.embed(as_bytes(picture)) for picture in pictures])
+        return np.stack([self.embed(as_uint8(picture)) for picture in pictures])
 
     def to_seen(self, pictures: np.ndarray) -> Float[np.ndarray, "m k"]:
         """How far a decoder's pictures are from each seen face."""
@@ -448,7 +448,7 @@ def montage(
             "by embedding": found.by_embedding,
             "by code": found.by_code,
         }
-        pictures = {"output": as_bytes(outputs[place])}
+        pictures = {"output": as_uint8(outputs[place])}
         pictures |= {
             name: found.seen[places[place]]
             for name, places in nearest.items()

@@ -12,8 +12,8 @@ from ..conversion.blend import Layer
 from ..conversion.composite import Composite
 from ..conversion.painted import PaintedFace
 from ..faces.attributes import Reader
-from ..faces.pack import FacePack, as_uint8
-from ..media.clips import Frame
+from ..faces.pack import FacePack
+from ..media.clips import Frame, as_uint8
 from ..media.truth import ClipTruth
 from ..metrics.intervals import Interval, block_length, draw_blocks, interval
 from ..outputs import plain

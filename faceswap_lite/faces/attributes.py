@@ -4,27 +4,17 @@ Inputs, reconstructions, swaps and faces decoded from codes are read by one inst
 own errors cancel where they are compared.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from ..errors import FaceswapError
-from ..faces.detect import build_mtcnn
-from ..geometry import transform_points
+from ..media.clips import as_uint8
 from ..media.images import resized
-from ..metrics.landmarks import CANONICAL_FIVE, LandmarksPack, read_points
-from ..metrics.pictures import as_bytes, brightness_and_hue
-from .align import frontal_to_crop
-from .detect import Detector
-from .landmarkers import MIN_PRESENCE, Landmarks, build_mesh, find_in_crop
-
-READ_PX = 192
-"""Crops are read at this size: what the mesh's network looks at."""
-
-# Detectors want some room around a face.
-_BORDER = 0.25
+from ..metrics.landmarks import read_points
+from ..metrics.pictures import brightness_and_hue
+from .crop_landmarker import READ_PX, CropLandmarker
 
 
 @dataclass(frozen=True)
@@ -62,20 +52,8 @@ def joined(parts: Sequence[Readings]) -> Readings:
 ATTRIBUTES = tuple(field.name for field in fields(Readings))
 
 
-class Reader:
-    """Reads crops of one coverage. `pack`: whose points; `five` shows neither mouth nor eyes."""
-
-    def __init__(self, coverage: str) -> None:
-        self._to_crop = frontal_to_crop(coverage, READ_PX)
-        self.pack: LandmarksPack = "mesh"
-        self._find: Callable[[UInt8[np.ndarray, "r r 3"]], Float[np.ndarray, "n 2"] | None]
-        try:
-            self._mesh = build_mesh()
-            self._find = self._lay_mesh
-        except FaceswapError:
-            self.pack = "five"
-            self._detector: Detector = build_mtcnn(20, READ_PX * 2)
-            self._find = self._detect
+class Reader(CropLandmarker):
+    """Reads crops of one coverage; points of pack `five` show neither mouth nor eyes."""
 
     def __call__(
         self,
@@ -87,42 +65,8 @@ class Reader:
         columns = {name: [row.get(name, np.nan) for row in rows] for name in ATTRIBUTES}
         return Readings(**{name: np.array(column, np.float64) for name, column in columns.items()})
 
-    def landmarks(
-        self,
-        picture: UInt8[np.ndarray, "s s 3"] | Float[np.ndarray, "s s 3"],
-        near: Float[np.ndarray, "n 2"] | None = None,
-    ) -> Float[np.ndarray, "n 2"] | None:
-        """The points of the face, in sides of the crop from its top left; None without a face.
-
-        `near`: about where they lie, of the mesh, which then takes half the time.
-        """
-        shown = resized(as_bytes(picture), READ_PX)
-        if near is None or self.pack == "five":
-            points = self._find(shown)
-        else:
-            points = _sure(self._mesh.near(shown, near * READ_PX - 0.5))
-        return None if points is None else (points + 0.5) / READ_PX
-
     def _read(self, picture: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-        points = self._find(resized(as_bytes(picture), READ_PX))
+        points = self._find(resized(as_uint8(picture), READ_PX))
         brightness, hue_deg = brightness_and_hue(picture, mask)
         shown = {} if points is None else read_points(points, self.pack)
         return {**shown, "brightness": brightness, "hue_deg": hue_deg}
-
-    def _lay_mesh(self, shown: UInt8[np.ndarray, "r r 3"]) -> Float[np.ndarray, "n 2"] | None:
-        return _sure(find_in_crop(self._mesh, shown, self._to_crop))
-
-    def _detect(self, shown: UInt8[np.ndarray, "r r 3"]) -> Float[np.ndarray, "n 2"] | None:
-        border = round(_BORDER * READ_PX)
-        room = np.pad(shown, ((border, border), (border, border), (0, 0)), mode="reflect")
-        found = self._detector(room, 0.6)
-        middle = transform_points(CANONICAL_FIVE, self._to_crop).mean(0) + border
-        if not found:
-            return None
-        nearest = min(found, key=lambda face: float(np.abs(face.five.mean(0) - middle).max()))
-        return nearest.five - border
-
-
-def _sure(found: Landmarks) -> Float[np.ndarray, "n 2"] | None:
-    there = found.presence is None or found.presence >= MIN_PRESENCE
-    return found.points if there else None

@@ -29,7 +29,7 @@ from ..renames import under_old_names
 from .candidates import Source
 from .embed import embedding_distance
 from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, ExtractionTally, read_progress
-from .face_set import EXTRACTION_JOB_FILE, HIDDEN_FOLDER, delete_crops_of, open_face_set, read_job
+from .face_set import EXTRACTION_JOB_FILE, HIDDEN_FOLDER, open_face_set, read_job, stored_faces
 from .finding import build_packs, one_opencv_thread, photo_identity
 from .pack import FacePack
 from .unfound import why_so_few
@@ -149,6 +149,13 @@ def extract_faces(
     summary = _finish(out, sources, packs[0], tally)
     print("\n".join(summary.lines()))
     return summary
+
+
+def delete_crops_of(path: Path, job: str) -> None:
+    """Delete the crops that this extraction wrote into the folder, whatever they are called now."""
+    for face in stored_faces(path):
+        if face.record.job == job:
+            face.path.unlink(missing_ok=True)
 
 
 def _sources(clips: Sequence[Path]) -> tuple[list[Source], list[str]]:

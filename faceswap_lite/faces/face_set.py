@@ -219,13 +219,6 @@ def refuse_crops(clip: Path) -> None:
         )
 
 
-def delete_crops_of(path: Path, job: str) -> None:
-    """Delete the crops that this extraction wrote into the folder, whatever they are called now."""
-    for face in stored_faces(path):
-        if face.record.job == job:
-            face.path.unlink(missing_ok=True)
-
-
 def stored_faces(path: Path) -> list[StoredFace]:
     """Every crop of the folder that carries a record, copies of one face too, by name."""
     return [StoredFace(e.path, e.record) for e in _entries(path)[0] if e.record is not None]
@@ -478,46 +471,3 @@ def _view(face: StoredFace, size: int, margin: float | int) -> UInt8[np.ndarray,
         reason = " ".join(str(error).split())
         raise FaceswapError(f"{face.path}: cannot be read ({reason}); delete it") from error
     return cut_crop(crop, to_view, edge)
-
-
-def describe_face_set(path: Path) -> str:
-    """What a face set holds, as lines of text."""
-    faces = open_face_set(path)
-    records = [face.record for face in faces.faces]
-    clips = Counter(record.clip_name for record in records)
-    sizes = sorted({record.size for record in records})
-    packs = Counter(
-        f"{r.detector} + {r.landmarks_pack} + {r.embedder or 'no embedder'}" for r in records
-    )
-    lines = [
-        f"face set {path}: {len(records)} faces from {len(clips)} "
-        f"{_plural(len(clips), 'clip', 'clips')}",
-        f"  crops      {', '.join(f'{size}x{size}' for size in sizes)} px, coverage "
-        f"{faces.coverage}, margin {min(r.margin for r in records)}",
-        *(f"  pack       {pack} ({count})" for pack, count in packs.most_common()),
-    ]
-    truths = sum(record.true_landmarks is not None for record in records)
-    if truths:
-        lines.append(f"  truth      masks and openings from the renderer's landmarks ({truths})")
-    poses = [record.pose for record in records if record.pose is not None]
-    if poses:
-        lines.append(_range("yaw", [pose.yaw_deg for pose in poses], "deg", 0))
-        lines.append(_range("pitch", [pose.pitch_deg for pose in poses], "deg", 0))
-    for name in ("mouth_opening", "eye_opening", "sharpness"):
-        values = [v for record in records if (v := getattr(record, name)) is not None]
-        if values:
-            lines.append(_range(name.replace("_opening", ""), values, "", 2))
-        else:
-            reason = records[0].missing.get(name, "not measured")
-            lines.append(f"  {name.replace('_opening', ''):10} none: {reason}")
-    boxes = [float(np.max(r.box_xyxy[2:] - r.box_xyxy[:2])) for r in records]
-    lines.append(_range("face size", boxes, "px in the frame", 0))
-    lines += [f"  clip       {name}: {count}" for name, count in sorted(clips.items())]
-    lines += [f"  note       {problem}" for problem in faces.problems]
-    return "\n".join(lines)
-
-
-def _range(name: str, values: Sequence[float], unit: str, decimals: int) -> str:
-    low, middle, high = np.percentile(values, [2, 50, 98])
-    text = f"{low:.{decimals}f} to {high:.{decimals}f}, median {middle:.{decimals}f} {unit}"
-    return f"  {name:10} {text}".rstrip()

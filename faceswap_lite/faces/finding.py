@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import FaceswapError
-from ..media.clips import Frame
+from ..media.clips import Frame, as_uint8
 from ..media.images import read_image
 from .embed import Person
-from .pack import FacePack, as_uint8, build_pack
+from .pack import FacePack, build_pack
 from .tracking import change, thumbnail
 
 _MAX_FINDERS = 4

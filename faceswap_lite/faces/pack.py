@@ -6,10 +6,10 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from ..errors import FaceswapError, UsageError
-from ..media.clips import Pixels
+from ..media.clips import Pixels, as_uint8
 from ..metrics.landmarks import LandmarksPack, five_points
 from .detect import Detection, Detector, build_mtcnn, build_yunet
 from .embed import EMBEDDERS, Embedder, facenet_file
@@ -70,13 +70,6 @@ class FacePack:
                 embedding = self.embedder(image, five)
             faces.append(FoundFace(detection, landmarks.points, embedding, landmarks.presence))
         return faces
-
-
-def as_uint8(image: Pixels) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with 8 bits a channel; 16-bit values span 0 to 65535."""
-    if image.dtype == np.uint8:
-        return image
-    return ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def build_pack(

@@ -9,8 +9,9 @@ from jaxtyping import UInt8
 
 from ..config import ExtractConfig
 from ..errors import FaceswapError
+from ..media.clips import as_uint8
 from ..media.reading import open_clip
-from .pack import DETECTORS, as_uint8
+from .pack import DETECTORS
 
 LOOKS = 12
 """Frames that are looked at again, of all clips together."""

@@ -11,9 +11,9 @@ from ..config import Side
 from ..errors import FaceswapError, UsageError
 from ..faces.attributes import ATTRIBUTES, Reader
 from ..faces.embed import build_embedder, distance_rule, embedding_distance
+from ..media.clips import as_uint8
 from ..metrics.distributions import principal_axes
 from ..metrics.landmarks import five_points
-from ..metrics.pictures import as_bytes
 from ..models.crops import decode
 from ..outputs import one_writer, refuse_inputs
 from ..runs.known import KnownFaces, known_faces, spread_evenly
@@ -205,7 +205,7 @@ def _identity_distance(
         return None
     metric, same_person = distance_rule(name)
     vectors = [
-        embed(as_bytes(picture), five_points(found, reader.pack) * len(picture) - 0.5)
+        embed(as_uint8(picture), five_points(found, reader.pack) * len(picture) - 0.5)
         for picture, found in ((a, points[0]), (b, points[1]))
     ]
     return embedding_distance(vectors[0], vectors[1], metric) / same_person

@@ -14,10 +14,10 @@ from jaxtyping import Float, UInt8
 from ..errors import FaceswapError, UsageError
 from ..faces.face_set import FaceSet, StoredFace
 from ..faces.records import read_record
+from ..media.clips import as_uint8
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
 from ..media.sheets import CELL_PX, QUIET, Sheet, font_of_px
-from ..metrics.pictures import as_bytes
 from ..models.crops import encode
 from ..outputs import VERSION, beside, claim, file_sha256, found_job, job_id, write_json
 from ..runs.trained import TrainedRun
@@ -130,7 +130,7 @@ def face_sheet(title: str, rows: Sequence[SheetRow]) -> UInt8[np.ndarray, "h w 3
         sheet.write(row.name, GAP_PX, top + NAME_PX / 2, 15)
         for column, (face, line) in enumerate(zip(row.faces, row.lines, strict=True)):
             left = GAP_PX + column * (CELL_PX + GAP_PX)
-            sheet.put(as_bytes(face), left, top + NAME_PX)
+            sheet.put(as_uint8(face), left, top + NAME_PX)
             sheet.write(line, left, top + NAME_PX + CELL_PX + LINE_PX / 2, 13, QUIET)
     return sheet.pixels
 

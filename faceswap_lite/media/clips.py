@@ -40,6 +40,18 @@ Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Alpha = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 
 
+def as_uint8(picture: np.ndarray) -> np.ndarray:
+    """A picture, a mask or a stack of them with 8 bits a channel.
+
+    16-bit values span 0 to 65535; floats are in [0, 1], what is beyond is cut.
+    """
+    if picture.dtype == np.uint8:
+        return picture
+    if picture.dtype == np.uint16:
+        return ((picture.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class Frame:
     """One upright RGB picture of a clip; `time` is `pts` times the clip's time base, in seconds.

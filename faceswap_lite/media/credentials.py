@@ -18,9 +18,10 @@ from typing import Any, Literal
 import platformdirs
 from PIL import Image
 
+from ..config import OutputConfig
 from ..errors import FaceswapError
 from ..outputs import whole_file, whole_folder
-from .marks import IPTC, SyntheticMark
+from .marks import IPTC, Signing, SyntheticMark
 
 FORMATS = {
     ".mp4": "video/mp4",
@@ -90,6 +91,19 @@ class Credentials:
             return f"INVALID: {told or 'the library gives no reason'}"
         whose = "a trust list knows" if self.state == "Trusted" else "no trust list here knows"
         return f"valid, signed by {self.signer} ({whose} who that is)"
+
+
+def signing_for(output: OutputConfig) -> Signing | None:
+    """What signs a conversion's output, as its options have it; None: nothing does."""
+    if not output.c2pa:
+        return None
+    files = (output.c2pa_certificate, output.c2pa_key)
+    certificate, key = (None if file is None else Path(file) for file in files)
+
+    def sign(path: Path, mark: SyntheticMark, title: str, clip: Path) -> None:
+        sign_file(path, mark, title=title, clip=clip, certificate=certificate, key=key)
+
+    return Signing(lambda path: check_signing(path, certificate, key), sign)
 
 
 def sign_file(

@@ -4,6 +4,7 @@ IPTC's digital source type, in a video container's comment and in a picture's XM
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,18 @@ class SyntheticMark:
             run=self.run or "none",
             job=self.job or "none",
         )
+
+
+@dataclass(frozen=True)
+class Signing:
+    """What seals finished files beside their marks; the one kind is in `credentials.py`.
+
+    `check`: refuses now what `sign` would refuse after the work.
+    `sign`: of a file in place, with its mark, title and clip.
+    """
+
+    check: Callable[[Path], None]
+    sign: Callable[[Path, SyntheticMark, str, Path], None]
 
 
 def as_words(text: str, maximum: int | None = None) -> str:

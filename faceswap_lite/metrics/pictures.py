@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
 from skimage.color import rgb2lab
 
+from ..media.clips import as_uint8
+
 AnyPicture = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
 AnyMask = UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]
 
@@ -114,7 +116,7 @@ def brightness_and_hue(
     inside = mask > (127 if mask.dtype == np.uint8 else 0.5)
     if not inside.any():
         return np.nan, np.nan
-    colors = as_bytes(picture)[inside] / 255.0
+    colors = as_uint8(picture)[inside] / 255.0
     brightness = float((colors @ np.array([0.299, 0.587, 0.114])).mean())
     _, a, b = rgb2lab(colors).mean(0)
     return brightness, float(np.degrees(np.arctan2(b, a)))
@@ -125,16 +127,6 @@ def as_float(picture: np.ndarray) -> np.ndarray:
     if np.issubdtype(picture.dtype, np.integer):
         return picture / float(np.iinfo(picture.dtype).max)
     return picture.astype(np.float64)
-
-
-def as_bytes(picture: np.ndarray) -> np.ndarray:
-    """A picture, a mask or a stack of them as uint8; floats are in [0, 1], what is beyond is cut.
-
-    For uint8 and floats alone: 16-bit pictures are `faces.as_uint8`'s.
-    """
-    if picture.dtype == np.uint8:
-        return picture
-    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def _mean_inside(values: np.ndarray, mask: np.ndarray | None) -> float:

@@ -54,18 +54,20 @@ from ..runs.finished import (
 )
 from ..runs.hardware import pick_device
 from ..runs.known import known_faces, open_known_set
+from ..runs.load import load_run
 from ..runs.log import LOG_FILE, RunLog
 from ..runs.manifest import set_fingerprint
-from ..runs.trained import TrainedRun, load_run
+from ..runs.trained import TrainedRun
 from .adversarial import ADVERSARIES, accuracy, augmented_alike, low_pass, patches_inside
 from .augmentation import Views
 from .batches import SideData, sample_batch
 from .finish_guard import Guard, GuardLook, as_record, best_look, from_record, why_end
 from .loading import load_sides
-from .loop import copy_of_weights, stop_on_signal
+from .loop import copy_of_weights
 from .losses import weighted_mean
 from .optimizers import ema_decay, update_ema
 from .step import refuse_nonfinite_weights
+from .stopping import stop_on_signal
 
 SHARE_OF_TRAINING = 0.4
 """How long a finish takes, as a share of the training before it, where nobody says."""

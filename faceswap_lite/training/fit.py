@@ -12,10 +12,11 @@ from ..faces.recut import recut
 from ..figures import Curve, write_line_figure
 from ..outputs import one_writer, short_name, write_json
 from ..runs.known import open_known_set
+from ..runs.load import load_run
 from ..runs.log import LOG_FILE, read_history
-from ..runs.trained import TrainedRun, load_run
+from ..runs.trained import TrainedRun
 from .advice import advise
-from .loop import train
+from .train import train
 
 REPORT_FILE = "fit_report.json"
 FIGURE_FILE = "fit_report.png"

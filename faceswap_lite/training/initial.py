@@ -10,7 +10,7 @@ from ..config import Config, InitConfig
 from ..errors import FaceswapError
 from ..models.autoencoder import SwapAutoencoder
 from ..runs.bases import SUFFIX, Base, read_base, shipped_bases
-from ..runs.trained import load_run, weights_fingerprint
+from ..runs.load import load_run, weights_fingerprint
 
 OURS, FRESH = "base", "none"
 """Of `init.run`, what is no path: the package's own base, and no weights at all."""

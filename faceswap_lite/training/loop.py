@@ -1,9 +1,7 @@
 """The training loop, read top to bottom."""
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +10,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..config import Config, Side, TrainingConfig
-from ..faces.face_set import FaceSet
+from ..config import Side, TrainingConfig
 from ..media.images import write_image
 from ..models.autoencoder import SIDES
-from ..outputs import one_writer
 from ..runs.checkpoints import Best, PlateauState, RunState, save_checkpoint
-from ..runs.hardware import agreed, build_fabric, memory_used
+from ..runs.hardware import agreed, memory_used
 from ..runs.log import RunLog
 from .batches import SideData, sample_batch, sample_step
 from .heldout import heldout_losses
 from .preview import preview_sheet
-from .resume import as_begun, as_cut, take_up, why_stop
 from .schedules import SCHEDULES, next_plateau
-from .setup import ReadyRun, set_up_training
 from .step import (
     Learner,
     everywhere,
@@ -34,55 +28,50 @@ from .step import (
     take_average,
     train_step,
 )
+from .stopping import stop_on_signal, why_stop
 
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """How a call of `train` ended."""
+    """How a call of `train` ended: where the run stands, and why it stopped."""
 
     step: int
     seconds: float
     reason: str
 
 
-@one_writer(lambda run, **_: [run])
-def train(
-    source: FaceSet,
-    target: FaceSet,
-    run: Path,
-    config: Config,
-    *,
-    overwrite: bool = False,
-    say: Callable[[str], None] = print,
-) -> TrainSummary:
-    """Train until the config's steps or minutes are spent, the held-out loss has stood still for
-    `patience`, or Ctrl-C; resume what `run` holds.
+@dataclass(frozen=True)
+class ReadyRun:
+    """A run that can be trained on."""
+
+    learner: Learner
+    sides: dict[Side, SideData]
+    size: int
+    """Side of the model's faces, px."""
+    options: TrainingConfig
+    """The config's, with the rate as a number."""
+    lineage: list[dict[str, Any]]
+    """The runs that the first weights came from."""
+    state: RunState
+    best: dict[str, Tensor] | None
+    """The averaged weights of `state.best`."""
+    share: tuple[int, int]
+    """This process's number, and how many share a batch."""
+
+
+def run_loop(run: Path, ready: ReadyRun, say: Callable[[str], None]) -> TrainSummary:
+    """Train until `why_stop` has a reason, or Ctrl-C; save, log and show on the way.
 
     Under `torchrun`, every process takes its share of each batch and the first one writes.
-    Raises: FaceswapError when the sets do not go together, `run` is another job's, or the loss
-    stops being a number. KeyboardInterrupt, after saving, when a person stopped it.
+    Raises: FaceswapError when the loss stops being a number. KeyboardInterrupt, after saving, when
+    a person stopped it.
     """
-    if config.training.threads:
-        torch.set_num_threads(config.training.threads)
-    fabric = build_fabric(config.training.device, config.training.precision)
+    learner, sides, size, options = ready.learner, ready.sides, ready.size, ready.options
+    fabric = learner.fabric
     first = fabric.is_global_zero
-    say = say if first else (lambda line: None)
 
-    # What is this run, and where does it stand?
-    sets: dict[Side, FaceSet] = {"source": source, "target": target}
-    sets = as_cut(run, sets, say, overwrite)
-    if not overwrite:
-        config = agreed(fabric, as_begun(run, config) if first else config)
-    taken = take_up(run, sets, config, overwrite=overwrite, say=say) if first else None
-    taken = agreed(fabric, taken)
-    assert taken is not None, "the first process has told the others"
-    if taken.action == "done":
-        return TrainSummary(taken.state.step, taken.state.seconds, "already done")
-    ready = set_up_training(fabric, sets, run, config, taken, say)
-    learner, sides, options, size = ready.learner, ready.sides, ready.options, config.model.size
-
-    # The loop. A step depends on (seed, step), the weights and the run's state alone, all of them
-    # saved, so that a resumed run repeats an uninterrupted one bit for bit on the same machine.
+    # A step depends on (seed, step), the weights and the run's state alone, all of them saved, so
+    # that a resumed run repeats an uninterrupted one bit for bit on the same machine.
     log = RunLog(run, ready.state.step) if first else None
     state, best_weights = ready.state, ready.best
     began, step = time.monotonic() - state.seconds, state.step
@@ -180,7 +169,7 @@ def _save(
     weights = {"model": learner.network.state_dict(), "ema": learner.average.state_dict()}
     if best_weights is not None:
         weights["best"] = best_weights
-    lineage, keep = ready.manifest.lineage, ready.options.keep
+    lineage, keep = ready.lineage, ready.options.keep
     save_checkpoint(run, state, weights, learner.optimizer, lineage, keep)
 
 
@@ -253,22 +242,3 @@ def _names(
         return drawn
 
     return names
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[list[int]]:
-    """Collects the first Ctrl-C or SIGTERM instead of raising; a second one stops at once."""
-    stopped: list[int] = []
-
-    def remember(number: int, _frame: Any) -> None:
-        if stopped:
-            raise KeyboardInterrupt
-        stopped.append(number)
-
-    watched = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, remember) for number in watched}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

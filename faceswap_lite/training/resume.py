@@ -7,16 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import (
-    AUGMENTED,
-    Config,
-    FinishConfig,
-    ModelConfig,
-    Side,
-    TrainingConfig,
-    load_config,
-    options_of,
-)
+from ..config import AUGMENTED, Config, FinishConfig, ModelConfig, Side, TrainingConfig, options_of
+from ..config_files import load_config
 from ..curation.decisions import sampling_weights
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
@@ -47,6 +39,7 @@ from ..runs.manifest import (
 from ..runs.mask_weights import MASK_FILE
 from ..runs.split import FaceGroup, assign_split, read_roles
 from .initial import FRESH, OURS, start_fingerprint
+from .stopping import why_stop
 
 # A resumed run may change these. Most say when to stop, look and save, not what is learned; the
 # last two are how a person steers a run under way: by ending the warp, and by adding faces.
@@ -237,19 +230,6 @@ def _known_groups(learned: list[FaceGroup], faces: FaceSet) -> list[FaceGroup]:
     """Those of these faces' clips: the weights know what they have seen."""
     clips = {face.record.clip_fingerprint for face in faces.faces}
     return [group for group in learned if group.clip in clips]
-
-
-def why_stop(state: RunState, options: TrainingConfig) -> str:
-    """Why a run that stands there goes no further; empty: it goes on."""
-    if options.steps is not None and state.step >= options.steps:
-        return f"all of its {options.steps} steps"
-    if options.minutes is not None and state.seconds >= 60 * options.minutes:
-        return f"all of its {options.minutes:g} minutes"
-    if options.patience is not None and state.best is not None:
-        since = state.step - state.best.step
-        if since >= options.patience * options.heldout.every:
-            return f"no better held-out loss than that of step {state.best.step}"
-    return ""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from ..config import Config, Side, TrainingConfig
 from ..errors import FaceswapError
@@ -31,25 +30,10 @@ from .batches import SideData, side_batch
 from .find_lr import rate_of_new_run
 from .initial import frozen_parts, import_weights, rate_shares
 from .loading import load_sides
+from .loop import ReadyRun
 from .mask_refinement import Refined, refine_mask
 from .resume import CURVE_FILE, TakenUp
-from .step import Learner, build_learner
-
-
-@dataclass(frozen=True)
-class ReadyRun:
-    """A run that can be trained on."""
-
-    learner: Learner
-    sides: dict[Side, SideData]
-    options: TrainingConfig
-    """The config's, with the rate as a number."""
-    manifest: RunManifest
-    state: RunState
-    best: dict[str, Tensor] | None
-    """The averaged weights of `state.best`."""
-    share: tuple[int, int]
-    """This process's number, and how many share a batch."""
+from .step import build_learner
 
 
 def set_up_training(
@@ -127,8 +111,8 @@ def set_up_training(
         tensors = load_weights(run, taken.start, "optimizer")
         restore_optimizer(learner.optimizer, tensors, stored["optimizer"])
         best = load_weights(run, taken.start, "best") if state.best else None
-    ready = ReadyRun(learner, sides, options, manifest, state, best, share)
-    _say_what_begins(ready, config, say)
+    ready = ReadyRun(learner, sides, size, options, manifest.lineage, state, best, share)
+    _say_what_begins(ready, config, manifest, say)
     return ready
 
 
@@ -159,7 +143,9 @@ def _refine(
     return refined
 
 
-def _say_what_begins(ready: ReadyRun, config: Config, say: Callable[[str], None]) -> None:
+def _say_what_begins(
+    ready: ReadyRun, config: Config, manifest: RunManifest, say: Callable[[str], None]
+) -> None:
     """The lines that a training begins with."""
     fabric, options, step = ready.learner.fabric, ready.options, ready.state.step
     source, target = (ready.sides[side] for side in SIDES)
@@ -171,7 +157,7 @@ def _say_what_begins(ready: ReadyRun, config: Config, say: Callable[[str], None]
         f"{config.model.architecture} {config.model.size} px on {fabric.device}, "
         f"{fabric._precision.precision}{processes}"
     )
-    if not ready.manifest.consent:
+    if not manifest.consent:
         say('no consent recorded: --set consent="who, when, to what"')
     if options.steps is None and options.minutes is None and options.patience is None:
         say("no --steps and no --minutes: training goes on until Ctrl-C, which saves")
