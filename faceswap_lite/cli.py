@@ -274,7 +274,7 @@ def finish(
     faceswap-lite finish --run run --minutes 10 --sides both
     faceswap-lite finish --run run --undo
 
-    The painted person's decoder goes on against a discriminator, for 0.6 of the training's time
+    The painted person's decoder goes on against a discriminator, for 0.4 of the training's time
     unless you say otherwise. A guard looks at held-out faces, ends the phase where it does harm,
     and keeps the best state. The run's checkpoints stay as they are.
     """

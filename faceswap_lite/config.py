@@ -330,7 +330,7 @@ class FinishConfig(Section):
     steps: int | None = Field(None, ge=1)
     """steps of the phase in total"""
     minutes: float | None = Field(None, gt=0)
-    """time of the phase in total, minutes; without it and without steps: 0.6 of the training's
+    """time of the phase in total, minutes; without it and without steps: 0.4 of the training's
     own"""
     sides: Literal["source", "target", "both"] = "source"
     """whose painted face is finished; liae: always both"""

@@ -69,7 +69,7 @@ from .optimizers import ema_decay, update_ema
 from .step import refuse_nonfinite_weights
 from .stopping import stop_on_signal
 
-SHARE_OF_TRAINING = 0.6
+SHARE_OF_TRAINING = 0.4
 """How long a finish takes, as a share of the training before it, where nobody says."""
 
 BETAS = (0.5, 0.99)
