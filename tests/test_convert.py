@@ -234,7 +234,7 @@ def test_a_conversion_broken_off_ends_with_the_same_bytes(
 def test_whole_pieces_are_not_painted_again(
     cast: Cast, run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_pieces: None
 ) -> None:
-    config = change_section(KILLED_CONFIG, ["color.steady=0", "mask.steady=0"])
+    config = change_section(KILLED_CONFIG, ["color.steady=0", "mask.steady=0", "mask.kind=product"])
     with monkeypatch.context() as patch, pytest.raises(Killed):
         die_after(patch, 10)
         convert_clip(run, cast.unseen_clip, tmp_path / "a.mp4", config, say=silent)
@@ -390,7 +390,7 @@ import torch
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion import convert, writers
 from faceswap_lite.conversion.convert import Tracks
-from faceswap_lite.runs.trained import load_run
+from faceswap_lite.runs.load import load_run
 
 def slowly(frames):
     for frame in frames:
