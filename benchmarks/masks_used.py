@@ -94,7 +94,7 @@ def under_occluders(sets: list[Path], work: Path) -> dict[str, Any]:
 
 def errors_of(run: TrainedRun, seed: int) -> dict[str, float]:
     """Mean absolute errors, of 255, of held-out faces of both sides, rebuilt."""
-    hidden_errors, seen_errors = [], []
+    hidden_errors, seen_errors, clear_errors = [], [], []
     for side in SIDES:
         known = known_faces(run, side)
         known = known.only(~known.seen)
@@ -102,13 +102,18 @@ def errors_of(run: TrainedRun, seed: int) -> dict[str, float]:
         masks = known.masks / np.float32(255)
         planted = [plant(rng, *one) for one in zip(known.crops, masks, strict=True)]
         shown = np.stack([one.pixels for one in planted])
-        error = np.abs(rebuild(run.model, shown, side) * 255 - known.crops).mean(-1)
+        error, clear = (
+            np.abs(rebuild(run.model, crops, side) * 255 - known.crops).mean(-1)
+            for crops in (shown, known.crops)
+        )
         visible = np.stack([one.visible for one in planted])
         hidden_errors.append(error[masks - visible > HIDDEN])
         seen_errors.append(error[visible > HIDDEN])
+        clear_errors.append(clear[masks > HIDDEN])
     return {
         "hidden": float(np.concatenate(hidden_errors).mean()),
         "seen": float(np.concatenate(seen_errors).mean()),
+        "nothing before": float(np.concatenate(clear_errors).mean()),
     }
 
 
