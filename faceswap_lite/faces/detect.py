@@ -53,7 +53,7 @@ class YuNet:
         found = self._look(image, min_confidence, self._max_edge_px)
         if not found and max(image.shape[:2]) > _CLOSE_UP_EDGE_PX:
             found = self._look(image, min_confidence, _CLOSE_UP_EDGE_PX)
-        return _keep_large(found, self._min_face_px)
+        return keep_large(found, self._min_face_px)
 
     def _look(
         self, image: UInt8[np.ndarray, "h w 3"], min_confidence: float, max_edge_px: int
@@ -105,7 +105,7 @@ class Mtcnn:
             for box, confidence, five in zip(boxes, scores, points, strict=True)
             if confidence >= min_confidence
         ]
-        return _keep_large(faces, self._min_face_px)
+        return keep_large(faces, self._min_face_px)
 
     def _second_look(
         self, image: UInt8[np.ndarray, "h w 3"], five: Float[np.ndarray, "5 2"]
@@ -137,7 +137,8 @@ def shrink(
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
-def _keep_large(faces: list[Detection], min_face_px: int) -> list[Detection]:
+def keep_large(faces: list[Detection], min_face_px: int) -> list[Detection]:
+    """The faces whose box is large enough, from left to right."""
     large = [f for f in faces if max(f.box_xyxy[2:] - f.box_xyxy[:2]) >= min_face_px]
     return sorted(large, key=lambda face: float(face.box_xyxy[0]))
 

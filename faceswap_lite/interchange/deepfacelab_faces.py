@@ -36,7 +36,7 @@ _SOI, _APP15, _COMMENT, _SCAN = b"\xff\xd8", 0xEF, 0xFE, 0xDA
 # Markers that stand alone.
 _BARE = {0x01, *range(0xD0, 0xD8)}
 
-CROP_COVERAGES = {
+FACE_TYPES = {
     "half_face": "dfl_half",
     "midfull_face": "dfl_mid",
     "full_face": "dfl_full",
@@ -140,7 +140,7 @@ def read_face(data: bytes, name: str) -> AlignedFace:
 
 def _as_face(stored: Any) -> AlignedFace:
     face_type = str(stored["face_type"])
-    if face_type not in CROP_COVERAGES:
+    if face_type not in FACE_TYPES:
         raise ValueError(f"face type {face_type[:40]}")
     points = _finite(stored["source_landmarks"], (68, 2))
     matrix = _finite(stored["image_to_face_mat"], (2, 3))
@@ -149,7 +149,7 @@ def _as_face(stored: Any) -> AlignedFace:
     polygons = (stored.get("seg_ie_polys") or {}).get("polys", [])
     mask = stored.get("xseg_mask")
     return AlignedFace(
-        coverage=CROP_COVERAGES[face_type],
+        coverage=FACE_TYPES[face_type],
         source_name=str(stored["source_filename"]),
         landmarks=points,
         box_xyxy=_finite(stored["source_rect"], (4,)),
