@@ -26,8 +26,8 @@ from jaxtyping import Bool
 from _door import enter, keep, line_of, need, need_weights, parser_of
 from faceswap_lite.faces.align import cut_crop
 from faceswap_lite.faces.face_set import open_face_set
-from faceswap_lite.faces.pack import as_uint8
 from faceswap_lite.faces.records import write_crop
+from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.media.images import read_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.models.autoencoder import SIDES

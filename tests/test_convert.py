@@ -55,7 +55,8 @@ from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.pictures import psnr_db
 from faceswap_lite.runs.trained import TrainedRun
 
-LOSSLESS = ConvertConfig(output=OutputConfig(codec="ffv1"))
+# What is before a face is told in test_conversion_occlusion.py.
+LOSSLESS = ConvertConfig(output=OutputConfig(codec="ffv1"), mask=MaskConfig(kind="product"))
 FRAMES = 12
 # Where Ada's face is in every frame of the unseen clip, and where it never is.
 FACE = (slice(100, 180), slice(90, 170))
@@ -787,7 +788,7 @@ def test_what_a_mask_blackens_is_never_touched(
     cast: Cast, run: TrainedRun, before: np.ndarray, plain: Path, tmp_path: Path
 ) -> None:
     masks = draw_masks(tmp_path / "masks", slice(0, 128))
-    config = LOSSLESS.model_copy(update={"mask": MaskConfig(folder=str(masks))})
+    config = LOSSLESS.model_copy(update={"mask": MaskConfig(kind="product", folder=str(masks))})
     out = tmp_path / "swap.mkv"
     convert_clip(run, cast.unseen_clip, out, config, say=silent)
     made, whole = frames_of(out), frames_of(plain / "swap.mkv")
@@ -898,7 +899,7 @@ def test_what_is_read_is_never_written_to(
     clip, photo = tmp_path / "in.mp4", tmp_path / "like.png"
     shutil.copyfile(cast.unseen_clip, clip)
     write_image(photo, np.zeros((8, 8, 3), np.uint8))
-    config = ConvertConfig(mask=MaskConfig(folder=str(masks)))
+    config = ConvertConfig(mask=MaskConfig(kind="product", folder=str(masks)))
     for given in (clip, photo, masks, masks / "frame_000001.png", elsewhere.path, tmp_path):
         for out, tracks in ((given, None), (tmp_path / "a.mp4", Tracks(mask=given))):
             with pytest.raises(FaceswapError, match=r"is read|reads|a folder|holds another"):

@@ -147,7 +147,7 @@ def test_modules_named_in_sentences_exist_and_hold_what_is_said(page: str) -> No
     text = without_blocks(text_of(ROOT / "docs" / f"{page}.md"))
     new = set(re.findall(r"^In `([\w/]+\.py)`", text, re.M))
     wrong = []
-    for name, module in re.findall(r"(?:`(\w+)` in )?`(\w+/\w+\.py)`", text):
+    for name, module in re.findall(r"(?:`(\w+)` in )?`((?:\w+/)?\w+\.py)`", text):
         places = [ROOT / "faceswap_lite" / module, ROOT / module]
         held = "".join(text_of(place) for place in places if place.is_file())
         if module not in new and (not held or name not in held):

@@ -72,7 +72,8 @@ def test_whole_clips_are_measured_whatever_part_is_converted(
 def test_figures_of_a_short_training(report: dict[str, Any]) -> None:
     metrics = figures_of(report)
     seen, unseen = metrics["seen_psnr_db"], metrics["heldout_psnr_db"]
-    assert metrics["generalization_gap_db"] == pytest.approx(seen - unseen, abs=1e-3)
+    # Each of the three is rounded to .001.
+    assert metrics["generalization_gap_db"] == pytest.approx(seen - unseen, abs=1.6e-3)
     # Even a short training brings the picture nearer to the true swap.
     assert metrics["truth_psnr_db"] > metrics["unswapped_psnr_db"] + 1
     assert metrics["yaw_correlation"] > 0.8

@@ -253,11 +253,11 @@ def _metrics(series: Series, lacks: Mapping[Need, str], seed: int) -> dict[str, 
     return found
 
 
-def occluded_spans(series: Series) -> list[tuple[int, int]]:
+def occluded_spans(series: Series) -> list[list[int]]:
     """The first and the last frame of each stretch with something before the face."""
     where = np.flatnonzero(np.nan_to_num(series.get("hidden")) > OCCLUDED)
     parts = np.split(where, np.flatnonzero(np.diff(where) > 1) + 1)
-    return [(int(series.index[p[0]]), int(series.index[p[-1]])) for p in parts if len(p)]
+    return [series.index[p[[0, -1]]].tolist() for p in parts if len(p)]
 
 
 def _frames(series: Series) -> dict[str, Any]:
