@@ -255,9 +255,7 @@ def test_what_sound_is_for_is_kept_or_said(tmp_path: Path, suffix: str, kept: bo
         assert bool(made.streams.audio[0].disposition & comment) == kept
 
 
-def test_a_packet_of_sound_that_a_container_refuses_is_left_out_and_counted(
-    tmp_path: Path,
-) -> None:
+def test_a_packet_of_sound_that_a_container_refuses_is_left_out_and_counted(tmp_path: Path) -> None:
     path = clip(tmp_path / "in.ts", sound=True)
     with av.open(str(path)) as source:
         sound = source.streams.audio[0].id

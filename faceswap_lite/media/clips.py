@@ -181,7 +181,11 @@ def passed_over(folder: Path, taken: Collection[str]) -> str:
     lines = (
         some_of(pictures, "is a picture of a kind not read", "are pictures of kinds not read"),
         some_of(others, f"{one} or as hidden", f"{many} or as hidden"),
-        some_of(no_files, "is a broken link or a folder", "are broken links or folders"),
+        some_of(
+            no_files,
+            "is no readable file (a link, a pipe, a folder)",
+            "are no readable files (links, pipes, folders)",
+        ),
     )
     return "; ".join(line for line in lines if line)
 

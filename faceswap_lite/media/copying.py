@@ -241,7 +241,8 @@ class TrackCopy:
         stream.disposition = source.disposition
         if lost := _lost_uses(self._output.format.name, int(source.disposition)):
             suffix = TEXTS[self._output.format.name][1]
-            self._notes.append(f"that a stream is {lost} is not kept in a {suffix}")
+            line = f"that a stream is {lost} is not kept in a {suffix}"
+            self._notes += [line] * (line not in self._notes)
 
     def _add_cut(self, source: Any) -> bool:
         """Have sound decoded, so that it is cut at the span's edges; False: as well copied."""

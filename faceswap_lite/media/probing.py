@@ -203,8 +203,8 @@ def _frame_notes(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list
     shown = shown_size(video.path, video.container.format.name, stream.id, stream.index, size)
     if shown != size:
         lines.append(
-            f"its container shows {shown[0]}x{shown[1]} of its {size[0]}x{size[1]} pixels (a "
-            "crop): all are written, and no crop is"
+            f"its container shows {shown[0]}x{shown[1]} of its {size[0]}x{size[1]} pixels: all "
+            "are used, the crop is not kept"
         )
     if (matrix := display_matrix(first)) is not None:
         turn = round(math.degrees(math.atan2(int(matrix[1]), int(matrix[0]))))
