@@ -225,6 +225,21 @@ def test_an_avi_that_ends_early_is_said(tmp_path: Path) -> None:
     assert reader.problems == [f"decoded {count} of 20 claimed frames: the file ends early"]
 
 
+def test_an_avi_whose_pictures_stand_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuvj420p"
+        for number, frame in enumerate(pictures(12)):
+            # Chunks without contents stand for what is left out.
+            if number not in (5, 6, 7):
+                output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    with open_clip(path) as reader:
+        assert len(list(reader)) == 9
+    assert reader.problems == []
+
+
 def test_a_codec_that_flags_no_frame_lacks_no_key_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.mov"
     with av.open(str(path), "w") as output:

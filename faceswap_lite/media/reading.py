@@ -152,9 +152,8 @@ class _Stills:
         self._problems = problems
         if not self._paths:
             others = passed_over(path, ()) if folder else ""
-            raise FaceswapError(
-                f"{path}: holds no pictures that are read here; {others}".rstrip("; ")
-            )
+            why = f": {others}; .png and .tif are read, of 16 bits, too" if others else ""
+            raise FaceswapError(f"{path}: holds no pictures{why}")
         numbered = folder and (is_sequence(self._paths) or (path / TIMES_NAME).is_file())
         self._numbers = frame_numbers(self._paths) if numbered else None
         first, picture = _first_readable(path, self._paths)
