@@ -61,16 +61,16 @@ def test_pixels_of_pictures_that_are_not_square_stay_so(
 
 
 def test_a_video_of_pixels_that_are_not_square_keeps_them_in_pictures(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "in.mkv"), "w") as output:
-        stream = output.add_stream("ffv1", rate=25)
+    with av.open(str(tmp_path / "in.mp4"), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
         stream.codec_context.sample_aspect_ratio = Fraction(16, 15)
         output.mux(stream.encode(av.VideoFrame(32, 16, "yuv420p")))
         output.mux(stream.encode(None))
-    again(tmp_path / "in.mkv", tmp_path / "out")
+    again(tmp_path / "in.mp4", tmp_path / "out")
     with open_clip(tmp_path / "out") as reader:
         assert reader.info.pixel_aspect == Fraction(16, 15)
-    assert [n for n in again(tmp_path / "in.mkv", tmp_path / "a.jpg").notes if "as square" in n]
+    assert [n for n in again(tmp_path / "in.mp4", tmp_path / "a.jpg").notes if "as square" in n]
 
 
 @pytest.mark.parametrize("dots", [(0, 100), (100_000, 1), (72, 72)])

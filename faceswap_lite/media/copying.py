@@ -352,7 +352,7 @@ class TrackCopy:
         packet.stream = self._copies[index]
         try:
             self._output.mux(packet)
-        except av.error.InvalidDataError:
+        except (av.InvalidDataError, av.PatchWelcomeError):
             # A header inside it that the container needs does not read.
             self._damaged += 1
 

@@ -69,7 +69,7 @@ class VideoDecoder:
             problems += self._video.clock.problems()
             self._video.stream.thread_type = "AUTO"
             _keep_damaged(self._video.stream)
-            self._packets = self._discarded = self._undecoded = self._retimed = self._empty = 0
+            self._packets = self._discarded = self._undecoded = self._retimed = 0
             self._seen_key = self._fed_key = self._broke_off = self._begun = False
             self._keys = [0, 0]
             self._early: list[int] = []
@@ -166,7 +166,6 @@ class VideoDecoder:
                 yield from self._in_order.decode(None)
                 return
             if not _is_fed(packet):
-                self._empty += 1
                 continue
             if packet.is_keyframe and packet.size:
                 self._keys = [self._keys[-1], self._packets]
@@ -249,8 +248,7 @@ class VideoDecoder:
 
     def _report_missing(self, count: int, end: Fraction) -> None:
         # Frames before an edit list's start are claimed, decoded, and not to be shown.
-        none = self._discarded + self._left_out + self._empty
-        claimed = max(0, (self.info.frame_count or 0) - none)
+        claimed = max(0, (self.info.frame_count or 0) - self._discarded - self._left_out)
         if self._undecoded:
             packets = counted(self._undecoded, "packet", "packets")
             self._problems.append(f"{packets} could not be decoded")

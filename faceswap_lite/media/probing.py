@@ -82,8 +82,9 @@ class OpenVideo:
     @property
     def claimed_frames(self) -> int | None:
         """How many frames the container says that it holds; None: it does not say."""
-        # An mp4's index, once its edit list is applied, knows better than the track's total.
-        indexed = len(self.stream.index_entries) if self.is_mp4 else 0
+        # An mp4's index, once its edit list is applied, knows better than the track's total; that
+        # of an AVI lies at its end.
+        indexed = 0 if _is_cut_riff(self.path) else len(self.stream.index_entries)
         return min(self.stream.frames, indexed or self.stream.frames) or None
 
     @property
@@ -346,6 +347,13 @@ def _seconds(text: str) -> Fraction:
     if parts is None:
         return Fraction(0)
     return int(parts[1]) * 3600 + int(parts[2]) * 60 + Fraction(parts[3])
+
+
+def _is_cut_riff(path: Path) -> bool:
+    """Whether a file, as AVI are, is shorter than its head says."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return head[:4] == b"RIFF" and path.stat().st_size < 8 + int.from_bytes(head[4:], "little")
 
 
 def is_cut_matroska(path: Path) -> bool:
