@@ -202,7 +202,7 @@ def _frame_notes(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list
         rate = info.rate or STILLS_RATE
         lines += edit_notes(video.path, stream.id, rate, info.has_audio)
     shown = shown_size(video.path, video.container.format.name, stream.id, stream.index, size)
-    if shown != size:
+    if shown != size and 0 < shown[0] <= size[0] and 0 < shown[1] <= size[1]:
         lines.append(
             f"its container shows {shown[0]}x{shown[1]} of its {size[0]}x{size[1]} pixels: all "
             "are used, the crop is not kept"

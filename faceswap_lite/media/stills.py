@@ -314,7 +314,7 @@ def _avif_color(path: Path) -> ColorTags:
     return color if color.is_beyond_srgb else ColorTags()
 
 
-def _pixel_aspect(said: dict[Any, Any], orientation: int) -> Fraction:
+def _pixel_aspect(said: dict[Any, Any], orientation: Any) -> Fraction:
     """Of the upright picture, by its dots an inch across and down, or by their ratio alone."""
     density = said.get("aspect") or said.get("dpi") or said.get("jfif_density") or (1, 1)
     try:
@@ -323,9 +323,9 @@ def _pixel_aspect(said: dict[Any, Any], orientation: int) -> Fraction:
             for dots in density
         )
         aspect = (down / across).limit_denominator(1000)
+        aspect = 1 / aspect if orientation > 4 else aspect
     except (TypeError, ValueError, ArithmeticError):
         return Fraction(1)
-    aspect = 1 / aspect if aspect and orientation > 4 else aspect
     return aspect if 1 <= aspect * MOST_ASPECT <= MOST_ASPECT**2 else Fraction(1)
 
 
@@ -376,7 +376,7 @@ def _tiff_head(path: Path) -> StillHead:
         bits = 16 if _is_deep(page) else 8
         turn = page.tags.get(ORIENTATION)
         density = [tag.value for tag in map(page.tags.get, DENSITY) if tag is not None]
-        aspect = _pixel_aspect({"dpi": density}, 1 if turn is None else int(turn.value))
+        aspect = _pixel_aspect({"dpi": density}, 1 if turn is None else turn.value)
         return StillHead(bits, alpha, [], notes, icc, EXIF in page.tags, pixel_aspect=aspect)
 
 
