@@ -12,6 +12,9 @@ import pytest
 from conftest import ROOT
 
 import sound as benchmark
+from faceswap_lite.config import ConvertConfig
+from faceswap_lite.conversion.job import ConvertJob
+from faceswap_lite.conversion.writers import check_outputs
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.copying import check_copy
 from faceswap_lite.media.reading import open_clip
@@ -228,13 +231,13 @@ def clicking(path: Path, codec: str, form: str, rate: int, samples: int) -> Path
     with av.open(str(path), "w") as output:
         picture: Any = output.add_stream("libx264", rate=25, options={"bf": "0"})
         picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
-        long = {"block_size": "8192"} if codec.startswith("adpcm") else {}
-        sound: Any = output.add_stream(codec, rate=rate, options=long)
+        long = {"adpcm_ima_wav": {"block_size": "8192"}, "libopus": {"frame_duration": "120"}}
+        sound: Any = output.add_stream(codec, rate=rate, options=long.get(codec, {}))
         sound.layout, sound.format = "mono", form
         packets = []
         for first in range(0, clicks.shape[1], samples):
             part = np.ascontiguousarray(clicks[:, first : first + samples])
-            if form == "fltp":
+            if form.startswith("flt"):
                 part = (part / 32768).astype(np.float32)
             heard = av.AudioFrame.from_ndarray(part, form, "mono")
             heard.sample_rate, heard.pts = rate, first
@@ -303,3 +306,14 @@ def test_a_part_s_sound_in_short_packets_loses_too_little_to_say(tmp_path: Path)
     made = clicking(tmp_path / "in.mkv", "libmp3lame", "fltp", 32_000, 1152)
     span = Fraction(1, 2), Fraction(1)
     assert not check_copy(made, ".mkv", span) and not check_copy(made, ".mp4", span)
+
+
+def test_what_becomes_of_a_part_s_sound_is_said_before_the_work(tmp_path: Path) -> None:
+    made = clicking(tmp_path / "in.mkv", "libopus", "flt", 48_000, 5760)
+    job = ConvertJob("job", {"swap": tmp_path / "out.mp4"}, made, [])
+    said = {}
+    for start in (0, 10):
+        with open_clip(made) as reader:
+            said[start] = " ".join(check_outputs(job, reader, ConvertConfig(start=start)))
+    assert "packets of 0.1 s: encoded again as AAC" in said[10]
+    assert "AAC" not in said[0]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def output_writer(
     writer = ClipWriter(
         path,
         # A mask's greys are no colours.
-        like=replace(info, icc=None, color=BT709_TAGS) if name == "mask" else info,
+        like=replace(info, icc=None, calibration=(), color=BT709_TAGS) if name == "mask" else info,
         width=info.width * kind.frames_wide,
         codec=codec,
         quality=config.quality,
@@ -157,7 +158,9 @@ def check_outputs(
         if not path.exists():
             # In the job's own folder: what a kill leaves there is found again.
             work = job.work / f"{name}.check"
-            writer = output_writer(name, job, info, config.output, mark, None, work=work)
+            # When a part begins is not known yet; that it is one says what becomes of the sound.
+            part = (Fraction(0), None) if config.start or config.end is not None else None
+            writer = output_writer(name, job, info, config.output, mark, None, work=work, span=part)
             writer.check()
             notes += told(writer)
             needed += writer.expected_bytes(_frames(info, config))

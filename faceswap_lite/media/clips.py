@@ -19,6 +19,8 @@ from ..errors import FaceswapError
 from ..outputs import file_sha256
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
+UNREAD_SUFFIXES = {".exr", ".dpx", ".cin", ".hdr", ".heic", ".heif", ".jxl"}
+"""Of pictures that nothing here reads, and that not every system knows as pictures."""
 VIDEO_SUFFIXES = {
     ".mp4", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".webm", ".m4v", ".mts", ".m2ts", ".ts",
     ".wmv", ".flv", ".mxf", ".gif", ".ogv", ".3gp",
@@ -151,6 +153,8 @@ class ClipInfo:
     light: Light | None = None
     icc: bytes | None = None
     """Of pictures: the profile that says what their colours are."""
+    calibration: tuple[tuple[bytes, bytes], ...] = ()
+    """Of PNG pictures: the chunks that say what their values mean, where no profile does."""
     exif: bool = False
     """Whether pictures say of camera, date or place."""
     timecode: str | None = None
@@ -169,21 +173,31 @@ def passed_over(folder: Path, taken: Collection[str]) -> str:
     It names first what are pictures by their suffix, of a kind that is not read.
     """
     others = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in taken)
-    known = Image.registered_extensions()
+    known = {*Image.registered_extensions()}
     pictures = [
         name
         for name in others
         if not name.startswith(".")
         and (
-            Path(name).suffix.lower() in known
+            Path(name).suffix.lower() in known | UNREAD_SUFFIXES
             or (mimetypes.guess_type(name)[0] or "").startswith("image/")
         )
     ]
     others = [name for name in others if name not in pictures]
+    no_files = sorted(
+        p.name
+        for p in folder.iterdir()
+        if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_file() and not p.name.startswith(".")
+    )
     one, many = "is skipped, for its suffix", "are skipped, for their suffixes"
     lines = (
         some_of(pictures, "is a picture of a kind not read", "are pictures of kinds not read"),
         some_of(others, f"{one} or as hidden", f"{many} or as hidden"),
+        some_of(
+            no_files,
+            "is no readable file (a link, a pipe, a folder)",
+            "are no readable files (links, pipes, folders)",
+        ),
     )
     return "; ".join(line for line in lines if line)
 
@@ -223,6 +237,22 @@ def find_clips(patterns: Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def one_number(images: Sequence[Path]) -> str:
+    """One line on pictures that share a number, as those of several sequences do; "" without."""
+    seen: dict[int, Path] = {}
+    for path in images:
+        numbers = re.findall(r"\d+", path.stem)
+        if not numbers:
+            continue
+        other = seen.setdefault(int(numbers[-1]), path)
+        if other is not path:
+            return (
+                f"holds several pictures of one number ({other.name}, {path.name}), as of several "
+                "sequences: all are taken, one after another; a folder for each keeps them apart"
+            )
+    return ""
+
+
 def gaps_closed(numbers: Sequence[int]) -> str:
     """One line on the numbers that a sequence lacks; "" when it has them all."""
     gaps = [(a + 1, b - a - 1) for a, b in pairwise(numbers) if b > a + 1]
@@ -242,6 +272,9 @@ def clip_fingerprint(path: Path) -> str:
     Raises: FaceswapError when it cannot be read.
     """
     try:
+        if path.exists() and not path.is_dir() and not path.is_file():
+            # Reading a pipe may never end.
+            raise FaceswapError(f"{path}: is neither a file nor a folder")
         if path.is_dir():
             digest = hashlib.sha256()
             for file in list_images(path):

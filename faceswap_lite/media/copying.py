@@ -51,6 +51,17 @@ TEXTS = {
     "ipod": ("mov_text", ".m4v"),
 }
 """By FFmpeg's name of a container: the encoder of its text subtitles."""
+USES = {
+    av.stream.Disposition.dub: "a dub",
+    av.stream.Disposition.original: "the original language",
+    av.stream.Disposition.comment: "a commentary",
+    av.stream.Disposition.lyrics: "lyrics",
+    av.stream.Disposition.karaoke: "for karaoke",
+    av.stream.Disposition.forced: "forced",
+    av.stream.Disposition.hearing_impaired: "for the hearing impaired",
+    av.stream.Disposition.visual_impaired: "for the visually impaired",
+}
+"""What a stream may say that it is for, in words."""
 COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 """By codec: what a cover picture is called as a file."""
 PCM = re.compile("pcm_(?:[suf](8|16|24|32|64)(?:le|be)?|alaw|mulaw)")
@@ -204,7 +215,11 @@ class TrackCopy:
         if _decodes(source):
             self._add_aac(source)
             why = "seldom plays from" if _holds(container, source) else "does not fit"
-            self._notes.append(f"sound ({name}) {why} a {suffix}: encoded again as AAC{elsewhere}")
+            rate = _aac_rate(source.rate)
+            slower = f" of {rate} Hz, not {source.rate}" * (rate < source.rate)
+            self._notes.append(
+                f"sound ({name}) {why} a {suffix}: encoded again as AAC{slower}{elsewhere}"
+            )
         elif kept:
             raise FaceswapError(f"its sound ({name}) fits no {suffix}{elsewhere}")
         else:
@@ -224,6 +239,10 @@ class TrackCopy:
                 )
         stream.metadata.update({key: said[key] for key in KEPT_TAGS if said.get(key)})
         stream.disposition = source.disposition
+        if lost := _lost_uses(self._output.format.name, int(source.disposition)):
+            suffix = TEXTS[self._output.format.name][1]
+            line = f"that a stream is {lost} is not kept in a {suffix}"
+            self._notes += [line] * (line not in self._notes)
 
     def _add_cut(self, source: Any) -> bool:
         """Have sound decoded, so that it is cut at the span's edges; False: as well copied."""
@@ -331,7 +350,11 @@ class TrackCopy:
             return
         self._sent[index] = packet.dts * packet.time_base
         packet.stream = self._copies[index]
-        self._output.mux(packet)
+        try:
+            self._output.mux(packet)
+        except (av.InvalidDataError, av.PatchWelcomeError):
+            # A header inside it that the container needs does not read.
+            self._damaged += 1
 
     def _encode_sound(self, packet: Any) -> None:
         index = packet.stream.index
@@ -591,10 +614,7 @@ def _told_back(container: str, tags: tuple[tuple[str, str], ...], language: str)
         stream = trial.add_stream("aac", rate=48_000)
         stream.metadata["language"] = language
         trial.metadata.update(dict(tags))
-        silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
-        silence.sample_rate = 48_000
-        trial.mux(stream.encode(silence))
-        trial.mux(stream.encode(None))
+        _mux_silence(trial, stream)
     file.seek(0)
     with av.open(file, metadata_errors="replace") as trial:
         said = {key.lower(): value for key, value in trial.metadata.items()}
@@ -610,6 +630,30 @@ def lost_tags(suffix: str, tags: dict[str, str]) -> list[str]:
         return []
     names = ", ".join(lost[:5]) + ", ..." * (len(lost) > 5)
     return [f"{counted(len(lost), 'tag', 'tags')} ({names}) not kept in a {suffix}; a .mkv does"]
+
+
+@lru_cache(maxsize=64)
+def _lost_uses(container: str, disposition: int) -> str:
+    """In words, what a stream says that it is for and a file of this container does not."""
+    said = [use for use in USES if disposition & use]
+    if not said:
+        return ""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as trial:
+        stream = trial.add_stream("aac", rate=48_000)
+        stream.disposition = av.stream.Disposition(disposition)
+        _mux_silence(trial, stream)
+    file.seek(0)
+    with av.open(file) as trial:
+        kept = trial.streams[0].disposition
+    return " and ".join(USES[use] for use in said if not kept & use)
+
+
+def _mux_silence(output: Any, stream: Any) -> None:
+    silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
+    silence.sample_rate = 48_000
+    output.mux(stream.encode(silence))
+    output.mux(stream.encode(None))
 
 
 def _language(container: str, language: str) -> str | None:

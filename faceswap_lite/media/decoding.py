@@ -70,7 +70,7 @@ class VideoDecoder:
             self._video.stream.thread_type = "AUTO"
             _keep_damaged(self._video.stream)
             self._packets = self._discarded = self._undecoded = self._retimed = 0
-            self._seen_key = self._broke_off = self._begun = False
+            self._seen_key = self._fed_key = self._broke_off = self._begun = False
             self._keys = [0, 0]
             self._early: list[int] = []
             self._in_order = _InOrder(self._video, self._video.stream)
@@ -126,6 +126,8 @@ class VideoDecoder:
             count += 1
 
         self._report_missing(count, end)
+        if self._fed_key and not self._seen_key:
+            leading = 0  # a decoder that flags no frame
         broken = broken_start(keys, spreads, levels)
         whole = not self._first.interlaced_frame
         retimed, back = self._retimed, ", or one that goes back"
@@ -171,6 +173,7 @@ class VideoDecoder:
             self._discarded += packet.is_discard
             # A frame that an edit list cuts off may be built on; libvpx does not say
             # which frames are key frames.
+            self._fed_key |= packet.is_keyframe and packet.size > 0
             cut = packet.is_discard or self._in_order.is_silent
             self._seen_key |= cut and packet.is_keyframe
             try:

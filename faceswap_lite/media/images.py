@@ -1,6 +1,9 @@
 """Single pictures, read upright as RGB and written whole."""
 
+import struct
 import zlib
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +51,15 @@ def write_image(
     icc: bytes | None = None,
     color: ColorTags | None = None,
     light: Light | None = None,
+    calibration: Sequence[tuple[bytes, bytes]] = (),
+    pixel_aspect: Fraction = Fraction(1),
 ) -> None:
     """Write a picture, whole or not at all; the suffix chooses the format.
 
     `text` goes into a PNG as compressed international text; into a JPEG, whose one comment it is,
     only its first value. `icc` is a profile that says what the colours are; `color`, where they are
-    beyond sRGB, and `light` say it in a PNG. PNG and TIFF keep 16 bits, others get 8.
+    beyond sRGB, `light`, `calibration` (its chunks) and `pixel_aspect` are said in a PNG. PNG and
+    TIFF keep 16 bits, others get 8.
     Raises: FaceswapError, one line, for a suffix that is no picture's, a mark that the format
     cannot hold, a disk that refuses.
     """
@@ -70,6 +76,11 @@ def write_image(
         if light is not None:
             for name, data in light_chunks(light):
                 chunks.add(name, data)
+        for name, data in calibration:
+            chunks.add(name, data)
+        if pixel_aspect != 1:
+            dots = pixel_aspect.denominator, pixel_aspect.numerator
+            chunks.add(b"pHYs", struct.pack(">2IB", *dots, 0))
         options = {"pnginfo": chunks, "compress_level": PNG_LEVEL}
     elif suffix in (".jpg", ".jpeg"):
         options = {"quality": JPEG_QUALITY, "subsampling": 0}
@@ -86,8 +97,8 @@ def write_image(
         options["icc_profile"] = icc
     deep = image.dtype == np.uint16 and suffix in DEEP_SUFFIXES
     with whole_file(path) as partial:
-        # Pillow leaves out the chunks on light, that it does not know.
-        if suffix == ".png" and (deep or light is not None):
+        # Pillow leaves out the chunks on light and the shape of pixels.
+        if suffix == ".png" and (deep or light is not None or pixel_aspect != 1):
             fitting = image if deep else eight_bit(image)
             _write_opencv_png(partial, fitting, options["pnginfo"], icc)
             return

@@ -1,5 +1,6 @@
 """What a video says of itself: opened or refused, described, and lines on what is to be known."""
 
+import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from av.sidedata.sidedata import Type as SideDataType
 from jaxtyping import Int32, Shaped
 
 from ..errors import FaceswapError
-from .clips import ClipInfo, ColorTags, FieldOrder, Light, ffmpeg_url
+from .boxes import edit_notes, shown_size
+from .clips import STILLS_RATE, ClipInfo, ColorTags, FieldOrder, Light, ffmpeg_url
 from .clock import Clock, picture_stream, picture_streams, read_clock
 from .color import alpha_of, has_alpha
 from .stills import untimed_note
@@ -27,8 +29,14 @@ SEARCHED = 4 << 20
 """Bytes of a transport stream that are looked at."""
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """By FFmpeg's name of a codec: what decodes it with alpha."""
-PQ = 16
-"""FFmpeg's number of SMPTE ST 2084."""
+ODD_LIGHT = {
+    8: "linear light",
+    9: "log (100:1)",
+    10: "log (316:1)",
+    16: "PQ HDR",
+    17: "digital cinema (SMPTE ST 428-1)",
+}
+"""By FFmpeg's number of a transfer function: those whose values lie far from SDR's."""
 UNREAD = {
     SideDataType.A53_CC: "closed captions inside the picture (CEA-608/708)",
     SideDataType.DYNAMIC_HDR_PLUS: "dynamic HDR metadata (HDR10+)",
@@ -38,6 +46,8 @@ UNREAD = {
     SideDataType.SPHERICAL: "the projection of a spherical (360°) picture",
     SideDataType.STEREO3D: "the stereoscopic (3D) layout",
     SideDataType.ICC_PROFILE: "an ICC profile",
+    SideDataType.AFD: "the active format description (AFD)",
+    SideDataType.S12M_TIMECODE: "the timecode inside the picture (SMPTE ST 12-1)",
 }
 """What no output carries, in words."""
 # FFmpeg's AVFieldOrder: first the two whose fields are coded and shown in one order.
@@ -72,8 +82,9 @@ class OpenVideo:
     @property
     def claimed_frames(self) -> int | None:
         """How many frames the container says that it holds; None: it does not say."""
-        # An mp4's index, once its edit list is applied, knows better than the track's total.
-        indexed = len(self.stream.index_entries)
+        # An mp4's index, once its edit list is applied, knows better than the track's total; that
+        # of an AVI lies at its end.
+        indexed = 0 if _is_cut_riff(self.path) else len(self.stream.index_entries)
         return min(self.stream.frames, indexed or self.stream.frames) or None
 
     @property
@@ -179,15 +190,37 @@ def said_at_once(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list
         lines += untimed_note(_untimed(video.path))
     lines += light_notes(info.color)
     lines += [f"{words}: not kept" for words in unread(first)]
+    lines += _frame_notes(video, info, first)
+    return lines
+
+
+def _frame_notes(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list[str]:
+    """A line on each edit, crop and turn that players may show, and that is not made here."""
+    lines = []
+    size, stream = (first.width, first.height), video.stream
+    if video.is_mp4:
+        rate = info.rate or STILLS_RATE
+        lines += edit_notes(video.path, stream.id, rate, info.has_audio)
+    shown = shown_size(video.path, video.container.format.name, stream.id, stream.index, size)
+    if shown != size and 0 < shown[0] <= size[0] and 0 < shown[1] <= size[1]:
+        lines.append(
+            f"its container shows {shown[0]}x{shown[1]} of its {size[0]}x{size[1]} pixels: all "
+            "are used, the crop is not kept"
+        )
+    if (matrix := display_matrix(first)) is not None:
+        turn = round(math.degrees(math.atan2(int(matrix[1]), int(matrix[0]))))
+        if turn % 90:
+            lines.append(f"is turned by {turn} degrees, of which only quarter turns are made")
     return lines
 
 
 def light_notes(color: ColorTags) -> list[str]:
     """A line on light of which the swap makes less than it could."""
-    if color.transfer != PQ:
+    if color.transfer not in ODD_LIGHT:
         return []
+    light = ODD_LIGHT[color.transfer]
     better = "better when the clip is graded to SDR (BT.709) or HLG first"
-    return [f"is PQ HDR, and its values are used as they are: the swap's colours match {better}"]
+    return [f"is {light}, and its values are used as they are: the swap's colours match {better}"]
 
 
 def encryption(path: Path, stream: Any, clock: Clock) -> str | None:
@@ -314,6 +347,13 @@ def _seconds(text: str) -> Fraction:
     if parts is None:
         return Fraction(0)
     return int(parts[1]) * 3600 + int(parts[2]) * 60 + Fraction(parts[3])
+
+
+def _is_cut_riff(path: Path) -> bool:
+    """Whether a file, as AVI are, is shorter than its head says."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return head[:4] == b"RIFF" and path.stat().st_size < 8 + int.from_bytes(head[4:], "little")
 
 
 def is_cut_matroska(path: Path) -> bool:

@@ -26,6 +26,7 @@ from .clips import (
     frame_numbers,
     is_sequence,
     list_images,
+    one_number,
     passed_over,
     some_of,
 )
@@ -150,13 +151,17 @@ class _Stills:
         self._paths = list_images(path) if folder else [path]
         self._problems = problems
         if not self._paths:
-            raise FaceswapError(f"{path}: holds no pictures")
+            others = passed_over(path, ()) if folder else ""
+            why = f": {others}; .png and .tif are read, of 16 bits, too" if others else ""
+            raise FaceswapError(f"{path}: holds no pictures{why}")
         numbered = folder and (is_sequence(self._paths) or (path / TIMES_NAME).is_file())
         self._numbers = frame_numbers(self._paths) if numbered else None
         first, picture = _first_readable(path, self._paths)
         height, width = picture.shape[:2]
         heads = _heads(self._paths)
         problems += _head_notes(heads, folder)
+        if folder and (line := one_number(self._paths)):
+            problems.append(line)
         moving = [] if folder else next(iter(heads.values())).durations
         self._rate, self._time_base, self._pts, self._end = (
             _moving_times(moving) if moving else _times(path, self._paths)
@@ -174,6 +179,12 @@ class _Stills:
         if len(lights) > 1:
             problems.append("its pictures' HDR mastering metadata differ: not kept")
         problems += light_notes(color)
+        aspects = {head.pixel_aspect for head in heads.values()}
+        if len(aspects) > 1:
+            problems.append("its pictures' pixels differ in shape: written as square")
+        calibrations = {head.calibration for head in heads.values()}
+        if len(calibrations) > 1:
+            problems.append("its pictures' gamma and primaries (gAMA, cHRM) differ: not kept")
         self.info = ClipInfo(
             path=path,
             kind="images" if folder or moving else "image",
@@ -191,6 +202,8 @@ class _Stills:
             last_number=len(self._pts) if self._numbers is None else self._numbers[-1],
             alpha=any(head.alpha for head in heads.values()),
             icc=profiles.pop() if len(profiles) == 1 else None,
+            pixel_aspect=aspects.pop() if len(aspects) == 1 else Fraction(1),
+            calibration=calibrations.pop() if len(calibrations) == 1 else (),
             exif=any(head.exif for head in heads.values()),
             color=color,
             light=lights.pop() if len(lights) == 1 else None,

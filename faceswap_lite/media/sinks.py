@@ -60,12 +60,18 @@ class Plan:
     light: Light | None
     timecode: tuple[str, Fraction] | None
     icc: bytes | None
+    calibration: tuple[tuple[bytes, bytes], ...]
     copy_from: Path | None
     span: Span | None
     metadata: dict[str, str]
     mark: SyntheticMark | None
     piece_frames: int | None
     """None: one piece holds all."""
+
+    def said_in_pictures(self) -> dict[str, Any]:
+        """What each picture says of itself, as `write_image` takes it."""
+        own = {"calibration": self.calibration, "pixel_aspect": self.pixel_aspect}
+        return {"icc": self.icc, "color": self.color, "light": self.light, **own}
 
 
 @runtime_checkable
@@ -124,7 +130,7 @@ class _PictureSink:
         notes += _picture_notes(plan, suffix)
         self.shelf = PieceShelf(folder, "one picture is never half done")
         self._path, self._mark = folder / f".whole{suffix}", plan.mark
-        self._said: dict[str, Any] = {"icc": plan.icc, "color": plan.color, "light": plan.light}
+        self._said = plan.said_in_pictures()
         self._image: Levels | None = None
 
     def keep(self, frames: int) -> None:
@@ -159,6 +165,8 @@ class _FolderSink:
         facts |= {"depth": plan.bit_depth, "alpha": plan.alpha, "icc": plan.icc}
         if plan.color.is_beyond_srgb:
             facts["color"] = asdict(plan.color)
+        if plan.calibration or plan.pixel_aspect != 1:
+            facts["pixels"] = [str(plan.pixel_aspect), str(plan.calibration)]
         if plan.light is not None:
             facts["light"] = asdict(plan.light)
         recipe = job_id(kind="png", named="by number", **facts)
@@ -184,7 +192,7 @@ class _FolderSink:
         self._numbers.append(self.shelf.frames + len(self._pts) if number is None else number)
         path = self.pictures / _picture_name(self._numbers[-1])
         plan = self._plan
-        said: dict[str, Any] = {"icc": plan.icc, "color": plan.color, "light": plan.light}
+        said = plan.said_in_pictures()
         self._waiting.append(self._pool.submit(write_image, path, image, mark=plan.mark, **said))
         while len(self._waiting) > PNG_THREADS:
             self._waiting.popleft().result()
@@ -260,6 +268,8 @@ class _VideoSink:
         notes += _timecode_notes(plan, suffix)
         if plan.icc is not None:
             notes.append("the pictures' ICC profile is left out: a video holds none")
+        if plan.calibration:
+            notes.append("the pictures' gamma and primaries (gAMA, cHRM) are left out")
         made_of = asdict(self._encoding), plan.piece_frames, av.library_versions
         self.shelf = PieceShelf(folder, job_id(kind="video", made_of=made_of))
         self._encoder: PieceEncoder | None = None
@@ -387,6 +397,13 @@ def _picture_notes(plan: Plan, suffix: str = ".png") -> list[str]:
         notes.append(f"a {suffix} cannot say that its colours are {plan.color.named}; a .png can")
     if plan.light is not None and suffix != ".png":
         notes.append(f"the HDR mastering metadata is not kept in a {suffix}; a .png keeps it")
+    if plan.calibration and suffix != ".png":
+        notes.append("the pictures' gamma and primaries (gAMA, cHRM) are left out")
+    if plan.pixel_aspect != 1 and suffix != ".png":
+        notes.append(
+            f"pixels {float(plan.pixel_aspect):.3g} times as wide as high are written as square: "
+            f"a {suffix} is told no shape; a .png is"
+        )
     if plan.icc is not None and suffix == ".bmp":
         notes.append("the pictures' ICC profile is left out: a .bmp holds none")
     if plan.copy_from is not None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from .clips import Alpha, ColorTags, Light, Pixels, counted
 
 ORIENTATION = 274
 """The number of EXIF's and TIFF's tag."""
-ICC_PROFILE, EXIF = 34675, 34665
+ICC_PROFILE, EXIF, DENSITY = 34675, 34665, (282, 283)
 """TIFF's tags."""
 TIMED = {"PNG", "WEBP", "AVIF", "GIF"}
 """Pillow's names of formats whose several pictures are shown one after another."""
@@ -32,8 +33,15 @@ UNTIMED_MS = 100
 """How long one of these is shown that says no time, as browsers have it."""
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_START = b"\x89PNG\r\n\x1a\n"
-LIGHT_CHUNKS = {b"cICP": 4, b"mDCV": 24, b"cLLI": 8}
+LIGHT_CHUNKS = {b"cICP": 4, b"mDCV": 24, b"cLLI": 8, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}
 """A PNG's chunks on colours and light, and their bytes."""
+SRGB_CHUNKS = {
+    b"gAMA": struct.pack(">I", 45_455),
+    b"cHRM": struct.pack(">8I", 31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000),
+}
+"""What two of them say in a picture that is sRGB. Source: PNG (Third Edition), 11.3.2.5."""
+MOST_ASPECT = 4
+"""How long a pixel may be by its width, or wide by its length, and be meant so."""
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 """TIFF's sample formats."""
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, SEPARATED = 0, 1, 2, 5
@@ -70,6 +78,10 @@ class StillHead:
     """As a PNG says it in numbers."""
     light: Light | None = None
     """As a PNG says it."""
+    pixel_aspect: Fraction = Fraction(1)
+    """Width of the upright picture's pixels by their height."""
+    calibration: tuple[tuple[bytes, bytes], ...] = ()
+    """A PNG's gAMA and cHRM, names and data, where they count and are not sRGB's."""
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -111,7 +123,13 @@ def still_head(path: Path) -> StillHead:
             exif = bool({*picture.getexif()} - {ORIENTATION})
             said = _png_chunks(path) if picture.format == "PNG" else {}
             color, light = _png_color(said), _png_light(said)
-            return StillHead(16 if deep else 8, alpha, durations, notes, icc, exif, color, light)
+            if picture.format == "AVIF":
+                color = _avif_color(path)
+            return StillHead(
+                16 if deep else 8, alpha, durations, notes, icc, exif, color, light,
+                _pixel_aspect(picture.info, picture.getexif().get(ORIENTATION, 1)),
+                () if icc else _png_calibration(said),
+            )  # fmt: skip
 
 
 def read_still(path: Path) -> Still:
@@ -254,6 +272,14 @@ def _png_color(said: dict[bytes, bytes]) -> ColorTags:
     return color if color.is_beyond_srgb and known else ColorTags()
 
 
+def _png_calibration(said: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    """Source: PNG (Third Edition), 4.3, of which chunks count where others are there."""
+    own = {name: said[name] for name in SRGB_CHUNKS if name in said}
+    if {b"cICP", b"sRGB"} & said.keys() or all(SRGB_CHUNKS[n] == own[n] for n in own):
+        return ()
+    return tuple(own.items())
+
+
 def _png_light(said: dict[bytes, bytes]) -> Light | None:
     """Source: PNG (Third Edition), 11.3.2.7 and 11.3.2.8: light is in 1/10000 cd/m2."""
     mastering = content = None
@@ -275,6 +301,32 @@ def light_chunks(light: Light) -> list[tuple[bytes, bytes]]:
     if light.content is not None:
         chunks.append((b"cLLI", struct.pack(">2I", *(level * 10_000 for level in light.content))))
     return chunks
+
+
+def _avif_color(path: Path) -> ColorTags:
+    """Source: ISO/IEC 14496-12, 12.1.5, colr of the kind nclx."""
+    with path.open("rb") as file:
+        _, box, after = file.read(AVIF_HEAD).partition(b"colrnclx")
+    if not box or len(after) < 6:
+        return ColorTags()
+    primaries, transfer, matrix = struct.unpack(">3H", after[:6])
+    color = ColorTags(primaries, transfer, matrix, 1)
+    return color if color.is_beyond_srgb else ColorTags()
+
+
+def _pixel_aspect(said: dict[Any, Any], orientation: Any) -> Fraction:
+    """Of the upright picture, by its dots an inch across and down, or by their ratio alone."""
+    density = said.get("aspect") or said.get("dpi") or said.get("jfif_density") or (1, 1)
+    try:
+        across, down = (
+            Fraction(*dots) if isinstance(dots, tuple) else Fraction(float(dots))
+            for dots in density
+        )
+        aspect = (down / across).limit_denominator(1000)
+        aspect = 1 / aspect if orientation > 4 else aspect
+    except (TypeError, ValueError, ArithmeticError):
+        return Fraction(1)
+    return aspect if 1 <= aspect * MOST_ASPECT <= MOST_ASPECT**2 else Fraction(1)
 
 
 def _av1_bits(path: Path) -> int:
@@ -322,7 +374,10 @@ def _tiff_head(path: Path) -> StillHead:
         profile = page.tags.get(ICC_PROFILE)
         icc = _of_rgb(None if profile is None else bytes(profile.value))
         bits = 16 if _is_deep(page) else 8
-        return StillHead(bits, alpha, [], notes, icc, EXIF in page.tags)
+        turn = page.tags.get(ORIENTATION)
+        density = [tag.value for tag in map(page.tags.get, DENSITY) if tag is not None]
+        aspect = _pixel_aspect({"dpi": density}, 1 if turn is None else turn.value)
+        return StillHead(bits, alpha, [], notes, icc, EXIF in page.tags, pixel_aspect=aspect)
 
 
 def _taken(tiff: tifffile.TiffFile) -> tuple[int, tifffile.TiffPage]:
@@ -331,6 +386,8 @@ def _taken(tiff: tifffile.TiffFile) -> tuple[int, tifffile.TiffPage]:
     pages = [tiff.pages.get(n, validate=False).aspage() for n in range(len(tiff.pages))]
     number = max(range(len(pages)), key=lambda n: pages[n].imagewidth * pages[n].imagelength)
     page, path = pages[number], tiff.filehandle.path
+    if not isinstance(page.bitspersample, int):
+        raise FaceswapError(f"{path}: is a TIFF whose channels have different bits; save it as RGB")
     if page.sampleformat == SIGNED:
         raise FaceswapError(
             f"{path}: holds signed integers, whose white is not known; save it as unsigned "

@@ -115,6 +115,7 @@ class ClipWriter:
             light=like.light if like else None,
             timecode=(like.timecode, like.start_time) if like and like.timecode else None,
             icc=like.icc if like else None,
+            calibration=like.calibration if like else (),
             copy_from=copy_from,
             span=span,
             metadata={k: v for k, v in said.items() if k.lower() not in _TECHNICAL},

@@ -1,0 +1,169 @@
+"""What a picture's head says beside its size: the shape of pixels, gamma, light; and its folder."""
+
+import os
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, PngImagePlugin
+
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.media.clips import ColorTags, one_number, passed_over
+from faceswap_lite.media.images import write_image
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.stills import read_still, still_head
+from faceswap_lite.media.writing import ClipWriter
+
+GREY = Image.new("RGB", (16, 8), (90, 80, 70))
+LINEAR = struct.pack(">I", 100_000)
+
+
+def png_of(path: Path, *chunks: tuple[bytes, bytes]) -> Path:
+    said = PngImagePlugin.PngInfo()
+    for name, data in chunks:
+        said.add(name, data)
+    GREY.save(path, pnginfo=said)
+    return path
+
+
+def again(path: Path, out: Path) -> ClipWriter:
+    with open_clip(path) as reader, ClipWriter(out, like=reader.info) as writer:
+        for frame in reader:
+            writer.write(frame.image, frame.pts)
+    return writer
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", "deep.tif"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_pixels_of_pictures_that_are_not_square_stay_so(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    path, exif = tmp_path / f"in{suffix}", Image.Exif()
+    exif[274] = orientation
+    if suffix == "deep.tif":
+        tags = [(274, 3, 1, orientation, True)]
+        deep = np.full((8, 16, 3), 20_000, np.uint16)
+        tifffile.imwrite(path, deep, photometric="rgb", resolution=(200, 100), extratags=tags)
+    else:
+        GREY.save(path, dpi=(200, 100), exif=exif)
+    # Twice the dots across: half as wide as high, until it is turned.
+    aspect = Fraction(1, 2) if orientation == 1 else Fraction(2)
+    assert still_head(path).pixel_aspect == aspect
+    for name in ("out.mkv", "out"):
+        writer = again(path, tmp_path / name)
+        assert not [note for note in writer.notes if "square" in note]
+        with open_clip(tmp_path / name) as reader:
+            assert reader.info.pixel_aspect == aspect
+
+
+def test_a_video_of_pixels_that_are_not_square_keeps_them_in_pictures(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.mp4"), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 15)
+        output.mux(stream.encode(av.VideoFrame(32, 16, "yuv420p")))
+        output.mux(stream.encode(None))
+    again(tmp_path / "in.mp4", tmp_path / "out")
+    with open_clip(tmp_path / "out") as reader:
+        assert reader.info.pixel_aspect == Fraction(16, 15)
+    assert [n for n in again(tmp_path / "in.mp4", tmp_path / "a.jpg").notes if "as square" in n]
+
+
+@pytest.mark.parametrize("dots", [(0, 100), (100_000, 1), (72, 72)])
+def test_dots_that_say_no_shape_are_square(tmp_path: Path, dots: tuple[int, int]) -> None:
+    path = png_of(tmp_path / "a.png")
+    data = path.read_bytes()
+    at = data.index(b"IDAT") - 4
+    chunk = b"pHYs" + struct.pack(">2IB", *dots, 0)
+    with path.open("wb") as file:
+        file.write(data[:at])
+        PngImagePlugin.putchunk(file, chunk[:4], chunk[4:])
+        file.write(data[at:])
+    assert still_head(path).pixel_aspect == 1
+
+
+def test_gamma_of_a_png_is_kept_or_said(tmp_path: Path) -> None:
+    path = png_of(tmp_path / "a.png", (b"gAMA", LINEAR))
+    again(path, tmp_path / "out")
+    with Image.open(tmp_path / "out" / "frame_000001.png") as made:
+        assert made.info["gamma"] == 1
+    for name in ("out.mp4", "out.jpg"):
+        assert [n for n in again(path, tmp_path / name).notes if "gAMA" in n], name
+
+
+def test_gamma_that_does_not_count_is_no_news(tmp_path: Path) -> None:
+    usual, srgb = (b"gAMA", struct.pack(">I", 45_455)), (b"sRGB", b"\0")
+    assert still_head(png_of(tmp_path / "a.png", usual)).calibration == ()
+    assert still_head(png_of(tmp_path / "b.png", (b"gAMA", LINEAR), srgb)).calibration == ()
+
+
+def test_an_avif_says_that_it_is_pq(tmp_path: Path) -> None:
+    path = tmp_path / "a.avif"
+    GREY.resize((64, 64)).save(path)
+    data = path.read_bytes()
+    at = data.index(b"colrnclx") + 8
+    path.write_bytes(data[:at] + struct.pack(">3H", 9, 16, 9) + data[at + 6 :])
+    with open_clip(path) as reader:
+        assert reader.info.color == ColorTags(9, 16, 9, 1)
+        assert [line for line in reader.problems if line.startswith("is PQ HDR")]
+
+
+def test_a_tiff_whose_channels_have_different_bits_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((8, 16, 3), np.uint8), photometric="rgb")
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack("<HHI", 258, 3, 3)) + 8
+    bits = int.from_bytes(data[at : at + 4], "little")
+    data[bits : bits + 6] = struct.pack("<3H", 8, 16, 8)
+    path.write_bytes(data)
+    for read in (still_head, read_still):
+        with pytest.raises(FaceswapError, match=r"a\.tif"):
+            read(path)
+
+
+# Folders.
+
+
+def test_a_folder_of_unread_pictures_says_which(tmp_path: Path) -> None:
+    for name in ("a.1.exr", "a.2.exr", "b.dpx"):
+        (tmp_path / name).touch()
+    with pytest.raises(FaceswapError, match=r"3 files are pictures of kinds not read: a\.1\.exr"):
+        open_clip(tmp_path)
+
+
+def test_a_picture_that_is_no_file_is_named(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.1.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "a.2.png").symlink_to("gone.png")
+    os.mkfifo(tmp_path / "a.3.png")
+    (tmp_path / "a.4.png").mkdir()
+    line = passed_over(tmp_path, ["a.1.png"])
+    assert (
+        line == "3 files are no readable files (links, pipes, folders): a.2.png, a.3.png, a.4.png"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("beauty.1001", "beauty.1002", "matte.1001"), "beauty.1001.png, matte.1001.png"),
+        (("v001.1001", "v002.1001"), "v001.1001.png, v002.1001.png"),
+        (("a.1001.left", "a.1001.right"), "a.1001.left.png, a.1001.right.png"),
+        (("a_v002.1001", "a_v002.1002"), ""),
+        (("anna", "ben"), ""),
+    ],
+)
+def test_several_sequences_in_a_folder_are_said(
+    tmp_path: Path, names: tuple[str, ...], said: str
+) -> None:
+    paths = [tmp_path / f"{name}.png" for name in names]
+    for path in paths:
+        write_image(path, np.zeros((8, 8, 3), np.uint8))
+    assert (said in one_number(paths)) if said else one_number(paths) == ""
+    with open_clip(tmp_path) as reader:
+        assert [line for line in reader.problems if "of one number" in line] == [
+            one_number(paths)
+        ] * bool(said)
