@@ -218,7 +218,7 @@ def test_the_best_weights_are_those_of_the_lowest_heldout_loss(cast: Cast, tmp_p
 
 
 def test_the_look_at_a_runs_end_counts(cast: Cast, tmp_path: Path) -> None:
-    run, sets = tmp_path / "run", [open_face_set(faces) for faces in (cast.source, cast.target)]
+    run = tmp_path / "run"
     run_steps(cast, run, steps=25, lr=3e-3)
     facts = checkpoint_facts(run, 25)
     assert facts["best"]["step"] == 20, "a resumed run knows the regular looks alone"
@@ -228,7 +228,7 @@ def test_the_look_at_a_runs_end_counts(cast: Cast, tmp_path: Path) -> None:
     # An end that is worse than the look before does not; nor does one from before looks were kept.
     config = with_training(cast.config, steps=33, lr=0.3)
     (run / "config.yaml").write_text(dump_config(config))
-    train(*sets, run, config, say=silent)
+    train(open_face_set(cast.source), open_face_set(cast.target), run, config, say=silent)
     assert load_run(run).step == checkpoint_facts(run, 33)["best"]["step"] < 33
     state = RunState(25, best=Best(20, 1.0), heldout=0.9)
     assert (state.lowest, replace(state, heldout=None).lowest) == (Best(25, 0.9), state.best)
