@@ -149,7 +149,7 @@ def _describe_run(path: Path) -> str:
     ]
     if manifest.lr is not None:
         lines.append(f"rate      {manifest.lr:.1e}, chosen by a range test")
-    best = as_state(checkpoint_facts(path, step)).best if step is not None else None
+    best = as_state(checkpoint_facts(path, step)).lowest if step is not None else None
     if best is not None:
         lines.insert(2, f"best      step {best.step}, held-out loss {best.heldout:.3f}")
     lines += _lineage_lines(manifest.lineage)

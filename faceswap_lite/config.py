@@ -186,6 +186,10 @@ class InitConfig(Section):
     code_rate: float = Field(0.1, gt=0, le=1)
     """share of the learning rate for what makes codes (df: encoder and inter; liae: encoder), in a
     run that begins with a base"""
+    settle_steps: int = Field(100, ge=0)
+    """first steps of a run that begins with a base, in which the rate of what makes codes falls
+    from the whole one to code_rate, and the weight of eyes and mouth rises to
+    training.loss.features"""
     freeze: list[str] = []
     """parts that do not learn in the first freeze_steps"""
     freeze_steps: int = Field(100, ge=0)
@@ -194,9 +198,10 @@ class InitConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _stored_runs_keep_their_rate(cls, values: Any) -> Any:
-        # A run stores all options; one without this was made when all parts learned alike.
+        # A run stores all options; one without these was made when all parts learned alike, or
+        # from the first step on as they do later.
         if isinstance(values, dict) and values.keys() >= {"run", "parts", "freeze", "freeze_steps"}:
-            return {"code_rate": 1.0, **values}
+            return {"code_rate": 1.0, "settle_steps": 0, **values}
         return values
 
     @field_validator("run", mode="before")

@@ -1,6 +1,7 @@
 """The base: its people, how it is made, and how a run begins with it."""
 
 import errno
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -572,11 +573,49 @@ def test_what_makes_codes_learns_slowly_in_a_run_that_begins_with_a_base(
     assert trained("fresh", 2, run="none")[1] == [1.0]
     # A run stored before there was a choice goes on as it began.
     stored = tmp_path / "full" / "config.yaml"
-    stored.write_text(stored.read_text().replace("  code_rate: 1.0\n", ""))
-    assert "code_rate" not in stored.read_text()
+    older = stored.read_text().replace("  settle_steps: 100\n", "")
+    stored.write_text(older.replace("  code_rate: 1.0\n", ""))
+    assert load_config(stored).init.settle_steps == 0
+    assert load_config(stored).init.code_rate == 1.0
     assert trained("full", 4)[1] == [1.0]
+    assert load_config(stored).init.settle_steps == 0
     # A fit goes on from people: its parts are no base's any more.
     assert trained("fit", 2, run=str(run))[1] == [1.0]
+
+
+def test_a_run_settles_on_its_base_first(cast: Cast, shipped: Base, tmp_path: Path) -> None:
+    """What makes codes learns fast at first, and eyes and mouth count little."""
+    source, target = open_face_set(cast.source), open_face_set(cast.target)
+
+    def trained(name: str, steps: int, **init: Any) -> Path:
+        config = with_training(cast.config, steps=steps, log_every=1)
+        config = config.model_copy(update={"init": InitConfig.model_validate(init)})
+        train(source, target, tmp_path / name, config, say=silent)
+        return tmp_path / name
+
+    def rates(run: Path, step: int) -> list[float]:
+        groups = checkpoint_facts(run, step)["optimizer"]["param_groups"]
+        return [group["lr"] / groups[-1]["lr"] for group in groups]
+
+    def first_loss(run: Path) -> float:
+        lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+        return next(float(line["loss"]) for line in lines if line["step"] == 1 and "loss" in line)
+
+    plain, slowly = trained("plain", 1, settle_steps=0), trained("slowly", 4, settle_steps=4)
+    assert rates(plain, 1) == pytest.approx([0.1, 0.1, 1.0])
+    assert rates(slowly, 4) == pytest.approx([0.325, 0.325, 1.0]), "three quarters of the way"
+    assert rates(trained("slowly", 6, settle_steps=4), 6) == pytest.approx([0.1, 0.1, 1.0])
+    # Of the same faces and weights; no pixel counts more than another one in the face.
+    assert first_loss(slowly) != pytest.approx(first_loss(plain), rel=1e-3)
+    # Stopped and resumed, it ends with the same bits.
+    whole = trained("whole", 6, settle_steps=4)
+    ends = [load_weights(run, 6, "model") for run in (whole, slowly)]
+    assert all(torch.equal(ends[1][name], w) for name, w in ends[0].items())
+    # Fresh weights, and those of people, have nothing to settle on.
+    config = InitConfig(settle_steps=4)
+    assert initial.settle_steps(config, []) == 0
+    assert initial.settle_steps(config, [{"run": str(plain), "step": 1}]) == 0
+    assert initial.settle_steps(config, read_manifest(plain).lineage) == 4
 
 
 def test_a_run_from_before_there_were_bases_goes_on_from_its_own_weights(

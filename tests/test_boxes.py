@@ -51,7 +51,7 @@ def clip(path: Path, count: int = 10, sound: bool = False, uses: int = 1) -> Pat
         if heard is not None:
             heard.disposition = av.stream.Disposition(uses)
             packets += noise(heard, Fraction(count, 25))
-        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+        for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
             output.mux(packet)
     return path
 

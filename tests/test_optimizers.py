@@ -96,3 +96,16 @@ def test_a_part_learns_at_its_share_of_the_rate(name: str) -> None:
     for got, wanted in zip(shared, [*slow[:2], *whole[2:]], strict=True):
         torch.testing.assert_close(got, wanted)
     assert all(step.abs().max() > 0 for step in shared)
+
+
+def test_parts_that_learn_slowly_do_so_once_they_have_settled() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1))
+    optimizer = build_optimizer(net, OptimizerConfig(), 0.02, {"0": 0.25})
+
+    def rates(share: float) -> list[float]:
+        set_rate(optimizer, 0.02, share)
+        return [group["lr"] for group in optimizer.param_groups]
+
+    assert rates(0.0) == pytest.approx([0.02, 0.02])
+    assert rates(0.5) == pytest.approx([0.0125, 0.02])
+    assert rates(1.0) == [0.02 * 0.25, 0.02], "to the bit, as runs had it before"

@@ -314,6 +314,6 @@ def test_what_becomes_of_a_part_s_sound_is_said_before_the_work(tmp_path: Path) 
     said = {}
     for start in (0, 10):
         with open_clip(made) as reader:
-            said[start] = " ".join(check_outputs(job, reader, ConvertConfig(start=start)))
+            said[start] = " ".join(check_outputs(job, reader, ConvertConfig(start=start), None))
     assert "packets of 0.1 s: encoded again as AAC" in said[10]
     assert "AAC" not in said[0]

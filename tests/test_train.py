@@ -17,12 +17,16 @@ from conftest import Cast, silent
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from faceswap_lite.about import describe
 from faceswap_lite.cli import app
 from faceswap_lite.config import Config, dump_config
 from faceswap_lite.config_files import load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.runs.checkpoints import (
+    Best,
+    RunState,
+    checkpoint_facts,
     checkpoint_folder,
     flatten_optimizer,
     latest_valid_checkpoint,
@@ -213,6 +217,23 @@ def test_the_best_weights_are_those_of_the_lowest_heldout_loss(cast: Cast, tmp_p
     assert best.fingerprint != last.fingerprint
     for name, tensor in best.model.state_dict().items():
         assert torch.equal(tensor, good[f"ema.{name}"])
+
+
+def test_the_look_at_a_runs_end_counts(cast: Cast, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_steps(cast, run, steps=25, lr=3e-3)
+    facts = checkpoint_facts(run, 25)
+    assert facts["best"]["step"] == 20, "a resumed run knows the regular looks alone"
+    assert facts["heldout"] < facts["best"]["heldout"]
+    assert load_run(run).step == 25
+    assert f"best      step 25, held-out loss {facts['heldout']:.3f}" in describe(run)
+    # An end that is worse than the look before does not; nor does one from before looks were kept.
+    config = with_training(cast.config, steps=33, lr=0.3)
+    (run / "config.yaml").write_text(dump_config(config))
+    train(open_face_set(cast.source), open_face_set(cast.target), run, config, say=silent)
+    assert load_run(run).step == checkpoint_facts(run, 33)["best"]["step"] < 33
+    state = RunState(25, best=Best(20, 1.0), heldout=0.9)
+    assert (state.lowest, replace(state, heldout=None).lowest) == (Best(25, 0.9), state.best)
 
 
 def test_patience_ends_a_run_that_has_stopped_to_gain(cast: Cast, tmp_path: Path) -> None:

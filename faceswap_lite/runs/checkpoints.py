@@ -50,6 +50,16 @@ class RunState:
     seconds: float = 0.0
     plateau: PlateauState = field(default_factory=PlateauState)
     best: Best | None = None
+    """Of the regular looks, so that a resumed run repeats an uninterrupted one."""
+    heldout: float | None = None
+    """The held-out loss of this step's own averaged weights, None where nobody looked."""
+
+    @property
+    def lowest(self) -> Best | None:
+        """The best of all looks, with that at a run's end."""
+        if self.best is None or self.heldout is None or self.heldout >= self.best.heldout:
+            return self.best
+        return Best(self.step, self.heldout)
 
 
 def checkpoint_folder(run: Path, step: int) -> Path:
@@ -165,6 +175,7 @@ def as_state(facts: dict[str, Any]) -> RunState:
         seconds=facts["seconds"],
         plateau=PlateauState(**facts["plateau"]),
         best=None if best is None else Best(**best),
+        heldout=facts.get("heldout"),
     )
 
 
@@ -190,9 +201,11 @@ def latest_valid_checkpoint(
 
 def averaged_weights(run: Path, step: int, weights: WeightsName) -> tuple[int, Path]:
     """The step that a checkpoint's best averaged weights are of, or its last ones; their file."""
-    best = as_state(checkpoint_facts(run, step)).best
-    name, of_step = ("ema", step) if weights == "last" or best is None else ("best", best.step)
-    return of_step, checkpoint_folder(run, step) / f"{name}.safetensors"
+    folder, state = checkpoint_folder(run, step), as_state(checkpoint_facts(run, step))
+    best = state.lowest
+    if weights == "last" or best is None or best != state.best:
+        return step, folder / "ema.safetensors"
+    return best.step, folder / "best.safetensors"
 
 
 def load_weights(run: Path, step: int, name: str) -> dict[str, Tensor]:

@@ -148,10 +148,22 @@ def rate_shares(
     Source: Howard and Ruder 2018, "Universal language model fine-tuning", section 3.2
     (discriminative rates).
     """
-    if not lineage or not lineage[-1]["run"].startswith(_BASE) or config.code_rate == 1:
+    if not _begins_with_a_base(lineage) or config.code_rate == 1:
         return {}
     came = [part for part in network.code_parts if part in lineage[-1]["parts"]]
     return dict.fromkeys(came, config.code_rate)
+
+
+def settle_steps(config: InitConfig, lineage: list[dict[str, Any]]) -> int:
+    """The first steps of a run with this lineage in which it settles; `settled` says what that is.
+
+    At first real people are so far from rendered ones that all has to move (docs/training.md).
+    """
+    return config.settle_steps if _begins_with_a_base(lineage) else 0
+
+
+def _begins_with_a_base(lineage: list[dict[str, Any]]) -> bool:
+    return bool(lineage) and lineage[-1]["run"].startswith(_BASE)
 
 
 def frozen_parts(network: SwapAutoencoder, config: InitConfig) -> list[nn.Module]:

@@ -74,8 +74,7 @@ def run_loop(run: Path, ready: ReadyRun, say: Callable[[str], None]) -> TrainSum
     # that a resumed run repeats an uninterrupted one bit for bit on the same machine.
     log = RunLog(run, ready.state.step) if first else None
     state, best_weights = ready.state, ready.best
-    began, step = time.monotonic() - state.seconds, state.step
-    parts, told_at = options.accumulate, state.seconds
+    step, parts, told_at = state.step, options.accumulate, state.seconds
     losses: dict[str, Any] = {}
     bar = tqdm(
         None, "train", options.steps, initial=step, unit="step", disable=None if first else True
@@ -83,6 +82,7 @@ def run_loop(run: Path, ready: ReadyRun, say: Callable[[str], None]) -> TrainSum
     if log and step == 0:
         begun = heldout_losses(learner.average, sides, size, options.loss, fabric.autocast)
         log.write({"step": 0, **begun}, state.seconds)
+    began = time.monotonic() - state.seconds
     with stop_on_signal() as stopped, bar:
         while not (reason := agreed(fabric, why_stop(state, options))):
             # Draw this step's views of both sides.
@@ -94,7 +94,7 @@ def run_loop(run: Path, ready: ReadyRun, say: Callable[[str], None]) -> TrainSum
             terms, parts = train_step(learner, views, options, step, rate, parts, say)
             step += 1
             bar.update()
-            state = replace(state, step=step, seconds=time.monotonic() - began)
+            state = replace(state, step=step, seconds=time.monotonic() - began, heldout=None)
 
             # What is to be done after this step?
             by_hand = agreed(fabric, bool(stopped))
@@ -121,6 +121,7 @@ def run_loop(run: Path, ready: ReadyRun, say: Callable[[str], None]) -> TrainSum
             if judge_here or stop_here:
                 judged = heldout_losses(learner.average, sides, size, options.loss, fabric.autocast)
                 losses = agreed(fabric, judged)
+                state = replace(state, heldout=losses["heldout"])
             if judge_here:
                 before, state = state, _judged(state, losses["heldout"], options)
                 if state.best != before.best:

@@ -91,10 +91,11 @@ def build_optimizer(
     return optimizer
 
 
-def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """The rate of the next step, of which some parts take a share."""
+def set_rate(optimizer: Optimizer, rate: float, settled: float = 1.0) -> None:
+    """The rate of the next step. Some parts take a share of it when `settled` is 1, all at 0."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("share", 1.0)
+        share = group.get("share", 1.0)
+        group["lr"] = rate * (share + (1 - settled) * (1 - share))
 
 
 def keeps_average(optimizer: Optimizer) -> bool:

@@ -66,7 +66,7 @@ def as_begun(run: Path, config: Config) -> Config:
     before = load_config(run / CONFIG_FILE)
     had = {
         key: getattr(before.init, key)
-        for key in ("run", "code_rate")
+        for key in ("run", "code_rate", "settle_steps")
         if key not in config.init.model_fields_set
     }
     init, training = config.init.model_copy(update=had), config.training

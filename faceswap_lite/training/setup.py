@@ -28,7 +28,7 @@ from ..runs.mask_weights import MASK_FILE, mask_of, read_mask, shipped_mask, wri
 from .augmentation_strength import augmented, strength_for
 from .batches import SideData, side_batch
 from .find_lr import rate_of_new_run
-from .initial import frozen_parts, import_weights, rate_shares
+from .initial import frozen_parts, import_weights, rate_shares, settle_steps
 from .loading import load_sides
 from .loop import ReadyRun
 from .mask_refinement import Refined, refine_mask
@@ -98,7 +98,10 @@ def set_up_training(
         say(f"rate {manifest.lr:.1e}, chosen by a range test ({run / CURVE_FILE})")
         options = options.model_copy(update={"lr": manifest.lr})
     shares = rate_shares(network, config.init, manifest.lineage)
-    learner = build_learner(fabric, network, options, frozen, config.init.freeze_steps, shares)
+    settling = settle_steps(config.init, manifest.lineage)
+    learner = build_learner(
+        fabric, network, options, frozen, config.init.freeze_steps, shares, settling
+    )
     sides = {name: _place(side, fabric.device) for name, side in sides.items()}
 
     # Where this run stood.
