@@ -282,10 +282,10 @@ def test_info_says_so_when_the_mark_is_gone(tmp_path: Path) -> None:
 
 def test_settings_are_told_as_they_were_changed() -> None:
     assert changed_settings(options_of(ConvertConfig())) == "the defaults"
-    told = changed_settings({"views": 4, "gone": 1, "mask.kind": "product"})
+    told = changed_settings({"views": 4, "gone": 1, "mask.kind": "visible"})
     assert told == "test_time_augmentation=4, gone=1"
     # As a conversion wrote them before options had groups.
-    assert changed_settings({"mask": "product", "color_steady": 1}) == "color.steady=1"
+    assert changed_settings({"mask": "visible", "color_steady": 1}) == "color.steady=1"
 
 
 # The label.

@@ -202,9 +202,9 @@ from safetensors.torch import save_file
 from conftest import TINY
 from test_step import gradient_of
 from test_train import with_training
-from faceswap_lite.config import load_config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.face_set import open_face_set
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 source, target, out = (Path(name) for name in sys.argv[2:5])
 steps = int(sys.argv[5])
 config = with_training(

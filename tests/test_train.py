@@ -423,9 +423,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from test_train import with_training
-from faceswap_lite.config import load_config
+from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.face_set import open_face_set
-from faceswap_lite.training.loop import train
+from faceswap_lite.training.train import train
 from conftest import TINY
 config = with_training(load_config("demo", TINY), steps=100_000, save_every=2, keep=2)
 source, target = open_face_set(Path(sys.argv[1])), open_face_set(Path(sys.argv[2]))
