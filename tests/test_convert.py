@@ -653,7 +653,7 @@ def test_a_span_that_begins_past_the_end_is_one_clear_error(
 def test_one_frame_may_be_a_picture(
     cast: Cast, run: TrainedRun, plain: Path, tmp_path: Path
 ) -> None:
-    config = ConvertConfig(start=5, end=6)
+    config = LOSSLESS.model_copy(update={"start": 5, "end": 6, "output": OutputConfig()})
     convert_clip(run, cast.unseen_clip, tmp_path / "a.png", config, say=silent)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), frames_of(plain / "swap.mkv")[5])
 

@@ -432,13 +432,21 @@ def copied(source: Path, out: Path, first: int = 0, end: int | None = None, **op
     return writer
 
 
+def notes_but_forced(writer: Any, before: str, after: str) -> list[str]:
+    """What is said of a copy of `talk`, whose subtitles are forced: two containers have no word
+    for that."""
+    line = f"that a stream is forced is not kept in a {after}"
+    assert (line in writer.notes) == (after in (".mov", ".m4v") and before != ".mov")
+    return [note for note in writer.notes if note != line]
+
+
 @pytest.mark.parametrize(("codec", "suffix"), HELD)
 @pytest.mark.parametrize("late", [0, 520])
 def test_sound_stays_in_step(tmp_path: Path, codec: str, suffix: str, late: int) -> None:
     source = talk(tmp_path / "in.mkv", "subrip", late)
     out = tmp_path / f"out{suffix}"
     writer = copied(source, out, codec=codec, work=tmp_path / "w", piece_frames=20)
-    assert writer.notes == [] and len(packets(out)) == 75
+    assert notes_but_forced(writer, ".mkv", suffix) == [] and len(packets(out)) == 75
     assert click_in(out) == pytest.approx(click_in(source), abs=0.001)
 
 
@@ -454,8 +462,8 @@ def test_subtitles_chapters_and_languages_survive(
     source = talk(tmp_path / f"in{before}", kind, late)
     out = tmp_path / f"out{after}"
     writer = copied(source, out)
-    lost = kind == "ass" and after != ".mkv"
-    assert len(writer.notes) == lost and all("layout" in note for note in writer.notes)
+    lost, notes = kind == "ass" and after != ".mkv", notes_but_forced(writer, before, after)
+    assert len(notes) == lost and all("layout" in note for note in notes)
 
     lines = lines_in(out)
     assert [text.replace(b"{\\i1}", b"").replace(b"{\\i0}", b"") for *_, text in lines] == [
