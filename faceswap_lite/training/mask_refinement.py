@@ -24,7 +24,7 @@ from ..occluders.planting import plant
 
 FACES_A_SIDE = 500
 """Of more, so many are taken, spread evenly."""
-FEWEST_CLEAN = 50
+MIN_CLEAN = 50
 NOTHING_HIDDEN = 0.03
 """A face is clean that has less of its outline hidden, beyond what is in a set's clearest quarter:
 hair is before most faces."""
@@ -66,7 +66,7 @@ def refine_mask(
 ) -> Refined:
     """`base` after `steps` on the faces of both sets; a function of these alone.
 
-    None where fewer than FEWEST_CLEAN faces have nothing before them, and where the base was the
+    None where fewer than MIN_CLEAN faces have nothing before them, and where the base was the
     better on planted faces that were kept from it.
     """
     base = base.to(device)
@@ -78,8 +78,8 @@ def refine_mask(
         "steps": steps,
         "seed": seed,
     }
-    if len(clean) < FEWEST_CLEAN:
-        line = f"the mask is not refined: {len(clean)} faces are clean, {FEWEST_CLEAN} are needed"
+    if len(clean) < MIN_CLEAN:
+        line = f"the mask is not refined: {len(clean)} faces are clean, {MIN_CLEAN} are needed"
         return Refined(None, facts, line)
     judged, learned = np.split(clean, [min(JUDGED, len(clean) // 5)])
     judge = [_planted(known, n, np.random.default_rng([seed, 1, n])) for n in judged.tolist()]
