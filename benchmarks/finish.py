@@ -41,7 +41,7 @@ JUDGED = (
     "landmark_nme", "warp_error_ratio", "mouth_correlation", "eyes_correlation", "yaw_correlation",
     "truth_sharpness_ratio", "truth_psnr_db", "truth_matched_psnr_db",
 )  # fmt: skip
-STRONG = 60
+STRONG = 120
 
 
 def main() -> None:

@@ -267,6 +267,8 @@ def changed_settings(settings: dict[str, Any]) -> str:
         for k, v in settings.items()
     }
     defaults = options_of(ConvertConfig())
+    # Which weights told what is before a face is no option.
+    settings.pop("mask.weights", None)
     changed = [f"{k}={v}" for k, v in settings.items() if k not in defaults or defaults[k] != v]
     return as_words(", ".join(changed), 2000) or "the defaults"
 

@@ -341,7 +341,7 @@ class FinishConfig(Section):
     """whose painted face is finished; liae: always both"""
     kind: AdversaryName = "least_squares"
     """the adversary's loss"""
-    adversary: float = Field(3.0, ge=0)
+    adversary: float = Field(6.0, ge=0)
     """weight of the adversary's loss; 0: no adversary"""
     label: float = Field(0.9, gt=0, le=1)
     """how true painted faces are meant to look, below 1: smoothed"""
@@ -349,9 +349,9 @@ class FinishConfig(Section):
     """weight of the rebuilt face's mean difference"""
     hold: float = Field(10.0, ge=0)
     """weight of how far the low-passed swap strays from that of before the phase"""
-    lr: float = Field(2e-4, gt=0)
+    lr: float = Field(4e-4, gt=0)
     """learning rate of the decoder"""
-    adversary_lr: float = Field(4e-4, gt=0)
+    adversary_lr: float = Field(8e-4, gt=0)
     """learning rate of the discriminator"""
     every: int = Field(100, ge=1)
     """steps between the guard's looks"""

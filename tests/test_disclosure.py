@@ -284,6 +284,8 @@ def test_settings_are_told_as_they_were_changed() -> None:
     assert changed_settings(options_of(ConvertConfig())) == "the defaults"
     told = changed_settings({"views": 4, "gone": 1, "mask.kind": "visible"})
     assert told == "test_time_augmentation=4, gone=1"
+    # Which network told what is before a face is no option.
+    assert changed_settings({"mask.weights": "0123456789abcdef"}) == "the defaults"
     # As a conversion wrote them before options had groups.
     assert changed_settings({"mask": "visible", "color_steady": 1}) == "color.steady=1"
 

@@ -259,3 +259,12 @@ def test_low_pass_keeps_the_mean_and_no_detail() -> None:
 
     assert torch.allclose(low_pass(flat), flat)
     assert low_pass(checks.expand(1, 3, 16, 16).float()).std() < 0.1
+
+
+def test_nothing_of_augmentation_is_left_in_a_finish(cast: Cast) -> None:
+    augment = cast.config.training.augment.model_copy(update={"occlude": 0.3, "hue": 0.1})
+    still = finish_module._without_augmentation(
+        cast.config.training.model_copy(update={"augment": augment})
+    ).augment
+    numbers = still.model_dump(exclude={"kind", "warp_until"})
+    assert still.kind == "hand" and not any(numbers.values()), numbers

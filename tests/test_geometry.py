@@ -17,6 +17,7 @@ from faceswap_lite.faces.align import (
     cut_crop,
     frame_to_canonical,
     inner_view,
+    within_frame,
 )
 from faceswap_lite.faces.candidates import sharpness
 from faceswap_lite.faces.hull import face_mask, features_mask
@@ -233,3 +234,11 @@ def test_sharpness_falls_with_blur_and_not_with_size() -> None:
     half = cv2.resize(image, (128, 128), interpolation=cv2.INTER_AREA)
     assert sharpness(half) == pytest.approx(sharpness(image), rel=0.05)
     assert sharpness(np.full((64, 64, 3), 9, np.uint8)) == 0
+
+
+def test_what_repeats_the_frame_s_border_is_not_within_it() -> None:
+    # Twice as large; the frame's corner lies at the crop's middle.
+    shown = within_frame(100, 50, similarity(2.0, 0.0, 16.5, 16.5), 32)
+    np.testing.assert_array_equal(shown, np.outer(np.arange(32) >= 16, np.arange(32) >= 16))
+    whole = within_frame(100, 50, similarity(1.0, 0.0, 0.0, 0.0), 32)
+    assert whole.all() and not within_frame(10, 10, similarity(1.0, 0.0, 60.0, 0.0), 32).any()

@@ -14,6 +14,7 @@ from test_conversion_occlusion import GREEN, NoGreen
 from test_face_set import SIZE, make_set
 
 from faceswap_lite.config import Config
+from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import MASKS_FOLDER, open_face_set
 from faceswap_lite.faces.records import read_record, write_crop
 from faceswap_lite.media.images import read_image
@@ -173,9 +174,11 @@ def test_a_run_keeps_its_mask_and_a_resumed_one_sees_the_same(
     for name, weight in load_weights(straight, 4, "model").items():
         assert torch.equal(weight, load_weights(parted, 4, "model")[name]), name
 
-    # One that was damaged is made again, the same.
+    # One that was damaged is used by nobody, and made again, the same.
     whole = file.read_bytes()
-    file.write_bytes(whole[:100])
+    file.write_bytes(whole[:-4] + bytes(4))
+    with pytest.raises(FaceswapError, match="is gone or damaged; training the run"):
+        mask_of(parted)
     go_on(parted, 5)
     assert file.read_bytes() == whole
     train(

@@ -226,6 +226,13 @@ def test_the_look_at_a_runs_end_counts(cast: Cast, tmp_path: Path) -> None:
     assert facts["best"]["step"] == 20, "a resumed run knows the regular looks alone"
     assert facts["heldout"] < facts["best"]["heldout"]
     assert load_run(run).step == 25
+    # Where its own weights are damaged, the best of the regular looks stand in.
+    own = checkpoint_folder(run, 25) / "ema.safetensors"
+    whole = own.read_bytes()
+    own.write_bytes(whole[:-8])
+    said: list[str] = []
+    assert load_run(run, say=said.append).step == 20 and "ema.safetensors" in said[0]
+    own.write_bytes(whole)
     assert f"best      step 25, held-out loss {facts['heldout']:.3f}" in describe(run)
     # An end that is worse than the look before does not; nor does one from before looks were kept.
     config = with_training(cast.config, steps=33, lr=0.3)
@@ -234,6 +241,7 @@ def test_the_look_at_a_runs_end_counts(cast: Cast, tmp_path: Path) -> None:
     assert load_run(run).step == checkpoint_facts(run, 33)["best"]["step"] < 33
     state = RunState(25, best=Best(20, 1.0), heldout=0.9)
     assert (state.lowest, replace(state, heldout=None).lowest) == (Best(25, 0.9), state.best)
+    assert replace(state, heldout=float("nan")).lowest == state.best
 
 
 def test_patience_ends_a_run_that_has_stopped_to_gain(cast: Cast, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from ..config import ConvertConfig
-from ..faces.align import align, cut_crop
+from ..faces.align import align, cut_crop, within_frame
 from ..faces.hull import face_mask
 from ..media.clips import Frame, as_uint8
 from ..metrics.landmarks import LandmarksPack
@@ -147,20 +147,24 @@ def _with_occlusions(
                 for cut, occlusion in zip(some, occlusions, strict=True)
             ]
             again = _cut_faces(frame, placements, run)
-        if not isinstance(again, str):
-            again = [replace(cut, occlusion=o) for cut, o in zip(again, occlusions, strict=True)]
-        looked.append(again)
+        cut_anew = some if isinstance(again, str) else again
+        looked.append([replace(c, occlusion=o) for c, o in zip(cut_anew, occlusions, strict=True)])
     return looked
 
 
 def _mask_view(frame: Frame, cut: _Cut, run: TrainedRun) -> MaskView:
     """The face at the size that the mask network looks at."""
     if len(cut.crop) == MASK_SIZE:
-        return MaskView(cut.frame_to_crop, cut.crop, cut.hull)
-    landmarks = cut.placement.landmarks
-    matrix = align(landmarks, cut.pack, run.manifest.coverage, MASK_SIZE)
-    crop = cut_crop(as_uint8(frame.image), matrix, MASK_SIZE)
-    return MaskView(matrix, crop, face_mask(landmarks, cut.pack, matrix, MASK_SIZE))
+        view = MaskView(cut.frame_to_crop, cut.crop, cut.hull)
+    else:
+        landmarks = cut.placement.landmarks
+        matrix = align(landmarks, cut.pack, run.manifest.coverage, MASK_SIZE)
+        crop = cut_crop(as_uint8(frame.image), matrix, MASK_SIZE)
+        view = MaskView(matrix, crop, face_mask(landmarks, cut.pack, matrix, MASK_SIZE))
+    # A repeated border is no hand.
+    height, width = frame.image.shape[:2]
+    shown = within_frame(width, height, view.frame_to_crop, MASK_SIZE)
+    return view._replace(outline=view.outline * shown)
 
 
 class _Painting(NamedTuple):

@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import FaceswapError
-from ..faces.align import cut_crop, frame_to_canonical, inner_view
+from ..faces.align import cut_crop, frame_to_canonical, inner_view, within_frame
 from ..faces.face_set import FaceSet, StoredFace, face_key
 from ..faces.finding import one_opencv_thread
 from ..faces.hull import face_mask
@@ -34,7 +34,7 @@ VIEW_PX = 64
 """Side of the small view of each face: what is compared, and shown."""
 
 MEASURES_FILE = "measures.npz"
-_VERSION = 2
+_VERSION = 3
 _THREADS = 2
 
 _SHARP_EYES_PX = 40.0
@@ -164,7 +164,13 @@ def hidden_of(
     """What is before the face of a crop, and where: see Measures."""
     to_view, _ = inner_view(record.size, record.margin, MASK_SIZE, 0.0)
     view = cut_crop(crop, to_view, MASK_SIZE)
-    outline = face_mask(*record.outline, compose(record.frame_to_crop, to_view), MASK_SIZE)
+    frame_to_view = compose(record.frame_to_crop, to_view)
+    outline = face_mask(*record.outline, frame_to_view, MASK_SIZE)
+    if record.frame_width and record.frame_height:
+        # A repeated border is no hand.
+        outline = outline * within_frame(
+            record.frame_width, record.frame_height, frame_to_view, MASK_SIZE
+        )
     (clear,) = clear_shares(network, view[None], outline[None])
     hidden = outline * (1 - clear)
     total = max(float(hidden.sum()), 1e-6)

@@ -15,7 +15,7 @@ from jaxtyping import Int, UInt8
 from ..config import ConvertConfig, Side
 from ..conversion.casting import CastPlan, cast_clip
 from ..conversion.detection_pass import build_run_packs
-from ..conversion.job import as_job, config_for, seen_settings
+from ..conversion.job import as_job, config_for, mask_facts, seen_settings
 from ..conversion.paint import paint_frames
 from ..conversion.painted import Placement
 from ..errors import FaceswapError
@@ -108,7 +108,7 @@ def check_clip(
     if out == sheet:
         raise FaceswapError(f"{out}: is the name of the sheet; name a .json for the report")
     convert = config_for(clip, convert)
-    settings = seen_settings(convert)
+    settings = seen_settings(convert) | mask_facts(run, convert)
     fingerprint = clip_fingerprint(clip)
     job = job_id(
         check=1, clip=fingerprint, run=run.fingerprint, settings={"convert": as_job(settings)}

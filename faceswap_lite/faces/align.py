@@ -5,9 +5,15 @@ The canonical face is that of metrics/landmarks.py: crops cut by `mesh` and by `
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
-from ..geometry import compose, fit_similarity, invert_similarity, similarity_scale
+from ..geometry import (
+    compose,
+    fit_similarity,
+    invert_similarity,
+    similarity_scale,
+    transform_points,
+)
 from ..metrics.landmarks import CANONICAL_FIVE, MESH_RIGID, LandmarksPack, five_points
 from .geometries import GEOMETRIES, find_geometry
 
@@ -102,6 +108,17 @@ def cut_crop(
     return cv2.warpAffine(
         region, to_crop, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
+
+
+def within_frame(
+    width: int, height: int, frame_to_crop: Float[np.ndarray, "2 3"], size: int
+) -> Float32[np.ndarray, "{size} {size}"]:
+    """1 where a crop of `size` px shows the frame, 0 where `cut_crop` repeats its border."""
+    right, bottom = width - 0.5, height - 0.5
+    corners = np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]])
+    shown = np.zeros((size, size), np.uint8)
+    polygon = np.round(16 * transform_points(corners, frame_to_crop)).astype(np.int32)
+    return cv2.fillConvexPoly(shown, polygon, 1, cv2.LINE_8, 4).astype(np.float32)
 
 
 def _shrunken_region(

@@ -28,7 +28,8 @@ def write_bundle(file: Path, run: TrainedRun, told: dict[str, object]) -> None:
         "schema": 1,
         "step": run.step,
         "config": run.config.model_dump(mode="json"),
-        "manifest": run.manifest.model_dump(),
+        # A refined mask network stays behind, and without it nothing is to be looked for.
+        "manifest": run.manifest.model_dump() | {"mask": ""},
     }
     tensors = {name: tensor.contiguous() for name, tensor in run.model.state_dict().items()}
     notes = {

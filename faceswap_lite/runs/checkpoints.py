@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,11 @@ class RunState:
     @property
     def lowest(self) -> Best | None:
         """The best of all looks, with that at a run's end."""
-        if self.best is None or self.heldout is None or self.heldout >= self.best.heldout:
-            return self.best
-        return Best(self.step, self.heldout)
+        best, ended = self.best, self.heldout
+        # NaN is below nothing.
+        if best is None or ended is None or not ended < best.heldout:
+            return best
+        return Best(self.step, ended)
 
 
 def checkpoint_folder(run: Path, step: int) -> Path:
@@ -193,19 +195,26 @@ def latest_valid_checkpoint(
         if not damage or (
             weights is not None
             and "state.json" not in damage
-            and averaged_weights(run, step, weights)[1].name not in damage
+            and averaged_weights(run, step, weights, damage)[1].name not in damage
         ):
             return step, problems
     return None, problems
 
 
-def averaged_weights(run: Path, step: int, weights: WeightsName) -> tuple[int, Path]:
-    """The step that a checkpoint's best averaged weights are of, or its last ones; their file."""
+def averaged_weights(
+    run: Path, step: int, weights: WeightsName, damage: Container[str] = ()
+) -> tuple[int, Path]:
+    """The step that a checkpoint's best averaged weights are of, or its last ones; their file.
+
+    Where the end's are the best and among what is damaged, the best before them stand in.
+    """
     folder, state = checkpoint_folder(run, step), as_state(checkpoint_facts(run, step))
-    best = state.lowest
-    if weights == "last" or best is None or best != state.best:
-        return step, folder / "ema.safetensors"
-    return best.step, folder / "best.safetensors"
+    last = folder / "ema.safetensors"
+    if weights == "last" or state.best is None:
+        return step, last
+    if state.lowest != state.best and last.name not in damage:
+        return step, last
+    return state.best.step, folder / "best.safetensors"
 
 
 def load_weights(run: Path, step: int, name: str) -> dict[str, Tensor]:

@@ -10,7 +10,13 @@ from ..config_files import load_config
 from ..errors import FaceswapError
 from ..models.architectures import build_model
 from ..outputs import file_sha256
-from .checkpoints import averaged_weights, checkpoint_facts, latest_valid_checkpoint, load_into
+from .checkpoints import (
+    averaged_weights,
+    checkpoint_facts,
+    find_damage,
+    latest_valid_checkpoint,
+    load_into,
+)
 from .finished import finished_weights
 from .manifest import CONFIG_FILE, read_manifest
 from .trained import TrainedRun
@@ -53,7 +59,8 @@ def _find_weights(run: Path, weights: WeightsName, finished: bool) -> tuple[int,
         step, problems = latest_valid_checkpoint(run, kind)
         if step is None:
             continue
-        of_step, file = averaged_weights(run, step, kind)
+        damage = find_damage(run, step) if problems else {}
+        of_step, file = averaged_weights(run, step, kind, damage)
         if finished and weights == "best":
             began_with = checkpoint_facts(run, step)["sha256"][file.name][:16]
             better, problem = finished_weights(run, began_with)

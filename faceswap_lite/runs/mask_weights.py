@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from ..errors import FaceswapError
 from ..models.mask_network import MaskNetwork
 from ..outputs import file_sha256, whole_file
+from .manifest import MANIFEST_FILE, read_manifest
 
 MASK_FILE = "mask.safetensors"
 """In a run's folder: the network that its own faces have refined."""
@@ -78,6 +79,17 @@ def shipped_mask() -> MaskWeights:
 
 
 def mask_of(run: Path) -> MaskWeights:
-    """A run's own, or the package's where it has none."""
+    """A run's own, or the package's where it has none.
+
+    Raises: FaceswapError when its own is not as its training left it.
+    """
+    known = read_manifest(run).mask if (run / MANIFEST_FILE).is_file() else ""
+    if not known:
+        return shipped_mask()
     own = run / MASK_FILE
-    return read_mask(own) if own.is_file() else shipped_mask()
+    if not own.is_file() or file_sha256(own)[:16] != known:
+        raise FaceswapError(
+            f"{own}: is gone or damaged; training the run for more steps makes it again, "
+            "--set convert.mask.kind=product goes without it"
+        )
+    return read_mask(own)

@@ -24,6 +24,7 @@ from ..outputs import claim, found_job, job_id, one_writer, write_json
 from ..runs.checkpoints import latest_valid_checkpoint, load_into, load_weights
 from ..runs.hardware import pick_device, pick_precision
 from ..runs.manifest import RunManifest, read_manifest
+from ..runs.mask_weights import mask_of
 from .augmentation_strength import augmented, strength_for
 from .batches import SideData, sample_batch
 from .initial import import_weights, rate_shares, start_fingerprint
@@ -155,7 +156,8 @@ def find_lr(
         return float(found["rate"])
     if options.threads:
         torch.set_num_threads(options.threads)
-    sides = load_sides(sets, manifest, size, options.pose_balance)
+    seen = mask_of(run).network() if options.visible_only else None
+    sides = load_sides(sets, manifest, size, options.pose_balance, seen)
     network = build_model(config.model, options.seed)
     if latest_valid_checkpoint(run)[0] == 0:
         # Imported, and not trained since.

@@ -57,6 +57,7 @@ from ..runs.known import known_faces, open_known_set
 from ..runs.load import load_run
 from ..runs.log import LOG_FILE, RunLog
 from ..runs.manifest import set_fingerprint
+from ..runs.mask_weights import mask_of
 from ..runs.trained import TrainedRun
 from .adversarial import ADVERSARIES, accuracy, augmented_alike, low_pass, patches_inside
 from .augmentation import Views
@@ -154,7 +155,8 @@ def finish_run(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise FaceswapError("finish: runs in one process; call it without torchrun")
     sets = {side: _unchanged_set(trained, side) for side in SIDES}
-    data = load_sides(sets, trained.manifest, config.model.size, options.pose_balance)
+    seen = mask_of(run).network() if options.visible_only else None
+    data = load_sides(sets, trained.manifest, config.model.size, options.pose_balance, seen)
     sides = _sides(trained.model, options.finish)
     guard = Guard(trained, sides)
     for note in guard.notes:
@@ -362,7 +364,9 @@ def _unchanged_set(run: TrainedRun, side: Side) -> FaceSet:
 
 
 def _without_augmentation(options: TrainingConfig) -> TrainingConfig:
-    still = dict.fromkeys((*AUGMENTED, "hue", "saturation", "value", "color_transfer"), 0.0)
+    still = dict.fromkeys(
+        (*AUGMENTED, "hue", "saturation", "value", "color_transfer", "occlude"), 0.0
+    )
     augment = options.augment.model_copy(update={"kind": "hand", **still})
     return options.model_copy(update={"augment": augment})
 

@@ -131,7 +131,7 @@ def _refine(
     own, is_there = taken.manifest.mask, False
     with suppress(FaceswapError):
         is_there = bool(own) and read_mask(run / MASK_FILE).fingerprint() == own
-    wanted = options.mask_steps and not is_there and (taken.start is None or own)
+    wanted = options.mask_steps and not is_there and (not taken.start or own)
     if not agreed(fabric, bool(wanted)):
         return None
     refined = None
