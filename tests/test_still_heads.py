@@ -149,11 +149,17 @@ def test_a_picture_that_is_no_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (("beauty.1001", "beauty.1002", "matte.1001"), "beauty.1001.png, matte.1001.png"),
-        (("v001.1001", "v002.1001"), "v001.1001.png, v002.1001.png"),
-        (("a.1001.left", "a.1001.right"), "a.1001.left.png, a.1001.right.png"),
+        (("beauty.1", "beauty.2", "matte.1", "matte.2"), "beauty.1.png, matte.1.png"),
+        (("v001.1", "v001.2", "v002.1", "v002.2"), "v001.1.png, v002.1.png"),
+        (("a.1.left", "a.1.right", "a.2.left", "a.2.right"), "a.1.left.png, a.1.right.png"),
         (("a_v002.1001", "a_v002.1002"), ""),
         (("anna", "ben"), ""),
+        (("anna_2", "ben_2"), ""),
+        (("00001_0", "00002_0", "00003_0"), ""),
+        (("shot_0001_v2", "shot_0002_v2", "shot_0003_v2"), ""),
+        (("f_0001_1920x1080", "f_0002_1920x1080"), ""),
+        (("IMG-20230101-WA0001", "IMG-20230102-WA0001"), ""),
+        (("Screenshot 2023-01-02 at 12.00.01", "Screenshot 2023-01-03 at 13.07.01"), ""),
     ],
 )
 def test_several_sequences_in_a_folder_are_said(

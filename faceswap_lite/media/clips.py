@@ -4,6 +4,7 @@ import glob
 import hashlib
 import mimetypes
 import re
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -239,12 +240,24 @@ def find_clips(patterns: Sequence[str | Path]) -> list[Path]:
 
 def one_number(images: Sequence[Path]) -> str:
     """One line on pictures that share a number, as those of several sequences do; "" without."""
-    seen: dict[int, Path] = {}
+    ends = [[int(n) for n in re.findall(r"\d+", path.stem)][::-1] for path in images]
+    places = range(max(map(len, ends), default=0))
+    # What changes last counts the pictures; behind it there may be a size or a version.
+    last = next((k for k in places if len({e[k] for e in ends if len(e) > k}) > 1), None)
+    if last is None:
+        return ""
+    sequences: dict[str, dict[int, Path]] = defaultdict(dict)
     for path in images:
-        numbers = re.findall(r"\d+", path.stem)
-        if not numbers:
-            continue
-        other = seen.setdefault(int(numbers[-1]), path)
+        numbers = list(re.finditer(r"\d+", path.stem))
+        if len(numbers) > last:
+            start, end = numbers[-1 - last].span()
+            name = f"{path.name[:start]}#{path.name[end:]}"
+            sequences[name].setdefault(int(numbers[-1 - last][0]), path)
+    # A picture alone makes no sequence.
+    several = [sequence for sequence in sequences.values() if len(sequence) > 1]
+    seen: dict[int, Path] = {}
+    for number, path in (item for sequence in several for item in sequence.items()):
+        other = seen.setdefault(number, path)
         if other is not path:
             return (
                 f"holds several pictures of one number ({other.name}, {path.name}), as of several "
