@@ -99,6 +99,21 @@ def test_gamma_that_does_not_count_is_no_news(tmp_path: Path) -> None:
     usual, srgb = (b"gAMA", struct.pack(">I", 45_455)), (b"sRGB", b"\0")
     assert still_head(png_of(tmp_path / "a.png", usual)).calibration == ()
     assert still_head(png_of(tmp_path / "b.png", (b"gAMA", LINEAR), srgb)).calibration == ()
+    off = (31_269, 32_899, 63_999, 33_001, 30_000, 60_000, 15_000, 5_999)
+    near = (b"cHRM", struct.pack(">8I", *off))
+    assert still_head(png_of(tmp_path / "c.png", usual, near)).calibration == ()
+    far = (b"cHRM", struct.pack(">8I", *off[:2], 68_000, *off[3:]))
+    assert still_head(png_of(tmp_path / "d.png", usual, far)).calibration == (usual, far)
+
+
+@pytest.mark.parametrize("gamma", [45_000, 50_994])
+def test_a_folder_in_which_some_pictures_say_the_usual_gamma_is_of_one(
+    tmp_path: Path, gamma: int
+) -> None:
+    png_of(tmp_path / "a.1.png", (b"gAMA", struct.pack(">I", gamma)))
+    png_of(tmp_path / "a.2.png")
+    with open_clip(tmp_path) as reader:
+        assert (reader.problems, reader.info.calibration) == ([], ())
 
 
 def test_an_avif_says_that_it_is_pq(tmp_path: Path) -> None:

@@ -35,11 +35,14 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_START = b"\x89PNG\r\n\x1a\n"
 LIGHT_CHUNKS = {b"cICP": 4, b"mDCV": 24, b"cLLI": 8, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}
 """A PNG's chunks on colours and light, and their bytes."""
-SRGB_CHUNKS = {
-    b"gAMA": struct.pack(">I", 45_455),
-    b"cHRM": struct.pack(">8I", 31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000),
-}
-"""What two of them say in a picture that is sRGB. Source: PNG (Third Edition), 11.3.2.5."""
+SRGB_PRIMARIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
+"""A cHRM's numbers, of 100,000, in a picture that is sRGB. Source: PNG (Third Edition), 11.3.2.5.
+"""
+NEAR_PRIMARIES = 10
+"""How far off they may be: some programs round each."""
+USUAL_GAMMAS = {45_455: 1000, 50_994: 10}
+"""A gAMA's number in a picture that is shown as any other, and how far off it may be: sRGB's, also
+rounded to 0.45, and FFmpeg's for BT.709, whose light displays show as they do sRGB's."""
 MOST_ASPECT = 4
 """How long a pixel may be by its width, or wide by its length, and be meant so."""
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
@@ -274,10 +277,19 @@ def _png_color(said: dict[bytes, bytes]) -> ColorTags:
 
 def _png_calibration(said: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
     """Source: PNG (Third Edition), 4.3, of which chunks count where others are there."""
-    own = {name: said[name] for name in SRGB_CHUNKS if name in said}
-    if {b"cICP", b"sRGB"} & said.keys() or all(SRGB_CHUNKS[n] == own[n] for n in own):
+    own = {name: said[name] for name in (b"gAMA", b"cHRM") if name in said}
+    if {b"cICP", b"sRGB"} & said.keys() or all(_is_srgb(data) for data in own.values()):
         return ()
     return tuple(own.items())
+
+
+def _is_srgb(data: bytes) -> bool:
+    """Whether a gAMA or cHRM says nothing that an untagged picture does not mean."""
+    numbers = struct.unpack(f">{len(data) // 4}I", data)
+    if len(numbers) == 1:
+        return any(abs(numbers[0] - usual) <= near for usual, near in USUAL_GAMMAS.items())
+    pairs = zip(numbers, SRGB_PRIMARIES, strict=True)
+    return all(abs(own - usual) <= NEAR_PRIMARIES for own, usual in pairs)
 
 
 def _png_light(said: dict[bytes, bytes]) -> Light | None:
