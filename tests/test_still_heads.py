@@ -116,15 +116,28 @@ def test_a_folder_in_which_some_pictures_say_the_usual_gamma_is_of_one(
         assert (reader.problems, reader.info.calibration) == ([], ())
 
 
-def test_an_avif_says_that_it_is_pq(tmp_path: Path) -> None:
-    path = tmp_path / "a.avif"
+def avif_of(path: Path, *numbers: int) -> Path:
+    """An AVIF that says these of its primaries, transfer function and matrix."""
     GREY.resize((64, 64)).save(path)
     data = path.read_bytes()
     at = data.index(b"colrnclx") + 8
-    path.write_bytes(data[:at] + struct.pack(">3H", 9, 16, 9) + data[at + 6 :])
-    with open_clip(path) as reader:
+    path.write_bytes(data[:at] + struct.pack(">3H", *numbers) + data[at + 6 :])
+    return path
+
+
+def test_an_avif_says_that_it_is_pq(tmp_path: Path) -> None:
+    with open_clip(avif_of(tmp_path / "a.avif", 9, 16, 9)) as reader:
         assert reader.info.color == ColorTags(9, 16, 9, 1)
         assert [line for line in reader.problems if line.startswith("is PQ HDR")]
+
+
+@pytest.mark.parametrize("numbers", [(300, 16, 9), (9, 400, 9), (0, 16, 9)])
+def test_an_avifs_numbers_that_no_table_has_say_nothing(
+    tmp_path: Path, numbers: tuple[int, int, int]
+) -> None:
+    path = avif_of(tmp_path / "a.avif", *numbers)
+    assert still_head(path).color == ColorTags()
+    again(path, tmp_path / "out.png")
 
 
 def test_a_tiff_whose_channels_have_different_bits_is_refused(tmp_path: Path) -> None:

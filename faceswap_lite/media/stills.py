@@ -271,7 +271,12 @@ def _png_color(said: dict[bytes, bytes]) -> ColorTags:
     primaries, transfer, _, _ = said[b"cICP"]
     # As YUV: the picture itself is RGB of full range.
     color = ColorTags(primaries, transfer, 9 if primaries == 9 else 1, 1)
-    known = 0 < primaries <= 22 and 0 < transfer <= 18
+    return _known(color)
+
+
+def _known(color: ColorTags) -> ColorTags:
+    """These, where they are beyond sRGB by numbers that are. Source: ITU-T H.273, tables 2, 3."""
+    known = 0 < color.primaries <= 22 and 0 < color.transfer <= 18
     return color if color.is_beyond_srgb and known else ColorTags()
 
 
@@ -322,8 +327,7 @@ def _avif_color(path: Path) -> ColorTags:
     if not box or len(after) < 6:
         return ColorTags()
     primaries, transfer, matrix = struct.unpack(">3H", after[:6])
-    color = ColorTags(primaries, transfer, matrix, 1)
-    return color if color.is_beyond_srgb else ColorTags()
+    return _known(ColorTags(primaries, transfer, matrix, 1))
 
 
 def _pixel_aspect(said: dict[Any, Any], orientation: Any) -> Fraction:
