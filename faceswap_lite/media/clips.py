@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import mimetypes
+import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -173,7 +174,17 @@ def passed_over(folder: Path, taken: Collection[str]) -> str:
 
     It names first what are pictures by their suffix, of a kind that is not read.
     """
-    others = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in taken)
+    others, no_files = [], []
+    # One look at the folder, of which the system tells what is a file.
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name in taken:
+                continue
+            if _is_file(entry):
+                others.append(entry.name)
+            elif not entry.name.startswith(".") and _is_image_name(entry.name):
+                no_files.append(entry.name)
+    others, no_files = sorted(others), sorted(no_files)
     known = {*Image.registered_extensions()}
     pictures = [
         name
@@ -185,11 +196,6 @@ def passed_over(folder: Path, taken: Collection[str]) -> str:
         )
     ]
     others = [name for name in others if name not in pictures]
-    no_files = sorted(
-        p.name
-        for p in folder.iterdir()
-        if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_file() and not p.name.startswith(".")
-    )
     one, many = "is skipped, for its suffix", "are skipped, for their suffixes"
     lines = (
         some_of(pictures, "is a picture of a kind not read", "are pictures of kinds not read"),
@@ -329,6 +335,17 @@ def _clips_of(path: Path) -> list[Path]:
     videos = [p for p in visible if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
     sequences = [p for p in visible if p.is_dir() and is_sequence(list_images(p))]
     return sorted([*images, *videos, *sequences], key=_natural)
+
+
+def _is_image_name(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False  # links in a circle
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
