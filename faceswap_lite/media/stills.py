@@ -96,7 +96,7 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as picture:
             turned = picture.getexif().get(ExifTags.Base.Orientation, 1) > 4
             return picture.size[::-1] if turned else picture.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError):
         height, width = read_still(path).image.shape[:2]
         return width, height
 
@@ -192,7 +192,8 @@ def _readable(path: Path) -> Iterator[None]:
         raise FaceswapError(f"{path}: is too large ({error})") from error
     except PermissionError as error:
         raise FaceswapError(f"{path}: cannot be read (permission denied)") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    # Pillow raises RuntimeError for an AVIF whose data do not decode.
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
         raise FaceswapError(f"{path}: is damaged or cut short ({error})") from error
 
 
