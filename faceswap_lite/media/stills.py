@@ -5,7 +5,7 @@ reads what has 8 bits, OpenCV PNG of 16, tifffile deeper TIFF (OpenCV, where tha
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -43,6 +43,8 @@ NEAR_PRIMARIES = 10
 USUAL_GAMMAS = {45_455: 1000, 50_994: 10}
 """A gAMA's number in a picture that is shown as any other, and how far off it may be: sRGB's, also
 rounded to 0.45, and FFmpeg's for BT.709, whose light displays show as they do sRGB's."""
+SAME_ASPECT = Fraction(101, 100)
+"""How many times one pixel's shape may be another's that rounding alone makes different."""
 MOST_ASPECT = 4
 """How long a pixel may be by its width, or wide by its length, and be meant so."""
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
@@ -343,7 +345,13 @@ def _pixel_aspect(said: dict[Any, Any], orientation: Any) -> Fraction:
         aspect = 1 / aspect if orientation > 4 else aspect
     except (TypeError, ValueError, ArithmeticError):
         return Fraction(1)
-    return aspect if 1 <= aspect * MOST_ASPECT <= MOST_ASPECT**2 else Fraction(1)
+    meant = 1 <= aspect * MOST_ASPECT <= MOST_ASPECT**2
+    return aspect if meant and not same_aspect([aspect, Fraction(1)]) else Fraction(1)
+
+
+def same_aspect(aspects: Collection[Fraction]) -> bool:
+    """Whether these shapes of pixels differ by rounding alone."""
+    return max(aspects) <= min(aspects) * SAME_ASPECT
 
 
 def _av1_bits(path: Path) -> int:
