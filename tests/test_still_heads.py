@@ -60,6 +60,13 @@ def test_pixels_of_pictures_that_are_not_square_stay_so(
             assert reader.info.pixel_aspect == aspect
 
 
+def test_shapes_of_pixels_that_only_rounding_tells_apart_are_one(tmp_path: Path) -> None:
+    for number in range(3):
+        GREY.save(tmp_path / f"a.{number}.jpg", dpi=(300, 300 - number))
+    with open_clip(tmp_path) as reader:
+        assert (reader.problems, reader.info.pixel_aspect) == ([], 1)
+
+
 def test_a_video_of_pixels_that_are_not_square_keeps_them_in_pictures(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "in.mp4"), "w") as output:
         stream = output.add_stream("libx264", rate=25)
@@ -140,6 +147,22 @@ def test_an_avifs_numbers_that_no_table_has_say_nothing(
     again(path, tmp_path / "out.png")
 
 
+def test_a_damaged_avif_of_a_folder_is_left_out_and_named(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    for number in (1, 2):
+        Image.fromarray(levels).save(tmp_path / f"a.{number}.avif")
+    bad = tmp_path / "a.2.avif"
+    data = bytearray(bad.read_bytes())
+    at = data.index(b"mdat") + 4
+    data[at:] = bytes(len(data) - at)
+    bad.write_bytes(data)
+    with pytest.raises(FaceswapError, match=r"a\.2\.avif: is damaged"):
+        read_still(bad)
+    with open_clip(tmp_path) as reader:
+        assert len(list(reader)) == 1
+    assert [line for line in reader.problems if "left out: a.2.avif" in line]
+
+
 def test_a_tiff_whose_channels_have_different_bits_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((8, 16, 3), np.uint8), photometric="rgb")
@@ -172,6 +195,11 @@ def test_a_picture_that_is_no_file_is_named(tmp_path: Path) -> None:
     assert (
         line == "3 files are no readable files (links, pipes, folders): a.2.png, a.3.png, a.4.png"
     )
+
+
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("a.png")
+    assert passed_over(tmp_path, ()).endswith("(a link, a pipe, a folder): a.png")
 
 
 @pytest.mark.parametrize(
