@@ -10,8 +10,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import Type as SideDataType
 
 from faceswap_lite.errors import FaceswapError
+from faceswap_lite.media import probing
 from faceswap_lite.media.clips import clip_fingerprint
 from faceswap_lite.media.copying import check_copy
 from faceswap_lite.media.reading import open_clip
@@ -127,6 +129,9 @@ def test_nothing_at_the_start_is_said_where_it_is_lost(
 
 def test_usual_edits_are_no_news(tmp_path: Path) -> None:
     assert said(edited(clip(tmp_path / "a.mov"), (0.2, 0.08, 1))) == []
+    assert said(edited(clip(tmp_path / "a.mov"), (0.4, 0, 1), (0.01, 0.4, 0))) == []
+    for speed in (1 / 65536, 65537 / 65536):
+        assert said(edited(clip(tmp_path / "a.mov"), (0.4, 0, speed))) == []
     assert said(clip(tmp_path / "b.mp4")) == []
     assert said(clip(tmp_path / "c.mkv")) == []
 
@@ -212,6 +217,16 @@ def test_the_active_format_is_said(tmp_path: Path) -> None:
     assert "the active format description (AFD): not kept" in said(path)
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_timecode_that_the_container_has_too_is_no_loss(
+    monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    held = {SideDataType.S12M_TIMECODE: b""}
+    monkeypatch.setattr(probing, "_side_data", lambda _, kind: held.get(kind))
+    lines = probing.unread(av.VideoFrame(*SIZE, "yuv420p"), kept)
+    assert ["timecode" in line for line in lines] == [True] * (not kept)
+
+
 @pytest.mark.parametrize(
     ("transfer", "word"), [(8, "linear light"), (9, "log"), (10, "log"), (16, "PQ")]
 )
@@ -237,7 +252,8 @@ def test_an_avi_that_ends_early_is_said(tmp_path: Path) -> None:
     assert reader.problems[-1] == f"decoded {count} of 20 claimed frames: the file ends early"
 
 
-def test_an_avi_whose_pictures_stand_is_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("off", [0, 8])
+def test_an_avi_whose_pictures_stand_is_whole(tmp_path: Path, off: int) -> None:
     path = tmp_path / "a.avi"
     with av.open(str(path), "w") as output:
         stream = output.add_stream("mjpeg", rate=25)
@@ -247,6 +263,9 @@ def test_an_avi_whose_pictures_stand_is_whole(tmp_path: Path) -> None:
             if number not in (5, 6, 7):
                 output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
+    data = path.read_bytes()
+    # Some writers count the head in.
+    path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8 + off) + data[8:])
     with open_clip(path) as reader:
         assert len(list(reader)) == 9
     assert reader.problems == []
@@ -299,6 +318,36 @@ def test_a_packet_of_sound_that_a_container_refuses_is_left_out_and_counted(tmp_
     assert any("of the sound" in note and "damaged: left out" in note for note in writer.notes)
     with av.open(str(out)) as made:
         assert len(list(made.decode(video=0))) == 10
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("codec", ["ac3", "eac3"])
+def test_a_damaged_packet_of_ac3_is_left_out_and_counted(
+    tmp_path: Path, codec: str, suffix: str
+) -> None:
+    path = tmp_path / "in.mkv"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuvj420p"
+        heard: Any = output.add_stream(codec, rate=48_000)
+        heard.codec_context.layout = "stereo"
+        packets = [p for frame in pictures(10) for p in stream.encode(frame)]
+        packets += stream.encode(None)
+        sound = noise(heard, Fraction(2, 5))
+        bad = av.Packet(bytes(8) + bytes(sound[4])[8:])
+        bad.stream, bad.time_base = heard, sound[4].time_base
+        bad.pts, bad.dts, bad.duration = sound[4].pts, sound[4].dts, sound[4].duration
+        packets += [*sound[:4], bad, *sound[5:]]
+        for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
+            output.mux(packet)
+    out = tmp_path / f"out{suffix}"
+    with open_clip(path) as reader, ClipWriter(out, like=reader.info, copy_from=path) as writer:
+        for frame in reader:
+            writer.write(frame.image, frame.pts)
+    left_out = [note for note in writer.notes if "damaged: left out" in note]
+    # A .mkv takes it as it is.
+    assert len(left_out) == (suffix != ".mkv")
+    assert all("1 packet of the sound" in note for note in left_out)
 
 
 def test_a_rate_that_aac_lacks_is_said(tmp_path: Path) -> None:

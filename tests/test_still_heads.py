@@ -60,6 +60,13 @@ def test_pixels_of_pictures_that_are_not_square_stay_so(
             assert reader.info.pixel_aspect == aspect
 
 
+def test_shapes_of_pixels_that_only_rounding_tells_apart_are_one(tmp_path: Path) -> None:
+    for number in range(3):
+        GREY.save(tmp_path / f"a.{number}.jpg", dpi=(300, 300 - number))
+    with open_clip(tmp_path) as reader:
+        assert (reader.problems, reader.info.pixel_aspect) == ([], 1)
+
+
 def test_a_video_of_pixels_that_are_not_square_keeps_them_in_pictures(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "in.mp4"), "w") as output:
         stream = output.add_stream("libx264", rate=25)
@@ -99,17 +106,61 @@ def test_gamma_that_does_not_count_is_no_news(tmp_path: Path) -> None:
     usual, srgb = (b"gAMA", struct.pack(">I", 45_455)), (b"sRGB", b"\0")
     assert still_head(png_of(tmp_path / "a.png", usual)).calibration == ()
     assert still_head(png_of(tmp_path / "b.png", (b"gAMA", LINEAR), srgb)).calibration == ()
+    off = (31_269, 32_899, 63_999, 33_001, 30_000, 60_000, 15_000, 5_999)
+    near = (b"cHRM", struct.pack(">8I", *off))
+    assert still_head(png_of(tmp_path / "c.png", usual, near)).calibration == ()
+    far = (b"cHRM", struct.pack(">8I", *off[:2], 68_000, *off[3:]))
+    assert still_head(png_of(tmp_path / "d.png", usual, far)).calibration == (usual, far)
 
 
-def test_an_avif_says_that_it_is_pq(tmp_path: Path) -> None:
-    path = tmp_path / "a.avif"
+@pytest.mark.parametrize("gamma", [45_000, 50_994])
+def test_a_folder_in_which_some_pictures_say_the_usual_gamma_is_of_one(
+    tmp_path: Path, gamma: int
+) -> None:
+    png_of(tmp_path / "a.1.png", (b"gAMA", struct.pack(">I", gamma)))
+    png_of(tmp_path / "a.2.png")
+    with open_clip(tmp_path) as reader:
+        assert (reader.problems, reader.info.calibration) == ([], ())
+
+
+def avif_of(path: Path, *numbers: int) -> Path:
+    """An AVIF that says these of its primaries, transfer function and matrix."""
     GREY.resize((64, 64)).save(path)
     data = path.read_bytes()
     at = data.index(b"colrnclx") + 8
-    path.write_bytes(data[:at] + struct.pack(">3H", 9, 16, 9) + data[at + 6 :])
-    with open_clip(path) as reader:
+    path.write_bytes(data[:at] + struct.pack(">3H", *numbers) + data[at + 6 :])
+    return path
+
+
+def test_an_avif_says_that_it_is_pq(tmp_path: Path) -> None:
+    with open_clip(avif_of(tmp_path / "a.avif", 9, 16, 9)) as reader:
         assert reader.info.color == ColorTags(9, 16, 9, 1)
         assert [line for line in reader.problems if line.startswith("is PQ HDR")]
+
+
+@pytest.mark.parametrize("numbers", [(300, 16, 9), (9, 400, 9), (0, 16, 9)])
+def test_an_avifs_numbers_that_no_table_has_say_nothing(
+    tmp_path: Path, numbers: tuple[int, int, int]
+) -> None:
+    path = avif_of(tmp_path / "a.avif", *numbers)
+    assert still_head(path).color == ColorTags()
+    again(path, tmp_path / "out.png")
+
+
+def test_a_damaged_avif_of_a_folder_is_left_out_and_named(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    for number in (1, 2):
+        Image.fromarray(levels).save(tmp_path / f"a.{number}.avif")
+    bad = tmp_path / "a.2.avif"
+    data = bytearray(bad.read_bytes())
+    at = data.index(b"mdat") + 4
+    data[at:] = bytes(len(data) - at)
+    bad.write_bytes(data)
+    with pytest.raises(FaceswapError, match=r"a\.2\.avif: is damaged"):
+        read_still(bad)
+    with open_clip(tmp_path) as reader:
+        assert len(list(reader)) == 1
+    assert [line for line in reader.problems if "left out: a.2.avif" in line]
 
 
 def test_a_tiff_whose_channels_have_different_bits_is_refused(tmp_path: Path) -> None:
@@ -146,14 +197,25 @@ def test_a_picture_that_is_no_file_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("a.png")
+    assert passed_over(tmp_path, ()).endswith("(a link, a pipe, a folder): a.png")
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (("beauty.1001", "beauty.1002", "matte.1001"), "beauty.1001.png, matte.1001.png"),
-        (("v001.1001", "v002.1001"), "v001.1001.png, v002.1001.png"),
-        (("a.1001.left", "a.1001.right"), "a.1001.left.png, a.1001.right.png"),
+        (("beauty.1", "beauty.2", "matte.1", "matte.2"), "beauty.1.png, matte.1.png"),
+        (("v001.1", "v001.2", "v002.1", "v002.2"), "v001.1.png, v002.1.png"),
+        (("a.1.left", "a.1.right", "a.2.left", "a.2.right"), "a.1.left.png, a.1.right.png"),
         (("a_v002.1001", "a_v002.1002"), ""),
         (("anna", "ben"), ""),
+        (("anna_2", "ben_2"), ""),
+        (("00001_0", "00002_0", "00003_0"), ""),
+        (("shot_0001_v2", "shot_0002_v2", "shot_0003_v2"), ""),
+        (("f_0001_1920x1080", "f_0002_1920x1080"), ""),
+        (("IMG-20230101-WA0001", "IMG-20230102-WA0001"), ""),
+        (("Screenshot 2023-01-02 at 12.00.01", "Screenshot 2023-01-03 at 13.07.01"), ""),
     ],
 )
 def test_several_sequences_in_a_folder_are_said(

@@ -15,6 +15,8 @@ TRACKS_WITHIN = 4 << 20
 """Bytes of a Matroska file's beginning in which its tracks are described."""
 SEGMENT, TRACKS, TRACK, VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
 CROPS = {0x54AA: "bottom", 0x54BB: "top", 0x54CC: "left", 0x54DD: "right"}
+NEAR_SPEED = Fraction(1, 1000)
+"""How far from 1 a speed may be that only rounding made."""
 _EMPTY = -1
 _VISUAL_ENTRY = 78
 """Bytes before the boxes inside a picture's sample entry."""
@@ -32,7 +34,10 @@ def edit_notes(path: Path, track: int, rate: Fraction, has_sound: bool) -> list[
     except (StopIteration, StructError, IndexError, ZeroDivisionError):
         return []
     lines = []
+    frame = 1 / rate
     held = [ticks * seconds for ticks, start, speed in edits if start != _EMPTY and speed == 0]
+    # What ends where the next frame begins holds none.
+    held = [time for time in held if time >= frame / 2]
     if held:
         frames = round(sum(held) * rate)
         lines.append(
@@ -125,7 +130,13 @@ def _edits(trak: bytes) -> Iterator[tuple[int, int, Fraction]]:
         (count,), width = unpack_from(">I", table, 4), 20 if table[0] else 12
         for number in range(min(count, len(table) // width)):
             ticks, start, speed = unpack_from(form, table, 8 + number * width)
-            yield ticks, start, Fraction(speed, 1 << 16)
+            yield ticks, start, _plain_speed(speed)
+
+
+def _plain_speed(said: int) -> Fraction:
+    """A speed, which counts in 1/65536; some writers give a whole 1 as the number 1."""
+    speed = Fraction(said, 1 << 16)
+    return Fraction(1) if said == 1 or abs(speed - 1) < NEAR_SPEED else speed
 
 
 def _apertures(moov: bytes, track: int) -> Iterator[Size]:

@@ -3,7 +3,9 @@
 import glob
 import hashlib
 import mimetypes
+import os
 import re
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -172,7 +174,17 @@ def passed_over(folder: Path, taken: Collection[str]) -> str:
 
     It names first what are pictures by their suffix, of a kind that is not read.
     """
-    others = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in taken)
+    others, no_files = [], []
+    # One look at the folder, of which the system tells what is a file.
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name in taken:
+                continue
+            if _is_file(entry):
+                others.append(entry.name)
+            elif not entry.name.startswith(".") and _is_image_name(entry.name):
+                no_files.append(entry.name)
+    others, no_files = sorted(others), sorted(no_files)
     known = {*Image.registered_extensions()}
     pictures = [
         name
@@ -184,11 +196,6 @@ def passed_over(folder: Path, taken: Collection[str]) -> str:
         )
     ]
     others = [name for name in others if name not in pictures]
-    no_files = sorted(
-        p.name
-        for p in folder.iterdir()
-        if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_file() and not p.name.startswith(".")
-    )
     one, many = "is skipped, for its suffix", "are skipped, for their suffixes"
     lines = (
         some_of(pictures, "is a picture of a kind not read", "are pictures of kinds not read"),
@@ -239,12 +246,24 @@ def find_clips(patterns: Sequence[str | Path]) -> list[Path]:
 
 def one_number(images: Sequence[Path]) -> str:
     """One line on pictures that share a number, as those of several sequences do; "" without."""
-    seen: dict[int, Path] = {}
+    ends = [[int(n) for n in re.findall(r"\d+", path.stem)][::-1] for path in images]
+    places = range(max(map(len, ends), default=0))
+    # What changes last counts the pictures; behind it there may be a size or a version.
+    last = next((k for k in places if len({e[k] for e in ends if len(e) > k}) > 1), None)
+    if last is None:
+        return ""
+    sequences: dict[str, dict[int, Path]] = defaultdict(dict)
     for path in images:
-        numbers = re.findall(r"\d+", path.stem)
-        if not numbers:
-            continue
-        other = seen.setdefault(int(numbers[-1]), path)
+        numbers = list(re.finditer(r"\d+", path.stem))
+        if len(numbers) > last:
+            start, end = numbers[-1 - last].span()
+            name = f"{path.name[:start]}#{path.name[end:]}"
+            sequences[name].setdefault(int(numbers[-1 - last][0]), path)
+    # A picture alone makes no sequence.
+    several = [sequence for sequence in sequences.values() if len(sequence) > 1]
+    seen: dict[int, Path] = {}
+    for number, path in (item for sequence in several for item in sequence.items()):
+        other = seen.setdefault(number, path)
         if other is not path:
             return (
                 f"holds several pictures of one number ({other.name}, {path.name}), as of several "
@@ -316,6 +335,17 @@ def _clips_of(path: Path) -> list[Path]:
     videos = [p for p in visible if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
     sequences = [p for p in visible if p.is_dir() and is_sequence(list_images(p))]
     return sorted([*images, *videos, *sequences], key=_natural)
+
+
+def _is_image_name(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False  # links in a circle
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

@@ -66,6 +66,8 @@ COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"
 """By codec: what a cover picture is called as a file."""
 PCM = re.compile("pcm_(?:[suf](8|16|24|32|64)(?:le|be)?|alaw|mulaw)")
 """Sound as bare samples, by the bits of one (none: 8)."""
+AC3_SYNC = b"\x0b\x77"
+"""The first bytes of a packet of AC-3 or E-AC-3."""
 TEXT_CODECS = {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"}
 UNPLAYED = {"mp4": ("pcm_", "vorbis")}
 """By FFmpeg's name of a container: codecs that it puts there, and common players garble or miss."""
@@ -349,6 +351,10 @@ class TrackCopy:
             self._late += 1
             return
         self._sent[index] = packet.dts * packet.time_base
+        # An mp4 reads each one's header, and says what is wrong only with some later packet.
+        if self._output.format.name != "matroska" and _is_damaged_ac3(packet):
+            self._damaged += 1
+            return
         packet.stream = self._copies[index]
         try:
             self._output.mux(packet)
@@ -579,6 +585,22 @@ def _sample_bytes(source: Any) -> int:
     if plain is None or not source.rate:
         return 0
     return int(plain[1] or 8) // 8 * source.layout.nb_channels
+
+
+def _is_damaged_ac3(packet: Any) -> bool:
+    """Whether a packet of AC-3 or E-AC-3 has a header that does not read.
+
+    Source: ETSI TS 102 366, 4.3 and E.1.2: the sync word, bsid, and what is reserved.
+    """
+    if _sound_name(packet.stream) not in ("ac3", "eac3"):
+        return False
+    head = bytes(packet)[:6]
+    if len(head) < 6 or head[:2] != AC3_SYNC:
+        return True
+    version = head[5] >> 3
+    if version <= 10:
+        return head[4] >> 6 == 3 or head[4] & 0x3F > 37
+    return version > 16 or head[2] >> 6 == 3 or head[4] >> 4 == 15
 
 
 def _cut_samples(packet: Any, width: int, start: Fraction, end: Fraction | None) -> Any:

@@ -25,6 +25,9 @@ TAGS = {"encv": "CENC", "enca": "CENC", "drmi": "FairPlay", "drms": "FairPlay"}
 """An mp4's tags of encrypted streams."""
 PACKET = 188
 """Bytes of a transport stream's packet; an .m2ts puts a time of 4 before each."""
+RIFF_OFF = 16
+"""Bytes by which writers get the length of a whole RIFF file wrong: they count its head in, or
+what fills up an odd number."""
 SEARCHED = 4 << 20
 """Bytes of a transport stream that are looked at."""
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -189,7 +192,7 @@ def said_at_once(video: OpenVideo, info: ClipInfo, first: av.VideoFrame) -> list
     if video.codec == "gif" and (video.stream.frames or 0) > 1:
         lines += untimed_note(_untimed(video.path))
     lines += light_notes(info.color)
-    lines += [f"{words}: not kept" for words in unread(first)]
+    lines += [f"{words}: not kept" for words in unread(first, info.timecode is not None)]
     lines += _frame_notes(video, info, first)
     return lines
 
@@ -297,9 +300,13 @@ def light_of(frame: av.VideoFrame) -> Light | None:
     return Light(mastering, content) if mastering or content else None
 
 
-def unread(frame: av.VideoFrame) -> list[str]:
-    """What the frame says that no output carries."""
-    return [words for kind, words in UNREAD.items() if _side_data(frame, kind) is not None]
+def unread(frame: av.VideoFrame, has_timecode: bool) -> list[str]:
+    """What the frame says that no output carries; `has_timecode`: the container has one."""
+    said = {kind for kind in UNREAD if _side_data(frame, kind) is not None}
+    if has_timecode:
+        # That is the one that is kept.
+        said.discard(SideDataType.S12M_TIMECODE)
+    return [words for kind, words in UNREAD.items() if kind in said]
 
 
 def _side_data(frame: av.VideoFrame, kind: SideDataType) -> bytes | None:
@@ -353,7 +360,8 @@ def _is_cut_riff(path: Path) -> bool:
     """Whether a file, as AVI are, is shorter than its head says."""
     with path.open("rb") as file:
         head = file.read(8)
-    return head[:4] == b"RIFF" and path.stat().st_size < 8 + int.from_bytes(head[4:], "little")
+    lacks = 8 + int.from_bytes(head[4:], "little") - path.stat().st_size
+    return head[:4] == b"RIFF" and lacks > RIFF_OFF
 
 
 def is_cut_matroska(path: Path) -> bool:

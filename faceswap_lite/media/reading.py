@@ -32,7 +32,7 @@ from .clips import (
 )
 from .decoding import VideoDecoder
 from .probing import light_notes
-from .stills import Still, StillHead, read_still, read_stills, still_head
+from .stills import Still, StillHead, read_still, read_stills, same_aspect, still_head
 
 AHEAD_BYTES = 128 << 20
 """Decoded frames that may wait to be asked for."""
@@ -179,8 +179,9 @@ class _Stills:
         if len(lights) > 1:
             problems.append("its pictures' HDR mastering metadata differ: not kept")
         problems += light_notes(color)
-        aspects = {head.pixel_aspect for head in heads.values()}
-        if len(aspects) > 1:
+        aspects = [head.pixel_aspect for head in heads.values()]
+        one_aspect = same_aspect(aspects)
+        if not one_aspect:
             problems.append("its pictures' pixels differ in shape: written as square")
         calibrations = {head.calibration for head in heads.values()}
         if len(calibrations) > 1:
@@ -202,7 +203,7 @@ class _Stills:
             last_number=len(self._pts) if self._numbers is None else self._numbers[-1],
             alpha=any(head.alpha for head in heads.values()),
             icc=profiles.pop() if len(profiles) == 1 else None,
-            pixel_aspect=aspects.pop() if len(aspects) == 1 else Fraction(1),
+            pixel_aspect=aspects[0] if one_aspect else Fraction(1),
             calibration=calibrations.pop() if len(calibrations) == 1 else (),
             exif=any(head.exif for head in heads.values()),
             color=color,

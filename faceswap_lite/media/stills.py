@@ -5,7 +5,7 @@ reads what has 8 bits, OpenCV PNG of 16, tifffile deeper TIFF (OpenCV, where tha
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -35,11 +35,16 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_START = b"\x89PNG\r\n\x1a\n"
 LIGHT_CHUNKS = {b"cICP": 4, b"mDCV": 24, b"cLLI": 8, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}
 """A PNG's chunks on colours and light, and their bytes."""
-SRGB_CHUNKS = {
-    b"gAMA": struct.pack(">I", 45_455),
-    b"cHRM": struct.pack(">8I", 31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000),
-}
-"""What two of them say in a picture that is sRGB. Source: PNG (Third Edition), 11.3.2.5."""
+SRGB_PRIMARIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
+"""A cHRM's numbers, of 100,000, in a picture that is sRGB. Source: PNG (Third Edition), 11.3.2.5.
+"""
+NEAR_PRIMARIES = 10
+"""How far off they may be: some programs round each."""
+USUAL_GAMMAS = {45_455: 1000, 50_994: 10}
+"""A gAMA's number in a picture that is shown as any other, and how far off it may be: sRGB's, also
+rounded to 0.45, and FFmpeg's for BT.709, whose light displays show as they do sRGB's."""
+SAME_ASPECT = Fraction(101, 100)
+"""How many times one pixel's shape may be another's that rounding alone makes different."""
 MOST_ASPECT = 4
 """How long a pixel may be by its width, or wide by its length, and be meant so."""
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
@@ -93,7 +98,7 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as picture:
             turned = picture.getexif().get(ExifTags.Base.Orientation, 1) > 4
             return picture.size[::-1] if turned else picture.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError):
         height, width = read_still(path).image.shape[:2]
         return width, height
 
@@ -189,7 +194,8 @@ def _readable(path: Path) -> Iterator[None]:
         raise FaceswapError(f"{path}: is too large ({error})") from error
     except PermissionError as error:
         raise FaceswapError(f"{path}: cannot be read (permission denied)") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    # Pillow raises RuntimeError for an AVIF whose data do not decode.
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
         raise FaceswapError(f"{path}: is damaged or cut short ({error})") from error
 
 
@@ -268,16 +274,30 @@ def _png_color(said: dict[bytes, bytes]) -> ColorTags:
     primaries, transfer, _, _ = said[b"cICP"]
     # As YUV: the picture itself is RGB of full range.
     color = ColorTags(primaries, transfer, 9 if primaries == 9 else 1, 1)
-    known = 0 < primaries <= 22 and 0 < transfer <= 18
+    return _known(color)
+
+
+def _known(color: ColorTags) -> ColorTags:
+    """These, where they are beyond sRGB by numbers that are. Source: ITU-T H.273, tables 2, 3."""
+    known = 0 < color.primaries <= 22 and 0 < color.transfer <= 18
     return color if color.is_beyond_srgb and known else ColorTags()
 
 
 def _png_calibration(said: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
     """Source: PNG (Third Edition), 4.3, of which chunks count where others are there."""
-    own = {name: said[name] for name in SRGB_CHUNKS if name in said}
-    if {b"cICP", b"sRGB"} & said.keys() or all(SRGB_CHUNKS[n] == own[n] for n in own):
+    own = {name: said[name] for name in (b"gAMA", b"cHRM") if name in said}
+    if {b"cICP", b"sRGB"} & said.keys() or all(_is_srgb(data) for data in own.values()):
         return ()
     return tuple(own.items())
+
+
+def _is_srgb(data: bytes) -> bool:
+    """Whether a gAMA or cHRM says nothing that an untagged picture does not mean."""
+    numbers = struct.unpack(f">{len(data) // 4}I", data)
+    if len(numbers) == 1:
+        return any(abs(numbers[0] - usual) <= near for usual, near in USUAL_GAMMAS.items())
+    pairs = zip(numbers, SRGB_PRIMARIES, strict=True)
+    return all(abs(own - usual) <= NEAR_PRIMARIES for own, usual in pairs)
 
 
 def _png_light(said: dict[bytes, bytes]) -> Light | None:
@@ -310,8 +330,7 @@ def _avif_color(path: Path) -> ColorTags:
     if not box or len(after) < 6:
         return ColorTags()
     primaries, transfer, matrix = struct.unpack(">3H", after[:6])
-    color = ColorTags(primaries, transfer, matrix, 1)
-    return color if color.is_beyond_srgb else ColorTags()
+    return _known(ColorTags(primaries, transfer, matrix, 1))
 
 
 def _pixel_aspect(said: dict[Any, Any], orientation: Any) -> Fraction:
@@ -326,7 +345,13 @@ def _pixel_aspect(said: dict[Any, Any], orientation: Any) -> Fraction:
         aspect = 1 / aspect if orientation > 4 else aspect
     except (TypeError, ValueError, ArithmeticError):
         return Fraction(1)
-    return aspect if 1 <= aspect * MOST_ASPECT <= MOST_ASPECT**2 else Fraction(1)
+    meant = 1 <= aspect * MOST_ASPECT <= MOST_ASPECT**2
+    return aspect if meant and not same_aspect([aspect, Fraction(1)]) else Fraction(1)
+
+
+def same_aspect(aspects: Collection[Fraction]) -> bool:
+    """Whether these shapes of pixels differ by rounding alone."""
+    return max(aspects) <= min(aspects) * SAME_ASPECT
 
 
 def _av1_bits(path: Path) -> int:
