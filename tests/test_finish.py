@@ -48,7 +48,7 @@ def trained(run: TrainedRun, tmp_path: Path) -> Path:
 
 def finishing(run: TrainedRun, **changes: object) -> Config:
     """The run's config with these options of finish; gentle enough for the guard to keep a step."""
-    gentle = {"every": 4, "adversary": 1.0}
+    gentle = {"every": 4, "adversary": 1.0, "lr": 2e-4, "adversary_lr": 4e-4}
     finish = run.config.training.finish.model_copy(update={**gentle, **changes})
     training = run.config.training.model_copy(update={"finish": finish})
     return run.config.model_copy(update={"training": training})
