@@ -35,8 +35,8 @@ from faceswap_lite.media.clips import Frame
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.screen import seam_delta_e
+from faceswap_lite.models.clear_share import believed_share, clear_shares
 from faceswap_lite.models.mask_network import MaskNetwork
-from faceswap_lite.models.occlusion import believed_share, clear_shares
 from faceswap_lite.runs.trained import TrainedRun
 
 VISIBLE = ConvertConfig(mask=MaskConfig(kind="visible"))

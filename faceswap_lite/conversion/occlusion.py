@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from ..geometry import compose, invert_similarity
+from ..models.clear_share import Share, clear_shares
 from ..models.mask_network import MaskNetwork
-from ..models.occlusion import Share, clear_shares
 from .blend import Layer, clear_layer
 
 # Landmarks are steadied more from this hidden share of the face on, up to the second.
