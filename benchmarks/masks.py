@@ -71,6 +71,8 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    if options.what == "real":
+        need(options.media)
     need_weights("mesh")
     if options.what == "make":
         unknown = set(options.without) - set(KINDS)

@@ -59,15 +59,16 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=4, help="of each way; the first warms up")
     options = parser.parse_args()
     options.work = options.work.resolve()
+    if options.what == "convert":
+        need(options.run, *options.clips)
+    else:
+        need(*options.sets)
     need_weights("mesh")
     if options.what == "hidden":
-        need(*options.sets)
         keep(options.out, under_occluders(options.sets, options.work))
     elif options.what == "refine":
-        need(*options.sets)
         keep(options.out, refined_among_hands(options.sets, options.work))
     else:
-        need(options.run, *options.clips)
         keep(options.out, conversions(options))
 
 
