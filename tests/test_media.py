@@ -183,9 +183,9 @@ def test_frames_that_are_missing_are_counted_where_the_rate_is_one(tmp_path: Pat
     assert len(frames) == 54
     assert problems == ["6 frames are missing by the times: the one before stands on"]
     # A phone's rate varies, and so does a screen's.
-    assert lost_frames([1.0] * 50 + [2.0] * 3) == 0
-    assert lost_frames([1.0] * 50 + [1.5]) == 0
-    assert lost_frames([1.0] * 50 + [2.1, 5.9]) == 6
+    assert lost_frames([1.0] * 50 + [2.0] * 3, 25.0) == 0
+    assert lost_frames([1.0] * 50 + [1.5], 25.0) == 0
+    assert lost_frames([1.0] * 50 + [2.1, 5.9, 99.0], 25.0) == 6
 
 
 def test_frames_that_an_edit_list_cuts_off_are_not_missed(tmp_path: Path) -> None:

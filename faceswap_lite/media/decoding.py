@@ -62,12 +62,13 @@ def broken_start(keys: list[bool], spreads: list[float], levels: list[float]) ->
     return 0
 
 
-def lost_frames(steps: Sequence[float]) -> int:
+def lost_frames(steps: Sequence[float], second: float) -> int:
     """How many frames a clip of one rate lacks, by the usual frames that each of its own stands.
 
-    Where many stand long, or not for whole frames, the rate varies, and nothing is lost.
+    Where many stand long, or not for whole frames, the rate varies, and nothing is lost. What
+    stands for over a `second`, in usual frames, is meant.
     """
-    long = [step for step in steps if abs(step - 1) > SLIP]
+    long = [step for step in steps if abs(step - 1) > SLIP and step <= second + 1]
     whole = all(step > 1 and abs(step - round(step)) <= SLIP for step in long)
     if not whole or len(long) > HOLES * len(steps):
         return 0
@@ -151,8 +152,12 @@ class VideoDecoder:
         whole = not self._first.interlaced_frame
         retimed, back = self._retimed, ", or one that goes back"
         flat = " broken: flat grey, or built on it"
+        second = float(1 / (usual * self.info.time_base))
         # How long the last one stands is not told by a next one.
-        lost, stands = lost_frames(steps[:-1]), " missing by the times: the one before stands on"
+        lost, stands = (
+            lost_frames(steps[:-1], second),
+            " missing by the times: the one before stands on",
+        )
         lines = (
             (broken, "first frame looks", "first frames look", flat),
             (leading, "first frame lacks", "first frames lack", " a key frame to build on"),
