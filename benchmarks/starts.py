@@ -13,8 +13,9 @@ frame: quick64 against quick128, 10 minutes on two cores, in the frame's own pix
 augment: quick64 on 60, 300 and all faces, 2 minutes, augmentation from none to much and `auto`.
 rates: quick128 on the same, 4 minutes, encoder and inter at the whole rate and at less.
 
-Time is a run's own, from its first step to its last, on one thread but for `frame`; two runs at a
-time. What is in --work is not done again.
+Minutes are counted in steps (STEPS_A_MINUTE, of one quiet thread), so that other work on the
+machine does not count; those of REV, and all with --clock, are a run's own by the clock. What is in
+--work is not done again.
 """
 
 import argparse
@@ -46,6 +47,7 @@ FIGURES = (
     "eyes_correlation", "sharpness_ratio",
 )  # fmt: skip
 EVERY = 2
+STEPS_A_MINUTE = {"quick64": 590, "quick128": 182}
 
 
 def main() -> None:
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("workspace/starts"))
     parser.add_argument("--pairs", nargs="+", help="only these, as SOURCE-TARGET")
     parser.add_argument("--at-once", type=int, default=2, help="runs at a time")
+    parser.add_argument("--clock", action="store_true", help="minutes by the clock, not by steps")
     options = parser.parse_args()
     clips_of(options.media, *(f"video/{person}_eval_1.mp4" for person in PEOPLE))
     options.work = options.work.resolve()
@@ -113,8 +116,8 @@ def some(options: argparse.Namespace, person: str, name: str, places: Callable[[
 
 
 def trained(
-    run: Path, sets: tuple[Path, Path], preset: str, minutes: float, seed: int, *changes: str,
-    at: Path = ROOT, threads: int = 1,
+    options: argparse.Namespace, run: Path, sets: tuple[Path, Path], preset: str, minutes: float,
+    seed: int, *changes: str, at: Path = ROOT, threads: int = 1,
 ) -> Path:  # fmt: skip
     """A run trained for that long in all; a copy of it as it is then."""
     kept = run.with_name(f"{run.name}_{minutes:g}")
@@ -123,8 +126,11 @@ def trained(
         given = [*changes, f"training.seed={seed}", f"training.threads={threads}"]
         words = [word for change in given for word in ("--set", change)]
         places = ["--source", sets[0], "--target", sets[1], "--run", run]
-        words = ["--config", preset, "--minutes", str(minutes), *words]
-        command("train", *places, *words, at=at, threads=threads)
+        long = ["--minutes", str(minutes)]
+        if at == ROOT and not options.clock:
+            steps = round(minutes * threads * STEPS_A_MINUTE[preset])
+            long = ["--set", f"training.steps={steps}"]
+        command("train", *places, "--config", preset, *long, *words, at=at, threads=threads)
         shutil.copytree(run, kept.with_suffix(".partial"), dirs_exist_ok=True)
         kept.with_suffix(".partial").rename(kept)
     return kept
@@ -176,7 +182,7 @@ def bench_pairs(options: argparse.Namespace) -> dict[str, Any]:
         for minutes in MOMENTS[kind]:
             at = old if kind == "before" else ROOT
             preset = "quick128" if kind == "quick128" else "quick64"
-            kept = trained(run, both, preset, minutes, 0, at=at)
+            kept = trained(options, run, both, preset, minutes, 0, at=at)
             found[f"{kind} {60 * minutes:.0f} s"] = both_ways(options, kept, pair)
         return found
 
@@ -236,7 +242,8 @@ def bench_few(options: argparse.Namespace) -> dict[str, Any]:
 
     def go(case: str) -> dict[str, Any]:
         run = options.work / "few" / case.replace(" ", "_")
-        return both_ways(options, trained(run, sets[case], "quick128", 4.0, 0), cases[case][0])
+        kept = trained(options, run, sets[case], "quick128", 4.0, 0)
+        return both_ways(options, kept, cases[case][0])
 
     found = dict(zip(cases, together(options, [partial(go, case) for case in cases]), strict=True))
     for case, ways in found.items():
@@ -252,7 +259,7 @@ def bench_frame(options: argparse.Namespace) -> dict[str, Any]:
     for seed in range(3):
         for preset in ("quick64", "quick128"):
             run = options.work / "frame" / f"{preset}_{seed}"
-            kept = trained(run, sets, preset, 10.0, seed, threads=2)
+            kept = trained(options, run, sets, preset, 10.0, seed, threads=2)
             for way, figures in both_ways(options, kept, pair).items():
                 found[f"{preset} seed {seed} {way}"] = figures
                 print(f"{preset:9} seed {seed} {way:20} {line_of(figures)}", flush=True)
@@ -295,9 +302,8 @@ def by_size(
 
     def go(size: str, kind: str, seed: int) -> dict[str, Any]:
         run = options.work / part / f"{size}_{kind}_{seed}"
-        return both_ways(
-            options, trained(run, sets[size], preset, minutes, seed, *kinds[kind]), pair
-        )
+        kept = trained(options, run, sets[size], preset, minutes, seed, *kinds[kind])
+        return both_ways(options, kept, pair)
 
     cases = [(s, k, seed) for s in sizes for k in kinds for seed in range(3)]
     results = together(options, [partial(go, *case) for case in cases])
