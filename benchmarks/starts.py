@@ -14,8 +14,7 @@ augment: quick64 on 60, 300 and all faces, 2 minutes, augmentation from none to 
 rates: quick128 on the same, 4 minutes, encoder and inter at the whole rate and at less.
 
 Minutes are counted in steps (STEPS_A_MINUTE, of one quiet thread), so that other work on the
-machine does not count; those of REV, and all with --clock, are a run's own by the clock. What is in
---work is not done again.
+machine does not count; those of REV are by the clock. What is in --work is not done again.
 """
 
 import argparse
@@ -56,7 +55,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("workspace/starts"))
     parser.add_argument("--pairs", nargs="+", help="only these, as SOURCE-TARGET")
     parser.add_argument("--at-once", type=int, default=2, help="runs at a time")
-    parser.add_argument("--clock", action="store_true", help="minutes by the clock, not by steps")
     options = parser.parse_args()
     clips_of(options.media, *(f"video/{person}_eval_1.mp4" for person in PEOPLE))
     options.work = options.work.resolve()
@@ -116,8 +114,8 @@ def some(options: argparse.Namespace, person: str, name: str, places: Callable[[
 
 
 def trained(
-    options: argparse.Namespace, run: Path, sets: tuple[Path, Path], preset: str, minutes: float,
-    seed: int, *changes: str, at: Path = ROOT, threads: int = 1,
+    run: Path, sets: tuple[Path, Path], preset: str, minutes: float, seed: int, *changes: str,
+    at: Path = ROOT, threads: int = 1,
 ) -> Path:  # fmt: skip
     """A run trained for that long in all; a copy of it as it is then."""
     kept = run.with_name(f"{run.name}_{minutes:g}")
@@ -127,7 +125,7 @@ def trained(
         words = [word for change in given for word in ("--set", change)]
         places = ["--source", sets[0], "--target", sets[1], "--run", run]
         long = ["--minutes", str(minutes)]
-        if at == ROOT and not options.clock:
+        if at == ROOT:
             steps = round(minutes * threads * STEPS_A_MINUTE[preset])
             long = ["--set", f"training.steps={steps}"]
         command("train", *places, "--config", preset, *long, *words, at=at, threads=threads)
@@ -182,7 +180,7 @@ def bench_pairs(options: argparse.Namespace) -> dict[str, Any]:
         for minutes in MOMENTS[kind]:
             at = old if kind == "before" else ROOT
             preset = "quick128" if kind == "quick128" else "quick64"
-            kept = trained(options, run, both, preset, minutes, 0, at=at)
+            kept = trained(run, both, preset, minutes, 0, at=at)
             found[f"{kind} {60 * minutes:.0f} s"] = both_ways(options, kept, pair)
         return found
 
@@ -242,8 +240,7 @@ def bench_few(options: argparse.Namespace) -> dict[str, Any]:
 
     def go(case: str) -> dict[str, Any]:
         run = options.work / "few" / case.replace(" ", "_")
-        kept = trained(options, run, sets[case], "quick128", 4.0, 0)
-        return both_ways(options, kept, cases[case][0])
+        return both_ways(options, trained(run, sets[case], "quick128", 4.0, 0), cases[case][0])
 
     found = dict(zip(cases, together(options, [partial(go, case) for case in cases]), strict=True))
     for case, ways in found.items():
@@ -259,7 +256,7 @@ def bench_frame(options: argparse.Namespace) -> dict[str, Any]:
     for seed in range(3):
         for preset in ("quick64", "quick128"):
             run = options.work / "frame" / f"{preset}_{seed}"
-            kept = trained(options, run, sets, preset, 10.0, seed, threads=2)
+            kept = trained(run, sets, preset, 10.0, seed, threads=2)
             for way, figures in both_ways(options, kept, pair).items():
                 found[f"{preset} seed {seed} {way}"] = figures
                 print(f"{preset:9} seed {seed} {way:20} {line_of(figures)}", flush=True)
@@ -302,7 +299,7 @@ def by_size(
 
     def go(size: str, kind: str, seed: int) -> dict[str, Any]:
         run = options.work / part / f"{size}_{kind}_{seed}"
-        kept = trained(options, run, sets[size], preset, minutes, seed, *kinds[kind])
+        kept = trained(run, sets[size], preset, minutes, seed, *kinds[kind])
         return both_ways(options, kept, pair)
 
     cases = [(s, k, seed) for s in sizes for k in kinds for seed in range(3)]
