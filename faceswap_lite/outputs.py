@@ -23,7 +23,7 @@ from typing import Any, Literal, ParamSpec, SupportsFloat, TypeVar
 
 from filelock import FileLock, Timeout
 
-from .errors import FaceswapError
+from .errors import FaceswapError, UsageError
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -209,6 +209,8 @@ def written_by_one(outputs: Iterable[Path], say: Callable[[str], None] = print) 
     """
     # In one order: of two calls with the same outputs, one gets the first and then all.
     named = {Path(os.path.realpath(output)): output for output in outputs}
+    if Path("-") in named.values():
+        raise UsageError("-: nothing is written to a pipe; name a file or folder")
     with ExitStack() as stack:
         # The first process of several is the one that writes.
         for place in sorted(named) if os.environ.get("RANK", "0") == "0" else ():

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -16,11 +17,13 @@ from safetensors.torch import save_file
 from faceswap_lite.config import ConvertConfig, EvaluateConfig, MaskConfig
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
+from faceswap_lite.evaluation import workbench
 from faceswap_lite.evaluation.check import check_clip
 from faceswap_lite.evaluation.evaluate import evaluate_clips, report_table
 from faceswap_lite.evaluation.metric import Metric, Row, Scene
 from faceswap_lite.evaluation.metric_table import METRICS, mean
 from faceswap_lite.evaluation.workbench import Contender
+from faceswap_lite.media.images import write_image
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
 
@@ -205,6 +208,21 @@ def test_what_cannot_be_is_refused_before_the_work(
     with pytest.raises(FaceswapError, match=re.escape(said)):
         evaluate_clips([Contender(run, ConvertConfig())], clips, out, config, say=silent)
     assert not [path for path in tmp_path.iterdir() if path.name != "bad.mp4"]
+
+
+def test_a_clip_of_nobody_is_told_before_the_run_is_studied(
+    run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workbench, "study_run", lambda *_: pytest.fail("studied"))
+    write_image(tmp_path / "wall.png", np.full((64, 64, 3), 99, np.uint8))
+    with pytest.raises(FaceswapError, match=r"wall\.png: no frame shows the target's face"):
+        evaluate_clips(
+            [Contender(run, ConvertConfig())],
+            [tmp_path / "wall.png"],
+            tmp_path / "r.json",
+            EvaluateConfig(),
+            say=silent,
+        )
 
 
 def test_lpips_by_weights_that_the_user_brings(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:

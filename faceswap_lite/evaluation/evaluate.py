@@ -158,7 +158,7 @@ def _measure(
     names = _told_apart([contender.run.path.resolve() for contender in contenders])
     runs, found = [], []
     for number, (contender, name) in enumerate(zip(contenders, names, strict=True)):
-        bench = open_workbench(contender, config, judged=judged, say=say)
+        bench = open_workbench(contender, clips, config, judged=judged, say=say)
         runs.append(_describe_run(contender, name, bench.background))
         for place, clip in enumerate(clips):
             swap = converted[place] if converted else None
