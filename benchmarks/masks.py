@@ -15,6 +15,7 @@ twice, by others: how far their edges lie from one another is what can be asked 
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,18 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from _door import enter, keep, line_of, need, need_weights, parser_of
+from faceswap_lite.conversion.blend import Layer
+from faceswap_lite.conversion.occlusion import find_occlusions, keep_what_is_before, mask_view
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import CROP_COVERAGES, align, cut_crop
 from faceswap_lite.faces.detect import Detection, build_yunet
 from faceswap_lite.faces.hull import face_mask
 from faceswap_lite.faces.landmarkers import Landmarker, build_mesh
-from faceswap_lite.geometry import transform_points
+from faceswap_lite.geometry import compose, invert_similarity, transform_points
 from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 from faceswap_lite.models.architectures import build_model
-from faceswap_lite.models.clear_share import clear_shares
 from faceswap_lite.models.crops import as_pixels
 from faceswap_lite.models.mask_network import MaskNetwork
 from faceswap_lite.models.visible import visible_face
@@ -225,7 +227,13 @@ def of_frame(
         cut_crop(image, to_crop, REAL_EDGE),
         face_mask(points, "mesh", to_crop, REAL_EDGE),
     )
-    answer = outline * clear_shares(network, crop[None], outline[None])[0] >= HIDDEN
+    (found,) = find_occlusions(network, [mask_view(image, points, "mesh")])
+    # As a conversion paints it into a frame: here the crop.
+    to_view = compose(invert_similarity(to_crop), found.view.frame_to_crop)
+    found = replace(found, view=found.view._replace(frame_to_crop=to_view))
+    whole = Layer(0, 0, np.zeros_like(crop, np.float32), outline[..., None].astype(np.float32))
+    layer = keep_what_is_before(whole, crop, found, found.clear)
+    answer = np.zeros(outline.shape, bool) if layer is None else layer.alpha[..., 0] >= HIDDEN
     marked = drawn([face], to_crop)
     before = drawn(mark["occluders"], to_crop) & marked
     seen = marked & ~before

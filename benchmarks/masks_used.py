@@ -8,8 +8,10 @@
 held-out faces with something before them, rebuilt, against these faces without it.
 `refine`: copies of two sets with hands drawn before every other face; how much of these hands the
 package's network sees, and that which has been refined on the very sets, and how long that takes.
-`convert`: clips converted with the network and without, in turn: processor time, and how far alpha
-differs in the mean inside the painted rectangle (nothing should be where nothing is before a face).
+`convert`: clips converted with the network and without, in turn: processor time, how far alpha
+differs in the mean inside the painted rectangle (nothing should be where nothing is before a face),
+and how far each mask's alpha changes from frame to frame in and around what hides a face, where the
+picture rests.
 """
 
 import resource
@@ -19,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool
@@ -46,6 +49,8 @@ OCCLUDED_INPUTS, SEEDS, FIT_STEPS = (0.0, 0.3), 3, 1500
 REFINED_STEPS = 150
 HIDDEN = 0.5
 """Of a pixel: what is more counts as hidden."""
+RESTS, AROUND = 4.0, 0.05
+"""A picture rests where it changes by less, of 255; around: within so many sides of the face."""
 
 
 def main() -> None:
@@ -166,10 +171,12 @@ def conversions(options: Any) -> dict[str, Any]:
     """Of each clip: processor seconds with the network over those without, and alpha's change."""
     found = {}
     for clip in options.clips:
-        seconds: dict[str, list[float]] = {"product": [], "visible": []}
+        seconds: dict[str, list[float]] = {"product": [], "visible": [], "hull": []}
         # In turn, the first of each to warm up; what one leaves the other must not find.
         for turn in range(options.turns):
             for kind, taken in seconds.items():
+                if kind == "hull" and turn:
+                    continue
                 run, out = (options.work / f"{clip.stem}_{kind}{end}" for end in ("", ".mp4"))
                 for old in (run, out, *out.parent.glob(f"{out.name}.*"), mask_file(out)):
                     shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
@@ -183,10 +190,11 @@ def conversions(options: Any) -> dict[str, Any]:
                 )  # fmt: skip
                 if turn or options.turns == 1:
                     taken.append(children_seconds() - began)
-        without, with_it = (mask_file(options.work / f"{clip.stem}_{kind}.mp4") for kind in seconds)
+        masks = {kind: mask_file(options.work / f"{clip.stem}_{kind}.mp4") for kind in seconds}
         found[clip.stem] = {
             "time_ratio": float(np.median(np.divide(seconds["visible"], seconds["product"]))),
-            "alpha": alpha_change(without, with_it),
+            "alpha": alpha_change(masks["product"], masks["visible"]),
+            **flicker(clip, masks),
         }
         print(f"{clip.stem}  {line_of(found[clip.stem])}", flush=True)
     return found
@@ -213,6 +221,28 @@ def alpha_change(one: Path, other: Path) -> float:
             place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
             changes.append(np.abs(a - b)[place].mean())
     return float(np.mean(changes))
+
+
+def flicker(clip: Path, masks: dict[str, Path]) -> dict[str, float]:
+    """Of each mask: mean absolute change of alpha from frame to frame, 0 to 1, where the picture
+    rests, in and around what hides a face; NaN where nothing does."""
+    changes: dict[str, list[np.ndarray]] = {kind: [] for kind in masks}
+    before: dict[str, np.ndarray] = {}
+    for frames in zip(open_clip(clip), *map(open_clip, masks.values()), strict=True):
+        picture, *alphas = (as_uint8(frame.image) for frame in frames)
+        shown = {kind: alpha[..., 0] / 255 for kind, alpha in zip(masks, alphas, strict=True)}
+        hidden = (shown["hull"] - shown["visible"] > HIDDEN).astype(np.uint8)
+        reach = 1 + 2 * round(AROUND * np.sqrt((shown["hull"] > 0).sum()))
+        near = cv2.dilate(hidden, np.ones((reach, reach), np.uint8)) > 0
+        if before:
+            gap = cv2.blur(cv2.subtract(picture, before["picture"], dtype=cv2.CV_32F), (5, 5))
+            place = near & before["near"] & (np.abs(gap).max(-1) < RESTS)
+            for kind, alpha in shown.items():
+                changes[kind].append(np.abs(alpha - before[kind])[place])
+        before = {**shown, "picture": picture, "near": near}
+    return {
+        f"flicker, {kind}": float(np.concatenate(some).mean()) for kind, some in changes.items()
+    }
 
 
 if __name__ == "__main__":
