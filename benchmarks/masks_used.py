@@ -228,7 +228,8 @@ def flicker(clip: Path, masks: dict[str, Path]) -> dict[str, float]:
     rests, in and around what hides a face; NaN where nothing does."""
     changes: dict[str, list[np.ndarray]] = {kind: [] for kind in masks}
     before: dict[str, np.ndarray] = {}
-    for frames in zip(open_clip(clip), *map(open_clip, masks.values()), strict=True):
+    # A clip may be converted in part.
+    for frames in zip(open_clip(clip), *map(open_clip, masks.values()), strict=False):
         picture, *alphas = (as_uint8(frame.image) for frame in frames)
         shown = {kind: alpha[..., 0] / 255 for kind, alpha in zip(masks, alphas, strict=True)}
         hidden = (shown["hull"] - shown["visible"] > HIDDEN).astype(np.uint8)
