@@ -80,7 +80,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         opener = functools.partial(os.open, flags=os.O_RDWR | os.O_CREAT, mode=0o666)
         with _hidden_place(hidden, opener) as partial:
+            mode = partial.stat().st_mode
             yield partial
+            # Some writers put a file of their own in its place, for nobody else to read.
+            partial.chmod(mode)
             _sync(partial)
             os.replace(partial, path)
             _sync(path.parent)

@@ -13,7 +13,7 @@ import torchvision
 from conftest import Cast, figures_of, silent
 from safetensors.torch import save_file
 
-from faceswap_lite.config import ConvertConfig, EvaluateConfig
+from faceswap_lite.config import ConvertConfig, EvaluateConfig, MaskConfig
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation.check import check_clip
@@ -283,9 +283,11 @@ def test_a_worse_conversion_is_told_from_a_better_one(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     shutil.copytree(run.path, tmp_path / "copy")
-    soft = Contender(replace(run, path=tmp_path / "copy"), ConvertConfig(scale=0.6))
-    pair = [Contender(run, ConvertConfig()), soft]
+    hull = MaskConfig(kind="hull")
+    soft = Contender(replace(run, path=tmp_path / "copy"), ConvertConfig(scale=0.6, mask=hull))
+    pair, said = [Contender(run, ConvertConfig()), soft], list[str]()
     config = EvaluateConfig(every=2, memory=False)
-    report = evaluate_clips(pair, [cast.unseen_clip], tmp_path / "r.json", config, say=silent)
+    report = evaluate_clips(pair, [cast.unseen_clip], tmp_path / "r.json", config, say=said.append)
+    assert [line for line in said if "not measured on the same pixels" in line]
     row = report["comparisons"][0]["metrics"]["truth_matched_psnr_db"]
     assert row["real"] and row["better"] == "a" and row["high"] < 0

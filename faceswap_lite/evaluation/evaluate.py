@@ -63,6 +63,12 @@ def evaluate_clips(
     """
     prints = _refuse(contenders, clips, out, converted)
     contenders = _of_whole_clips(contenders, say)
+    kinds = sorted({contender.convert.mask.kind for contender in contenders})
+    if len(kinds) > 1:
+        say(
+            f"note: convert.mask.kind is {' and '.join(kinds)}: the runs are not measured on the "
+            f"same pixels; --set convert.mask.kind={kinds[0]} gives all the same"
+        )
     _, page = beside(out, ".html")
     settings: dict[str, Any] = {
         "evaluate": config.model_dump(),
