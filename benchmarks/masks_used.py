@@ -3,6 +3,7 @@
     python benchmarks/masks_used.py hidden --sets SOURCE TARGET --work FOLDER
     python benchmarks/masks_used.py refine --sets SOURCE TARGET --work FOLDER
     python benchmarks/masks_used.py convert --run RUN --clips CLIP CLIP --work FOLDER
+    python benchmarks/masks_used.py cost --run RUN --clips CLIP --frames 40
 
 `hidden`: runs of quick64 with things put before a share of their inputs and without, three seeds;
 held-out faces with something before them, rebuilt, against these faces without it.
@@ -12,12 +13,15 @@ package's network sees, and that which has been refined on the very sets, and ho
 differs in the mean inside the painted rectangle (nothing should be where nothing is before a face),
 and how far each mask's alpha changes from frame to frame in and around what hides a face, where the
 picture rests.
+`cost`: processor milliseconds of painting and compositing a frame, with the network and without, in
+one process, the least of all turns: for machines that others use, too.
 """
 
 import resource
 import shutil
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,11 @@ import torch
 from jaxtyping import Bool
 
 from _door import enter, keep, line_of, need, need_weights, parser_of
+from faceswap_lite.config import ConvertConfig, MaskConfig
+from faceswap_lite.conversion.casting import cast_clip
+from faceswap_lite.conversion.composite import composite_frames
+from faceswap_lite.conversion.detection_pass import build_run_packs
+from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.faces.align import cut_crop
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.records import write_crop
@@ -55,16 +64,17 @@ RESTS, AROUND = 4.0, 0.05
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("what", choices=("hidden", "refine", "convert"))
+    parser.add_argument("what", choices=("hidden", "refine", "convert", "cost"))
     parser.add_argument("--work", type=Path, default=Path("workspace/masks"))
     parser.add_argument("--sets", type=Path, nargs=2, default=[], help="of rendered actors")
     parser.add_argument("--run", type=Path, default=Path("run"))
     parser.add_argument("--clips", type=Path, nargs="+", default=[])
     parser.add_argument("--set", nargs="*", default=[], help="further options of `convert`")
     parser.add_argument("--turns", type=int, default=4, help="of each way; the first warms up")
+    parser.add_argument("--frames", type=int, default=40, help="for `cost`: of each clip")
     options = parser.parse_args()
     options.work = options.work.resolve()
-    if options.what == "convert":
+    if options.what in ("convert", "cost"):
         need(options.run, *options.clips)
     else:
         need(*options.sets)
@@ -73,8 +83,10 @@ def main() -> None:
         keep(options.out, under_occluders(options.sets, options.work))
     elif options.what == "refine":
         keep(options.out, refined_among_hands(options.sets, options.work))
-    else:
+    elif options.what == "convert":
         keep(options.out, conversions(options))
+    else:
+        keep(options.out, painting_costs(options))
 
 
 def under_occluders(sets: list[Path], work: Path) -> dict[str, Any]:
@@ -196,6 +208,29 @@ def conversions(options: Any) -> dict[str, Any]:
             "alpha": alpha_change(masks["product"], masks["visible"]),
             **flicker(clip, masks),
         }
+        print(f"{clip.stem}  {line_of(found[clip.stem])}", flush=True)
+    return found
+
+
+def painting_costs(options: Any) -> dict[str, Any]:
+    """Of each clip: milliseconds of a frame, by the kind of mask."""
+    run, found = load_run(options.run), {}
+    configs = {
+        kind: ConvertConfig(all_faces=True, end=options.frames, mask=MaskConfig(kind=kind))
+        for kind in ("product", "visible")
+    }
+    packs = build_run_packs(run, configs["visible"])
+    for clip in options.clips:
+        plan = cast_clip(run, clip, packs, configs["visible"], say=print)
+        frames = list(islice(open_clip(clip), options.frames))
+        taken: dict[str, list[float]] = {kind: [] for kind in configs}
+        for _ in range(options.turns):
+            for kind, config in configs.items():
+                began = time.process_time()
+                for _ in composite_frames(paint_frames(frames, plan, run, config), config):
+                    pass
+                taken[kind].append(1000 * (time.process_time() - began) / len(frames))
+        found[clip.stem] = {f"ms, {kind}": min(some) for kind, some in taken.items()}
         print(f"{clip.stem}  {line_of(found[clip.stem])}", flush=True)
     return found
 
