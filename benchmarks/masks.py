@@ -15,6 +15,7 @@ twice, by others: how far their edges lie from one another is what can be asked 
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +25,35 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from _door import enter, keep, line_of, need, need_weights, parser_of
+from faceswap_lite.conversion.blend import Layer
+from faceswap_lite.conversion.occlusion import find_occlusions, keep_what_is_before, mask_view
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import CROP_COVERAGES, align, cut_crop
 from faceswap_lite.faces.detect import Detection, build_yunet
 from faceswap_lite.faces.hull import face_mask
 from faceswap_lite.faces.landmarkers import Landmarker, build_mesh
-from faceswap_lite.geometry import transform_points
+from faceswap_lite.geometry import compose, invert_similarity, transform_points
 from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 from faceswap_lite.models.architectures import build_model
-from faceswap_lite.models.clear_share import clear_shares
 from faceswap_lite.models.crops import as_pixels
 from faceswap_lite.models.mask_network import MaskNetwork
 from faceswap_lite.models.visible import visible_face
 from faceswap_lite.occluders.planting import KINDS
 from faceswap_lite.pretraining.mask_base import make_mask_base, masked_face, rendered_faces
 from faceswap_lite.runs.bases import shipped_bases
-from faceswap_lite.runs.mask_weights import MaskWeights, read_mask, shipped_mask
+from faceswap_lite.runs.mask_weights import MaskWeights, read_mask, shipped_mask, write_mask
 
-STEPS, GROUPS = (2400, 4000, 8000), 44
+STEPS, GROUPS = (2400, 4000, 8000, 600), 44
 STAGES: tuple[dict[str, Any], ...] = (
     {},
     {"disturbed": 0.5},
     {"disturbed": 0.5, "hidden_weight": 2.0},
+    {"disturbed": 0.7, "creased": 0.6, "hidden_weight": 2.0},
 )
-"""How `make_mask_base` differs: faces as they are rendered; half of them harder; and what is before
-a face counting as much as it matters, which is less of a batch than what is seen."""
+"""How `make_mask_base` differs: faces as they are rendered; half of them harder; what is before a
+face counting as much as it matters, which is less of a batch than what is seen; and wrinkles."""
 UNSEEN_GROUPS, UNSEEN_SEED = 6, 2_000_000
 REAL_EDGE = 256
 HIDDEN = 0.5
@@ -93,17 +96,32 @@ def main() -> None:
 
 
 def make(out: Path, work: Path, steps: Sequence[int], groups: int, kinds: list[str]) -> None:
-    """Train in stages, each from where the one before ended; a stage of no steps is left out."""
-    stages = [(n, some) for n, some in enumerate(steps) if some]
-    start: MaskWeights | None = None
-    for seed, some in stages:
-        name = out.stem if seed == stages[-1][0] else f"{out.stem}_{seed + 1}"
-        file = out if name == out.stem else work / f"{name}.safetensors"
+    """Train in stages, each from where the one before ended; a stage of no steps is left out.
+
+    With the fourth stage, the mean of its weights and the third's: it keeps what that knew of
+    occluders (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+    """
+    made: list[MaskWeights] = []
+    for seed, some in enumerate(steps):
+        if not some:
+            continue
+        name = f"{out.stem}_{seed + 1}"
         make_mask_base(
-            file, work / name,
-            steps=some, groups=groups, kinds=kinds, start=start, seed=seed, **STAGES[seed],
+            work / f"{name}.safetensors", work / name,
+            steps=some, groups=groups, kinds=kinds, start=made[-1] if made else None,
+            seed=seed, **STAGES[seed],
         )  # fmt: skip
-        start = read_mask(file)
+        made.append(read_mask(work / f"{name}.safetensors"))
+    of = made[-2:] if steps[-1] else made[-1:]
+    told = of[-1].recipe | {"mean_of": [one.fingerprint() for one in of]}
+    if out.exists() and read_mask(out).recipe != told:
+        raise FaceswapError(f"{out}: exists and is another's; choose another file")
+    states = [one.network().state_dict() for one in of]
+    network = of[-1].network()
+    network.load_state_dict({
+        name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[0]
+    })  # fmt: skip
+    write_mask(out, network, told)
 
 
 def overlap(answers: np.ndarray, truths: np.ndarray) -> float:
@@ -225,7 +243,13 @@ def of_frame(
         cut_crop(image, to_crop, REAL_EDGE),
         face_mask(points, "mesh", to_crop, REAL_EDGE),
     )
-    answer = outline * clear_shares(network, crop[None], outline[None])[0] >= HIDDEN
+    (found,) = find_occlusions(network, [mask_view(image, points, "mesh")])
+    # As a conversion paints it into a frame: here the crop.
+    to_view = compose(invert_similarity(to_crop), found.view.frame_to_crop)
+    found = replace(found, view=found.view._replace(frame_to_crop=to_view))
+    whole = Layer(0, 0, np.zeros_like(crop, np.float32), outline[..., None].astype(np.float32))
+    layer = keep_what_is_before(whole, crop, found, found.clear)
+    answer = np.zeros(outline.shape, bool) if layer is None else layer.alpha[..., 0] >= HIDDEN
     marked = drawn([face], to_crop)
     before = drawn(mark["occluders"], to_crop) & marked
     seen = marked & ~before

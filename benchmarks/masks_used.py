@@ -3,27 +3,39 @@
     python benchmarks/masks_used.py hidden --sets SOURCE TARGET --work FOLDER
     python benchmarks/masks_used.py refine --sets SOURCE TARGET --work FOLDER
     python benchmarks/masks_used.py convert --run RUN --clips CLIP CLIP --work FOLDER
+    python benchmarks/masks_used.py cost --run RUN --clips CLIP --frames 40
 
 `hidden`: runs of quick64 with things put before a share of their inputs and without, three seeds;
 held-out faces with something before them, rebuilt, against these faces without it.
 `refine`: copies of two sets with hands drawn before every other face; how much of these hands the
 package's network sees, and that which has been refined on the very sets, and how long that takes.
-`convert`: clips converted with the network and without, in turn: processor time, and how far alpha
-differs in the mean inside the painted rectangle (nothing should be where nothing is before a face).
+`convert`: clips converted with the network and without, in turn: processor time, how far alpha
+differs in the mean inside the painted rectangle (nothing should be where nothing is before a face),
+and how far each mask's alpha changes from frame to frame in and around what hides a face, where the
+picture rests.
+`cost`: processor milliseconds of painting and compositing a frame, with the network and without, in
+one process, the least of all turns: for machines that others use, too.
 """
 
 import resource
 import shutil
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool
 
 from _door import enter, keep, line_of, need, need_weights, parser_of
+from faceswap_lite.config import ConvertConfig, MaskConfig
+from faceswap_lite.conversion.casting import cast_clip
+from faceswap_lite.conversion.composite import composite_frames
+from faceswap_lite.conversion.detection_pass import build_run_packs
+from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.faces.align import cut_crop
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.records import write_crop
@@ -46,20 +58,23 @@ OCCLUDED_INPUTS, SEEDS, FIT_STEPS = (0.0, 0.3), 3, 1500
 REFINED_STEPS = 150
 HIDDEN = 0.5
 """Of a pixel: what is more counts as hidden."""
+RESTS, AROUND = 4.0, 0.05
+"""A picture rests where it changes by less, of 255; around: within so many sides of the face."""
 
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("what", choices=("hidden", "refine", "convert"))
+    parser.add_argument("what", choices=("hidden", "refine", "convert", "cost"))
     parser.add_argument("--work", type=Path, default=Path("workspace/masks"))
     parser.add_argument("--sets", type=Path, nargs=2, default=[], help="of rendered actors")
     parser.add_argument("--run", type=Path, default=Path("run"))
     parser.add_argument("--clips", type=Path, nargs="+", default=[])
     parser.add_argument("--set", nargs="*", default=[], help="further options of `convert`")
     parser.add_argument("--turns", type=int, default=4, help="of each way; the first warms up")
+    parser.add_argument("--frames", type=int, default=40, help="for `cost`: of each clip")
     options = parser.parse_args()
     options.work = options.work.resolve()
-    if options.what == "convert":
+    if options.what in ("convert", "cost"):
         need(options.run, *options.clips)
     else:
         need(*options.sets)
@@ -68,8 +83,10 @@ def main() -> None:
         keep(options.out, under_occluders(options.sets, options.work))
     elif options.what == "refine":
         keep(options.out, refined_among_hands(options.sets, options.work))
-    else:
+    elif options.what == "convert":
         keep(options.out, conversions(options))
+    else:
+        keep(options.out, painting_costs(options))
 
 
 def under_occluders(sets: list[Path], work: Path) -> dict[str, Any]:
@@ -166,10 +183,12 @@ def conversions(options: Any) -> dict[str, Any]:
     """Of each clip: processor seconds with the network over those without, and alpha's change."""
     found = {}
     for clip in options.clips:
-        seconds: dict[str, list[float]] = {"product": [], "visible": []}
+        seconds: dict[str, list[float]] = {"product": [], "visible": [], "hull": []}
         # In turn, the first of each to warm up; what one leaves the other must not find.
         for turn in range(options.turns):
             for kind, taken in seconds.items():
+                if kind == "hull" and turn:
+                    continue
                 run, out = (options.work / f"{clip.stem}_{kind}{end}" for end in ("", ".mp4"))
                 for old in (run, out, *out.parent.glob(f"{out.name}.*"), mask_file(out)):
                     shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
@@ -183,11 +202,35 @@ def conversions(options: Any) -> dict[str, Any]:
                 )  # fmt: skip
                 if turn or options.turns == 1:
                     taken.append(children_seconds() - began)
-        without, with_it = (mask_file(options.work / f"{clip.stem}_{kind}.mp4") for kind in seconds)
+        masks = {kind: mask_file(options.work / f"{clip.stem}_{kind}.mp4") for kind in seconds}
         found[clip.stem] = {
             "time_ratio": float(np.median(np.divide(seconds["visible"], seconds["product"]))),
-            "alpha": alpha_change(without, with_it),
+            "alpha": alpha_change(masks["product"], masks["visible"]),
+            **flicker(clip, masks),
         }
+        print(f"{clip.stem}  {line_of(found[clip.stem])}", flush=True)
+    return found
+
+
+def painting_costs(options: Any) -> dict[str, Any]:
+    """Of each clip: milliseconds of a frame, by the kind of mask."""
+    run, found = load_run(options.run), {}
+    configs = {
+        kind: ConvertConfig(all_faces=True, end=options.frames, mask=MaskConfig(kind=kind))
+        for kind in ("product", "visible")
+    }
+    packs = build_run_packs(run, configs["visible"])
+    for clip in options.clips:
+        plan = cast_clip(run, clip, packs, configs["visible"], say=print)
+        frames = list(islice(open_clip(clip), options.frames))
+        taken: dict[str, list[float]] = {kind: [] for kind in configs}
+        for _ in range(options.turns):
+            for kind, config in configs.items():
+                began = time.process_time()
+                for _ in composite_frames(paint_frames(frames, plan, run, config), config):
+                    pass
+                taken[kind].append(1000 * (time.process_time() - began) / len(frames))
+        found[clip.stem] = {f"ms, {kind}": min(some) for kind, some in taken.items()}
         print(f"{clip.stem}  {line_of(found[clip.stem])}", flush=True)
     return found
 
@@ -213,6 +256,29 @@ def alpha_change(one: Path, other: Path) -> float:
             place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
             changes.append(np.abs(a - b)[place].mean())
     return float(np.mean(changes))
+
+
+def flicker(clip: Path, masks: dict[str, Path]) -> dict[str, float]:
+    """Of each mask: mean absolute change of alpha from frame to frame, 0 to 1, where the picture
+    rests, in and around what hides a face; NaN where nothing does."""
+    changes: dict[str, list[np.ndarray]] = {kind: [] for kind in masks}
+    before: dict[str, np.ndarray] = {}
+    # A clip may be converted in part.
+    for frames in zip(open_clip(clip), *map(open_clip, masks.values()), strict=False):
+        picture, *alphas = (as_uint8(frame.image) for frame in frames)
+        shown = {kind: alpha[..., 0] / 255 for kind, alpha in zip(masks, alphas, strict=True)}
+        hidden = (shown["hull"] - shown["visible"] > HIDDEN).astype(np.uint8)
+        reach = 1 + 2 * round(AROUND * np.sqrt((shown["hull"] > 0).sum()))
+        near = cv2.dilate(hidden, np.ones((reach, reach), np.uint8)) > 0
+        if before:
+            gap = cv2.blur(cv2.subtract(picture, before["picture"], dtype=cv2.CV_32F), (5, 5))
+            place = near & before["near"] & (np.abs(gap).max(-1) < RESTS)
+            for kind, alpha in shown.items():
+                changes[kind].append(np.abs(alpha - before[kind])[place])
+        before = {**shown, "picture": picture, "near": near}
+    return {
+        f"flicker, {kind}": float(np.concatenate(some).mean()) for kind, some in changes.items()
+    }
 
 
 if __name__ == "__main__":

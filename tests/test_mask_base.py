@@ -51,8 +51,8 @@ def test_rendered_faces_are_the_same_for_a_number_and_know_their_hair() -> None:
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
-    one, two = (sample_masked(faces(), [*KINDS], 0.5, 0, 7) for _ in range(2))
-    other = sample_masked(faces(), [*KINDS], 0.5, 0, 8)
+    one, two = (sample_masked(faces(), [*KINDS], 0.5, 0.5, 0, 7) for _ in range(2))
+    other = sample_masked(faces(), [*KINDS], 0.5, 0.5, 0, 8)
     for a, b, c in zip(one, two, other, strict=True):
         assert torch.equal(a, b) and not torch.equal(a, c)
     assert (one.visible <= one.outline + 1e-6).all() and one.visible.min() >= 0
@@ -67,8 +67,24 @@ def test_a_face_is_covered_when_it_is_asked_for(planted: float) -> None:
         assert (hidden > 0.01) if planted else (hidden < 1e-6)
 
 
+def test_wrinkles_and_other_features_hide_nothing() -> None:
+    for seed in range(4):
+        plain, creased = (
+            masked_face(
+                np.random.default_rng(seed), faces()[0], HELD, 0.0, moved=0.0,
+                disturbed=1.0, creased=share,
+            )
+            for share in (0.0, 1.0)
+        )  # fmt: skip
+        assert not np.array_equal(plain.pixels, creased.pixels)
+        # What is bent takes its outline along.
+        assert np.abs(plain.outline - creased.outline).max() > 0
+        assert np.abs(plain.outline - creased.outline).mean() < 0.05
+        assert (creased.visible > 0.5).sum() >= 0.98 * (creased.outline > 0.5).sum()
+
+
 def test_the_loss_is_least_for_the_truth() -> None:
-    batch = sample_masked(faces(), HELD, 0.0, 0, 1)
+    batch = sample_masked(faces(), HELD, 0.0, 0.0, 0, 1)
     visible = batch.visible.clamp(1e-4, 1 - 1e-4)
     right = mask_loss(torch.logit(visible), batch.visible, batch.outline)
     for wrong in (1 - visible, batch.outline.clamp(1e-4, 1 - 1e-4)):
@@ -83,7 +99,7 @@ def test_going_on_gives_the_weights_of_a_training_in_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def batch(steps: int) -> MaskBatch:
-        drawn = sample_masked(faces(), ["shape"], 0.0, 0, steps)
+        drawn = sample_masked(faces(), ["shape"], 0.0, 0.0, 0, steps)
         return MaskBatch(*(part[:2] for part in drawn))
 
     def kill(line: str) -> None:

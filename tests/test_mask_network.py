@@ -9,7 +9,7 @@ import torch
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.models.mask_network import MASK_SIZE, MaskNetwork
 from faceswap_lite.models.visible import visible_face
-from faceswap_lite.runs.mask_weights import read_mask, write_mask
+from faceswap_lite.runs.mask_weights import read_mask, shipped_mask, write_mask
 
 
 def fresh(seed: int = 0) -> MaskNetwork:
@@ -61,3 +61,14 @@ def test_what_is_no_mask_networks_file_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     with pytest.raises(FaceswapError, match="holds no weights of a mask network"):
         read_mask(file)
+
+
+def test_sixteen_bits_of_weights_see_the_same() -> None:
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 256, (2, 128, 128, 3), np.uint8)
+    outlines = np.zeros((2, 128, 128), np.float32)
+    outlines[:, 20:110, 30:100] = 1
+    whole, short = shipped_mask().network(), shipped_mask().network().bfloat16()
+    one, other = (visible_face(network, crops, outlines) for network in (whole, short))
+    assert other.dtype == np.float32
+    assert 0 < np.abs(one - other).mean() < 0.005 < one.std()

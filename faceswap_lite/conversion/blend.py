@@ -66,7 +66,7 @@ def place_face(
     left, top, right, bottom = _shown_box(alpha, margin=int(np.ceil(3 * blur_px)) + REACH_PX)
     face, alpha = face[top:bottom, left:right], alpha[top:bottom, left:right]
     matrix = frame_to_crop - np.array([[0, 0, left], [0, 0, top]])
-    x0, y0, x1, y1 = _frame_box(matrix, alpha.shape, frame_shape)
+    x0, y0, x1, y1 = frame_box(matrix, alpha.shape, frame_shape)
     if x0 >= x1 or y0 >= y1:
         return None
     matrix[:, 2] += matrix[:, :2] @ (x0, y0)
@@ -260,7 +260,7 @@ def _shown_box(alpha: Float[np.ndarray, "s s"], margin: int) -> tuple[int, int, 
     )
 
 
-def _frame_box(
+def frame_box(
     frame_to_crop: Float[np.ndarray, "2 3"], crop_shape: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[int, int, int, int]:
     """Left, top, right, bottom (exclusive) in the frame of a crop's outline, inside the frame."""

@@ -63,6 +63,8 @@ class Placements(Mapping[int, list[Placement]]):
 
     def steadier(self, placement: Placement, times: float) -> Placement:
         """The placement as it is when smoothed over so many times as many frames."""
+        if times == 1:
+            return placement
         segment = self._segments[placement.segment]
         return segment.placement(placement.frame, placement.segment, times * self._sigma)
 

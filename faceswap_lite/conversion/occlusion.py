@@ -6,24 +6,35 @@ by something, and that stays the clip's own: the outline's own edge is not moved
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
+from ..faces.align import align, cut_crop, within_frame
+from ..faces.hull import face_mask
 from ..geometry import compose, invert_similarity
+from ..metrics.landmarks import LandmarksPack
 from ..models.clear_share import Share, clear_shares
-from ..models.mask_network import MaskNetwork
-from .blend import Layer, clear_layer
+from ..models.mask_network import MASK_SIZE, MaskNetwork
+from .blend import Layer, clear_layer, frame_box
 
+# How much the network is shown, in eye distances, whatever a run's own crops show: enough of what
+# comes in from beyond the face. It is in the middle of what it has learned (`full` to `whole`).
+VIEW_EYES = 3.75
 # Landmarks are steadied more from this hidden share of the face on, up to the second.
 PULLS_AWAY = 0.03, 0.15
 # Neighbouring frames whose pictures differ by this much, at a place, have little to say of it.
 SAME_PICTURE = 6.0
+# Over so many pixels of the network's crop pictures are compared.
+ALIKE_PX = 5
 # Of the guided filter: its window to each side, in pixels of the network's crop, and the variance
 # of colours that is no edge.
 GUIDED_PX, NO_EDGE = 3, 1e-4
+# Shares that differ by less are the same: a step of eight bits.
+EVEN = 1 / 255
 # The filter leaves a veil of so much at most on either side of an edge.
 VEIL = 0.2
 # A face of which no place is hidden by more than this is left alone.
@@ -36,6 +47,17 @@ class MaskView(NamedTuple):
     frame_to_crop: Float[np.ndarray, "2 3"]
     crop: UInt8[np.ndarray, "m m 3"]
     outline: Float[np.ndarray, "m m"]
+
+
+def mask_view(
+    image: UInt8[np.ndarray, "h w 3"], landmarks: Float[np.ndarray, "n 2"], pack: LandmarksPack
+) -> MaskView:
+    """The face as the mask network sees most of what is before it."""
+    matrix = align(landmarks, pack, VIEW_EYES, MASK_SIZE)
+    crop = cut_crop(image, matrix, MASK_SIZE)
+    # A repeated border is no hand.
+    shown = within_frame(image.shape[1], image.shape[0], matrix, MASK_SIZE)
+    return MaskView(matrix, crop, face_mask(landmarks, pack, matrix, MASK_SIZE) * shown)
 
 
 @dataclass(frozen=True)
@@ -95,22 +117,42 @@ def steady_share(
     if own is None:
         raise ValueError(f"frame {here} of the window has no mask")
     near = {i: one for i, one in enumerate(seen) if one is not None and weights[i] > 0}
-    alike = {i: _alike(one.view.crop, own.view.crop) for i, one in near.items()}
-    shares = {i: one.clear for i, one in near.items()}
+    apart = np.ptp([one.clear for one in near.values()], axis=0)
+    rows, columns = _box(apart > EVEN, ALIKE_PX)
+    if rows.start == rows.stop:
+        return own.clear
+    crops = {i: one.view.crop[rows, columns] for i, one in near.items()}
+    shares = {i: one.clear[rows, columns] for i, one in near.items()}
+    alike = {i: _alike(crop, crops[here]) for i, crop in crops.items()}
     if here - 1 in near and here + 1 in near:
         before, after = shares[here - 1], shares[here + 1]
-        settled = np.clip(own.clear, np.minimum(before, after), np.maximum(before, after))
+        settled = np.clip(shares[here], np.minimum(before, after), np.maximum(before, after))
         rests = np.minimum(alike[here - 1], alike[here + 1])
-        shares[here] = own.clear + rests * (settled - own.clear)
-    counts = np.stack([np.float32(weights[i]) * alike[i] for i in near])
-    return (counts * np.stack(list(shares.values()))).sum(0) / counts.sum(0)
+        shares[here] = shares[here] + rests * (settled - shares[here])
+    total = sum(np.float32(weights[i]) * alike[i] for i in near)
+    steady = own.clear.copy()
+    steady[rows, columns] = sum(np.float32(weights[i]) * alike[i] * shares[i] for i in near) / total
+    return steady
 
 
-def _alike(one: UInt8[np.ndarray, "m m 3"], other: UInt8[np.ndarray, "m m 3"]) -> Share:
+def _alike(
+    one: UInt8[np.ndarray, "h w 3"], other: UInt8[np.ndarray, "h w 3"]
+) -> Float32[np.ndarray, "h w"]:
     """1 where two pictures show the same, 0 where they do not."""
-    gap = cv2.blur(one.astype(np.float32) - other.astype(np.float32), (5, 5))
-    furthest = np.abs(gap).max(-1)
-    return np.exp(-0.5 * np.square(furthest / SAME_PICTURE))
+    gap = cv2.blur(cv2.subtract(one, other, dtype=cv2.CV_32F), (ALIKE_PX, ALIKE_PX))
+    furthest = reduce(cv2.max, map(np.abs, cv2.split(gap)))
+    return cv2.exp(np.square(furthest) * np.float32(-0.5 / SAME_PICTURE**2))
+
+
+def _box(places: Bool[np.ndarray, "h w"], margin: int) -> tuple[slice, slice]:
+    """Rows and columns around all places, with a margin; empty ones where there are none."""
+    left, top, width, height = cv2.boundingRect(places.astype(np.uint8))
+    if not width:
+        return slice(0, 0), slice(0, 0)
+    return (
+        slice(max(top - margin, 0), top + height + margin),
+        slice(max(left - margin, 0), left + width + margin),
+    )
 
 
 def keep_what_is_before(
@@ -124,24 +166,42 @@ def keep_what_is_before(
     """
     if clear.min() > 1 - FAINT:
         return layer
-    rows, columns = layer.rows, layer.columns
-    guide = frame[rows, columns].astype(np.float32) / np.float32(np.iinfo(frame.dtype).max)
-    to_crop = occlusion.view.frame_to_crop.copy()
-    to_crop[:, 2] += to_crop[:, :2] @ (layer.left, layer.top)
-    planes = cv2.warpAffine(
-        guided_planes(occlusion.view.crop.astype(np.float32) / 255, clear),
-        to_crop,
-        (guide.shape[1], guide.shape[0]),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
+    # Where something is hidden and as far around it as the filter looks; beyond the crop it goes
+    # on as at its edge.
+    rows, columns = _box(clear < 1 - EVEN, 2 * GUIDED_PX)
+    planes = guided_planes(
+        occlusion.view.crop[rows, columns].astype(np.float32) / 255, clear[rows, columns]
     )
-    share = (planes[..., :3] * guide).sum(-1) + planes[..., 3]
-    return clear_layer(layer, np.clip((share - VEIL) / (1 - 2 * VEIL), 0, 1))
+    to_crop = occlusion.view.frame_to_crop.copy()
+    to_crop[:, 2] += to_crop[:, :2] @ (layer.left, layer.top) - (columns.start, rows.start)
+    height, width = layer.alpha.shape[:2]
+    left, top, right, bottom = 0, 0, width, height
+    if min(rows.start, columns.start) > 0 and max(rows.stop, columns.stop) < len(clear):
+        left, top, right, bottom = frame_box(to_crop, planes.shape[:2], (height, width))
+        if left >= right or top >= bottom:
+            return layer
+    to_crop[:, 2] += to_crop[:, :2] @ (left, top)
+    red, green, blue, added = cv2.split(
+        cv2.warpAffine(
+            planes,
+            to_crop,
+            (right - left, bottom - top),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+    )
+    place = slice(top, bottom), slice(left, right)
+    guide = frame[layer.rows, layer.columns][place].astype(np.float32)
+    guide /= np.iinfo(frame.dtype).max
+    share = red * guide[..., 0] + green * guide[..., 1] + blue * guide[..., 2] + added
+    shown = np.ones((height, width), np.float32)
+    shown[place] = np.clip((share - VEIL) / (1 - 2 * VEIL), 0, 1)
+    return clear_layer(layer, shown)
 
 
 def guided_planes(
-    guide: Float32[np.ndarray, "m m 3"], share: Share
-) -> Float32[np.ndarray, "m m 4"]:
+    guide: Float32[np.ndarray, "h w 3"], share: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w 4"]:
     """At each place factors of red, green and blue and what is added: near it, their sum is the
     share as far as colours tell it."""
 
@@ -153,8 +213,9 @@ def guided_planes(
     # Where the share is even, it is its own mean.
     busy = mean(share * share) - level * level > 1e-4
     if busy.any():
-        both = guide[..., :, None] * guide[..., None, :]  # (m, m, 3, 3)
-        spread = mean(both.reshape(*share.shape, 9)).reshape(both.shape)[busy]
+        pairs = [(i, j) for i in range(3) for j in range(i, 3)]
+        both = mean(cv2.merge([guide[..., i] * guide[..., j] for i, j in pairs]))[busy]
+        spread = both[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
         spread -= color[busy][:, :, None] * color[busy][:, None, :]
         together = mean(guide * share[..., None])[busy] - (color * level[..., None])[busy]
         noise = NO_EDGE * np.eye(3, dtype=np.float32)

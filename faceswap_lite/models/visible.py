@@ -14,15 +14,15 @@ def visible_face(
     network: MaskNetwork, crops: UInt8[np.ndarray, "n s s 3"], outlines: Float[np.ndarray, "n s s"]
 ) -> Float[np.ndarray, "n s s"]:
     """Each pixel's share of visible face, 0 to 1, float32; never above the outline's."""
-    device = next(network.parameters()).device
+    weights = next(network.parameters())
     answers = [np.empty((0, *outlines.shape[1:]), np.float32)]
     for start in range(0, len(crops), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         pixels = torch.from_numpy(np.stack([_resized(crop) for crop in crops[part]]))
         outline = np.stack([_resized(one.astype(np.float32)) for one in outlines[part]])[:, None]
         logits = network(
-            pixels.to(device).permute(0, 3, 1, 2).float() / 255,
-            torch.from_numpy(outline).to(device),
+            pixels.to(weights.device).permute(0, 3, 1, 2).to(weights.dtype) / 255,
+            torch.from_numpy(outline).to(weights),
         )
         shares = torch.sigmoid(logits.float())[:, 0].cpu().numpy()
         answers += [

@@ -74,6 +74,7 @@ def make_mask_base(
     groups: int,
     kinds: Sequence[str] = tuple(KINDS),
     disturbed: float = 0.0,
+    creased: float = 0.0,
     hidden_weight: float = 1.0,
     start: MaskWeights | None = None,
     seed: int = 0,
@@ -81,8 +82,9 @@ def make_mask_base(
 ) -> None:
     """Train the mask network on `groups` groups of people; go on with what `work` holds.
 
-    `disturbed`: share of the faces that are made harder (`_disturbed`). `hidden_weight`: how much
-    more a hidden pixel counts than a seen one. `start`: weights to begin with.
+    `disturbed`: share of the faces that are made harder (`_disturbed`). `creased`: share of those
+    that are bent and wrinkled. `hidden_weight`: how much more a hidden pixel counts than a seen
+    one. `start`: weights to begin with.
 
     Raises: FaceswapError when `out` or `work` is another job's, or the mesh cannot be had.
     """
@@ -90,7 +92,7 @@ def make_mask_base(
         "tool": TOOL, "steps": steps, "batch": BATCH, "rate": RATE, "seed": seed,
         "kinds": sorted(kinds), "disturbed": disturbed, "hidden_weight": hidden_weight,
         "people": groups * PEOPLE,
-        "start": start and start.fingerprint(),
+        "start": start and start.fingerprint(), **({"creased": creased} if creased else {}),
         "seeds": [FIRST_OF_CROWD, FIRST_OF_CROWD + groups * PEOPLE - 1],
     }  # fmt: skip
     job = job_id(**recipe)
@@ -106,7 +108,7 @@ def make_mask_base(
     write_json(file, {"job": job})
     folder = work.parent / "mask_faces"
     rendered_faces(folder, groups)
-    draw = (folder, groups, list(kinds), disturbed, seed)
+    draw = (folder, groups, list(kinds), disturbed, creased, seed)
     with ProcessPoolExecutor(
         SAMPLERS, multiprocessing.get_context("spawn"), _begin, draw
     ) as samplers:
@@ -187,16 +189,18 @@ def _trained(
     return average.eval(), state.seconds
 
 
-_drawn_from: tuple[UInt8[np.ndarray, "n 5 m m"], list[str], float, int] | None = None
+_drawn_from: tuple[UInt8[np.ndarray, "n 5 m m"], list[str], float, float, int] | None = None
 
 
-def _begin(folder: Path, groups: int, kinds: list[str], disturbed: float, seed: int) -> None:
+def _begin(
+    folder: Path, groups: int, kinds: list[str], disturbed: float, creased: float, seed: int
+) -> None:
     global _drawn_from
     threading.Thread(target=end_with_parent, daemon=True).start()
     # There are as many of these as there is time for.
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    _drawn_from = rendered_faces(folder, groups), kinds, disturbed, seed
+    _drawn_from = rendered_faces(folder, groups), kinds, disturbed, creased, seed
 
 
 def _draw(step: int) -> tuple[np.ndarray, ...]:
@@ -235,6 +239,7 @@ def sample_masked(
     faces: UInt8[np.ndarray, "n 5 m m"],
     kinds: Sequence[str],
     disturbed: float,
+    creased: float,
     seed: int,
     step: int,
 ) -> MaskBatch:
@@ -242,7 +247,9 @@ def sample_masked(
     rng = np.random.default_rng([seed, step, 0x0CC1])
     often = [*kinds, *(["hand"] * (HANDS - 1) if "hand" in kinds else [])]
     rows = [
-        masked_face(rng, faces[int(rng.integers(len(faces)))], often, disturbed=disturbed)
+        masked_face(
+            rng, faces[int(rng.integers(len(faces)))], often, disturbed=disturbed, creased=creased
+        )
         for _ in range(BATCH)
     ]
     pixels, outline, visible = (np.stack(part) for part in zip(*rows, strict=True))
@@ -269,11 +276,13 @@ def masked_face(
     moved: float = 0.6,
     disturbed: float = 0.0,
     low: float = 0.5,
+    creased: float = 0.0,
 ) -> MaskedFace:
     """A rendered face, in `planted` of the cases with something of `kinds` before it.
 
     In `moved` of the cases the outline is not where it belongs, in `disturbed` the face is none
-    that a renderer makes, in `low` it is enlarged from a few dozen pixels.
+    that a renderer makes (and `creased` of those have other features and lines), in `low` it is
+    enlarged from a few dozen pixels.
     """
     size, edge = MASK_SIZE, row.shape[-1]
     view = _turn(rng, edge, size, 0.12, 8.0, 0.05)
@@ -292,6 +301,9 @@ def masked_face(
     broad = cv2.dilate(cv2.morphologyEx(hair, cv2.MORPH_OPEN, _STRIP), _STRIP)
     pixels, seen = _recolored(rng, pixels), 1 - np.minimum(hair, broad)
     if disturbed and rng.random() < disturbed:
+        if creased and rng.random() < creased:
+            pixels, outline, seen = _bent(rng, pixels, outline, seen)
+            pixels = _lined(rng, pixels, outline)
         pixels = _disturbed(rng, pixels, outline)
     if rng.random() < planted:
         pixels, before = cover(rng, pixels, outline, kinds)
@@ -354,6 +366,54 @@ def _disturbed(
         blurred = cv2.GaussianBlur(picture, (0, 0), sigma)
         picture += float(rng.uniform(0.3, 1.5)) * (picture - blurred)
     return np.asarray(np.clip(picture, 0, 255), np.uint8)
+
+
+def _bent(
+    rng: np.random.Generator, pixels: UInt8[np.ndarray, "s s 3"], *masks: Float[np.ndarray, "s s"]
+) -> list[np.ndarray]:
+    """The face with other proportions, and moved as no actor moves: brows, mouth, chin."""
+    size, reach = len(pixels), rng.uniform(0, 0.03)
+    spots = rng.standard_normal((2, *rng.integers(3, 7, 2)), np.float32) * np.float32(reach * size)
+    shifts = [cv2.resize(one, (size, size), interpolation=cv2.INTER_CUBIC) for one in spots]
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    return [
+        cv2.remap(
+            one, x + shifts[0], y + shifts[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        for one in (pixels, *(mask.astype(np.float32) for mask in masks))
+    ]
+
+
+def _lined(
+    rng: np.random.Generator, pixels: UInt8[np.ndarray, "s s 3"], outline: Float[np.ndarray, "s s"]
+) -> UInt8[np.ndarray, "s s 3"]:
+    """Wrinkles and folds: of a forehead, between brows, beside a mouth; and veins of light."""
+    size = len(pixels)
+    x, y, width, height = cv2.boundingRect((outline > 0.5).astype(np.uint8))
+    light = np.zeros((size, size), np.float32)
+    for _ in range(int(rng.integers(1, 6))):
+        start = np.array([x + width * rng.random(), y + height * rng.random()])
+        angle, long = rng.uniform(0, np.pi), width * rng.uniform(0.1, 0.6)
+        along = np.linspace(-0.5, 0.5, 9)[:, None] * long
+        toward = np.array([np.cos(angle), np.sin(angle)])
+        across = np.array([-toward[1], toward[0]])
+        bow = rng.normal(0, 0.6) * long * (along / long) ** 2
+        sigma = float(rng.uniform(0.5, 3.0)) * size / 128
+        apart = across * sigma * rng.uniform(3, 6)
+        lines = np.zeros((size, size), np.float32)
+        for copy_ in range(int(rng.integers(1, 5)) if rng.random() < 0.4 else 1):
+            points = start + along * toward + bow * across + copy_ * apart
+            cv2.polylines(
+                lines, [np.round(16 * points).astype(np.int32)], False, 1.0, 1, cv2.LINE_AA, 4
+            )
+        # A valley and the ridge beside it, in the light from one side.
+        blurred = cv2.GaussianBlur(lines, (0, 0), sigma)
+        dark: np.ndarray = blurred / max(float(blurred.max()), 1e-3)
+        shift = across * sigma * float(rng.choice([-2, 2]))
+        ridge = cv2.warpAffine(dark, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (size, size))
+        light += float(rng.uniform(0.05, 0.4)) * (float(rng.uniform(0, 0.7)) * ridge - dark)
+    shaded = pixels * (1 + np.clip(light, -0.7, 0.5))[..., None]
+    return np.asarray(np.clip(shaded, 0, 255), np.uint8)
 
 
 def _photographed(
