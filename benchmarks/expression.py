@@ -2,10 +2,12 @@
 
     python benchmarks/expression.py people --work FOLDER --media FOLDER
     python benchmarks/expression.py actors --work FOLDER
+    python benchmarks/expression.py twins
     python benchmarks/expression.py steady --run RUN --clip CLIP
 
 people: eight directions between two and three people, on clips never seen; runs and face sets are
 those of `starts.py pairs`, if --work is the same. actors: four pairs, against the true swap.
+twins: what a true swap reads, over what the clip does: the named actors as each other.
 What is not in --work is made: runs of quick128, --minutes each on one thread. steady: how much the
 colour of a swap's mouth steps from frame to frame, over the clip's; what moving mouths and eyes
 costs; how near painted crops come to the clip's (of use where one person is swapped onto himself);
@@ -18,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,7 +31,10 @@ from skimage.color import rgb2lab
 
 from _door import clips_of, enter, keep, line_of, need, need_weights, parser_of
 from _measures import mean_step
+from faceswap_lite.actors.cast import ACTORS, find_actor
 from faceswap_lite.actors.clip import render_clip
+from faceswap_lite.actors.performance import random_performance
+from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.config_files import load_config
 from faceswap_lite.conversion.casting import cast_clip
@@ -37,12 +43,15 @@ from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.expression import ClipExpression, choose_expression
 from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.conversion.painted import PaintedFace
+from faceswap_lite.faces.align import align, cut_crop
+from faceswap_lite.faces.crop_landmarker import READ_PX, CropLandmarker
 from faceswap_lite.faces.hull import MESH_LIPS
 from faceswap_lite.faces.openings import lip_gaps
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
-from faceswap_lite.metrics.landmarks import eye_distance, five_points
+from faceswap_lite.metrics.landmarks import eye_distance, five_points, read_points
 from faceswap_lite.metrics.pictures import psnr_db
+from faceswap_lite.metrics.temporal import spread_ratio
 from faceswap_lite.runs.load import load_run
 from starts import PAIRS, command, faces, together, trained
 
@@ -58,6 +67,7 @@ TRUE = (
     "truth_eyes_psnr_db", "truth_matched_psnr_db", "truth_landmark_nme",
 )  # fmt: skip
 CASTS = (("dara", "bruno"), ("ewa", "chen"), ("random:46", "ada"), ("bruno", "random:7"))
+SHOWN = ("yaw_deg", "pitch_deg", "mouth", "eyes")
 SHUT = 0.02
 """Eye distances between the lips, below which they count as shut."""
 TAKES, TAKE_FRAMES, UNSEEN_FRAMES = 10, 40, 120
@@ -133,6 +143,37 @@ def bench_actors(options: argparse.Namespace) -> dict[str, Any]:
         return {" onto ".join(cast): judged(options, run, clip, TRUE, "source-to-target")}
 
     return _told(options, together(options, [partial(go, cast) for cast in CASTS]), TRUE)
+
+
+def bench_twins(options: argparse.Namespace) -> dict[str, Any]:
+    """What a true swap reads of yaw, mouth and eyes over what the clip does, by one instrument."""
+    reader = CropLandmarker("full")
+    states = random_performance(UNSEEN_FRAMES, 25.0, 0)
+
+    def go(cast: tuple[str, str]) -> dict[str, float | None]:
+        face, actor = map(find_actor, cast)
+        rows = []
+        for state in states:
+            view = render_actor(actor, state, 256)
+            twin = render_actor(actor, state, 256, face_of=face, skin_of=actor)
+            matrix = align(view.landmarks.astype(np.float64), "ibug68", "full", READ_PX)
+            crops = [cut_crop(picture.image, matrix, READ_PX) for picture in (view, twin)]
+            points = [reader.landmarks(crop) for crop in crops]
+            read = [{} if p is None else read_points(p, reader.pack) for p in points]
+            rows.append([[found.get(name, np.nan) for name in SHOWN] for found in read])
+        clip, true = np.array(rows, float).transpose(1, 2, 0)
+        ratios = map(spread_ratio, true, clip)
+        return {f"{name} spread": ratio for name, ratio in zip(SHOWN, ratios, strict=True)}
+
+    casts = list(permutations(sorted(ACTORS), 2))
+    each = together(options, [partial(go, cast) for cast in casts])
+    found = {" onto ".join(cast): row for cast, row in zip(casts, each, strict=True)}
+    for way, row in found.items():
+        print(f"{way:22} {line_of(row)}")
+    for name in each[0]:
+        values = _known(row[name] for row in each)
+        print(f"{name:12} median {median(values):.3f}, {min(values):.3f} to {max(values):.3f}")
+    return found
 
 
 def _rendered(folder: Path, source: str, target: str) -> dict[str, list[Path]]:
@@ -247,7 +288,9 @@ def _without(values: np.ndarray, parts: np.ndarray) -> np.ndarray:
     return kept
 
 
-PARTS = {"people": bench_people, "actors": bench_actors, "steady": bench_steady}
+PARTS = {
+    "people": bench_people, "actors": bench_actors, "twins": bench_twins, "steady": bench_steady,
+}  # fmt: skip
 
 
 if __name__ == "__main__":
