@@ -569,9 +569,11 @@ class ConvertConfig(Section):
     """alpha: as soft as the mask; multiband: broad colour fades over a fifth of the face, detail at
     the mask's edge"""
     sharpen: float = Field(0.0, ge=0, le=1)
-    """how far sharpness is brought to the clip's, up or down; 0: off"""
-    grain: float = Field(0.0, ge=0, le=1)
-    """how far the face gets the frame's grain; 0: off"""
+    """how far a face softer than the clip's own is sharpened to it; 0: off"""
+    soften: float = Field(1.0, ge=0, le=1)
+    """how far a face sharper than the clip's own is blurred to it; 0: off"""
+    grain: float = Field(1.0, ge=0, le=1)
+    """how far the face gets the clip's grain, as far as it lacks it; 0: off"""
     output: OutputConfig = OutputConfig()
 
     batch: int = Field(16, ge=1)
