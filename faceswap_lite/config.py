@@ -347,6 +347,8 @@ class FinishConfig(Section):
     """how true painted faces are meant to look, below 1: smoothed"""
     rebuild: float = Field(10.0, ge=0)
     """weight of the rebuilt face's mean difference"""
+    detail: float = Field(10.0, ge=0)
+    """weight of the mean difference of the rebuilt face's fine detail"""
     hold: float = Field(10.0, ge=0)
     """weight of how far the low-passed swap strays from that of before the phase"""
     lr: float = Field(4e-4, gt=0)
