@@ -13,8 +13,8 @@ frame: quick64 against quick128, 10 minutes on two cores, in the frame's own pix
 augment: quick64 on 60, 300 and all faces, 2 minutes, augmentation from none to much and `auto`.
 rates: quick128 on the same, 4 minutes, encoder and inter at the whole rate and at less.
 
-Time is a run's own, from its first step to its last, on one thread but for `frame`; two runs at a
-time. What is in --work is not done again.
+Minutes are counted in steps (STEPS_A_MINUTE, of one quiet thread), so that other work on the
+machine does not count; those of REV are by the clock. What is in --work is not done again.
 """
 
 import argparse
@@ -46,6 +46,7 @@ FIGURES = (
     "eyes_correlation", "sharpness_ratio",
 )  # fmt: skip
 EVERY = 2
+STEPS_A_MINUTE = {"quick64": 590, "quick128": 182}
 
 
 def main() -> None:
@@ -123,8 +124,11 @@ def trained(
         given = [*changes, f"training.seed={seed}", f"training.threads={threads}"]
         words = [word for change in given for word in ("--set", change)]
         places = ["--source", sets[0], "--target", sets[1], "--run", run]
-        words = ["--config", preset, "--minutes", str(minutes), *words]
-        command("train", *places, *words, at=at, threads=threads)
+        long = ["--minutes", str(minutes)]
+        if at == ROOT:
+            steps = round(minutes * threads * STEPS_A_MINUTE[preset])
+            long = ["--set", f"training.steps={steps}"]
+        command("train", *places, "--config", preset, *long, *words, at=at, threads=threads)
         shutil.copytree(run, kept.with_suffix(".partial"), dirs_exist_ok=True)
         kept.with_suffix(".partial").rename(kept)
     return kept
@@ -295,9 +299,8 @@ def by_size(
 
     def go(size: str, kind: str, seed: int) -> dict[str, Any]:
         run = options.work / part / f"{size}_{kind}_{seed}"
-        return both_ways(
-            options, trained(run, sets[size], preset, minutes, seed, *kinds[kind]), pair
-        )
+        kept = trained(run, sets[size], preset, minutes, seed, *kinds[kind])
+        return both_ways(options, kept, pair)
 
     cases = [(s, k, seed) for s in sizes for k in kinds for seed in range(3)]
     results = together(options, [partial(go, *case) for case in cases])

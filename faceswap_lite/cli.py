@@ -719,7 +719,7 @@ def counterfactual(
     side: SideOption = "target",
     overwrite: OverwriteOption = False,
 ) -> None:
-    """What would change the answer? Directions of codes, ranked by how much they do.
+    """What would have to change for another answer? Directions of codes, ranked by their effect.
 
     faceswap-lite latent counterfactual A.png mouth --run run --out what_if.png
     faceswap-lite latent counterfactual A.png identity --run run --out who.png

@@ -23,7 +23,7 @@ from typing import Any, Literal, ParamSpec, SupportsFloat, TypeVar
 
 from filelock import FileLock, Timeout
 
-from .errors import FaceswapError
+from .errors import FaceswapError, UsageError
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -80,7 +80,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         opener = functools.partial(os.open, flags=os.O_RDWR | os.O_CREAT, mode=0o666)
         with _hidden_place(hidden, opener) as partial:
+            mode = partial.stat().st_mode
             yield partial
+            # Some writers put a file of their own in its place, for nobody else to read.
+            partial.chmod(mode)
             _sync(partial)
             os.replace(partial, path)
             _sync(path.parent)
@@ -206,6 +209,8 @@ def written_by_one(outputs: Iterable[Path], say: Callable[[str], None] = print) 
     """
     # In one order: of two calls with the same outputs, one gets the first and then all.
     named = {Path(os.path.realpath(output)): output for output in outputs}
+    if Path("-") in named.values():
+        raise UsageError("-: nothing is written to a pipe; name a file or folder")
     with ExitStack() as stack:
         # The first process of several is the one that writes.
         for place in sorted(named) if os.environ.get("RANK", "0") == "0" else ():

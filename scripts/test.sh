@@ -7,4 +7,4 @@ source "$(dirname "$0")/environment.sh" "dev,dlib,c2pa,interchange"
 "$BIN/ruff" format --check .
 "$BIN/mypy"
 "$BIN/lint-imports"
-exec "$BIN/python" -m pytest -m "not slow and not gpu" "$@"
+exec "$BIN/python" -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu" "$@"

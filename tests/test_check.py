@@ -195,3 +195,12 @@ def test_a_face_set_that_is_gone_is_told_before_the_clip_is_searched(
     monkeypatch.setattr(check, "cast_clip", lambda *_, **__: pytest.fail("searched"))
     with pytest.raises(FaceswapError, match="gone: no such face set"):
         check_clip(other, cast.unseen_clip, tmp_path / "c.json", ConvertConfig(), say=silent)
+
+
+def test_a_clip_that_cannot_be_read_is_told_before_the_face_sets_are(
+    run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "c.mp4").write_text("no clip")
+    monkeypatch.setattr(check, "known_faces", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(FaceswapError, match=r"c\.mp4: is text, not a video"):
+        check_clip(run, tmp_path / "c.mp4", tmp_path / "c.json", ConvertConfig(), say=silent)

@@ -297,6 +297,15 @@ def moving_gif(path: Path, lengths: list[int]) -> Path:
     return path
 
 
+def test_a_gap_among_first_packets_without_a_time_of_decoding_is_no_jump(tmp_path: Path) -> None:
+    # With B-frames, Matroska does not say when its first packets are decoded.
+    pts = [*steady(3), *steady(20, first=40 * 512)]
+    source = encode(tmp_path / "in.mkv", pts, options={"bf": "3", "b_strategy": "0"})
+    _, frames, problems = read(source)
+    assert [round(frame.time * 25) for frame in frames] == [0, 1, 2, *range(40, 60)]
+    assert problems == []
+
+
 def test_a_clip_without_times_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "in.h264"
     film_raw(path)

@@ -646,6 +646,7 @@ def test_a_span_that_begins_past_the_end_is_one_clear_error(
     with pytest.raises(FaceswapError, match=r"unseen\.mp4: .*frame 12") as caught:
         convert_clip(run, cast.unseen_clip, tmp_path / "a.mp4", config, say=said.append)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("it has 12, --frames 0:12, whatever their names say")
     assert not any("warning" in line for line in said)
     assert names_in(tmp_path) == []
 
@@ -1029,6 +1030,12 @@ def test_what_becomes_of_the_sound_is_said_before_the_work(
     assert lines[0].startswith("0 warning: in.mov: a.mp4: sound (pcm_s24le) seldom plays")
 
 
+def test_what_is_said_of_several_streams_is_one_line(tmp_path: Path) -> None:
+    writer = ClipWriter(tmp_path / "a.mp4")
+    writer.notes += ["sound is left out", "no chapters", "sound is left out"]
+    assert writers.told(writer) == ["a.mp4: sound is left out (2 streams)", "a.mp4: no chapters"]
+
+
 def test_a_track_asked_for_later_is_added(
     cast: Cast, run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1186,6 +1193,18 @@ def test_ten_bits_stay_ten_bits(cast: Cast, run: TrainedRun, tmp_path: Path, cod
         assert len(np.unique(steps)) > 2.5 * len(eight) and len(np.unique(steps)) > 256
     if codec == "ffv1":
         np.testing.assert_array_equal(given[outside], made[outside])
+
+
+def test_a_face_without_colour_stays_without(
+    cast: Cast, run: TrainedRun, before: np.ndarray, tmp_path: Path
+) -> None:
+    grey = np.repeat(before.mean(-1, keepdims=True), 3, -1).astype(np.uint8)[:3]
+    clip = write_clip(tmp_path / "in.mkv", list(grey), cast.unseen_clip)
+    config = LOSSLESS.model_copy(update={"face": 0})
+    convert_clip(at(run, tmp_path / "run"), clip, tmp_path / "a.mkv", config, say=silent)
+    swap = frames_of(tmp_path / "a.mkv")
+    assert apart(swap, grey).max() > 20
+    assert np.ptp(swap.astype(int), axis=-1).max() <= 1
 
 
 def test_views_and_scale(cast: Cast, run: TrainedRun, plain: Path, tmp_path: Path) -> None:

@@ -7,20 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from conftest import Cast, figures_of, silent
 from safetensors.torch import save_file
 
-from faceswap_lite.config import ConvertConfig, EvaluateConfig
+from faceswap_lite.config import ConvertConfig, EvaluateConfig, MaskConfig
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
+from faceswap_lite.evaluation import workbench
 from faceswap_lite.evaluation.check import check_clip
 from faceswap_lite.evaluation.evaluate import evaluate_clips, report_table
 from faceswap_lite.evaluation.metric import Metric, Row, Scene
 from faceswap_lite.evaluation.metric_table import METRICS, mean
 from faceswap_lite.evaluation.workbench import Contender
+from faceswap_lite.media.images import write_image
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
 
@@ -207,6 +210,21 @@ def test_what_cannot_be_is_refused_before_the_work(
     assert not [path for path in tmp_path.iterdir() if path.name != "bad.mp4"]
 
 
+def test_a_clip_of_nobody_is_told_before_the_run_is_studied(
+    run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workbench, "study_run", lambda *_: pytest.fail("studied"))
+    write_image(tmp_path / "wall.png", np.full((64, 64, 3), 99, np.uint8))
+    with pytest.raises(FaceswapError, match=r"wall\.png: no frame shows the target's face"):
+        evaluate_clips(
+            [Contender(run, ConvertConfig())],
+            [tmp_path / "wall.png"],
+            tmp_path / "r.json",
+            EvaluateConfig(),
+            say=silent,
+        )
+
+
 def test_lpips_by_weights_that_the_user_brings(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
@@ -283,9 +301,11 @@ def test_a_worse_conversion_is_told_from_a_better_one(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     shutil.copytree(run.path, tmp_path / "copy")
-    soft = Contender(replace(run, path=tmp_path / "copy"), ConvertConfig(scale=0.6))
-    pair = [Contender(run, ConvertConfig()), soft]
+    hull = MaskConfig(kind="hull")
+    soft = Contender(replace(run, path=tmp_path / "copy"), ConvertConfig(scale=0.6, mask=hull))
+    pair, said = [Contender(run, ConvertConfig()), soft], list[str]()
     config = EvaluateConfig(every=2, memory=False)
-    report = evaluate_clips(pair, [cast.unseen_clip], tmp_path / "r.json", config, say=silent)
+    report = evaluate_clips(pair, [cast.unseen_clip], tmp_path / "r.json", config, say=said.append)
+    assert [line for line in said if "not measured on the same pixels" in line]
     row = report["comparisons"][0]["metrics"]["truth_matched_psnr_db"]
     assert row["real"] and row["better"] == "a" and row["high"] < 0

@@ -84,3 +84,10 @@ def test_the_history_of_a_run_is_that_of_its_log(cast: Cast, tmp_path: Path) -> 
     np.testing.assert_allclose(history.heldout, history.heldout_source + history.heldout_target)
     assert np.isfinite(history.seen_target_psnr_db).all()
     assert np.isfinite(history.heldout_target_ssim).all()
+
+
+def test_the_look_at_a_runs_end_is_told_until_the_run_goes_on(cast: Cast, tmp_path: Path) -> None:
+    run_steps(cast, tmp_path / "run", steps=15)
+    assert read_history(tmp_path / "run").step.tolist() == [0, 10, 15]
+    run_steps(cast, tmp_path / "run", steps=20)
+    assert read_history(tmp_path / "run").step.tolist() == [0, 10, 20]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.clips import ClipInfo, ColorTags, Frame, clip_fingerprint, find_clips
-from faceswap_lite.media.decoding import broken_start
+from faceswap_lite.media.decoding import broken_start, lost_frames
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.marks import SyntheticMark
 from faceswap_lite.media.provenance import read_synthetic_mark
@@ -174,6 +174,18 @@ def test_irregular_times_are_exact(tmp_path: Path) -> None:
     _, frames, problems = read(encode(tmp_path / "a.mp4", pts))
     assert [frame.pts for frame in frames] == pts
     assert problems == []
+
+
+def test_frames_that_are_missing_are_counted_where_the_rate_is_one(tmp_path: Path) -> None:
+    times = steady(60)
+    del times[30:36]
+    _, frames, problems = read(encode(tmp_path / "a.mp4", times))
+    assert len(frames) == 54
+    assert problems == ["6 frames are missing by the times: the one before stands on"]
+    # A phone's rate varies, and so does a screen's.
+    assert lost_frames([1.0] * 50 + [2.0] * 3, 25.0) == 0
+    assert lost_frames([1.0] * 50 + [1.5], 25.0) == 0
+    assert lost_frames([1.0] * 50 + [2.1, 5.9, 99.0], 25.0) == 6
 
 
 def test_frames_that_an_edit_list_cuts_off_are_not_missed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from conftest import TINY, Cast, silent
 from faceswap_lite.config import ColorConfig, ConvertConfig, CurateConfig
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.curation.curate import curate_faces
-from faceswap_lite.errors import FaceswapError
+from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.outputs import one_writer, written_by_one
@@ -212,3 +212,11 @@ def test_where_nothing_can_be_written_no_other_process_is_blamed(
         pytest.skip("a folder where nobody can write is known of Linux alone")
     with pytest.raises(FaceswapError, match=line), written_by_one([tmp_path / out]):
         pass
+
+
+def test_nothing_is_written_to_a_pipe() -> None:
+    with (
+        pytest.raises(UsageError, match=r"^-: nothing is written to a pipe"),
+        written_by_one([Path("-")]),
+    ):
+        pytest.fail("wrote")

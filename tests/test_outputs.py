@@ -17,6 +17,16 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_whoever_writes_it_a_file_can_be_read_by_others(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with whole_file(tmp_path / name) as partial:
+            if name == "b":
+                partial.unlink()
+                partial.touch(mode=0o600)
+    modes = [(tmp_path / name).stat().st_mode for name in ("a", "b")]
+    assert modes[0] == modes[1]
+
+
 def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")

@@ -279,6 +279,9 @@ def test_training_learns_and_its_loss_lines_are_finite(cast: Cast, tmp_path: Pat
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     assert heldout[-1] < heldout[0]
     assert (tmp_path / "run" / "preview.png").is_file()
+    # Whoever may read the log may read the weights.
+    files = [tmp_path / "run" / "log.jsonl", *checkpoint_folder(tmp_path / "run", 60).iterdir()]
+    assert len({file.stat().st_mode for file in files}) == 1
 
 
 def test_the_same_command_again_does_nothing(cast: Cast, tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ from .occlusion import Occlusion, keep_what_is_before, steady_share
 from .painted import PaintedFace, PaintedFrame
 from .temporal_smoothing import neighbour_weights, reach
 
+GREY = 0.01
+"""Of the range from black to white: a face whose channels differ by less on average has no colour,
+and what is painted over it gets none."""
+
 Picture = Shaped[np.ndarray, "h w 3"]
 
 # What a single frame may suffer without ending the clip.
@@ -218,6 +222,8 @@ def _layer(
     picture = carry_outwards(color_map.apply(face.face), without_wall(face.face, face.own))
     if config.color.relight > 0:
         picture = relight(picture, face.true, face.inside, config.color.relight)
+    if np.ptp(face.true, axis=-1).mean() < GREY:
+        picture = np.repeat(picture.mean(axis=-1, keepdims=True), 3, axis=-1)
     alpha = blend_alpha(
         mask,
         erode=config.mask.erode,

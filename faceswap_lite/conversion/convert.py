@@ -215,10 +215,21 @@ def _check_early(task: _Task) -> list[str]:
         MASKS[task.config.mask.kind]()
         with open_clip(task.clip) as reader:
             problems = list(reader.problems)
+            if (count := reader.info.frame_count) and count <= task.config.start:
+                raise _beyond(task, count)
             return [*problems, *check_outputs(task.job, reader, task.config, task.signing)]
     finally:
         with suppress(OSError):
             task.job.work.rmdir()  # unless it holds a killed call's work
+
+
+def _beyond(task: _Task, frames: int | None) -> FaceswapError:
+    has = f"; it has {frames}, --frames 0:{frames}, whatever their names say" if frames else ""
+    start = task.config.start
+    return FaceswapError(
+        f"{task.clip}: ends before frame {start}, the first that is wanted "
+        f"(--frames {start}:, --set convert.start={start}){has}"
+    )
 
 
 def _find_faces(
@@ -240,10 +251,7 @@ def _find_faces(
             say=say,
         )
         if not detected.wanted_pts(config):
-            raise FaceswapError(
-                f"{task.clip}: ends before frame {config.start}, the first that is wanted "
-                f"(--frames {config.start}:, --set convert.start={config.start})"
-            )
+            raise _beyond(task, None)
         high_confidence = run.config.extract.high_confidence
         plan = plan_cast(detected, run.manifest.landmarks_pack, wanted, config, high_confidence)
         if config.face is not None and not plan.within(config).placements:

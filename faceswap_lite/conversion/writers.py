@@ -1,5 +1,6 @@
 """The outputs of a conversion: what each shows of a frame, and how it is written."""
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -177,8 +178,11 @@ def check_outputs(
 
 
 def told(writer: ClipWriter) -> list[str]:
-    """A writer's notes, each with the name of what it writes."""
-    return [f"{writer.path.name}: {note}" for note in writer.notes]
+    """A writer's notes, with the name of what it writes; each once, of how many streams it is."""
+    return [
+        f"{writer.path.name}: {note}" + f" ({count} streams)" * (count > 1)
+        for note, count in Counter(writer.notes).items()
+    ]
 
 
 def _check_pictures(path: Path, clip: Path, info: ClipInfo, config: ConvertConfig) -> None:

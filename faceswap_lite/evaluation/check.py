@@ -19,6 +19,7 @@ from ..conversion.job import as_job, config_for, mask_facts, seen_settings
 from ..conversion.paint import paint_frames
 from ..conversion.painted import Placement
 from ..errors import FaceswapError
+from ..faces.face_set import refuse_crops
 from ..media.clips import Frame, as_uint8, clip_fingerprint
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
@@ -121,7 +122,12 @@ def check_clip(
         say(f"{out}: already done")
         return before
 
-    # Before the clip is searched, which takes longest: a face set may be gone.
+    # Before what takes long: a clip may be unreadable, a face set gone.
+    refuse_crops(clip)
+    with open_clip(clip) as reader:
+        early = list(reader.problems)
+    for problem in early:
+        say(f"warning: {clip.name}: {problem}")
     people = {side: known_faces(run, side) for side in (convert.shown_side, convert.painted_side)}
     run.model.to(pick_device(convert.device))
     packs = build_run_packs(run, convert)
@@ -133,7 +139,8 @@ def check_clip(
     trust = fit_trust(run, people[convert.shown_side])
     looked = _look(run, clip, plan, convert)
     for problem in looked.problems:
-        say(f"warning: {clip.name}: {problem}")
+        if problem not in early:
+            say(f"warning: {clip.name}: {problem}")
     scores = trust.judge(run, looked.crops, looked.masks)
     shown = clip_attributes(
         looked.placements, run.manifest.landmarks_pack, brightness_of(looked.crops, looked.masks),

@@ -63,6 +63,12 @@ def evaluate_clips(
     """
     prints = _refuse(contenders, clips, out, converted)
     contenders = _of_whole_clips(contenders, say)
+    kinds = sorted({contender.convert.mask.kind for contender in contenders})
+    if len(kinds) > 1:
+        say(
+            f"note: convert.mask.kind is {' and '.join(kinds)}: the runs are not measured on the "
+            f"same pixels; --set convert.mask.kind={kinds[0]} gives all the same"
+        )
     _, page = beside(out, ".html")
     settings: dict[str, Any] = {
         "evaluate": config.model_dump(),
@@ -152,7 +158,7 @@ def _measure(
     names = _told_apart([contender.run.path.resolve() for contender in contenders])
     runs, found = [], []
     for number, (contender, name) in enumerate(zip(contenders, names, strict=True)):
-        bench = open_workbench(contender, config, judged=judged, say=say)
+        bench = open_workbench(contender, clips, config, judged=judged, say=say)
         runs.append(_describe_run(contender, name, bench.background))
         for place, clip in enumerate(clips):
             swap = converted[place] if converted else None

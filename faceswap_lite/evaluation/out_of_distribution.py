@@ -42,7 +42,7 @@ def clip_attributes(
     light: Float[np.ndarray, " n"],
     truth: Float[np.ndarray, "frames 68 2"] | None = None,
 ) -> Attributes:
-    """What faces of a clip show, by the same rules as `curation.attributes_of` of a face set.
+    """What faces of a clip show, by the rules of `attributes_of` in `curation/pose_coverage.py`.
 
     `truth`: a rendered actor's landmarks by frame; openings come from them. Faces in gaps that were
     filled are nowhere outside: nobody saw them.
@@ -86,7 +86,7 @@ def find_out_of_distribution(
 ) -> list[OutOfDistribution]:
     """Where the clip's faces leave the range of one person's, the most frequent first.
 
-    Only what concerns more than a few faces: see `curation.coverage`.
+    Only what concerns more than a few faces: see `coverage` in `curation/pose_coverage.py`.
     """
     found = coverage(known, shown)
     every = []

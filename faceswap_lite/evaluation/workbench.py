@@ -1,6 +1,6 @@
 """One run on one clip: everything that is measured, explained and shown of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..config import ConvertConfig, EvaluateConfig, Side
-from ..conversion.casting import cast_clip
+from ..conversion.casting import CastPlan, cast_clip
 from ..conversion.detection_pass import build_run_packs
 from ..conversion.expression import choose_expression
 from ..conversion.job import config_for, find_user_masks
@@ -60,6 +60,7 @@ class Workbench:
     """
 
     contender: Contender
+    plans: dict[Path, CastPlan]
     packs: list[FacePack]
     readers: list[Reader]
     judges: list[Judge]
@@ -79,15 +80,28 @@ class Measured:
 
 
 def open_workbench(
-    contender: Contender, config: EvaluateConfig, *, judged: bool, say: Callable[[str], None]
+    contender: Contender,
+    clips: Sequence[Path],
+    config: EvaluateConfig,
+    *,
+    judged: bool,
+    say: Callable[[str], None],
 ) -> Workbench:
-    """What a contender's clips are measured with. `judged`: some clip shows more than actors."""
+    """What a contender's clips are measured with. `judged`: some clip shows more than actors.
+
+    Raises: FaceswapError when a clip shows nobody to swap.
+    """
     run, convert = contender.run, contender.convert
     lpips = None if config.lpips is None else build_lpips(Path(config.lpips))
     run.model.to(pick_device(convert.device))
     packs = build_run_packs(run, convert)
     for note in packs[0].notes:
         say(note)
+    # Who is in the clips, before the runs and their people are studied, which takes longer.
+    plans = {c: cast_clip(run, c, packs, config_for(c, convert), say=say) for c in clips}
+    for clip, plan in plans.items():
+        if not plan.placements:
+            raise FaceswapError(_nobody(clip))
     background = study_run(run, convert)
     for trouble in background.troubles.values():
         say(f"warning: {trouble}")
@@ -98,7 +112,11 @@ def open_workbench(
         judges, no_judge = build_judges(run, people, config, len(packs))
     readers = [Reader(run.manifest.coverage) for _ in packs]
     detail = _source_detail(run, convert.painted_side)
-    return Workbench(contender, packs, readers, judges, no_judge, lpips, background, detail)
+    return Workbench(contender, plans, packs, readers, judges, no_judge, lpips, background, detail)
+
+
+def _nobody(clip: Path) -> str:
+    return f"{clip}: no frame shows the target's face; is it the right clip?"
 
 
 NO_IDENTITIES = "a face network cannot tell rendered actors apart"
@@ -115,14 +133,10 @@ def measure_clip(
 ) -> Measured:
     """All that can be said of one clip.
 
-    Raises: FaceswapError when it shows nobody to swap, or `converted` has other frames.
+    Raises: FaceswapError when none of its faces can be cut out, or `converted` has other frames.
     """
     run = bench.contender.run
     convert = config_for(clip, bench.contender.convert)
-    plan = cast_clip(run, clip, bench.packs, convert, say=say)
-    nobody = f"{clip}: no frame shows the target's face; is it the right clip?"
-    if not plan.placements:
-        raise FaceswapError(nobody)
     # Of a folder, its pictures may be what was trained on.
     pictures = list_images(clip) if clip.is_dir() else []
     of_clip = {clip_fingerprint(path) for path in (clip, *pictures)}
@@ -138,7 +152,7 @@ def measure_clip(
     walked = walk_clip(
         run,
         clip,
-        plan,
+        bench.plans[clip],
         convert,
         frame_measures(),
         [Instruments(*tools, lpips=bench.lpips) for tools in everybody],
@@ -151,7 +165,7 @@ def measure_clip(
     for problem in walked.problems:
         say(f"warning: {clip.name}: {problem}")
     if walked.faces is None:
-        raise FaceswapError(nobody)
+        raise FaceswapError(_nobody(clip))
     say(f"{clip.name}: what holds it back?")
     explained = explain(
         bench.background,

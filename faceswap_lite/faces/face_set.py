@@ -20,7 +20,7 @@ from PIL import Image
 
 from ..errors import FaceswapError
 from ..geometry import compose, invert_similarity
-from ..media.clips import list_images
+from ..media.clips import counted, list_images
 from ..metrics.landmarks import LandmarksPack
 from ..outputs import BROKEN_ARRAYS, is_broken, read_json, whole_file
 from .align import cut_crop, inner_view
@@ -158,11 +158,11 @@ def open_face_set(path: Path, minimum: int = 1) -> FaceSet:
     faces, problems = _without_duplicates([e for e in entries if e.record is not None])
     problems = [*_unusable(entries, others), *problems, *_changes(path, faces)]
     if len(faces) < max(minimum, 1):
-        count = f"only {len(faces)}" if faces else "no"
+        held = "only " + counted(len(faces), "face", "faces") if faces else "no faces"
         wanted = f", at least {minimum} are needed" if minimum > 1 else ""
         mend = "; extract more photos or clips of this person along with them" if faces else ""
         seen = f" ({problems[0]})" if problems and not faces else ""
-        raise FaceswapError(f"{path}: holds {count} faces{wanted}{seen}{mend}")
+        raise FaceswapError(f"{path}: holds {held}{wanted}{seen}{mend}")
     _refuse_mixture(path, "landmarks", (face.record.landmarks_pack for face in faces))
     _refuse_mixture(path, "coverage", (face.record.coverage for face in faces))
     embedders = Counter(face.record.embedder for face in faces)

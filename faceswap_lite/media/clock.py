@@ -176,9 +176,12 @@ class _Track:
     def __init__(self, kind: str, time_base: Fraction):
         self.kind, self.time_base = kind, time_base
         self._rows = array("q")
+        self._begins: int | None = None
 
     def add(self, packet: Any, position: int) -> None:
         shown, decoded = packet.pts, packet.dts
+        if self._begins is None and decoded is not None:
+            self._begins = len(self._rows) // 6
         shown = decoded if shown is None else shown
         decoded = shown if decoded is None else decoded
         # What an edit list cuts off is of no time.
@@ -188,8 +191,11 @@ class _Track:
 
     def close(self) -> None:
         """Say that all packets were added."""
-        rows = np.frombuffer(self._rows, np.int64).reshape(-1, 6)
+        rows = np.array(self._rows, np.int64).reshape(-1, 6)
         self.count = len(rows)
+        # Matroska's first packets say only when they are shown, which is in another order.
+        for row in reversed(range(self._begins or 0)):
+            rows[row, 2] = min(rows[row, 2], rows[row + 1, 2] - 1)
         self.numbers = np.flatnonzero(rows[:, 0])
         self.shown, self.decoded, self.length, self.at, self.key = rows[self.numbers, 1:].T
 

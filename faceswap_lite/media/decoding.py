@@ -1,7 +1,8 @@
 """A video's frames: in order, upright, as RGB, with rising times; what damage costs is counted."""
 
 import itertools
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from heapq import heappop, heappush
@@ -35,6 +36,10 @@ START_FRAMES = 250
 """How far into a clip a broken start is followed."""
 NO_PICTURE = 130
 """The RGB level of luma 128, which is what a decoder starts from when its key frame is lost."""
+SLIP = 0.25
+"""Part of a frame by which its time may be rounded."""
+HOLES = 0.05
+"""Share of frames that may stand too long in a clip of one rate; with more, it is of several."""
 GREY_STAYS = 20
 """How far, in levels, the mean of a broken start drifts while movement smears into it."""
 
@@ -55,6 +60,19 @@ def broken_start(keys: list[bool], spreads: list[float], levels: list[float]) ->
         if abs(levels[index] - levels[0]) > GREY_STAYS:
             return 0
     return 0
+
+
+def lost_frames(steps: Sequence[float], second: float) -> int:
+    """How many frames a clip of one rate lacks, by the usual frames that each of its own stands.
+
+    Where many stand long, or not for whole frames, the rate varies, and nothing is lost. What
+    stands for over a `second`, in usual frames, is meant.
+    """
+    long = [step for step in steps if abs(step - 1) > SLIP and step <= second + 1]
+    whole = all(step > 1 and abs(step - round(step)) <= SLIP for step in long)
+    if not whole or len(long) > HOLES * len(steps):
+        return 0
+    return sum(round(step) - 1 for step in long)
 
 
 class VideoDecoder:
@@ -106,6 +124,7 @@ class VideoDecoder:
         count = damaged = leading = resized = interlaced = 0
         end = Fraction(0)
         keys, spreads, levels = list[bool](), list[float](), list[float]()
+        usual, steps = self._usual_ticks(), array("f")
         for frame, pts, ticks in self._timed():
             # What the decoder says of it.
             damaged += frame.is_corrupt
@@ -124,6 +143,7 @@ class VideoDecoder:
             alpha, time = self._alpha(frame, width, height), pts * self.info.time_base
             yield Frame(count, pts, time, upright(image, self._matrix), alpha, ticks=ticks)
             count += 1
+            steps.append(float(ticks / usual))
 
         self._report_missing(count, end)
         if self._fed_key and not self._seen_key:
@@ -132,10 +152,17 @@ class VideoDecoder:
         whole = not self._first.interlaced_frame
         retimed, back = self._retimed, ", or one that goes back"
         flat = " broken: flat grey, or built on it"
+        second = float(1 / (usual * self.info.time_base))
+        # How long the last one stands is not told by a next one.
+        lost, stands = (
+            lost_frames(steps[:-1], second),
+            " missing by the times: the one before stands on",
+        )
         lines = (
             (broken, "first frame looks", "first frames look", flat),
             (leading, "first frame lacks", "first frames lack", " a key frame to build on"),
             (damaged, "frame is", "frames are", " flagged as damaged"),
+            (lost, "frame is", "frames are", stands),
             (retimed, "frame had no time of its own", "frames had no time of their own", back),
             (resized, "frame was", "frames were", f" not {width}x{height} and scaled to it"),
             (interlaced * whole, "frame is", "frames are", " interlaced; not deinterlaced"),

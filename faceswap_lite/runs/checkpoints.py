@@ -98,6 +98,8 @@ def save_checkpoint(
                 save_file({key: value.contiguous() for key, value in group.items()}, file)
             except SafetensorError as error:
                 raise FaceswapError(f"{folder}: cannot be written ({error})") from error
+            # It comes for nobody else to read, whatever the folder says.
+            file.chmod(partial.stat().st_mode & 0o666)
             hashes[file.name] = file_sha256(file)
         facts = {
             **asdict(state),

@@ -101,9 +101,13 @@ def _read_records(path: Path, text: str) -> list[dict[str, float]]:
 
 
 def _is_until(line: str, step: int) -> bool:
-    """Whether a line is a record of a step up to this one."""
+    """Whether a line is a record of a step up to this one, and not of a look at a run's end.
+
+    That look is made because the run ends, and a run that goes on has not ended there.
+    """
     with suppress(*_NO_RECORD):
-        return _numbers(json.loads(line))["step"] <= step
+        record = json.loads(line)
+        return _numbers(record)["step"] <= step and not record.get("ended")
     return False
 
 
@@ -129,7 +133,7 @@ class RunLog:
         self._file.write(json.dumps({**record, "seconds": round(seconds, 2)}) + "\n")
         self._file.flush()
         for name, value in record.items():
-            if name != "step" and value is not None:
+            if name not in ("step", "ended") and value is not None:
                 self._board.add_scalar(name.replace("_", "/", 1), value, record["step"])
 
     def close(self) -> None:

@@ -129,9 +129,9 @@ def run_loop(run: Path, ready: ReadyRun, say: Callable[[str], None]) -> TrainSum
                 _tell_of_drop(before.plateau, state.plateau, step, bar, say)
                 stop_here = stop_here or agreed(fabric, bool(why_stop(state, options)))
                 save_here = save_here or stop_here
-            if log and judge_here:
-                record = {"step": step, **losses}
-                if options.schedule.kind == "plateau":
+            if log and (judge_here or stop_here):
+                record = {"step": step, **losses} | ({} if judge_here else {"ended": True})
+                if judge_here and options.schedule.kind == "plateau":
                     record |= {f"plateau_{n}": v for n, v in asdict(state.plateau).items()}
                 log.write(record, state.seconds)
             if bar.disable and (judge_here or stop_here or state.seconds - told_at >= 60):
