@@ -105,9 +105,10 @@ def time_steps(
     extras: dict[str, Callable[[], object]] = {
         **{name: partial(lay_over, frame, [layer], name) for name in BLENDERS},
         "sides": partial(mask, top=0.05, right=-0.02),
-        "sharpen": partial(match_sharpness, layer, frame, grain, 1.0),
+        "sharpen": partial(match_sharpness, layer, frame, grain, sharpen=1),
+        "soften": partial(match_sharpness, layer, frame, grain, soften=1),
         "measure_grain": partial(measure_grain, frame, layer),
-        "add_grain": partial(add_grain, layer, grain, rng, 1.0),
+        "add_grain": partial(add_grain, layer, frame, grain, rng, 1.0),
         "frame.copy": frame.copy,
     }
     return (

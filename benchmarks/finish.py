@@ -3,11 +3,17 @@
     python benchmarks/finish.py phase --run RUN --clip CLIP --work FOLDER
     python benchmarks/finish.py label --run RUN --work FOLDER
     python benchmarks/finish.py guard --run RUN --work FOLDER
+    python benchmarks/finish.py degraded --run RUN --clip CLIP --work FOLDER
 
 phase: copies of a run, finished for --minutes each with an adversary and without, and judged: at
 the model's size on the source's held-out faces, and on an unseen clip of the target. label: the
 variance of the painter's adversarial loss over the last third, with smoothed labels and with hard
 ones. guard: a phase driven into artefacts on purpose (an adversary twenty times as strong).
+degraded: the run as it is on an actor's clip, and on the clip and its twin blurred (1.5 px), noised
+(4 levels) and compressed (crf 32) alike: sharpness, grain and dB of the swap against the true one,
+without matching them to the clip's own face, as is the default, and sharpened. With --perfect what
+is painted is the clean twin's own face at the run's size (whoever the run is of): what conversion
+alone does.
 
 Sharpness: RMS of the luma's Laplacian in the eroded mask over that of the source's own held-out
 faces. Octaves: energy between two Gaussians of the rebuilt faces over that of the true ones, roots.
@@ -17,6 +23,7 @@ Laplacians. What is in --work is not done again.
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +33,22 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from _door import enter, keep, line_of, need, need_weights, parser_of
+from faceswap_lite.config import ConvertConfig
+from faceswap_lite.conversion.blend import Layer
+from faceswap_lite.conversion.casting import cast_clip
+from faceswap_lite.conversion.composite import Composite, composite_frames
+from faceswap_lite.conversion.detail import measure_grain
+from faceswap_lite.conversion.detection_pass import build_run_packs
+from faceswap_lite.conversion.expression import choose_expression
+from faceswap_lite.conversion.paint import paint_frames
+from faceswap_lite.conversion.painted import PaintedFrame
+from faceswap_lite.errors import FaceswapError
+from faceswap_lite.faces.align import align, cut_crop
+from faceswap_lite.faces.crop_landmarker import READ_PX
+from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.truth import load_truth
+from faceswap_lite.media.writing import ClipWriter
+from faceswap_lite.metrics.pictures import psnr_db, sharpness_ratio
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.finished import finish_folder
 from faceswap_lite.runs.known import known_faces
@@ -42,6 +65,10 @@ JUDGED = (
     "truth_sharpness_ratio", "truth_psnr_db", "truth_matched_psnr_db",
 )  # fmt: skip
 STRONG = 120
+BLUR_PX, NOISE, CRF = 1.5, 4.0, 32
+WAYS: dict[str, dict[str, Any]] = {
+    "as painted": {"soften": 0, "grain": 0}, "default": {}, "sharpened": {"sharpen": 0.5},
+}  # fmt: skip
 
 
 def main() -> None:
@@ -52,6 +79,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("workspace/finish"))
     parser.add_argument("--side", default="source", choices=("source", "target"))
     parser.add_argument("--minutes", type=float, default=8.0, help="of each phase")
+    parser.add_argument("--perfect", action="store_true", help="for degraded: paint the true face")
     options = parser.parse_args()
     need(options.run, *([options.clip] if options.clip else []))
     need_weights("yunet", "mesh", "mobilefacenet")
@@ -143,6 +171,87 @@ def guard(options: Any) -> dict[str, Any]:
     return {name: facts[name] for name in ("step", "reason", "before", "after")}
 
 
+def degraded(options: Any) -> dict[str, Any]:
+    """A clean clip and a degraded one, converted in each of WAYS, against the true swap."""
+    truth = load_truth(options.clip)
+    if truth is None or truth.twin is None:
+        raise FaceswapError(f"{options.clip}: has no twin; `render` makes clips that have")
+    clean = options.clip, truth.twin.matched
+    harmed = [worse(path, options.work, seed) for seed, path in enumerate(clean)]
+    run, found = load_run(options.run), {}
+    config = ConvertConfig()
+    if options.perfect:
+        config = config.model_copy(update={"face": 0, "mouth": "source", "eyes": "source"})
+    for name, (clip, twin) in {"clean": clean, "degraded": harmed}.items():
+        plan = cast_clip(run, clip, build_run_packs(run, config), config)
+        with open_clip(clip) as reader:
+            moved = choose_expression(run, config)
+            painted = list(paint_frames(reader, plan, run, config, expression=moved))
+        if options.perfect:
+            painted = [
+                perfect(of, true) for of, true in zip(painted, images(clean[1]), strict=True)
+            ]
+        twins = images(twin)
+        for way, changes in WAYS.items():
+            made = composite_frames(painted, config.model_copy(update=changes))
+            rows = [
+                against(composite, twins[composite.frame.index], run)
+                for composite in made
+                if composite.layers
+            ]
+            found[f"{name}, {way}"] = {
+                key: float(np.median([row[key] for row in rows])) for key in rows[0]
+            }
+            print(f"{name:8} {way:10} {line_of(found[f'{name}, {way}'])}", flush=True)
+    return found
+
+
+def images(clip: Path) -> list[UInt8[np.ndarray, "h w 3"]]:
+    with open_clip(clip) as reader:
+        return [frame.image for frame in reader]
+
+
+def perfect(painted: PaintedFrame, true: UInt8[np.ndarray, "h w 3"]) -> PaintedFrame:
+    """The frame as if the network had painted the true face."""
+    faces = [
+        replace(face, face=cut_crop(true, face.frame_to_crop, len(face.face)) / np.float32(255))
+        for face in painted.faces
+    ]
+    return replace(painted, faces=faces)
+
+
+def worse(clip: Path, work: Path, seed: int) -> Path:
+    """The clip blurred, noised and compressed, in `work`."""
+    out, rng = work / f"{clip.parent.name}_{clip.stem}_worse.mp4", np.random.default_rng(seed)
+    if not out.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        with open_clip(clip) as reader, ClipWriter(out, like=reader.info, quality=CRF) as writer:
+            for frame in reader:
+                soft = cv2.GaussianBlur(frame.image.astype(np.float32), (0, 0), BLUR_PX)
+                soft = soft + NOISE * rng.standard_normal(soft.shape, np.float32)
+                writer.write(np.round(np.clip(soft, 0, 255)).astype(np.uint8), frame.pts)
+    return out
+
+
+def against(made: Composite, twin: UInt8[np.ndarray, "h w 3"], run: TrainedRun) -> dict[str, float]:
+    """One swapped frame beside the true one."""
+    layer, placement, of = made.layers[0], made.painted.faces[0].placement, run.manifest
+    inside = np.zeros(twin.shape[:2], np.float32)
+    inside[layer.rows, layer.columns] = layer.alpha[..., 0]
+    matrix = align(placement.landmarks, of.landmarks_pack, of.coverage, READ_PX)
+    crops = (cut_crop(image, matrix, READ_PX) for image in (made.image, twin))
+    # Grain is measured where a layer does not show: on the face itself, that is.
+    around = Layer(0, 0, np.zeros_like(twin, np.float32), (inside < 0.98)[..., None].astype("f4"))
+    noise, true_noise = (measure_grain(image, around).sigma for image in (made.image, twin))
+    return {
+        "truth_sharpness": sharpness_ratio(*crops),
+        "inside_alone": sharpness_ratio(made.image, twin, inside),
+        "grain": 255 * noise,
+        "true_grain": 255 * true_noise,
+        "psnr_db": psnr_db(made.image, twin, inside),
+    }
+
+
 def heldout_db(
     rebuilt: Float[np.ndarray, "n s s 3"], crops: UInt8[np.ndarray, "n s s 3"],
     masks: UInt8[np.ndarray, "n s s"],
@@ -184,7 +293,7 @@ def rms(values: np.ndarray, inside: np.ndarray) -> float:
     return float(np.sqrt(np.square(values[inside]).mean()))
 
 
-PARTS = {"phase": phase, "label": label, "guard": guard}
+PARTS = {"phase": phase, "label": label, "guard": guard, "degraded": degraded}
 
 if __name__ == "__main__":
     enter(main)

@@ -347,6 +347,8 @@ class FinishConfig(Section):
     """how true painted faces are meant to look, below 1: smoothed"""
     rebuild: float = Field(10.0, ge=0)
     """weight of the rebuilt face's mean difference"""
+    detail: float = Field(10.0, ge=0)
+    """weight of the mean difference of the rebuilt face's fine detail"""
     hold: float = Field(10.0, ge=0)
     """weight of how far the low-passed swap strays from that of before the phase"""
     lr: float = Field(4e-4, gt=0)
@@ -569,9 +571,11 @@ class ConvertConfig(Section):
     """alpha: as soft as the mask; multiband: broad colour fades over a fifth of the face, detail at
     the mask's edge"""
     sharpen: float = Field(0.0, ge=0, le=1)
-    """how far sharpness is brought to the clip's, up or down; 0: off"""
-    grain: float = Field(0.0, ge=0, le=1)
-    """how far the face gets the frame's grain; 0: off"""
+    """how far a face softer than the clip's own is sharpened to it; 0: off"""
+    soften: float = Field(1.0, ge=0, le=1)
+    """how far a face sharper than the clip's own is blurred to it; 0: off"""
+    grain: float = Field(1.0, ge=0, le=1)
+    """how far the face gets the clip's grain, as far as it lacks it; 0: off"""
     output: OutputConfig = OutputConfig()
 
     batch: int = Field(16, ge=1)

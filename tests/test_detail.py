@@ -39,10 +39,10 @@ def matched(
     face: np.ndarray, reference: np.ndarray, mask: np.ndarray, strength: float,
     grain: Grain = NO_GRAIN,
 ) -> np.ndarray:  # fmt: skip
-    """The face laid over a picture as deep as 16 bits, and sharpened by it."""
+    """The face laid over a picture as deep as 16 bits, and sharpened or softened by it."""
     layer = Layer(0, 0, face.astype(np.float32), mask[..., None])
     frame = np.round(np.clip(reference, 0, 1) * 65535).astype(np.uint16)
-    return match_sharpness(layer, frame, grain, strength).color
+    return match_sharpness(layer, frame, grain, sharpen=strength, soften=strength).color
 
 
 def laplacian_energy(picture: np.ndarray) -> float:
@@ -109,6 +109,18 @@ def test_the_pictures_grain_is_no_detail() -> None:
     out = matched(texture("photo"), reference + noise, MASK, 1.0, Grain(4 / 255, 0.0))
     assert laplacian_energy(blind) > 3 * wanted
     assert laplacian_energy(out) < 1.6 * wanted
+
+
+def test_up_and_down_are_asked_for_apart() -> None:
+    sharp = texture("photo")
+    soft = cv2.GaussianBlur(sharp, (0, 0), 1.0)
+    for face, reference, way in ((soft, sharp, "sharpen"), (sharp, soft, "soften")):
+        layer = Layer(0, 0, face.astype(np.float32), MASK[..., None])
+        frame = np.round(reference * 65535).astype(np.uint16)
+        other = {"sharpen": "soften", "soften": "sharpen"}[way]
+        assert match_sharpness(layer, frame, NO_GRAIN, **{other: 1.0}) is layer
+        changed = match_sharpness(layer, frame, NO_GRAIN, **{way: 1.0})
+        assert np.abs(changed.color - layer.color).max() > 0.02
 
 
 def test_strength_nought_and_an_empty_mask_change_nothing() -> None:
@@ -184,7 +196,7 @@ def test_a_smooth_face_gets_the_grain_around_it(name, sigma, coarse_px, dtype) -
     else:
         # Finer than a third of a pixel is as good as white.
         assert grain.coarse_px <= 0.45
-    out = add_grain(plain_layer(), grain, np.random.default_rng(0), 1.0)
+    out = add_grain(plain_layer(), frame, grain, np.random.default_rng(0), 1.0)
     assert spread(out) == pytest.approx(sigma, rel=TOLERANCE)
     # It shows in the frame, and only there where the face does.
     shown = alpha_over(frame, out)[out.rows, out.columns]
@@ -195,10 +207,23 @@ def test_a_smooth_face_gets_the_grain_around_it(name, sigma, coarse_px, dtype) -
 def test_the_faces_own_grain_counts() -> None:
     own = np.random.default_rng(5).standard_normal((160, 160, 1)).astype(np.float32)
     layer = Layer(160, 100, 0.5 + 3 / 255 * np.repeat(own, 3, 2), plain_layer().alpha)
-    out = add_grain(layer, Grain(5 / 255, 0.0), np.random.default_rng(0), 1.0)
-    assert spread(out) == pytest.approx(5, rel=TOLERANCE)
-    same = add_grain(layer, Grain(2 / 255, 0.0), np.random.default_rng(0), 1.0)
-    np.testing.assert_array_equal(same.color, layer.color)
+    for sigma, then in ((5, 5), (2, 3)):
+        frame = grainy(scene("flat"), sigma, 0.0, seed=1, dtype=np.uint8)
+        out = add_grain(layer, frame, Grain(sigma / 255, 0.0), np.random.default_rng(0), 1.0)
+        assert spread(out) == pytest.approx(then, rel=TOLERANCE)
+
+
+def test_texture_of_the_hidden_face_is_no_grain_of_the_frame() -> None:
+    """Skin is rougher than what is around it: the face gets no more than the grain around."""
+    frame = grainy(scene("flat"), 6, 0.0, seed=1, dtype=np.uint8)
+    out = add_grain(plain_layer(), frame, Grain(2 / 255, 0.0), np.random.default_rng(0), 1.0)
+    assert spread(out) == pytest.approx(2, rel=TOLERANCE)
+
+
+def test_a_smooth_face_gets_no_grain_of_rougher_surroundings() -> None:
+    frame = grainy(scene("flat"), 0, 0.0, seed=1, dtype=np.uint8)
+    layer = plain_layer()
+    assert add_grain(layer, frame, Grain(3 / 255, 0.0), np.random.default_rng(0), 1.0) is layer
 
 
 @pytest.mark.parametrize("name", ["flat", "edges"])
@@ -206,7 +231,7 @@ def test_a_clip_without_grain_gives_none(name: str) -> None:
     frame = grainy(scene(name), 0.0, 0.0, seed=0, dtype=np.uint8)
     assert measure_grain(frame, plain_layer()) == NO_GRAIN
     layer = plain_layer()
-    assert add_grain(layer, NO_GRAIN, np.random.default_rng(0), 1.0) is layer
+    assert add_grain(layer, frame, NO_GRAIN, np.random.default_rng(0), 1.0) is layer
 
 
 def test_a_face_that_fills_the_frame_gives_none() -> None:
@@ -217,10 +242,11 @@ def test_a_face_that_fills_the_frame_gives_none() -> None:
 
 
 def test_grain_is_the_generators_alone() -> None:
-    layer, grain = plain_layer(), Grain(4 / 255, 0.8)
-    first = add_grain(layer, grain, np.random.default_rng(3), 0.7)
-    again = add_grain(layer, grain, np.random.default_rng(3), 0.7)
-    other = add_grain(layer, grain, np.random.default_rng(4), 0.7)
+    layer, frame = plain_layer(), grainy(scene("flat"), 4, 0.8, seed=1, dtype=np.uint8)
+    first, again, other = (
+        add_grain(layer, frame, Grain(4 / 255, 0.8), np.random.default_rng(seed), 0.7)
+        for seed in (3, 3, 4)
+    )
     np.testing.assert_array_equal(first.color, again.color)
     assert np.abs(first.color - other.color).max() > 1 / 255
     assert spread(first) == pytest.approx(0.7 * 4, rel=0.1)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from conftest import Cast, silent
@@ -25,6 +27,7 @@ from faceswap_lite.training.adversarial import (
     ADVERSARIES,
     accuracy,
     augmented_alike,
+    laplacian,
     low_pass,
     patches_inside,
 )
@@ -253,12 +256,41 @@ def test_variation_moves_pictures_and_masks_together() -> None:
     assert not torch.equal(masks, pictures[:, :1])
 
 
+def test_laplacian_is_the_one_of_opencv() -> None:
+    pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for ours, picture in zip(laplacian(pictures), pictures, strict=True):
+        for channel, true in zip(ours.numpy(), picture.numpy(), strict=True):
+            theirs = cv2.Laplacian(true, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE)
+            np.testing.assert_allclose(channel, -theirs, atol=1e-5)
+
+
 def test_low_pass_keeps_the_mean_and_no_detail() -> None:
     flat = torch.full((1, 3, 16, 16), 0.4)
     checks = (torch.arange(16)[:, None] + torch.arange(16)) % 2
 
     assert torch.allclose(low_pass(flat), flat)
     assert low_pass(checks.expand(1, 3, 16, 16).float()).std() < 0.1
+
+
+@pytest.mark.parametrize(("few", "varied"), [(10**6, 3 * 2), (0, 0)])
+def test_few_faces_are_varied_alike_before_the_discriminator(
+    run: TrainedRun, trained: Path, monkeypatch: pytest.MonkeyPatch, few: int, varied: int
+) -> None:
+    """True and painted ones as it learns, painted ones as it judges: three times a step."""
+    shapes: list[torch.Size] = []
+
+    def spied(
+        pictures: torch.Tensor, masks: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        shapes.append(pictures.shape)
+        return augmented_alike(pictures, masks, generator)
+
+    monkeypatch.setattr(finish_module, "FEW_FACES", few)
+    monkeypatch.setattr(finish_module, "augmented_alike", spied)
+
+    finish_run(trained, finishing(run, steps=2), say=silent)
+
+    assert len(shapes) == varied
 
 
 def test_nothing_of_augmentation_is_left_in_a_finish(cast: Cast) -> None:

@@ -235,13 +235,15 @@ def _layer(
     )
     matrix = scaled(face.frame_to_crop, config.scale, len(alpha))
     layer = place_face(frame.image.shape[:2], picture, alpha, matrix)
-    if layer is not None and (config.sharpen > 0 or config.grain > 0):
+    if layer is not None and max(config.sharpen, config.soften, config.grain) > 0:
         grain = measure_grain(frame.image, layer)
-        enlarged = 1 / similarity_scale(matrix)
-        layer = match_sharpness(layer, frame.image, grain, config.sharpen, enlarged)
+        layer = match_sharpness(
+            layer, frame.image, grain,
+            sharpen=config.sharpen, soften=config.soften, enlarged=1 / similarity_scale(matrix),
+        )  # fmt: skip
         # Of the frame and the face alone, so that a frame painted again is the same.
         rng = np.random.default_rng([frame.index, number])
-        layer = add_grain(layer, grain, rng, config.grain)
+        layer = add_grain(layer, frame.image, grain, rng, config.grain)
     return layer
 
 

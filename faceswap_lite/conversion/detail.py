@@ -60,28 +60,34 @@ def match_sharpness(
     layer: Layer,
     frame: Shaped[np.ndarray, "h w 3"],
     grain: Grain,
-    strength: float | int,
+    *,
+    sharpen: float | int = 0.0,
+    soften: float | int = 0.0,
     enlarged: float | int = 1.0,
 ) -> Layer:
     """The layer with its fine detail brought to that of the picture it hides, up or down.
 
-    `strength` 0 changes nothing, 1 goes to the picture's energy of detail (the mean squared
-    Laplacian of luma where the layer shows, less what `grain` has of it), or as near as
-    `MAX_DETAIL_GAIN` lets it. A sharper face is blurred; a softer one is raised by unsharp masking
+    0 changes nothing, 1 goes to the picture's energy of detail (the mean squared Laplacian of luma
+    where the layer shows, less what `grain` has of it), or as near as `MAX_DETAIL_GAIN` lets it. A
+    sharper face is blurred by `soften`; a softer one is raised by `sharpen`, by unsharp masking
     with a gain for each of `BAND_SIGMAS_PX`, the bands that it lacks most the most. `enlarged`:
     frame pixels of a painted one; above 1, bands are as much wider, for it has nothing finer.
     """
     mask = layer.alpha[..., 0]
     # The Laplacian and the bands look a few pixels around: only the mask's inside is compared.
     inside = cv2.erode(mask, np.ones((5, 5), np.uint8), borderValue=0)
-    if not strength or inside.sum() < 1:
+    if not (sharpen or soften) or inside.sum() < 1:
         return layer
     whole = np.iinfo(frame.dtype).max
     picture = _luma(frame[layer.rows, layer.columns].astype(np.float32) / whole)
     luma, sigmas = _filled(_luma(layer.color), mask), [s * max(enlarged, 1) for s in BAND_SIGMAS_PX]
     noise = _noise_energies(grain, sigmas)
     wanted = max(_energy(cv2.Laplacian(picture, cv2.CV_32F), inside) - noise[0], 0.0)
-    if _energy(cv2.Laplacian(luma, cv2.CV_32F), inside) > wanted:
+    sharper = _energy(cv2.Laplacian(luma, cv2.CV_32F), inside) > wanted
+    strength = soften if sharper else sharpen
+    if not strength:
+        return layer
+    if sharper:
         change = _blurred_to(luma, inside, wanted) - luma
     else:
         missing = np.zeros_like(luma)
@@ -111,14 +117,25 @@ def measure_grain(frame: Shaped[np.ndarray, "h w 3"], layer: Layer) -> Grain:
     return _grain(_luma(region.astype(np.float32) / np.iinfo(frame.dtype).max), away)
 
 
-def add_grain(layer: Layer, grain: Grain, rng: np.random.Generator, strength: float | int) -> Layer:
+def add_grain(
+    layer: Layer,
+    frame: Shaped[np.ndarray, "h w 3"],
+    grain: Grain,
+    rng: np.random.Generator,
+    strength: float | int,
+) -> Layer:
     """The layer with the grain that it lacks, times `strength` (0 to 1), in its colour.
 
-    What the face has of its own is taken off in variance: two grains add up that way.
+    It lacks what both the frame around (`grain`) and the face that it hides have more than itself,
+    in variance: two grains add up that way. One alone may be rough skin, or a rough wall.
     """
+    if not strength * grain.sigma > 0:
+        return layer
     shown = layer.alpha[..., 0] > 0.5
-    lacking = max(grain.sigma**2 - _grain(_luma(layer.color), shown).sigma ** 2, 0.0)
-    if not strength * lacking > 0:
+    picture = _luma(frame[layer.rows, layer.columns].astype(np.float32) / np.iinfo(frame.dtype).max)
+    hidden, own = (_grain(luma, shown).sigma ** 2 for luma in (picture, _luma(layer.color)))
+    lacking = min(hidden, grain.sigma**2) - own
+    if not lacking > 0:
         return layer
     noise = _noise(shown.shape, grain.coarse_px, rng) * np.float32(strength * np.sqrt(lacking))
     return replace(layer, color=np.clip(layer.color + cv2.merge([noise] * 3), 0, 1))

@@ -38,7 +38,7 @@ DEFAULT_TRIES = (
     "mask.kind=learned",
     "blend=multiband",
     "color.relight=0.5",
-    "sharpen=1 grain=1",
+    "sharpen=1",
 )
 
 # What is one for the whole sheet, or cannot be seen in a still.

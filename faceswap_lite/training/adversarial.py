@@ -92,6 +92,13 @@ def low_pass(picture: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
     return picture
 
 
+def laplacian(picture: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
+    """The finest detail: four times what a pixel has more than the mean of its four neighbours."""
+    wide = F.pad(picture, (1, 1, 1, 1), mode="replicate")
+    around = wide[..., :-2, 1:-1] + wide[..., 2:, 1:-1] + wide[..., 1:-1, :-2] + wide[..., 1:-1, 2:]
+    return 4 * picture - around
+
+
 def augmented_alike(
     pictures: Float[Tensor, "b 3 s s"], masks: Float[Tensor, "b 1 s s"], generator: torch.Generator
 ) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 1 s s"]]:

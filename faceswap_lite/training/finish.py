@@ -1,7 +1,8 @@
 """Finishing: the fine detail that averaging losses took, brought back after training.
 
 The decoder of whoever is painted goes on alone, without augmentation, against a discriminator that
-tells true faces of that person from rebuilt and from swapped ones. A guard looks at held-out faces,
+tells true faces of that person from swapped ones; rebuilt ones have a true face, to whose detail
+they are held. A guard looks at held-out faces,
 ends the phase where it does harm, and keeps the best state. The run's own checkpoints stay as they
 are (`runs/finished.py`).
 
@@ -59,7 +60,7 @@ from ..runs.log import LOG_FILE, RunLog
 from ..runs.manifest import set_fingerprint
 from ..runs.mask_weights import mask_of
 from ..runs.trained import TrainedRun
-from .adversarial import ADVERSARIES, accuracy, augmented_alike, low_pass, patches_inside
+from .adversarial import ADVERSARIES, accuracy, augmented_alike, laplacian, low_pass, patches_inside
 from .augmentation import Views
 from .batches import SideData, sample_batch
 from .finish_guard import Guard, GuardLook, as_record, best_look, from_record, why_end
@@ -234,18 +235,18 @@ def finishing_step(
             codes = network.encode(true.warped), network.encode(shown.warped)
             held = game.before.decode(codes[1], side)[0]
         rebuilt, swapped = (network.decode(code, side)[0] for code in codes)
-        fake, inside = torch.cat([rebuilt, swapped]), torch.cat([true.mask, shown.mask])
 
         generator = torch.Generator().manual_seed((seed << 32) + 4 * step + 2 * place)
         losses = {
             "rebuild": weighted_mean((rebuilt - true.face).abs(), true.mask),
+            "detail": weighted_mean((laplacian(rebuilt) - laplacian(true.face)).abs(), true.mask),
             "hold": weighted_mean((low_pass(swapped) - low_pass(held)).abs(), shown.mask),
         }
         if options.adversary:
             told.setdefault("accuracy", []).append(
-                _judge(game, player, true, fake.detach(), inside, options, generator)
+                _judge(game, player, true, swapped.detach(), shown.mask, options, generator)
             )
-            losses["adversary"] = _fool(game, player, fake, inside, options, generator)
+            losses["adversary"] = _fool(game, player, swapped, shown.mask, options, generator)
         weights = {name: getattr(options, name) for name in losses}
         game.optimizer.zero_grad(set_to_none=True)
         torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
