@@ -40,7 +40,9 @@ def flat(tmp_path: Path) -> Path:
 
 def unpacked(commit: str, folder: Path) -> Path:
     with tarfile.open(DATA / commit / "files.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        # Python 3.11.2, which Debian 12 has, knows no filters.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder)
     return folder
 
 
