@@ -583,6 +583,14 @@ class ConvertConfig(Section):
     device: DeviceName = "auto"
     """device that computes; auto: a GPU if there is one, else the CPU"""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _stored_runs_stay_as_sharp(cls, values: Any) -> Any:
+        # A run stores all options; in one without `soften`, `sharpen` went up and down.
+        if isinstance(values, dict) and values.keys() >= {"sharpen", "grain", "bridge", "device"}:
+            return {"soften": values["sharpen"], **values}
+        return values
+
     @model_validator(mode="after")
     def _choices_agree(self) -> "ConvertConfig":
         if self.face is not None and self.all_faces:

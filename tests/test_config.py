@@ -259,3 +259,11 @@ def test_the_default_is_quick128() -> None:
     preset, default = load_config("quick128"), Config()
     for section in ("model", "init", "training", "base"):
         assert getattr(preset, section) == getattr(default, section), section
+
+
+def test_a_stored_run_without_soften_is_as_sharp_as_it_was() -> None:
+    for sharpen in (0.0, 0.5):
+        stored = ConvertConfig(sharpen=sharpen).model_dump()
+        del stored["soften"]
+        assert ConvertConfig.model_validate(stored).soften == sharpen
+    assert ConvertConfig.model_validate({"sharpen": 0.5}).soften == 1

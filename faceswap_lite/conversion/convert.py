@@ -188,6 +188,8 @@ def _task(
     expression = choose_expression(run, config, say)
     unsaid = {"mask.folder", "mouth", "eyes"}
     unsaid |= {"start_number"} if config.start_number is None else set()
+    # Alike, they do what `sharpen` alone once did.
+    unsaid |= {"soften"} if config.soften == config.sharpen else set()
     settings = {name: v for name, v in seen_settings(config).items() if name not in unsaid}
     settings |= mask_facts(run, config)
     if expression is not None:
