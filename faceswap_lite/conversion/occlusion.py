@@ -35,8 +35,8 @@ ALIKE_PX = 5
 GUIDED_PX, NO_EDGE = 3, 1e-4
 # Shares that differ by less are the same: a step of eight bits.
 EVEN = 1 / 255
-# The filter leaves a veil of so much at most on either side of an edge, which is cut off: what is left
-# is stretched, so that less of this makes the edge of a hand softer.
+# The filter leaves a veil of so much at most on either side of an edge. It is cut off, and the rest
+# stretched: with less of it the edge of a hand is softer.
 VEIL = 0.2
 # A face of which no place is hidden by more than this is left alone.
 FAINT = 0.02
