@@ -154,10 +154,8 @@ class VideoDecoder:
         flat = " broken: flat grey, or built on it"
         second = float(1 / (usual * self.info.time_base))
         # How long the last one stands is not told by a next one.
-        lost, stands = (
-            lost_frames(steps[:-1], second),
-            " missing by the times: the one before stands on",
-        )
+        lost = lost_frames(steps[:-1], second)
+        stands = " missing by the times: the one before stands on"
         lines = (
             (broken, "first frame looks", "first frames look", flat),
             (leading, "first frame lacks", "first frames lack", " a key frame to build on"),
