@@ -341,7 +341,7 @@ class FinishConfig(Section):
     """whose painted face is finished; liae: always both"""
     kind: AdversaryName = "least_squares"
     """the adversary's loss"""
-    adversary: float = Field(6.0, ge=0)
+    adversary: float = Field(1.0, ge=0)
     """weight of the adversary's loss; 0: no adversary"""
     label: float = Field(0.9, gt=0, le=1)
     """how true painted faces are meant to look, below 1: smoothed"""

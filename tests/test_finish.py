@@ -27,13 +27,17 @@ from faceswap_lite.training.adversarial import (
     ADVERSARIES,
     accuracy,
     augmented_alike,
+    detail_wanted,
+    fine_detail,
     laplacian,
     low_pass,
     patches_inside,
 )
 from faceswap_lite.training.finish import _sides, finish_run, finishing_step
 from faceswap_lite.training.finish_guard import (
+    MAX_STAIN,
     GuardLook,
+    _stain,
     as_record,
     best_look,
     from_record,
@@ -50,9 +54,9 @@ def trained(run: TrainedRun, tmp_path: Path) -> Path:
 
 
 def finishing(run: TrainedRun, **changes: object) -> Config:
-    """The run's config with these options of finish; gentle enough for the guard to keep a step."""
-    gentle = {"every": 4, "adversary": 1.0, "lr": 2e-4, "adversary_lr": 4e-4}
-    finish = run.config.training.finish.model_copy(update={**gentle, **changes})
+    """The run's config with these options of finish; four steps make faces sharper."""
+    quick = {"every": 4, "detail": 100.0, "lr": 1e-3}
+    finish = run.config.training.finish.model_copy(update={**quick, **changes})
     training = run.config.training.model_copy(update={"finish": finish})
     return run.config.model_copy(update={"training": training})
 
@@ -195,6 +199,7 @@ START = GuardLook(0, 0.5, 0.6, 0.5, 0.2, 1.0, 0.02)
         ({"unsteadiness": 0.25}, "unsteadiness"),
         ({"margin": 0.9}, "margin"),
         ({"landmarks_error": 0.03}, "landmarks"),
+        ({"stain": 9.0}, "9.0 levels of another hue"),
     ],
 )
 def test_the_guard_sees_every_harm(change: dict[str, float], word: str) -> None:
@@ -270,6 +275,55 @@ def test_low_pass_keeps_the_mean_and_no_detail() -> None:
 
     assert torch.allclose(low_pass(flat), flat)
     assert low_pass(checks.expand(1, 3, 16, 16).float()).std() < 0.1
+
+
+def test_light_and_hue_are_no_detail() -> None:
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    detail = fine_detail(picture)
+    ramp = torch.linspace(0, 0.5, 32).expand(1, 3, 32, 32)
+    redder = picture.clone()
+    redder[:, 0, 10:14, 10:14] += 0.2
+    redder[:, 2, 10:14, 10:14] -= 0.2
+
+    assert detail.std() > 0.1
+    inside = (..., slice(6, 26), slice(6, 26))
+    assert torch.allclose(fine_detail(picture + ramp)[inside], detail[inside], atol=1e-5)
+    assert torch.allclose(fine_detail(redder), detail, atol=1e-5)
+
+
+def test_the_adversary_counts_until_swaps_are_as_sharp_as_rebuilt_faces() -> None:
+    faces = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    inside = torch.ones(2, 1, 32, 32)
+
+    def wanted(sharper: float) -> float:
+        return detail_wanted(sharper * faces, inside, faces, inside)
+
+    assert wanted(0.5) == 1
+    assert wanted(1.0) == pytest.approx(0.5)
+    assert wanted(1.2) == 0
+
+
+def test_a_stain_is_seen_where_the_hue_moved_and_not_where_detail_came() -> None:
+    rng = np.random.default_rng(0)
+    before = np.full((2, 64, 64, 3), 0.5, np.float32)
+    masks = np.full((2, 64, 64), 255, np.uint8)
+    sharper = before + 0.1 * rng.standard_normal((2, 64, 64, 1)).astype(np.float32)
+    stained = before.copy()
+    stained[:, 20:30, 20:30, 0] += 0.1
+
+    assert _stain(sharper, before, masks) < 0.1
+    assert _stain(stained, before, masks) > MAX_STAIN
+
+
+def test_a_phase_that_another_method_began_is_refused(
+    run: TrainedRun, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(finish_module, "METHOD", 1)
+        finish_run(trained, finishing(run, steps=4), say=silent)
+
+    with pytest.raises(FaceswapError, match="other weights or with other settings; --undo"):
+        finish_run(trained, finishing(run, steps=8), say=silent)
 
 
 @pytest.mark.parametrize(("few", "varied"), [(10**6, 3 * 2), (0, 0)])

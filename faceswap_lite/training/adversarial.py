@@ -16,6 +16,8 @@ from .losses import weighted_mean
 
 Real = Float[Tensor, "b 1 q q"]
 Fake = Float[Tensor, "c 1 q q"]
+Faces = Float[Tensor, "b 3 s s"]
+Masks = Float[Tensor, "b 1 s s"]
 
 SHIFT, LIGHT = 0.06, 0.1
 """How far real and painted faces are moved (in sides) and brightened alike before a discriminator
@@ -85,11 +87,40 @@ def patches_inside(mask: Float[Tensor, "b 1 s s"], edge: int) -> Float[Tensor, "
     return (F.adaptive_avg_pool2d(inner, edge) > 0.8).float()
 
 
-def low_pass(picture: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
+def low_pass(picture: Float[Tensor, "b k s s"]) -> Float[Tensor, "b k s s"]:
     """What is left of a picture without its fine detail: two box filters."""
     for _ in range(2):
         picture = F.avg_pool2d(picture, BLUR_PX, 1, BLUR_PX // 2, count_include_pad=False)
     return picture
+
+
+def fine_detail(picture: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 1 s s"]:
+    """What a discriminator sees of a picture: its brightness without what `low_pass` keeps.
+
+    Light and colour of a swap are the clip's. A discriminator that sees them tells swaps by them,
+    and has them painted over: red stains about the nose, on the way to "as sharp as true faces".
+    """
+    brightness = picture.mean(1, keepdim=True)
+    return brightness - low_pass(brightness)
+
+
+def detail_wanted(swapped: Faces, shown: Masks, rebuilt: Faces, inside: Masks) -> float:
+    """The share of its weight that the adversary has: 1 where swapped faces are 10 % less sharp
+    than rebuilt ones, or more; 0 where they are 10 % sharper.
+
+    Rebuilt faces are held to the detail of true ones and are as sharp as the decoder can be and be
+    right; what a swap has beyond them is invented.
+    """
+    sharp = [
+        float(weighted_mean(laplacian(faces.detach()).square(), inner(mask)).sqrt())
+        for faces, mask in ((swapped, shown), (rebuilt, inside))
+    ]
+    return min(max(0.5 + 5 * (1 - sharp[0] / max(sharp[1], 1e-9)), 0.0), 1.0)
+
+
+def inner(mask: Masks) -> Masks:
+    """1 where a place lies inside the mask with all that is around it, else 0."""
+    return (F.avg_pool2d(mask, 9, 1, 4) > 0.95).float()
 
 
 def laplacian(picture: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
@@ -102,7 +133,7 @@ def laplacian(picture: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
 def augmented_alike(
     pictures: Float[Tensor, "b 3 s s"], masks: Float[Tensor, "b 1 s s"], generator: torch.Generator
 ) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 1 s s"]]:
-    """Pictures and masks moved and brightened at random, mirrored half the time.
+    """Pictures and masks moved by whole pixels and brightened at random, mirrored half the time.
 
     Source: Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training": true
     and painted faces alike, so that nothing of it is learned by the generator.
@@ -112,7 +143,8 @@ def augmented_alike(
     theta = torch.zeros(count, 2, 3, device=pictures.device)
     theta[:, 0, 0] = torch.where(draws[:, 0] < 0.5, -1.0, 1.0)
     theta[:, 1, 1] = 1
-    theta[:, :, 2] = (draws[:, 1:3] * 2 - 1) * 2 * SHIFT
+    size = pictures.shape[-1]
+    theta[:, :, 2] = ((draws[:, 1:3] * 2 - 1) * SHIFT * size).round() * 2 / size
     grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
     moved = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
     inside = F.grid_sample(masks, grid, padding_mode="zeros", align_corners=False)

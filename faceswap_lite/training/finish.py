@@ -1,10 +1,10 @@
 """Finishing: the fine detail that averaging losses took, brought back after training.
 
 The decoder of whoever is painted goes on alone, without augmentation, against a discriminator that
-tells true faces of that person from swapped ones; rebuilt ones have a true face, to whose detail
-they are held. A guard looks at held-out faces,
-ends the phase where it does harm, and keeps the best state. The run's own checkpoints stay as they
-are (`runs/finished.py`).
+tells the detail of that person's true faces from that of swapped ones; rebuilt ones have a true
+face, to whose detail they are held, and swaps become as sharp as they are. A guard looks at
+held-out faces, ends the phase where it does harm, and keeps the best state. The run's own
+checkpoints stay as they are (`runs/finished.py`).
 
 After Isola et al. 2017, "Image-to-image translation with conditional adversarial networks" (patches
 and a pixel loss), and Shrivastava et al. 2017, "Learning from simulated and unsupervised images"
@@ -60,7 +60,16 @@ from ..runs.log import LOG_FILE, RunLog
 from ..runs.manifest import set_fingerprint
 from ..runs.mask_weights import mask_of
 from ..runs.trained import TrainedRun
-from .adversarial import ADVERSARIES, accuracy, augmented_alike, laplacian, low_pass, patches_inside
+from .adversarial import (
+    ADVERSARIES,
+    accuracy,
+    augmented_alike,
+    detail_wanted,
+    fine_detail,
+    laplacian,
+    low_pass,
+    patches_inside,
+)
 from .augmentation import Views
 from .batches import SideData, sample_batch
 from .finish_guard import Guard, GuardLook, as_record, best_look, from_record, why_end
@@ -82,6 +91,10 @@ AVERAGE_DECAY = 0.99
 
 FEW_FACES = 300
 """Of fewer faces a discriminator knows each by heart: true and painted ones are varied alike."""
+
+
+METHOD = 2
+"""Which way of finishing: a phase that another way began does not go on in this one."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +177,9 @@ def finish_run(
         say(f"note: {note}")
     # In whole precision: half of it rounds away a level of 8 bits, the detail that this is about.
     device = pick_device(options.device)
-    game = _begin(device, trained.model, sides, data, options)
+    plain = _without_augmentation(options)
+    first = sample_batch(data, config.model.size, plain, 0, device)
+    game = _begin(device, trained.model, sides, data, options, first)
     state, best, looks = _restore(folder, game)
     say(
         f"{f'finishing, from step {state.step}' if state.step else 'finishing'} "
@@ -173,7 +188,6 @@ def finish_run(
     )
     _write_job(folder, job)
     log = RunLog(folder, state.step)
-    plain = _without_augmentation(options)
     began, reason = time.monotonic() - state.seconds, ""
     if not looks:
         looks.append(guard.look(game.average, 0))
@@ -248,6 +262,10 @@ def finishing_step(
             )
             losses["adversary"] = _fool(game, player, swapped, shown.mask, options, generator)
         weights = {name: getattr(options, name) for name in losses}
+        if options.adversary:
+            wanted = detail_wanted(swapped, shown.mask, rebuilt, true.mask)
+            weights["adversary"] *= wanted
+            told.setdefault("wanted", []).append(wanted)
         game.optimizer.zero_grad(set_to_none=True)
         torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
         game.optimizer.step()
@@ -266,7 +284,7 @@ def _judge(
     if game.few:
         real, real_inside = augmented_alike(real, real_inside, generator)
         fake, inside = augmented_alike(fake, inside, generator)
-    answers = [player.discriminator(pictures) for pictures in (real, fake)]
+    answers = [player.discriminator(fine_detail(pictures)) for pictures in (real, fake)]
     edge = answers[0].shape[-1]
     given = answers[0], patches_inside(real_inside, edge), answers[1], patches_inside(inside, edge)
     loss = ADVERSARIES[options.kind].discriminator(*given)
@@ -284,7 +302,7 @@ def _fool(
     if game.few:
         fake, inside = augmented_alike(fake, inside, generator)
     player.discriminator.requires_grad_(False)
-    answers = player.discriminator(fake)
+    answers = player.discriminator(fine_detail(fake))
     player.discriminator.requires_grad_(True)
     inside = patches_inside(inside, answers.shape[-1])
     return ADVERSARIES[options.kind].generator(answers, inside, options.label)
@@ -321,7 +339,8 @@ def _sides(network: SwapAutoencoder, options: FinishConfig) -> list[Side]:
 def _job(run: TrainedRun, options: TrainingConfig) -> str:
     """What the phase learns is a function of this; how long it takes is not."""
     settings = options.finish.model_dump(exclude={"steps", "minutes", "after_training"})
-    return job_id(began_with=run.fingerprint, seed=options.seed, batch=options.batch, **settings)
+    now = {"seed": options.seed, "batch": options.batch, "method": METHOD}
+    return job_id(began_with=run.fingerprint, **now, **settings)
 
 
 def _refuse_other(folder: Path, job: str) -> None:
@@ -374,9 +393,10 @@ def _without_augmentation(options: TrainingConfig) -> TrainingConfig:
 
 def _begin(
     device: torch.device, network: SwapAutoencoder, sides: Sequence[Side],
-    data: Mapping[Side, SideData], options: TrainingConfig,
+    data: Mapping[Side, SideData], options: TrainingConfig, first: Mapping[Side, Views],
 ) -> _Game:  # fmt: skip
-    """Both players at their start: the run's weights, and fresh discriminators."""
+    """Both players at their start: the run's weights, and fresh discriminators, which see the
+    detail of the first faces at a scale of their own."""
     before, network, average = (copy.deepcopy(network).requires_grad_(False) for _ in range(3))
     for module in (before, network, average):
         module.to(device)
@@ -392,6 +412,10 @@ def _begin(
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         players = [_Player(side, PatchDiscriminator()) for side in sides]
+    for player in players:
+        true = first[player.side]
+        of_true = weighted_mean(fine_detail(true.face).square(), true.mask).sqrt()
+        player.discriminator.true_rms.copy_(of_true.clamp(min=1e-4))
     discriminators = nn.ModuleDict({player.side: player.discriminator for player in players})
     discriminators.to(device)
     finish = options.finish

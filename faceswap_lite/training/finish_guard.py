@@ -11,7 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from ..config import Side
 from ..errors import FaceswapError
@@ -33,6 +33,8 @@ FACES = 64
 # much sharper than true faces a painted one may be.
 MAX_ERROR, MAX_LANDMARKS, MAX_UNSTEADINESS, MAX_SHARPNESS = 1.03, 1.05, 1.15, 1.05
 MAX_MARGIN_LOST = 0.02
+MAX_STAIN = 4.0
+"""Of 255. A good phase stays below 2; red stains about a nose made it 9."""
 # Landmarks tremble by so much by themselves, in eye distances.
 LANDMARKS_TREMBLE = 0.002
 PATIENCE = 2
@@ -48,7 +50,8 @@ class GuardLook:
     model's size. `margin`: the share of swaps that are nearer to who is painted than to who was
     there, by the embedder that built the sets. `landmarks_error`: between a rebuilt face's points
     and the true one's, in eye distances. `unsteadiness`: how much a swap changes beyond the move
-    when its input moves by a pixel, over the swap's own Laplacian.
+    when its input moves by a pixel, over the swap's own Laplacian. `stain`: how far a swap's hue
+    has moved from before the phase at its worst place, in levels of 255.
     """
 
     step: int
@@ -58,6 +61,7 @@ class GuardLook:
     unsteadiness: float
     margin: float
     landmarks_error: float
+    stain: float = 0.0
 
     def line(self) -> str:
         """For a person to read."""
@@ -81,6 +85,8 @@ def outside(look: GuardLook, before: Sequence[GuardLook]) -> list[str]:
         found.append(f"{sharpest:.2f} times as sharp as true faces")
     if look.unsteadiness > MAX_UNSTEADINESS * start.unsteadiness:
         found.append(f"unsteadiness {look.unsteadiness:.2f}, was {start.unsteadiness:.2f}")
+    if look.stain > MAX_STAIN:
+        found.append(f"stains, {look.stain:.1f} levels of another hue")
     # What is not known is neither above nor below.
     if look.margin < start.margin - MAX_MARGIN_LOST:
         found.append(f"margin {look.margin:.2f}, was {start.margin:.2f}")
@@ -117,6 +123,8 @@ class _Side:
     shown: KnownFaces
     sharpness: float
     """RMS Laplacian of the true faces."""
+    before: Float[np.ndarray, "n s s 3"]
+    """The other's faces, painted as this side before the phase."""
 
 
 class Guard:
@@ -132,7 +140,11 @@ class Guard:
         self._size = run.config.model.size
         self._sides = [
             _Side(
-                side, faces[side], faces[_other(side)], _rms(faces[side].crops, faces[side].masks)
+                side,
+                faces[side],
+                faces[_other(side)],
+                _rms(faces[side].crops, faces[side].masks),
+                rebuild(run.model, faces[_other(side)].crops, side),
             )
             for side in sides
         ]
@@ -165,6 +177,7 @@ class Guard:
             "unsteadiness": change / max(sharpness, 1e-9),
             "margin": self._margin(side, swaps),
             "landmarks_error": self._landmarks_error(side, rebuilt),
+            "stain": _stain(swaps, side.before, shown.masks),
         }
 
     def _identity(self, run: TrainedRun) -> tuple[Embedder | None, dict[Side, Person]]:
@@ -222,7 +235,9 @@ def as_record(look: GuardLook) -> dict[str, Any]:
 
 def from_record(record: dict[str, Any]) -> GuardLook:
     """A look from JSON. Raises: KeyError for a record that is none."""
-    values = {field.name: record[field.name] for field in fields(GuardLook)}
+    names = [field.name for field in fields(GuardLook)]
+    # What was not measured when the look was written is no harm.
+    values = {name: record[name] if name != "stain" else record.get(name, 0.0) for name in names}
     known: dict[str, Any] = {name: math.nan if v is None else v for name, v in values.items()}
     return GuardLook(**known)
 
@@ -263,7 +278,23 @@ def _rms(pictures: np.ndarray, masks: UInt8[np.ndarray, "n s s"]) -> float:
     )
 
 
+def _stain(
+    swaps: Float[np.ndarray, "n s s 3"], before: Float[np.ndarray, "n s s 3"],
+    masks: UInt8[np.ndarray, "n s s"],
+) -> float:  # fmt: skip
+    """Mean over faces of the 99.5th percentile of how far the hue, averaged over 5 px, moved."""
+    worst = []
+    for change, inside in zip(swaps - before, _inner(masks), strict=True):
+        hue = cv2.blur(change - change.mean(-1, keepdims=True), (5, 5))
+        moved = np.sqrt(np.square(hue).mean(-1))[inside]
+        worst += [255 * np.percentile(moved, 99.5)] if len(moved) else []
+    return float(np.mean(worst)) if worst else math.nan
+
+
+def _inner(masks: UInt8[np.ndarray, "n s s"]) -> Bool[np.ndarray, "n s s"]:
+    return np.stack([cv2.blur(mask.astype(np.float32) / 255, (9, 9)) > 0.95 for mask in masks])
+
+
 def _masked_rms(values: Float[np.ndarray, "n s s c"], masks: UInt8[np.ndarray, "n s s"]) -> float:
-    inner = np.stack([cv2.blur(mask.astype(np.float32) / 255, (9, 9)) > 0.95 for mask in masks])
-    chosen = np.square(values).mean(-1)[inner]
+    chosen = np.square(values).mean(-1)[_inner(masks)]
     return float(np.sqrt(chosen.mean())) if len(chosen) else float("nan")
