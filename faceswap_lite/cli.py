@@ -108,7 +108,9 @@ def extract(
     """
     options = load_config(config, changes or [])
     from .faces.extract import extract_faces
+    from .faces.footage import find_footage
     from .media.clips import find_clips, passed_over
+    from .media.images import read_photo
 
     found = find_clips(clips)
     for folder in map(Path, clips):
@@ -117,7 +119,8 @@ def extract(
             taken = {clip.name for clip in found if clip.parent == folder}
             if line := passed_over(folder, taken):
                 print(f"{folder}: {line}")
-    extract_faces(found, out, options.extract, like=like, overwrite=overwrite)
+    photo = None if like is None else read_photo(like)
+    extract_faces(find_footage(found), out, options.extract, like=photo, overwrite=overwrite)
 
 
 @app.command(cls=HelpCommand)

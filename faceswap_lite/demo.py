@@ -15,6 +15,7 @@ from .evaluation.evaluate import evaluate_clips, report_table
 from .evaluation.workbench import Contender
 from .faces.extract import extract_faces
 from .faces.face_set import open_face_set
+from .faces.footage import find_footage
 from .media.credentials import signing_for
 from .media.images import write_image
 from .media.marks import SyntheticMark
@@ -64,7 +65,8 @@ def run_demo(
 
     say("2/5 extract")
     for name in people:
-        extract_faces(takes[name], out / f"{name}_faces", config.extract, overwrite=overwrite)
+        footage = find_footage(takes[name])
+        extract_faces(footage, out / f"{name}_faces", config.extract, overwrite=overwrite)
 
     say("3/5 train")
     sets = [open_face_set(out / f"{name}_faces", minimum=10) for name in ("source", "target")]

@@ -14,6 +14,7 @@ from faceswap_lite.config import Config, RenderConfig
 from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
 from faceswap_lite.training.train import train
@@ -87,7 +88,7 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Cast:
     for name, part in parts.items():
         render_clip(part, folder / f"{name}.mp4")
     for name in ("source", "target"):
-        extract_faces([folder / f"{name}.mp4"], folder / name, config.extract)
+        extract_faces(find_footage([folder / f"{name}.mp4"]), folder / name, config.extract)
     return Cast(
         source=folder / "source",
         target=folder / "target",

@@ -16,6 +16,7 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.interchange.exporting import export_run
 from faceswap_lite.interchange.importing import import_model
 from faceswap_lite.models.crops import as_pictures
@@ -139,7 +140,7 @@ def test_it_paints_in_a_clip_what_its_graph_paints(
 
     # The crop that conversion cuts, by the graph.
     extract_faces(
-        [cast.target_clip],
+        find_footage([cast.target_clip]),
         tmp_path / "faces",
         ExtractConfig(crop_coverage="dfl_mid", margin=0, size=32),
     )
@@ -171,7 +172,7 @@ def test_the_whole_road_on_real_clips(
     extract = ExtractConfig(crop_coverage="head", every=3, size=192)
     clips = {"source": "lsman2_train_1.mp4", "target": "grid_s1_train_1.mp4"}
     for side, name in clips.items():
-        extract_faces([media_dir / "video" / name], tmp_path / side, extract)
+        extract_faces(find_footage([media_dir / "video" / name]), tmp_path / side, extract)
     sets = open_face_set(tmp_path / "source"), open_face_set(tmp_path / "target")
     changes = ["training.steps=20", "training.threads=1", "training.batch=4"]
     train(*sets, run, load_config(run / "config.yaml", changes), say=silent)

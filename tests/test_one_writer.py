@@ -20,6 +20,7 @@ from faceswap_lite.curation.curate import curate_faces
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.outputs import one_writer, written_by_one
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
@@ -142,7 +143,7 @@ def test_extract_and_curate_wait_for_an_extraction(cast: Cast, tmp_path: Path) -
     command = ("-m", "faceswap_lite", "extract", clip, "--out", out, "--config", "demo", *changes)
     with start(out, *command) as process:
         with pytest.raises(FaceswapError, match=refusal(out, process)):
-            extract_faces([clip], out, cast.config.extract, overwrite=True)
+            extract_faces(find_footage([clip]), out, cast.config.extract, overwrite=True)
         with pytest.raises(FaceswapError, match=refusal(out, process)):
             curate_faces(out, CurateConfig(), apply=True)
         process.send_signal(signal.SIGCONT)

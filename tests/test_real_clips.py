@@ -12,6 +12,7 @@ from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.training.train import train
@@ -37,7 +38,7 @@ def test_a_short_training_makes_a_swap_that_is_nearer_the_source(
     config = load_config("quick64", ["training.steps=400", "evaluate.every=5"])
     clips = {"source": video / "franck_train_1.mp4", "target": video / "grid_s1_train_1.mp4"}
     for name, clip in clips.items():
-        extract_faces([clip], tmp_path / name, config.extract)
+        extract_faces(find_footage([clip]), tmp_path / name, config.extract)
     sets = [open_face_set(tmp_path / name) for name in clips]
     train(sets[0], sets[1], tmp_path / "run", config)
     run, unseen = load_run(tmp_path / "run"), video / "grid_s1_eval_1.mp4"

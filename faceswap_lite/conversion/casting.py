@@ -18,6 +18,7 @@ from ..faces.finding import photo_identity
 from ..faces.pack import FacePack
 from ..faces.tracking import SAME_FACE, Track, find_cuts, join_tracks
 from ..media.clips import clip_fingerprint
+from ..media.images import read_photo
 from ..metrics.landmarks import LandmarksPack, five_points
 from ..runs.trained import TrainedRun
 from .detection_pass import DetectionPass, detect_clip
@@ -229,10 +230,10 @@ def target_identity(
 ) -> Person | None:
     """Whose faces are swapped: those on the photo, else the run's; None where none can be told.
 
-    Raises: FaceswapError when the photo shows no face that can be compared.
+    Raises: FaceswapError when there is no photo, or no face on it that can be compared.
     """
     if like is not None:
-        return photo_identity(like, pack)
+        return photo_identity(read_photo(like), pack)
     facts = run.manifest.of(config.shown_side)
     if pack.embedder is None or facts.center is None or facts.embedder != pack.embedder_name:
         return None

@@ -1,5 +1,6 @@
 """From a found face to what a set may take in: its crop and its record."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from jaxtyping import Float, UInt8
 
 from ..config import ExtractConfig
 from ..media.clips import Frame
+from ..media.reader import ClipReader
 from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
 from .align import align, cut_crop, inner_view
 from .pack import FacePack, FoundFace
@@ -19,13 +21,16 @@ _SHARPNESS_VIEW_PX = 128
 
 
 @dataclass(frozen=True)
-class Source:
-    """A clip, what its crops' names begin with, and the landmarks of a rendered actor's clip."""
+class Footage:
+    """A clip to look through: how it is opened, and what is known of it beforehand."""
 
     path: Path
     fingerprint: str
-    prefix: str
-    true_landmarks: Float[np.ndarray, "n 68 2"] | None
+    open: Callable[[], ClipReader]
+    true_landmarks: Float[np.ndarray, "n 68 2"] | None = None
+    """Of a rendered actor."""
+    prefix: str = ""
+    """What its crops' names begin with."""
 
     def truth_of(self, frame: int, face: FoundFace) -> Float[np.ndarray, "68 2"] | None:
         """The renderer's landmarks of this face; None when it is no actor's."""
@@ -49,7 +54,7 @@ def record_and_crop(
     frame: Frame,
     face: FoundFace,
     place: int,
-    source: Source,
+    footage: Footage,
     pack: FacePack,
     job: str,
     config: ExtractConfig,
@@ -65,7 +70,7 @@ def record_and_crop(
     to_inner, inner_size = inner_view(
         config.size, config.margin, round(config.size / (1 + 2 * config.margin)), 0.0
     )
-    truth = source.truth_of(frame.index, face)
+    truth = footage.truth_of(frame.index, face)
     outline: tuple[Float[np.ndarray, "n 2"], LandmarksPack]
     outline = (face.landmarks, pack.landmarks_name) if truth is None else (truth, "ibug68")
     missing = {}
@@ -78,8 +83,8 @@ def record_and_crop(
         missing["embedding"] = "no embedder"
     record = FaceRecord(
         job=job,
-        clip_name=source.path.name,
-        clip_fingerprint=source.fingerprint,
+        clip_name=footage.path.name,
+        clip_fingerprint=footage.fingerprint,
         frame_index=frame.index,
         frame_number=frame.own_number,
         pts=frame.pts,

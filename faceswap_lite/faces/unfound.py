@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,7 +9,7 @@ from jaxtyping import UInt8
 from ..config import ExtractConfig
 from ..errors import FaceswapError
 from ..media.clips import as_uint8
-from ..media.reading import open_clip
+from .candidates import Footage
 from .pack import DETECTORS
 
 LOOKS = 12
@@ -22,7 +21,7 @@ _MIN_CONFIDENCE = 0.3
 
 
 def why_so_few(
-    clips: Sequence[Path],
+    clips: Sequence[Footage],
     with_face: Collection[tuple[int, int]],
     config: ExtractConfig,
     detector_name: str,
@@ -62,13 +61,13 @@ def why_so_few(
 
 
 def _without_face(
-    clips: Sequence[Path], with_face: Collection[tuple[int, int]], every: int
+    clips: Sequence[Footage], with_face: Collection[tuple[int, int]], every: int
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Some frames that gave no face, spread over the clips."""
     places = np.unique(np.linspace(0, len(clips) - 1, LOOKS).round().astype(int)).tolist()
     for place in places:
         # A clip that cannot be read was told of.
-        with suppress(FaceswapError), open_clip(clips[place]) as reader:
+        with suppress(FaceswapError), clips[place].open() as reader:
             count = min(reader.info.frame_count or FIRST_FRAMES, FIRST_FRAMES)
             without = [i for i in range(0, count, every) if (place, i) not in with_face]
             if not without:

@@ -87,6 +87,14 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Photo:
+    """A picture of somebody, and its file."""
+
+    path: Path
+    image: UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
 class ColorTags:
     """How YUV was made from RGB, in FFmpeg's numbers; 2 is "unspecified" (range: 0)."""
 
