@@ -49,9 +49,9 @@ from faceswap_lite.faces.hull import MESH_LIPS
 from faceswap_lite.faces.openings import lip_gaps
 from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
+from faceswap_lite.metrics.distributions import spread_ratio
 from faceswap_lite.metrics.landmarks import eye_distance, five_points, read_points
 from faceswap_lite.metrics.pictures import psnr_db
-from faceswap_lite.metrics.temporal import spread_ratio
 from faceswap_lite.runs.load import load_run
 from starts import PAIRS, command, faces, together, trained
 

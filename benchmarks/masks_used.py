@@ -43,9 +43,8 @@ from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.media.images import read_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.models.autoencoder import SIDES
-from faceswap_lite.models.clear_share import clear_shares
 from faceswap_lite.models.crops import rebuild
-from faceswap_lite.models.mask_network import MASK_SIZE
+from faceswap_lite.models.mask_network import MASK_SIZE, clear_shares
 from faceswap_lite.occluders.planting import plant
 from faceswap_lite.runs.known import known_faces
 from faceswap_lite.runs.load import load_run

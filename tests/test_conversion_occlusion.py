@@ -12,7 +12,7 @@ from conftest import Cast, silent
 from torch import Tensor
 
 from faceswap_lite.config import ConvertConfig, MaskConfig
-from faceswap_lite.conversion import job, paint
+from faceswap_lite.conversion import paint, settings
 from faceswap_lite.conversion.blend import Layer
 from faceswap_lite.conversion.casting import CastPlan, cast_clip
 from faceswap_lite.conversion.composite import Composite, composite_frames
@@ -38,8 +38,7 @@ from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 from faceswap_lite.metrics.screen import seam_delta_e
-from faceswap_lite.models.clear_share import believed_share, clear_shares
-from faceswap_lite.models.mask_network import MaskNetwork
+from faceswap_lite.models.mask_network import MaskNetwork, believed_share, clear_shares
 from faceswap_lite.runs.trained import TrainedRun
 
 VISIBLE = ConvertConfig(mask=MaskConfig(kind="visible"))
@@ -58,7 +57,7 @@ class NoGreen(MaskNetwork):
 @pytest.fixture
 def no_green(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = SimpleNamespace(network=lambda: NoGreen().eval(), fingerprint=lambda: "0" * 16)
-    for module in (job, paint):
+    for module in (paint, settings):
         monkeypatch.setattr(module, "mask_of", lambda run: weights)
 
 
@@ -375,7 +374,7 @@ def test_without_weights_it_is_refused_before_any_work(
     def gone(run) -> None:
         raise FaceswapError("visible.safetensors: cannot be read")
 
-    monkeypatch.setattr(job, "mask_of", gone)
+    monkeypatch.setattr(settings, "mask_of", gone)
     with pytest.raises(FaceswapError, match="cannot be read"):
         convert_clip(run, cast.unseen_clip, tmp_path / "a.mp4", VISIBLE, say=silent)
     assert not list(tmp_path.iterdir())
@@ -388,6 +387,6 @@ def test_other_weights_make_another_job(
     convert_clip(run, cast.unseen_clip, out, VISIBLE, say=silent)
     assert convert_clip(run, cast.unseen_clip, out, VISIBLE, say=silent).done_before
     other = SimpleNamespace(network=lambda: NoGreen().eval(), fingerprint=lambda: "1" * 16)
-    monkeypatch.setattr(job, "mask_of", lambda run: other)
+    monkeypatch.setattr(settings, "mask_of", lambda run: other)
     with pytest.raises(FaceswapError, match="other settings"):
         convert_clip(run, cast.unseen_clip, out, VISIBLE, say=silent)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from faceswap_lite.config import ConvertConfig, MaskConfig
 from faceswap_lite.conversion.convert import convert_clip
-from faceswap_lite.conversion.job import find_user_masks
+from faceswap_lite.conversion.settings import find_user_masks
 from faceswap_lite.conversion.settings_sheet import settings_sheet
 from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.errors import FaceswapError

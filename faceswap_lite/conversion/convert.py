@@ -32,17 +32,10 @@ from .casting import CastPlan, plan_cast, target_identity
 from .composite import composite_frames, steadying_reach
 from .detection_pass import DetectionPass, build_run_packs, detect_clip
 from .expression import ClipExpression, choose_expression
-from .job import (
-    ConvertJob,
-    FrameTally,
-    as_job,
-    config_for,
-    find_user_masks,
-    mask_facts,
-    seen_settings,
-)
+from .job import ConvertJob, FrameTally
 from .mask import MASKS
 from .paint import block_of, paint_frames
+from .settings import as_job, config_for, find_user_masks, mask_facts, seen_settings
 from .writers import Tracks, check_outputs, draw_output, labelled, output_writer, told
 
 

@@ -23,8 +23,8 @@ from .casting import CastPlan, cast_clip
 from .composite import composite_frames
 from .detection_pass import build_run_packs
 from .expression import choose_expression
-from .job import config_for, find_user_masks, without_neighbours
 from .paint import paint_frames
+from .settings import config_for, find_user_masks, without_neighbours
 
 SETTINGS_CELL_PX = 224
 TITLE_PX = 22

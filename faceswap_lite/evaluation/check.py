@@ -15,9 +15,9 @@ from jaxtyping import Int, UInt8
 from ..config import ConvertConfig, Side
 from ..conversion.casting import CastPlan, cast_clip
 from ..conversion.detection_pass import build_run_packs
-from ..conversion.job import as_job, config_for, mask_facts, seen_settings
 from ..conversion.paint import paint_frames
 from ..conversion.painted import Placement
+from ..conversion.settings import as_job, config_for, mask_facts, seen_settings
 from ..errors import FaceswapError
 from ..faces.face_set import refuse_crops
 from ..media.clips import Frame, as_uint8, clip_fingerprint

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import EvaluateConfig
-from ..conversion.job import as_job, mask_facts, seen_settings
+from ..conversion.settings import as_job, mask_facts, seen_settings
 from ..errors import FaceswapError, UsageError
 from ..faces.face_set import open_face_set
 from ..media.clips import clip_fingerprint

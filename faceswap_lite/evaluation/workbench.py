@@ -11,7 +11,7 @@ from ..config import ConvertConfig, EvaluateConfig, Side
 from ..conversion.casting import CastPlan, cast_clip
 from ..conversion.detection_pass import build_run_packs
 from ..conversion.expression import choose_expression
-from ..conversion.job import config_for, find_user_masks
+from ..conversion.settings import config_for, find_user_masks
 from ..errors import FaceswapError
 from ..faces.attributes import Reader
 from ..faces.pack import FacePack
