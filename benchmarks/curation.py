@@ -306,7 +306,7 @@ def alter(
     five = transform_points(CANONICAL_FIVE, to_crop)
     eyes = float(five[1, 0] - five[0, 0])
     box = np.concatenate([five.mean(0) - 1.1 * eyes, five.mean(0) + 1.3 * eyes])
-    detection = Detection(box, record.score, five)
+    detection = Detection(box, record.confidence, five)
     picture = PAINTERS[kind](crop, eyes, rng)
     if kind == "misaligned":
         points = transform_points(points, mistake(five.mean(0), eyes, rng))

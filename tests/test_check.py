@@ -69,7 +69,7 @@ def test_clip_attributes_are_those_of_a_face_set(cast: Cast):
         Placement(
             record.frame_index, 0, record.landmarks,
             FoundFace(
-                Detection(record.box_xyxy, record.score, record.five.astype(np.float64)),
+                Detection(record.box_xyxy, record.confidence, record.five.astype(np.float64)),
                 record.landmarks, None, record.presence,
             ),
         )

@@ -174,7 +174,9 @@ def _faces_of_set(
             and record.embedder == facts.embedder
         )
         if fits:
-            detection = Detection(record.box_xyxy, record.score, record.five.astype(np.float64))
+            detection = Detection(
+                record.box_xyxy, record.confidence, record.five.astype(np.float64)
+            )
             face = FoundFace(detection, record.landmarks, record.embedding, record.presence)
             known.setdefault(record.frame_index, []).append(face)
     return known

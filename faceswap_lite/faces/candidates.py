@@ -94,7 +94,7 @@ def record_and_crop(
         face=place,
         track=-1,
         box_xyxy=np.round(face.detection.box_xyxy, 2),
-        score=round(face.detection.confidence, 4),
+        confidence=round(face.detection.confidence, 4),
         presence=None if face.presence is None else round(face.presence, 4),
         detector=pack.detector_name,
         landmarks_pack="mesh" if pack.landmarks_name == "mesh" else "five",

@@ -1,4 +1,4 @@
-"""Why so few faces were found: some frames without one, looked at again for any size and score."""
+"""Why so few faces were found: frames without one, looked at again for any size and confidence."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -32,7 +32,7 @@ def why_so_few(
     """
     detector = DETECTORS[detector_name](_MIN_PX, config.max_edge_px)
     nothing = others = 0
-    sizes, scores = list[float](), list[float]()
+    sizes, confidences = list[float](), list[float]()
     for image in _without_face(clips, with_face, config.every):
         faces = detector(image, _MIN_CONFIDENCE)
         edges = [float(max(face.box_xyxy[2:] - face.box_xyxy[:2])) for face in faces]
@@ -43,17 +43,17 @@ def why_so_few(
         elif not large:
             sizes.append(max(edges))
         elif max(large) < config.high_confidence:
-            scores.append(max(large))
+            confidences.append(max(large))
         else:
             others += 1
-    looked = nothing + len(sizes) + len(scores) + others
+    looked = nothing + len(sizes) + len(confidences) + others
     small = f"extract.min_face_px={config.min_face_px}, the largest {max(sizes, default=0):.0f} px"
-    surest = max(scores, default=0)
+    surest = max(confidences, default=0)
     weak = f"extract.high_confidence={config.high_confidence:g}, the surest {surest:.2f}"
     parts = {
         "nothing like a face": nothing,
         f"only faces that are too small ({small})": len(sizes),
-        f"only faces that have too low a confidence ({weak})": len(scores),
+        f"only faces that have too low a confidence ({weak})": len(confidences),
         "a face that was dropped": others,
     }
     shown = "; ".join(f"{what} in {count}" for what, count in parts.items() if count)
