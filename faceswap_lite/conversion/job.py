@@ -6,17 +6,21 @@ command wrote.
 
 import re
 import shutil
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.journal import append_lines, read_lines
-from ..media.clips import IMAGE_SUFFIXES, TIMES_NAME, clip_fingerprint
+from ..media.clips import IMAGE_SUFFIXES, TIMES_NAME, ClipInfo, Span, clip_fingerprint
+from ..media.marks import SyntheticMark
+from ..media.pieces import PICTURES, check_fillable
+from ..media.reader import ClipReader
 from ..media.sidecar import output_name, sidecar_path
-from ..media.sinks import PICTURES, check_fillable
 from ..outputs import claim, found_job, read_json, short_name, write_text
+from .composite import Composite
 
 _OUR_PICTURE = re.compile(r"frame_\d{6,}\.png")
 
@@ -174,6 +178,57 @@ def _own_names(folder: Path) -> list[str]:
         pictures = read_json(folder / TIMES_NAME)["pts"]
         return [*(name for name in pictures if _OUR_PICTURE.fullmatch(name)), TIMES_NAME]
     return []
+
+
+@runtime_checkable
+class Outputs(Protocol):
+    """What a conversion writes; into files: `FileOutputs` in `writers.py`."""
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where each goes, by its name; first the swapped clip, "swap"."""
+        ...
+
+    def check(self, job: ConvertJob, reader: ClipReader, config: ConvertConfig) -> list[str]:
+        """What they will not keep, or the disk may not hold: a line on each.
+
+        Raises: FaceswapError now, where one would be refused after the work.
+        """
+        ...
+
+    def open(
+        self,
+        job: ConvertJob,
+        info: ClipInfo,
+        config: ConvertConfig,
+        mark: SyntheticMark | None,
+        span: Span | None,
+    ) -> AbstractContextManager["OpenOutputs"]:
+        """Those that the job misses; `info` is of the clip that it converts."""
+        ...
+
+
+@runtime_checkable
+class OpenOutputs(Protocol):
+    """Outputs that are written in step. `notes`: what they could not keep."""
+
+    @property
+    def done(self) -> int:
+        """The frames that all of them have, of an earlier call."""
+        ...
+
+    @property
+    def notes(self) -> list[str]:
+        """A line on each thing that is not kept."""
+        ...
+
+    def keep(self, frames: int) -> None:
+        """Drop what is done beyond this number of frames; before any `write`."""
+        ...
+
+    def write(self, made: Composite) -> None:
+        """One more frame."""
+        ...
 
 
 @dataclass

@@ -8,7 +8,7 @@ from ..config import ConvertConfig, options_of
 from ..errors import FaceswapError
 from ..faces.user_masks import UserMasks, user_masks_for
 from ..media.clips import TIMES_NAME, is_sequence, list_images
-from ..media.reading import open_clip
+from ..media.reader import Clip
 from ..renames import under_old_names
 from ..runs.known import open_known_set
 from ..runs.mask_weights import mask_of
@@ -52,9 +52,7 @@ def as_job(settings: dict[str, Any]) -> dict[str, Any]:
     return under_old_names("convert", settings)
 
 
-def find_user_masks(
-    config: ConvertConfig, run: TrainedRun, clip: Path, fingerprint: str
-) -> UserMasks | None:
+def find_user_masks(config: ConvertConfig, run: TrainedRun, clip: Clip) -> UserMasks | None:
     """The masks that `config.mask.folder` holds for a clip: of its frames, or of its set's crops.
 
     Raises: FaceswapError when there are none, or none is of a frame of the clip.
@@ -64,8 +62,8 @@ def find_user_masks(
     faces = None
     with suppress(FaceswapError):
         faces = open_known_set(run, config.shown_side)
-    with open_clip(clip, config.start_number) as reader:
+    with clip.open(config.start_number) as reader:
         info = reader.info
-    masks = user_masks_for(Path(config.mask.folder), faces, fingerprint, info.first_number)
-    masks.check_numbers(clip, info)
+    masks = user_masks_for(Path(config.mask.folder), faces, clip.fingerprint, info.first_number)
+    masks.check_numbers(clip.path, info)
     return masks

@@ -1,8 +1,6 @@
 """From a found face to what a set may take in: its crop and its record."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -11,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from ..config import ExtractConfig
 from ..media.clips import Frame
-from ..media.reader import ClipReader
+from ..media.reader import Clip
 from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
 from .align import align, cut_crop, inner_view
 from .pack import FacePack, FoundFace
@@ -21,12 +19,9 @@ _SHARPNESS_VIEW_PX = 128
 
 
 @dataclass(frozen=True)
-class Footage:
-    """A clip to look through: how it is opened, and what is known of it beforehand."""
+class Footage(Clip):
+    """A clip to look through, and what is known of it beforehand."""
 
-    path: Path
-    fingerprint: str
-    open: Callable[[], ClipReader]
     true_landmarks: Float[np.ndarray, "n 68 2"] | None = None
     """Of a rendered actor."""
     prefix: str = ""

@@ -114,6 +114,9 @@ class ColorTags:
         return LIGHTS.get(self.transfer) or WIDE_PRIMARIES.get(self.primaries, "sRGB")
 
 
+Span = tuple[Fraction, Fraction | None]
+"""From and to, in seconds of a clip; None: to its end."""
+
 FieldOrder = Literal["tff", "bff"]
 """Of interlaced frames: top or bottom field first."""
 

@@ -1,11 +1,10 @@
 """Clips in: frames upright, as RGB, with exact times."""
 
-import ctypes
 import itertools
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from .clips import (
     ClipInfo,
     ColorTags,
     Frame,
+    clip_fingerprint,
     frame_numbers,
     is_sequence,
     list_images,
@@ -29,12 +29,13 @@ from .clips import (
 )
 from .decoding import VideoDecoder
 from .probing import light_notes
-from .reader import ClipReader
+from .reader import Clip, ClipReader
 from .stills import Still, StillHead, read_still, read_stills, same_aspect, still_head
 
-# glibc's number of the option, and the size from which a block is the system's own, in bytes.
-_M_MMAP_THRESHOLD = -3
-_FRAME_BYTES = 1 << 20
+
+def as_clip(path: Path) -> Clip:
+    """What lies at a path, as a clip. Raises: FaceswapError when it cannot be read."""
+    return Clip(path, clip_fingerprint(path), partial(open_clip, path))
 
 
 def open_clip(path: str | Path, start_number: int | None = None) -> ClipReader:
@@ -235,15 +236,3 @@ def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]
     # What FFmpeg counts with.
     fits = max(map(abs, [*pts, end])) < 2**62 and max(map(abs, parts)) < 2**31
     return (rate, time_base, pts, end) if rising and fits and rate > 0 and time_base > 0 else plain
-
-
-def give_frames_back() -> None:
-    """Have glibc return every block of a frame's size to the system as soon as it is freed.
-
-    Left alone it learns from the first frames to keep such blocks, in a heap for each thread, where
-    they fragment: a 4K conversion then holds 0.7 GB more, and is no faster. Elsewhere: nothing.
-    Source: mallopt(3), M_MMAP_THRESHOLD, "dynamic mmap threshold".
-    """
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _FRAME_BYTES)
