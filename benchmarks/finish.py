@@ -4,11 +4,15 @@
     python benchmarks/finish.py label --run RUN --work FOLDER
     python benchmarks/finish.py guard --run RUN --work FOLDER
     python benchmarks/finish.py degraded --run RUN --clip CLIP --work FOLDER
+    python benchmarks/finish.py sheets --run RUN --work FOLDER
 
-phase: copies of a run, finished for --minutes each with an adversary and without, and judged: at
-the model's size on the source's held-out faces, and on an unseen clip of the target. label: the
-variance of the painter's adversarial loss over the last third, with smoothed labels and with hard
-ones. guard: a phase driven into artefacts on purpose (an adversary twenty times as strong).
+phase: copies of a run, finished for --minutes each (or as many --steps as that) with an adversary
+and without, and judged: at the model's size on the source's held-out faces, and on an unseen clip
+of the target. label: the variance of the painter's adversarial loss over the last third, with
+smoothed labels and with hard ones. guard: a phase driven into artefacts on purpose (an adversary
+twenty times as strong). sheets: eyes, mouth and cheek of swapped held-out faces at 300 %, painted
+before and after the phase of a finished run, which is left and which is right by chance; key.json
+tells.
 degraded: the run as it is on an actor's clip, and on the clip and its twin blurred (1.5 px), noised
 (4 levels) and compressed (crf 32) alike: sharpness, grain and dB of the swap against the true one,
 without matching them to the clip's own face, as is the default, and sharpened. With --perfect what
@@ -43,11 +47,14 @@ from faceswap_lite.conversion.expression import choose_expression
 from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.conversion.painted import PaintedFrame
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.faces.align import align, cut_crop
+from faceswap_lite.faces.align import align, cut_crop, inner_view
 from faceswap_lite.faces.crop_landmarker import READ_PX
+from faceswap_lite.geometry import compose, transform_points
+from faceswap_lite.media.images import write_image
 from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.media.truth import load_truth
 from faceswap_lite.media.writing import ClipWriter
+from faceswap_lite.metrics.landmarks import five_points
 from faceswap_lite.metrics.pictures import psnr_db, sharpness_ratio
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.finished import finish_folder
@@ -64,6 +71,9 @@ JUDGED = (
     "landmark_nme", "warp_error_ratio", "mouth_correlation", "eyes_correlation", "yaw_correlation",
     "truth_sharpness_ratio", "truth_psnr_db", "truth_matched_psnr_db",
 )  # fmt: skip
+PAIRS_SHOWN = 6
+CHEAPER = 0.72 / 0.45
+"""Seconds of a step with an adversary over those without, quick128, one quiet core."""
 STRONG = 120
 BLUR_PX, NOISE, CRF = 1.5, 4.0, 32
 WAYS: dict[str, dict[str, Any]] = {
@@ -79,6 +89,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("workspace/finish"))
     parser.add_argument("--side", default="source", choices=("source", "target"))
     parser.add_argument("--minutes", type=float, default=8.0, help="of each phase")
+    parser.add_argument(
+        "--steps", type=int, help="of a phase with an adversary, instead of minutes"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="for sheets: which is left")
     parser.add_argument("--perfect", action="store_true", help="for degraded: paint the true face")
     options = parser.parse_args()
     need(options.run, *([options.clip] if options.clip else []))
@@ -94,10 +108,17 @@ def finished(options: Any, name: str, *changes: str) -> Path:
         run.parent.mkdir(parents=True, exist_ok=True)
         if not run.exists():
             shutil.copytree(options.run, run)
-        given = [f"sides={options.side}", f"minutes={options.minutes}", *changes]
+        given = [f"sides={options.side}", _long(options, changes), *changes]
         words = [word for change in given for word in ("--set", f"training.finish.{change}")]
         command("finish", "--run", run, *words, "--set", "training.threads=1")
     return run
+
+
+def _long(options: Any, changes: tuple[str, ...]) -> str:
+    """How long a phase takes, as an option. Counted in steps, other work does not count."""
+    if not options.steps:
+        return f"minutes={options.minutes}"
+    return f"steps={round(options.steps * (CHEAPER if 'adversary=0' in changes else 1))}"
 
 
 def phase(options: Any) -> dict[str, Any]:
@@ -169,6 +190,46 @@ def guard(options: Any) -> dict[str, Any]:
     facts = json.loads((finish_folder(run) / "finish.json").read_text(encoding="utf-8"))
     print(f"ended at step {facts['step']} ({facts['reason']}); kept {facts['after']}")
     return {name: facts[name] for name in ("step", "reason", "before", "after")}
+
+
+def sheets(options: Any) -> dict[str, Any]:
+    """Pairs for eyes that do not know which is which; the key."""
+    other: Any = "target" if options.side == "source" else "source"
+    run = load_run(options.run)
+    known = known_faces(run, other)
+    shown = known.only(~known.seen)
+    places = np.linspace(0, len(shown) - 1, PAIRS_SHOWN).round().astype(int)
+    nets = [load_run(options.run, finished=False).model, run.model]
+    painted = [rebuild(net, shown.crops[places], options.side) for net in nets]
+    # Only what is shown in the end: outside of its mask nobody holds a face to anything.
+    inside = shown.masks[places][..., None] / np.float32(255)
+    painted = [inside * faces + (1 - inside) / 2 for faces in painted]
+    size = run.config.model.size
+    left = np.random.default_rng(options.seed).permutation(np.arange(PAIRS_SHOWN) % 2 == 0)
+    key = {}
+    for number, place in enumerate(places):
+        record = shown.faces[place].record
+        to_view, _ = inner_view(record.size, record.margin, size, 0.0)
+        points = transform_points(record.landmarks, compose(record.frame_to_crop, to_view))
+        five = five_points(points, record.landmarks_pack)
+        rows = []
+        for centre in (five[:2].mean(0), five[3:].mean(0), (five[0] + five[3]) / 2):
+            pair = [_at_300(faces[number], centre, size) for faces in painted]
+            rows.append(np.concatenate(pair[::-1] if left[number] else pair, 1))
+        write_image(options.work / f"pair_{number}.png", np.concatenate(rows))
+        key[f"pair_{number}"] = "after is left" if left[number] else "after is right"
+    (options.work / "key.json").write_text(json.dumps(key, indent=1), encoding="utf-8")
+    return key
+
+
+def _at_300(face: Float[np.ndarray, "s s 3"], centre: np.ndarray, size: int) -> np.ndarray:
+    """A part of a painted face, three times as large, with a rim."""
+    half = np.array([0.3, 0.18]) * size
+    low = np.clip(np.round(centre - half), 0, size - 2 * half).astype(int)
+    wide, high = (2 * half).astype(int)
+    part = np.round(np.clip(face[low[1] : low[1] + high, low[0] : low[0] + wide], 0, 1) * 255)
+    grown = cv2.resize(part.astype(np.uint8), None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    return cv2.copyMakeBorder(grown, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=(128, 128, 128))
 
 
 def degraded(options: Any) -> dict[str, Any]:
@@ -293,7 +354,7 @@ def rms(values: np.ndarray, inside: np.ndarray) -> float:
     return float(np.sqrt(np.square(values[inside]).mean()))
 
 
-PARTS = {"phase": phase, "label": label, "guard": guard, "degraded": degraded}
+PARTS = {"phase": phase, "label": label, "guard": guard, "degraded": degraded, "sheets": sheets}
 
 if __name__ == "__main__":
     enter(main)
