@@ -10,6 +10,7 @@ from faceswap_lite.config import RenderConfig
 from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.training.train import train
 
 TINY = (
@@ -26,7 +27,7 @@ def small_sets(work: Path, frames: int = 40) -> tuple[Path, Path]:
     for seed, (name, (actor, twin)) in enumerate(PEOPLE.items(), 1):
         clip = work / f"{name}.mp4"
         render_clip(RenderConfig(actor=actor, twin=twin, frames=frames, seed=seed), clip)
-        extract_faces([clip], work / name, config.extract)
+        extract_faces(find_footage([clip]), work / name, config.extract)
     return work / "source", work / "target"
 
 

@@ -17,8 +17,8 @@ from faceswap_lite.actors.cast import ACTORS, ActorIdentity, random_actor
 from faceswap_lite.actors.performance import random_performance
 from faceswap_lite.actors.render import RenderedActor, render_actor
 from faceswap_lite.faces.pack import FacePack, build_pack
+from faceswap_lite.metrics.distributions import correlation
 from faceswap_lite.metrics.landmarks import eye_distance, five_points
-from faceswap_lite.metrics.temporal import correlation
 
 # The landmarks of each detector, and the score from which a face counts as found.
 PACKS = {"mtcnn": ("five", 0.9), "yunet": ("mesh", 0.6)}

@@ -35,7 +35,7 @@ from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import cut_crop
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.media.truth import load_truth
 from faceswap_lite.runs.load import load_run
 
@@ -120,7 +120,7 @@ def bench_runs(options: argparse.Namespace) -> dict[str, Any]:
         run_folder, clip = actors_run(options.work, source, target, elsewhere)
         run, config, truth = load_run(run_folder), ConvertConfig(), load_truth(clip)
         assert truth is not None and truth.twin is not None
-        plan = cast_clip(run, clip, build_run_packs(run, config), config)
+        plan = cast_clip(run, as_clip(clip), build_run_packs(run, config), config)
         faces, truths, insides = [], [], []
         with open_clip(clip) as reader, open_clip(truth.twin.matched) as twins:
             painted = paint_frames(reader, plan, run, config)
@@ -211,7 +211,7 @@ def people_run(options: argparse.Namespace, a: str, b: str) -> Path:
 def cheekbones(run_folder: Path, clip: Path, swap: SwapName, mode: str) -> dict[str, float]:
     """Medians over the patches, then over the frames: CIEDE2000; at equal lightness; L* higher."""
     run, config = load_run(run_folder), ConvertConfig(swap=swap)
-    plan = cast_clip(run, clip, build_run_packs(run, config), config)
+    plan = cast_clip(run, as_clip(clip), build_run_packs(run, config), config)
     differences = []
     # The config knows no mode that went.
     with patch.dict(COLOR_MATCHERS, {config.color.kind: METHODS[mode]}), open_clip(clip) as reader:

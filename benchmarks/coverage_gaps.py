@@ -25,6 +25,7 @@ from faceswap_lite.config import ExtractConfig, RenderConfig
 from faceswap_lite.curation.pose_coverage import Attributes, attributes_of, coverage
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 
 # Named and random people, in turn on either side: eight pairs, each with every source yaw.
 PEOPLE = ("ada", "bruno", "random:1", "random:2", "random:3", "random:4", "random:5", "random:6")
@@ -50,7 +51,7 @@ def see(clip: Path, config: RenderConfig) -> Seen:
     """Render and extract (what is done already is kept), and put the truth beside the faces."""
     render_clip(config, clip)
     faces = clip.with_suffix("")
-    extract_faces([clip], faces, ExtractConfig())
+    extract_faces(find_footage([clip]), faces, ExtractConfig())
     records = [face.record for face in open_face_set(faces).faces]
     shown = load_performance(clip)
     assert shown is not None

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,16 @@ from faceswap_lite.curation.choose import choose_best
 from faceswap_lite.curation.measures import measure_faces
 from faceswap_lite.curation.verdicts import judge_faces
 from faceswap_lite.faces.align import frontal_to_crop
-from faceswap_lite.faces.candidates import Source, record_and_crop
+from faceswap_lite.faces.candidates import Footage, record_and_crop
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import FaceSet, StoredFace, open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.faces.pack import FacePack, FoundFace, build_pack
 from faceswap_lite.faces.records import write_crop
 from faceswap_lite.geometry import transform_points
 from faceswap_lite.media.clips import Frame
+from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE, five_points
 from faceswap_lite.outputs import whole_folder, write_json
 from faceswap_lite.runs.load import load_run
@@ -303,7 +306,7 @@ def alter(
     five = transform_points(CANONICAL_FIVE, to_crop)
     eyes = float(five[1, 0] - five[0, 0])
     box = np.concatenate([five.mean(0) - 1.1 * eyes, five.mean(0) + 1.3 * eyes])
-    detection = Detection(box, record.score, five)
+    detection = Detection(box, record.confidence, five)
     picture = PAINTERS[kind](crop, eyes, rng)
     if kind == "misaligned":
         points = transform_points(points, mistake(five.mean(0), eyes, rng))
@@ -316,10 +319,11 @@ def alter(
     if pack.embedder is not None:
         embedding = pack.embedder(picture, five_points(points, "mesh"))
     frame = Frame(number, number, Fraction(number, 25), picture)
-    source = Source(Path("outliers"), "outliers", "outliers", None)
+    path = Path("outliers")
+    footage = Footage(path, "outliers", partial(open_clip, path), prefix="outliers")
     config = CROP.model_copy(update={"crop_coverage": record.coverage, "margin": record.margin})
     made, cut = record_and_crop(
-        frame, FoundFace(detection, points, embedding, None), 0, source, pack, "outliers", config
+        frame, FoundFace(detection, points, embedding, None), 0, footage, pack, "outliers", config
     )
     return Altered(made, cut)
 
@@ -459,7 +463,7 @@ def actor_faces(name: str) -> FaceSet:
 
 
 def extracted(clips: Sequence[Path], name: str, config: ExtractConfig = CROP) -> FaceSet:
-    extract_faces(clips, WORK / f"faces_{name}", config)
+    extract_faces(find_footage(clips), WORK / f"faces_{name}", config)
     return open_face_set(WORK / f"faces_{name}")
 
 

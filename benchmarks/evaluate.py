@@ -28,7 +28,7 @@ from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.media.images import write_image
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.media.truth import load_truth
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
@@ -59,7 +59,7 @@ def planted(
                 write_image(made / f"{number:06d}.png", frame)
             report = evaluate_clips(
                 [Contender(run, convert)],
-                [clip],
+                [as_clip(clip)],
                 Path(folder) / f"{name}.json",
                 EvaluateConfig(memory=False),
                 converted=[made],
@@ -73,7 +73,7 @@ def planted(
 
 def swap_of(run: TrainedRun, clip: Path, convert: ConvertConfig) -> tuple[Frames, Frames, Alphas]:
     """The clip's frames, the undamaged swap's, and how much of each pixel is swapped."""
-    plan = cast_clip(run, clip, build_run_packs(run, convert), convert)
+    plan = cast_clip(run, as_clip(clip), build_run_packs(run, convert), convert)
     target: Frames = []
     swap: Frames = []
     alphas: Alphas = []
@@ -177,13 +177,15 @@ DAMAGES: dict[str, Damage] = {
 def speed(run: TrainedRun, clip: Path, convert: ConvertConfig) -> dict[str, Any]:
     """Seconds of evaluating a clip, and of the model's own part in it."""
     with tempfile.TemporaryDirectory() as folder:
-        plan = cast_clip(run, clip, build_run_packs(run, convert), convert)
+        plan = cast_clip(run, as_clip(clip), build_run_packs(run, convert), convert)
         began = time.monotonic()
         with open_clip(clip) as reader:
             frames = sum(1 for _ in paint_frames(reader, plan, run, convert, rebuild=True))
         painted = time.monotonic()
         out = Path(folder) / "report.json"
-        evaluate_clips([Contender(run, convert)], [clip], out, EvaluateConfig(), overwrite=True)
+        evaluate_clips(
+            [Contender(run, convert)], [as_clip(clip)], out, EvaluateConfig(), overwrite=True
+        )
         whole = time.monotonic() - painted
     model = painted - began
     return {"frames": frames, "whole_s": whole, "model_s": model, "beyond_s": whole - model}

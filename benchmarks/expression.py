@@ -48,10 +48,10 @@ from faceswap_lite.faces.crop_landmarker import READ_PX, CropLandmarker
 from faceswap_lite.faces.hull import MESH_LIPS
 from faceswap_lite.faces.openings import lip_gaps
 from faceswap_lite.media.images import write_image
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
+from faceswap_lite.metrics.distributions import spread_ratio
 from faceswap_lite.metrics.landmarks import eye_distance, five_points, read_points
 from faceswap_lite.metrics.pictures import psnr_db
-from faceswap_lite.metrics.temporal import spread_ratio
 from faceswap_lite.runs.load import load_run
 from starts import PAIRS, command, faces, together, trained
 
@@ -215,7 +215,7 @@ def bench_steady(options: argparse.Namespace) -> dict[str, Any]:
     shown: dict[str, list[np.ndarray]] = {}
     for kind in KINDS:
         config = ConvertConfig(mouth=kind, eyes=kind, swap=options.swap)
-        plan = cast_clip(run, options.clip, build_run_packs(run, config), config)
+        plan = cast_clip(run, as_clip(options.clip), build_run_packs(run, config), config)
         expression = choose_expression(run, config)
         labs: dict[str, list[np.ndarray]] = {"clip": [], "swap": []}
         gaps: list[float] = []

@@ -39,10 +39,10 @@ from _door import clips_of, enter, keep, need, parser_of
 from faceswap_lite.config import ConvertConfig, OutputConfig
 from faceswap_lite.conversion import writers
 from faceswap_lite.conversion.convert import convert_clip
-from faceswap_lite.conversion.writers import Tracks
+from faceswap_lite.conversion.writers import FileOutputs, Tracks
 from faceswap_lite.media.clips import clip_fingerprint
 from faceswap_lite.media.provenance import read_synthetic_mark
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.media.sidecar import sidecar_path
 from faceswap_lite.outputs import read_json
 from faceswap_lite.runs.load import load_run
@@ -233,7 +233,9 @@ def convert_odd(run: TrainedRun, clip: Path, out: Path, before: Probe) -> dict[s
     said: list[str] = []
     out = out.with_stem(f"{clip.stem}_{clip.suffix.lstrip('.') or 'folder'}")
     start = time.perf_counter()
-    convert_clip(run, clip, out, ConvertConfig(all_faces=True), say=said.append)
+    convert_clip(
+        run, as_clip(clip), FileOutputs(out), ConvertConfig(all_faces=True), say=said.append
+    )
     facts = read_json(sidecar_path(out))
     unlike = differences(before, probe(out))
     marked = read_synthetic_mark(out) is not None
@@ -269,7 +271,11 @@ def untouched_pixels(run: TrainedRun, folder: Path, work: Path) -> dict[str, Any
         out, mask = work / f"lossless_{name}.mkv", work / f"mask_{name}.mkv"
         config = ConvertConfig(all_faces=True, output=OutputConfig(codec="ffv1"))
         convert_clip(
-            run, folder / name, out, config, tracks=Tracks(mask=mask), say=lambda line: None
+            run,
+            as_clip(folder / name),
+            FileOutputs(out, Tracks(mask=mask)),
+            config,
+            say=lambda line: None,
         )
         changed = inside = 0
         with open_clip(folder / name) as a, open_clip(out) as b, open_clip(mask) as c:
@@ -568,12 +574,14 @@ def windows(options: argparse.Namespace) -> dict[str, Any]:
 def swap_with_tracks(run: TrainedRun, clip: Path, place: Path) -> None:
     tracks = Tracks(place / "mask.mkv", place / "layer", place / "compare.mp4")
     config = ConvertConfig(end=20, all_faces=True)
-    convert_clip(run, clip, place / "swap.mp4", config, tracks=tracks, say=lambda line: None)
+    convert_clip(
+        run, as_clip(clip), FileOutputs(place / "swap.mp4", tracks), config, say=lambda line: None
+    )
 
 
 def swap_to_folder(run: TrainedRun, clip: Path, place: Path) -> None:
     config = ConvertConfig(end=10, all_faces=True)
-    convert_clip(run, clip, place / "swap", config, say=lambda line: None)
+    convert_clip(run, as_clip(clip), FileOutputs(place / "swap"), config, say=lambda line: None)
 
 
 def swap_overwriting(run: TrainedRun, clip: Path, place: Path) -> None:
@@ -583,13 +591,15 @@ def swap_overwriting(run: TrainedRun, clip: Path, place: Path) -> None:
         (place / "swap.mp4").write_text("somebody's")
     config = ConvertConfig(end=10, all_faces=True)
     out = place / "swap.mp4"
-    convert_clip(run, clip, out, config, overwrite=True, say=lambda line: None)
+    convert_clip(
+        run, as_clip(clip), FileOutputs(out), config, overwrite=True, say=lambda line: None
+    )
 
 
 def swap_of_nobody(run: TrainedRun, clip: Path, place: Path) -> None:
     """Nothing is painted, and so no mark says whose file it is."""
     config = ConvertConfig(end=10, face=9)
-    convert_clip(run, clip, place / "swap.mp4", config, say=lambda line: None)
+    convert_clip(run, as_clip(clip), FileOutputs(place / "swap.mp4"), config, say=lambda line: None)
 
 
 WINDOW_CALLS: dict[str, Callable[[TrainedRun, Path, Path], None]] = {

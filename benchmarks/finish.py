@@ -51,7 +51,7 @@ from faceswap_lite.faces.align import align, cut_crop, inner_view
 from faceswap_lite.faces.crop_landmarker import READ_PX
 from faceswap_lite.geometry import compose, transform_points
 from faceswap_lite.media.images import write_image
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.media.truth import load_truth
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.landmarks import five_points
@@ -244,7 +244,7 @@ def degraded(options: Any) -> dict[str, Any]:
     if options.perfect:
         config = config.model_copy(update={"face": 0, "mouth": "source", "eyes": "source"})
     for name, (clip, twin) in {"clean": clean, "degraded": harmed}.items():
-        plan = cast_clip(run, clip, build_run_packs(run, config), config)
+        plan = cast_clip(run, as_clip(clip), build_run_packs(run, config), config)
         with open_clip(clip) as reader:
             moved = choose_expression(run, config)
             painted = list(paint_frames(reader, plan, run, config, expression=moved))

@@ -38,8 +38,7 @@ from faceswap_lite.media.reading import open_clip
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 from faceswap_lite.models.architectures import build_model
 from faceswap_lite.models.crops import as_pixels
-from faceswap_lite.models.mask_network import MaskNetwork
-from faceswap_lite.models.visible import visible_face
+from faceswap_lite.models.mask_network import MaskNetwork, visible_face
 from faceswap_lite.occluders.planting import KINDS
 from faceswap_lite.pretraining.mask_base import make_mask_base, masked_face, rendered_faces
 from faceswap_lite.runs.bases import shipped_bases

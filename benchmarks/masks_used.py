@@ -41,11 +41,10 @@ from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.records import write_crop
 from faceswap_lite.media.clips import as_uint8
 from faceswap_lite.media.images import read_image
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.models.autoencoder import SIDES
-from faceswap_lite.models.clear_share import clear_shares
 from faceswap_lite.models.crops import rebuild
-from faceswap_lite.models.mask_network import MASK_SIZE
+from faceswap_lite.models.mask_network import MASK_SIZE, clear_shares
 from faceswap_lite.occluders.planting import plant
 from faceswap_lite.runs.known import known_faces
 from faceswap_lite.runs.load import load_run
@@ -221,7 +220,7 @@ def painting_costs(options: Any) -> dict[str, Any]:
     }
     packs = build_run_packs(run, configs["visible"])
     for clip in options.clips:
-        plan = cast_clip(run, clip, packs, configs["visible"], say=print)
+        plan = cast_clip(run, as_clip(clip), packs, configs["visible"], say=print)
         frames = list(islice(open_clip(clip), options.frames))
         taken: dict[str, list[float]] = {kind: [] for kind in configs}
         for _ in range(options.turns):

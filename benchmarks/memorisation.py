@@ -39,6 +39,7 @@ from faceswap_lite.evaluation.memorisation import (
 from faceswap_lite.faces.embed import Embedder, build_embedder
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import FaceSet, open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.media.images import write_image
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.models.crops import rebuild
@@ -111,7 +112,7 @@ def main() -> None:
 
 
 def unseen_faces(clip: Path, work: Path, every: int) -> FaceSet:
-    extract_faces([clip], work / clip.stem, load_config().extract)
+    extract_faces(find_footage([clip]), work / clip.stem, load_config().extract)
     faces = open_face_set(work / clip.stem)
     return replace(faces, faces=faces.faces[::every])
 

@@ -26,6 +26,7 @@ from faceswap_lite.config import Config, ExtractConfig, HeldoutConfig, RenderCon
 from faceswap_lite.config_files import load_config
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import FaceSet, open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.figures import Curve, write_line_figure
 from faceswap_lite.models.autoencoder import SIDES
 from faceswap_lite.outputs import write_json
@@ -263,7 +264,7 @@ def study_pose(options: argparse.Namespace) -> dict[str, Any]:
     wide = RenderConfig(actor="bruno", twin=None, frames=240, size=192, seed=901, max_yaw_deg=45)
     render_clip(wide, WORK / "pose_unseen.mp4")
     extract = config.extract
-    extract_faces([WORK / "pose_unseen.mp4"], WORK / "pose_unseen", extract)
+    extract_faces(find_footage([WORK / "pose_unseen.mp4"]), WORK / "pose_unseen", extract)
     unseen = open_face_set(WORK / "pose_unseen")
     yaws = np.array([abs(f.record.pose.yaw_deg) if f.record.pose else 0.0 for f in unseen.faces])
     groups = {"top decile": yaws >= np.quantile(yaws, 0.9), "frontal": yaws <= 10}
@@ -305,7 +306,7 @@ def study_pose(options: argparse.Namespace) -> dict[str, Any]:
 def faces_of(options: argparse.Namespace, who: str, which: str) -> FaceSet:
     out = WORK / f"faces_{who}_{which.replace('_*', '')}"
     clips = clips_of(options.media, f"video/{who}_{which}.mp4")
-    extract_faces(clips, out, ExtractConfig())
+    extract_faces(find_footage(clips), out, ExtractConfig())
     return open_face_set(out, minimum=10)
 
 
@@ -326,7 +327,7 @@ def skewed_faces(side: str, actor: str) -> FaceSet:
         render_clip(part, clip)
         clips.append(clip)
     out = WORK / f"pose_{side}"
-    extract_faces(clips, out, load_config("demo").extract)
+    extract_faces(find_footage(clips), out, load_config("demo").extract)
     return open_face_set(out)
 
 

@@ -25,6 +25,7 @@ from faceswap_lite.evaluation.out_of_distribution import brightness_of, known_at
 from faceswap_lite.evaluation.verdict import Evidence, FindingKind, verdict
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.truth import truth_path
 from faceswap_lite.media.writing import ClipWriter
@@ -132,15 +133,15 @@ def stage_faces(work: Path) -> None:
             seed = 100 * (1 + (side == "target")) + take
             part = {"actor": actor, "twin": None, "seed": seed, "max_yaw_deg": YAW_DEG}
             render_clip(config.render.model_copy(update=part), clip)
-        extract_faces(takes[side], work / side, config.extract)
-        extract_faces(takes[side][:FEW_TAKES], work / f"{side}_few", config.extract)
+        extract_faces(find_footage(takes[side]), work / side, config.extract)
+        extract_faces(find_footage(takes[side][:FEW_TAKES]), work / f"{side}_few", config.extract)
     keep_closed(work / "source", work / "source_closed")
     for seed, name, yaw in ((6, "unseen", YAW_DEG), (7, "turned", FAR_YAW_DEG)):
         part = {"actor": TARGET, "twin": None, "seed": seed, "frames": 80, "max_yaw_deg": yaw}
         render_clip(config.render.model_copy(update=part), work / f"{name}.mp4")
     darken(work / "unseen.mp4", work / "dark.mp4")
     for name in CLIPS:
-        extract_faces([work / f"{name}.mp4"], work / f"clip_{name}", config.extract)
+        extract_faces(find_footage([work / f"{name}.mp4"]), work / f"clip_{name}", config.extract)
 
 
 def keep_closed(faces: Path, out: Path) -> None:

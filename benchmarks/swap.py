@@ -36,10 +36,11 @@ from faceswap_lite.conversion.mask import blend_alpha
 from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.conversion.painted import PaintedFrame
 from faceswap_lite.conversion.temporal_smoothing import smooth_points
+from faceswap_lite.conversion.writers import FileOutputs
 from faceswap_lite.faces.align import frame_to_canonical
 from faceswap_lite.faces.pack import build_pack
 from faceswap_lite.media.clips import Frame
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.metrics.landmarks import five_points
 from faceswap_lite.metrics.pictures import psnr_db, sharpness_ratio
@@ -55,7 +56,7 @@ SHOWN = 0.95
 
 def seam(run: TrainedRun, clip: Path, config: ConvertConfig, cast: bool) -> dict[str, Any]:
     """Figures of a swap, or with `cast` of the true face put back under a known cast."""
-    plan = cast_clip(run, clip, build_run_packs(run, config), config)
+    plan = cast_clip(run, as_clip(clip), build_run_packs(run, config), config)
     sums: dict[str, list[float]] = {}
     labs: dict[str, list[np.ndarray]] = {"clip": [], "swap": []}
     before: Composite | None = None
@@ -210,7 +211,7 @@ def views(run: TrainedRun, clip: Path, config: ConvertConfig, counts: list[int])
     rows: dict[str, Any] = {"clip": clip.name}
     for count in counts:
         options = change_section(config, [f"test_time_augmentation={count}"])
-        plan = cast_clip(run, clip, build_run_packs(run, options), options)
+        plan = cast_clip(run, as_clip(clip), build_run_packs(run, options), options)
         errors, flickers, psnrs = [], [], []
         last: tuple[int, np.ndarray] | None = None
         start, frames = time.perf_counter(), 0
@@ -244,18 +245,24 @@ def speed(run: TrainedRun, clip: Path, config: ConvertConfig) -> dict[str, Any]:
     figures["threads"] = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         cpu, start = cpu_seconds(), time.perf_counter()
-        convert_clip(run, clip, Path(folder) / "swap.mp4", config, say=lambda line: None)
+        convert_clip(
+            run,
+            as_clip(clip),
+            FileOutputs(Path(folder) / "swap.mp4"),
+            config,
+            say=lambda line: None,
+        )
         figures["wall_s"] = time.perf_counter() - start
         figures["cpu_s"] = cpu_seconds() - cpu
         forget(run)
         frames: list[Frame] = []
         stages: dict[str, Callable[[], object]] = {
             "decode": lambda: frames.extend(decoded(clip)),
-            "find": lambda: cast_clip(run, clip, build_run_packs(run, config), config),
+            "find": lambda: cast_clip(run, as_clip(clip), build_run_packs(run, config), config),
         }
         for name, work in stages.items():
             figures[name + "_s"] = seconds(work)
-        plan = cast_clip(run, clip, build_run_packs(run, config), config)
+        plan = cast_clip(run, as_clip(clip), build_run_packs(run, config), config)
         painted: list[PaintedFrame] = []
         made: list[Composite] = []
         figures["paint_s"] = seconds(

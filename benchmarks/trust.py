@@ -24,7 +24,7 @@ from faceswap_lite.conversion.casting import cast_clip
 from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.paint import paint_frames
 from faceswap_lite.evaluation.trust import SIGNS, Trust, TrustScores, as_db, fit_trust, rms_inside
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.metrics.distributions import spearman
 from faceswap_lite.models.crops import rebuild
 from faceswap_lite.runs.known import known_faces, spread_evenly
@@ -81,7 +81,9 @@ def clip_faces(run: TrainedRun, clip: Path, side: Side) -> tuple[np.ndarray, np.
     config = ConvertConfig(
         swap="source-to-target" if side == "target" else "target-to-source", device="cpu"
     )
-    plan = cast_clip(run, clip, build_run_packs(run, config), config, say=lambda line: None)
+    plan = cast_clip(
+        run, as_clip(clip), build_run_packs(run, config), config, say=lambda line: None
+    )
     crops, masks = [], []
     with open_clip(clip) as frames:
         for painted in paint_frames(frames, plan, run, config):

@@ -19,11 +19,10 @@ from faceswap_lite.config import ConvertConfig, OutputConfig
 from faceswap_lite.conversion.casting import plan_cast, target_identity
 from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.detection_pass import build_run_packs, detect_clip
-from faceswap_lite.conversion.writers import Tracks
+from faceswap_lite.conversion.writers import FileOutputs, Tracks
 from faceswap_lite.faces.pack import FacePack
-from faceswap_lite.media.clips import clip_fingerprint
 from faceswap_lite.media.images import write_image
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
@@ -71,11 +70,10 @@ def check(
     swap, mask = out / "swap.mkv", out / "mask.mkv"
     convert_clip(
         run,
-        clip,
-        swap,
+        as_clip(clip),
+        FileOutputs(swap, Tracks(mask=mask)),
         config,
         like=photo,
-        tracks=Tracks(mask=mask),
         overwrite=True,
         say=lambda line: None,
     )
@@ -91,7 +89,7 @@ def check(
             outside_mask += bool((changed & ~rectangle(shown.image[..., 0] > 0)).any())
             on_others += bool((changed & ~allowed(person, before.index, changed.shape)).any())
         frames = before.index + 1
-    detected = detect_clip(clip, clip_fingerprint(clip), run, packs, config, say=lambda line: None)
+    detected = detect_clip(as_clip(clip), run, packs, config, say=lambda line: None)
     plan = plan_cast(
         detected,
         run.manifest.landmarks_pack,

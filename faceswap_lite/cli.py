@@ -108,7 +108,9 @@ def extract(
     """
     options = load_config(config, changes or [])
     from .faces.extract import extract_faces
+    from .faces.footage import find_footage
     from .media.clips import find_clips, passed_over
+    from .media.images import read_photo
 
     found = find_clips(clips)
     for folder in map(Path, clips):
@@ -117,7 +119,8 @@ def extract(
             taken = {clip.name for clip in found if clip.parent == folder}
             if line := passed_over(folder, taken):
                 print(f"{folder}: {line}")
-    extract_faces(found, out, options.extract, like=like, overwrite=overwrite)
+    photo = None if like is None else read_photo(like)
+    extract_faces(find_footage(found), out, options.extract, like=photo, overwrite=overwrite)
 
 
 @app.command(cls=HelpCommand)
@@ -520,23 +523,24 @@ def convert(
     options = whole.convert.model_copy(update={"mask": mask, "output": output})
     from .conversion.convert import convert_clip
     from .conversion.settings_sheet import settings_sheet
-    from .conversion.writers import Tracks
+    from .conversion.writers import FileOutputs, Tracks
     from .media.credentials import signing_for
+    from .media.reading import as_clip
     from .runs.load import load_run
 
     trained = load_run(run, options.weights)
     if preview_settings is not None:
         settings_sheet(
-            trained, clip, preview_settings, options, tries or [],
+            trained, as_clip(clip), preview_settings, options, tries or [],
             like=like, frames=preview_frames, overwrite=overwrite,
         )  # fmt: skip
         print(f"look at {preview_settings}")
     if out is not None:
         tracks = Tracks(mask=mask_out, layer=layer_out, compare=compare)
+        outputs = FileOutputs(out, tracks, signing_for(options.output))
         summary = convert_clip(
-            trained, clip, out, options,
-            like=like, tracks=tracks, signing=signing_for(options.output),
-            consent=whole.consent, overwrite=overwrite,
+            trained, as_clip(clip), outputs, options,
+            like=like, consent=whole.consent, overwrite=overwrite,
         )  # fmt: skip
         print(summary.line())
 
@@ -561,11 +565,12 @@ def check(
     """
     options = _options_of_run(run, config, _changed(changes, "convert", face=face))
     from .evaluation.check import check_clip
+    from .media.reading import as_clip
     from .runs.load import load_run
 
     trained = load_run(run, options.convert.weights)
     path = out or run / f"check_{short_name(clip.stem, 240)}.json"
-    check_clip(trained, clip, path, options.convert, overwrite=overwrite)
+    check_clip(trained, as_clip(clip), path, options.convert, overwrite=overwrite)
 
 
 @app.command(cls=HelpCommand)
@@ -608,6 +613,7 @@ def evaluate(
     options = [_options_of_run(run, config, changed) for run in runs]
     from .evaluation.evaluate import evaluate_clips, report_table
     from .evaluation.workbench import Contender
+    from .media.reading import as_clip
     from .runs.load import load_run
 
     path = out or runs[0] / "report.json"
@@ -616,8 +622,9 @@ def evaluate(
         for run, own in zip(runs, options, strict=True)
     ]
     report = evaluate_clips(
-        contenders, clips, path, options[0].evaluate, converted=converted or [], overwrite=overwrite
-    )
+        contenders, [*map(as_clip, clips)], path, options[0].evaluate,
+        converted=converted or [], overwrite=overwrite,
+    )  # fmt: skip
     print(report_table(report))
     print(f"written to {path}; look at {beside(path, '.html')[1]}")
 

@@ -10,15 +10,17 @@ import numpy as np
 from .actors.clip import render_clip
 from .config import Config
 from .conversion.convert import convert_clip
+from .conversion.writers import FileOutputs
 from .errors import FaceswapError
 from .evaluation.evaluate import evaluate_clips, report_table
 from .evaluation.workbench import Contender
 from .faces.extract import extract_faces
 from .faces.face_set import open_face_set
+from .faces.footage import find_footage
 from .media.credentials import signing_for
 from .media.images import write_image
 from .media.marks import SyntheticMark
-from .media.reading import open_clip
+from .media.reading import as_clip, open_clip
 from .media.truth import load_truth
 from .media.writing import ClipWriter
 from .outputs import VERSION, found_job, one_writer
@@ -64,7 +66,8 @@ def run_demo(
 
     say("2/5 extract")
     for name in people:
-        extract_faces(takes[name], out / f"{name}_faces", config.extract, overwrite=overwrite)
+        footage = find_footage(takes[name])
+        extract_faces(footage, out / f"{name}_faces", config.extract, overwrite=overwrite)
 
     say("3/5 train")
     sets = [open_face_set(out / f"{name}_faces", minimum=10) for name in ("source", "target")]
@@ -78,8 +81,8 @@ def run_demo(
     # A demo that went on training since converts and measures anew.
     made_by = found_job(swap.with_name(swap.name + ".json")).get("run_fingerprint")
     anew = overwrite or (ours and made_by != run.fingerprint)
-    signing = signing_for(config.convert.output)
-    convert_clip(run, clip, swap, config.convert, signing=signing, overwrite=anew, say=say)
+    outputs = FileOutputs(swap, signing=signing_for(config.convert.output))
+    convert_clip(run, as_clip(clip), outputs, config.convert, overwrite=anew, say=say)
     truth = load_truth(clip)
     assert truth is not None and truth.twin is not None, "render_clip wrote it a moment ago"
     side_by_side([clip, swap, truth.twin.matched], out / "comparison.mp4", STILLS)
@@ -87,7 +90,7 @@ def run_demo(
     say("5/5 evaluate")
     report = evaluate_clips(
         [Contender(run, config.convert)],
-        [clip],
+        [as_clip(clip)],
         out / "report.json",
         config.evaluate,
         overwrite=anew,

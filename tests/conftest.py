@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 
 from faceswap_lite.actors.clip import render_clip
-from faceswap_lite.config import Config, RenderConfig
+from faceswap_lite.config import Config, ConvertConfig, RenderConfig
 from faceswap_lite.config_files import load_config
+from faceswap_lite.conversion.convert import ConvertSummary, convert_clip
+from faceswap_lite.conversion.writers import FileOutputs, Tracks
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
+from faceswap_lite.media.marks import Signing
+from faceswap_lite.media.reading import as_clip
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
 from faceswap_lite.training.train import train
@@ -87,7 +92,7 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Cast:
     for name, part in parts.items():
         render_clip(part, folder / f"{name}.mp4")
     for name in ("source", "target"):
-        extract_faces([folder / f"{name}.mp4"], folder / name, config.extract)
+        extract_faces(find_footage([folder / f"{name}.mp4"]), folder / name, config.extract)
     return Cast(
         source=folder / "source",
         target=folder / "target",
@@ -101,6 +106,15 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Cast:
 def figures_of(report: dict[str, Any], result: int = 0) -> dict[str, Any]:
     """The figures of one result of a report, by name."""
     return {name: row["value"] for name, row in report["results"][result]["metrics"].items()}
+
+
+def convert_file(
+    run: TrainedRun, clip: Path, out: Path, config: ConvertConfig, *,
+    tracks: Tracks | None = None, signing: Signing | None = None, **more: Any,
+) -> ConvertSummary:  # fmt: skip
+    """`convert_clip` from file to file."""
+    outputs = FileOutputs(out, tracks or Tracks(), signing)
+    return convert_clip(run, as_clip(clip), outputs, config, **more)
 
 
 def silent(line: str) -> None:

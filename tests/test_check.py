@@ -23,7 +23,7 @@ from faceswap_lite.evaluation.trust import pick_worst
 from faceswap_lite.faces.detect import Detection
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.faces.pack import FoundFace
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.outputs import read_json
 from faceswap_lite.runs.trained import TrainedRun
 
@@ -69,7 +69,7 @@ def test_clip_attributes_are_those_of_a_face_set(cast: Cast):
         Placement(
             record.frame_index, 0, record.landmarks,
             FoundFace(
-                Detection(record.box_xyxy, record.score, record.five.astype(np.float64)),
+                Detection(record.box_xyxy, record.confidence, record.five.astype(np.float64)),
                 record.landmarks, None, record.presence,
             ),
         )
@@ -131,7 +131,7 @@ def darken(clip: Path, out: Path, gain: float) -> None:
 def test_a_clip_and_a_dark_one(run: TrainedRun, cast: Cast, tmp_path: Path):
     said: list[str] = []
     out = tmp_path / "check.json"
-    report = check_clip(run, cast.unseen_clip, out, ConvertConfig(), say=said.append)
+    report = check_clip(run, as_clip(cast.unseen_clip), out, ConvertConfig(), say=said.append)
     assert read_json(out) == report
     assert report["frames"] == 12
     assert report["frames_with_face"] == report["frames_judged"] == len(report["faces"]["frame"])
@@ -141,7 +141,9 @@ def test_a_clip_and_a_dark_one(run: TrainedRun, cast: Cast, tmp_path: Path):
     assert picture is not None and picture.std() > 10
     # Dark faces, where they are still found, are not trusted.
     darken(cast.unseen_clip, tmp_path / "dark", 0.4)
-    dark = check_clip(run, tmp_path / "dark", tmp_path / "dark.json", ConvertConfig(), say=silent)
+    dark = check_clip(
+        run, as_clip(tmp_path / "dark"), tmp_path / "dark.json", ConvertConfig(), say=silent
+    )
     assert dark["frames_trusted"] < 0.2 * dark["frames_judged"]
     assert dark["verdict"].startswith("poor")
     assert any(row["attribute"] == "light" for row in dark["outside"])
@@ -151,22 +153,26 @@ def test_second_check_does_nothing_and_other_files_stay(
     run: TrainedRun, cast: Cast, tmp_path: Path
 ):
     out = tmp_path / "check.json"
-    first = check_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
+    first = check_clip(run, as_clip(cast.unseen_clip), out, ConvertConfig(), say=silent)
     stamp = out.stat().st_mtime_ns
     said: list[str] = []
-    assert check_clip(run, cast.unseen_clip, out, ConvertConfig(), say=said.append) == first
+    assert (
+        check_clip(run, as_clip(cast.unseen_clip), out, ConvertConfig(), say=said.append) == first
+    )
     assert said == [f"{out}: already done"] and out.stat().st_mtime_ns == stamp
     with pytest.raises(FaceswapError, match="overwrite"):
-        check_clip(run, cast.unseen_clip, out, ConvertConfig(test_time_augmentation=2), say=silent)
+        check_clip(
+            run, as_clip(cast.unseen_clip), out, ConvertConfig(test_time_augmentation=2), say=silent
+        )
     other = tmp_path / "other.json"
     other.with_suffix(".png").write_bytes(b"mine")
     with pytest.raises(FaceswapError, match=r"other\.png"):
-        check_clip(run, cast.unseen_clip, other, ConvertConfig(), say=silent)
+        check_clip(run, as_clip(cast.unseen_clip), other, ConvertConfig(), say=silent)
     with pytest.raises(FaceswapError, match=r"\.json"):
-        check_clip(run, cast.unseen_clip, tmp_path / "a.png", ConvertConfig(), say=silent)
+        check_clip(run, as_clip(cast.unseen_clip), tmp_path / "a.png", ConvertConfig(), say=silent)
     for nameless in (Path(), Path("/")):
         with pytest.raises(FaceswapError, match="not a name for an output"):
-            check_clip(run, cast.unseen_clip, nameless, ConvertConfig(), say=silent)
+            check_clip(run, as_clip(cast.unseen_clip), nameless, ConvertConfig(), say=silent)
 
 
 def test_a_check_cut_short_is_done_by_the_same_call(
@@ -179,10 +185,10 @@ def test_a_check_cut_short_is_done_by_the_same_call(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(check, "write_image", stop)
-        check_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
+        check_clip(run, as_clip(cast.unseen_clip), out, ConvertConfig(), say=silent)
     said: list[str] = []
     for _ in range(2):
-        check_clip(run, cast.unseen_clip, out, ConvertConfig(), say=said.append)
+        check_clip(run, as_clip(cast.unseen_clip), out, ConvertConfig(), say=said.append)
     assert out.exists() and out.with_suffix(".png").exists()
     assert said.count(f"{out}: already done") == 1
 
@@ -194,7 +200,9 @@ def test_a_face_set_that_is_gone_is_told_before_the_clip_is_searched(
     other = replace(run, manifest=run.manifest.model_copy(update={"source": gone}))
     monkeypatch.setattr(check, "cast_clip", lambda *_, **__: pytest.fail("searched"))
     with pytest.raises(FaceswapError, match="gone: no such face set"):
-        check_clip(other, cast.unseen_clip, tmp_path / "c.json", ConvertConfig(), say=silent)
+        check_clip(
+            other, as_clip(cast.unseen_clip), tmp_path / "c.json", ConvertConfig(), say=silent
+        )
 
 
 def test_a_clip_that_cannot_be_read_is_told_before_the_face_sets_are(
@@ -203,4 +211,6 @@ def test_a_clip_that_cannot_be_read_is_told_before_the_face_sets_are(
     (tmp_path / "c.mp4").write_text("no clip")
     monkeypatch.setattr(check, "known_faces", lambda *_, **__: pytest.fail("read"))
     with pytest.raises(FaceswapError, match=r"c\.mp4: is text, not a video"):
-        check_clip(run, tmp_path / "c.mp4", tmp_path / "c.json", ConvertConfig(), say=silent)
+        check_clip(
+            run, as_clip(tmp_path / "c.mp4"), tmp_path / "c.json", ConvertConfig(), say=silent
+        )

@@ -17,6 +17,7 @@ from faceswap_lite import cli
 from faceswap_lite.config_files import change_section, load_config
 from faceswap_lite.conversion import convert, settings_sheet, writers
 from faceswap_lite.errors import FaceswapError
+from faceswap_lite.media import reading
 from faceswap_lite.media.images import write_image
 from faceswap_lite.runs import load
 
@@ -132,7 +133,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     asked: dict[str, Any] = {}
 
     def stage(name: str) -> Any:
-        def called(run: Any, clip: Path, out: Path, config: Any, *more: Any, **given: Any) -> Any:
+        def called(run: Any, clip: Any, out: Any, config: Any, *more: Any, **given: Any) -> Any:
             asked.update(given, name=name, clip=clip, out=out, config=config, more=more)
             return SimpleNamespace(line=lambda: "done")
 
@@ -141,6 +142,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(OWN)
     monkeypatch.setattr(load, "load_run", lambda *given: given)
+    monkeypatch.setattr(reading, "as_clip", lambda path: path)
     monkeypatch.setattr(convert, "convert_clip", stage("convert"))
     monkeypatch.setattr(settings_sheet, "settings_sheet", stage("preview"))
     monkeypatch.chdir(tmp_path)
@@ -160,10 +162,10 @@ def test_convert_hands_its_options_on(
         "--set convert.color.kind=mkl"
     )
     assert call(capsys, monkeypatch, *CONVERT, *words.split()) == (0, "done\n", "")
-    assert (asked["name"], asked["clip"], asked["out"]) == ("convert", Path("a.mp4"), Path("b.mov"))
+    assert (asked["name"], asked["clip"]) == ("convert", Path("a.mp4"))
     assert asked["like"] == Path("who.jpg") and asked["overwrite"] is True
     wanted = writers.Tracks(Path("mask.mov"), Path("layer.mov"), Path("c.mov"))
-    assert asked["tracks"] == wanted
+    assert asked["out"] == writers.FileOutputs(Path("b.mov"), wanted)
     # The run's own options, changed by these; --set is stronger.
     changes = (
         "color.kind=mkl", "output.quality=9", "swap=target-to-source", "start=3", "end=9",

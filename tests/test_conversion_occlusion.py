@@ -8,15 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import Cast, silent
+from conftest import Cast, convert_file, silent
 from torch import Tensor
 
 from faceswap_lite.config import ConvertConfig, MaskConfig
-from faceswap_lite.conversion import job, paint
+from faceswap_lite.conversion import paint, settings
 from faceswap_lite.conversion.blend import Layer
 from faceswap_lite.conversion.casting import CastPlan, cast_clip
 from faceswap_lite.conversion.composite import Composite, composite_frames
-from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.detection_pass import build_run_packs
 from faceswap_lite.conversion.occlusion import (
     VIEW_EYES,
@@ -35,11 +34,10 @@ from faceswap_lite.faces.attributes import Reader
 from faceswap_lite.faces.user_masks import UserMasks
 from faceswap_lite.media.clips import Frame
 from faceswap_lite.media.images import write_image
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 from faceswap_lite.metrics.screen import seam_delta_e
-from faceswap_lite.models.clear_share import believed_share, clear_shares
-from faceswap_lite.models.mask_network import MaskNetwork
+from faceswap_lite.models.mask_network import MaskNetwork, believed_share, clear_shares
 from faceswap_lite.runs.trained import TrainedRun
 
 VISIBLE = ConvertConfig(mask=MaskConfig(kind="visible"))
@@ -58,7 +56,7 @@ class NoGreen(MaskNetwork):
 @pytest.fixture
 def no_green(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = SimpleNamespace(network=lambda: NoGreen().eval(), fingerprint=lambda: "0" * 16)
-    for module in (job, paint):
+    for module in (paint, settings):
         monkeypatch.setattr(module, "mask_of", lambda run: weights)
 
 
@@ -280,7 +278,7 @@ BAR_TOP, BAR_BOTTOM = 138, 156
 @pytest.fixture(scope="module")
 def plan(cast: Cast, run: TrainedRun) -> CastPlan:
     packs = build_run_packs(run, VISIBLE)
-    return cast_clip(run, cast.unseen_clip, packs, VISIBLE, say=silent)
+    return cast_clip(run, as_clip(cast.unseen_clip), packs, VISIBLE, say=silent)
 
 
 def frames_with_bar(cast: Cast) -> Iterator[Frame]:
@@ -375,9 +373,9 @@ def test_without_weights_it_is_refused_before_any_work(
     def gone(run) -> None:
         raise FaceswapError("visible.safetensors: cannot be read")
 
-    monkeypatch.setattr(job, "mask_of", gone)
+    monkeypatch.setattr(settings, "mask_of", gone)
     with pytest.raises(FaceswapError, match="cannot be read"):
-        convert_clip(run, cast.unseen_clip, tmp_path / "a.mp4", VISIBLE, say=silent)
+        convert_file(run, cast.unseen_clip, tmp_path / "a.mp4", VISIBLE, say=silent)
     assert not list(tmp_path.iterdir())
 
 
@@ -385,9 +383,9 @@ def test_other_weights_make_another_job(
     cast: Cast, run: TrainedRun, tmp_path, no_green: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "a.mp4"
-    convert_clip(run, cast.unseen_clip, out, VISIBLE, say=silent)
-    assert convert_clip(run, cast.unseen_clip, out, VISIBLE, say=silent).done_before
+    convert_file(run, cast.unseen_clip, out, VISIBLE, say=silent)
+    assert convert_file(run, cast.unseen_clip, out, VISIBLE, say=silent).done_before
     other = SimpleNamespace(network=lambda: NoGreen().eval(), fingerprint=lambda: "1" * 16)
-    monkeypatch.setattr(job, "mask_of", lambda run: other)
+    monkeypatch.setattr(settings, "mask_of", lambda run: other)
     with pytest.raises(FaceswapError, match="other settings"):
-        convert_clip(run, cast.unseen_clip, out, VISIBLE, say=silent)
+        convert_file(run, cast.unseen_clip, out, VISIBLE, say=silent)

@@ -21,7 +21,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import Cast, figures_of, silent
+from conftest import Cast, convert_file, figures_of, silent
 from test_pieces import click_in, packets, talk
 
 from faceswap_lite.config import (
@@ -34,7 +34,6 @@ from faceswap_lite.config import (
 from faceswap_lite.config_files import change_section
 from faceswap_lite.conversion import casting, composite, convert, detection_pass, paint, writers
 from faceswap_lite.conversion.composite import Composite
-from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.settings_sheet import SETTINGS_CELL_PX, TITLE_PX, settings_sheet
 from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.errors import FaceswapError, UsageError
@@ -48,7 +47,7 @@ from faceswap_lite.media.credentials import CREDENTIALS_VARIABLE, read_credentia
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.label import draw_label
 from faceswap_lite.media.provenance import check_output, read_synthetic_mark
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.media.sidecar import sidecar_path
 from faceswap_lite.media.truth import load_truth
 from faceswap_lite.media.writing import ClipWriter
@@ -144,7 +143,7 @@ def before(cast: Cast) -> np.ndarray:
 def plain(cast: Cast, run: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lossless conversion of the unseen clip, with all its tracks."""
     folder = tmp_path_factory.mktemp("plain")
-    convert_clip(
+    convert_file(
         run, cast.unseen_clip, folder / "swap.mkv", LOSSLESS, tracks=all_tracks(folder), say=silent
     )
     return folder
@@ -191,7 +190,7 @@ KILLED_CONFIG = ConvertConfig(batch=5, output=OutputConfig(quality=10))
 def convert_all(run: TrainedRun, clip: Path, folder: Path, **options: Any) -> Any:
     tracks = Tracks(folder / "mask.mp4", folder / "layer", folder / "compare.mp4")
     given: dict[str, Any] = {"tracks": tracks, "say": silent, **options}
-    return convert_clip(run, clip, folder / "swap.mp4", KILLED_CONFIG, **given)
+    return convert_file(run, clip, folder / "swap.mp4", KILLED_CONFIG, **given)
 
 
 def assert_same_outputs(folder: Path, straight: Path) -> None:
@@ -238,7 +237,7 @@ def test_whole_pieces_are_not_painted_again(
     config = change_section(KILLED_CONFIG, ["color.steady=0", "mask.steady=0", "mask.kind=product"])
     with monkeypatch.context() as patch, pytest.raises(Killed):
         die_after(patch, 10)
-        convert_clip(run, cast.unseen_clip, tmp_path / "a.mp4", config, say=silent)
+        convert_file(run, cast.unseen_clip, tmp_path / "a.mp4", config, say=silent)
     painted = []
     true_align = paint.align
 
@@ -247,7 +246,7 @@ def test_whole_pieces_are_not_painted_again(
         return true_align(*given)
 
     monkeypatch.setattr(paint, "align", align)
-    convert_clip(run, cast.unseen_clip, tmp_path / "a.mp4", config, say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "a.mp4", config, say=silent)
     # Eight frames were safe; the batch that holds the ninth begins at the sixth.
     assert len(painted) == FRAMES - 5
 
@@ -320,8 +319,8 @@ def test_killed_after_a_clip_without_the_face_has_its_name(
             patch.setattr(
                 writing, placing, dying(getattr(writing, placing), name, "after its name")
             )
-        convert_clip(run, clip, out, ConvertConfig(), say=silent)
-    assert convert_clip(run, clip, out, ConvertConfig(), say=silent).frames == 6
+        convert_file(run, clip, out, ConvertConfig(), say=silent)
+    assert convert_file(run, clip, out, ConvertConfig(), say=silent).frames == 6
     assert names_in(tmp_path) == ["grey.mkv", name, f"{name}.json"]
 
 
@@ -341,14 +340,14 @@ def test_another_job_s_output_is_not_taken_for_ours_after_a_failure(
 ) -> None:
     picture, out = tmp_path / "in.png", tmp_path / "swap.png"
     write_image(picture, frames_of(cast.unseen_clip)[5])
-    convert_clip(run, picture, out, ConvertConfig(), say=silent)
+    convert_file(run, picture, out, ConvertConfig(), say=silent)
     other = ConvertConfig(color=ColorConfig(kind="none"))
     with monkeypatch.context() as patch, pytest.raises(Killed):
         place = dying(writing.place_file, out.name, "before its name")
         patch.setattr(writing, "place_file", place)
-        convert_clip(run, picture, out, other, overwrite=True, say=silent)
-    convert_clip(run, picture, out, other, overwrite=True, say=silent)
-    convert_clip(run, picture, tmp_path / "fresh.png", other, say=silent)
+        convert_file(run, picture, out, other, overwrite=True, say=silent)
+    convert_file(run, picture, out, other, overwrite=True, say=silent)
+    convert_file(run, picture, tmp_path / "fresh.png", other, say=silent)
     np.testing.assert_array_equal(read_image(out), read_image(tmp_path / "fresh.png"))
 
 
@@ -358,11 +357,11 @@ def test_a_line_of_the_tally_that_is_half_written_is_made_again(
     out = tmp_path / "swap.mp4"
     with monkeypatch.context() as patch, pytest.raises(Killed):
         die_after(patch, 6)
-        convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
+        convert_file(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
     (tally,) = tmp_path.glob(".swap.mp4.*.work/frames.jsonl")
     with tally.open("a") as file:
         file.write("[6, ")
-    summary = convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
+    summary = convert_file(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
     assert (summary.frames, summary.swapped) == (FRAMES, FRAMES)
 
 
@@ -375,12 +374,12 @@ def test_names_may_be_of_any_length(
     tracks, config = Tracks(compare=beside), ConvertConfig()
     with monkeypatch.context() as patch, pytest.raises(Killed):
         die_after(patch, 8)
-        convert_clip(run, clip, swap, config, tracks=tracks, say=silent)
+        convert_file(run, clip, swap, config, tracks=tracks, say=silent)
     assert len(list(folder.glob(".*.work"))) == 1
-    summary = convert_clip(run, clip, swap, config, tracks=tracks, say=silent)
+    summary = convert_file(run, clip, swap, config, tracks=tracks, say=silent)
     assert (summary.frames, summary.done_before) == (FRAMES, False)
     assert len(list(folder.iterdir())) == 3 and sidecar_path(swap).is_file()
-    assert convert_clip(run, clip, swap, config, tracks=tracks, say=silent).done_before
+    assert convert_file(run, clip, swap, config, tracks=tracks, say=silent).done_before
     assert check_output(swap).state == check_output(beside).state == "unaltered"
 
 
@@ -390,7 +389,8 @@ from pathlib import Path
 import torch
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion import convert, writers
-from faceswap_lite.conversion.convert import Tracks
+from faceswap_lite.conversion.writers import FileOutputs, Tracks
+from faceswap_lite.media.reading import as_clip
 from faceswap_lite.runs.load import load_run
 
 def slowly(frames):
@@ -405,7 +405,8 @@ run, clip, folder = map(Path, sys.argv[1:4])
 torch.set_num_threads(int(sys.argv[5]))
 tracks = Tracks(folder / "mask.mp4", folder / "layer", folder / "compare.mp4")
 config = ConvertConfig.model_validate_json(sys.argv[6])
-convert.convert_clip(load_run(run), clip, folder / "swap.mp4", config, tracks=tracks)
+outputs = FileOutputs(folder / "swap.mp4", tracks)
+convert.convert_clip(load_run(run), as_clip(clip), outputs, config)
 """
 
 
@@ -430,7 +431,7 @@ def test_the_same_call_gives_the_same_bytes_and_batches_hardly_matter(
     convert_all(run, cast.unseen_clip, tmp_path, overwrite=True)
     assert_same_outputs(tmp_path, straight)
     config = LOSSLESS.model_copy(update={"batch": 5})
-    convert_clip(run, cast.unseen_clip, tmp_path / "five.mkv", config, say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "five.mkv", config, say=silent)
     # Sums of floats in another order.
     assert apart(frames_of(tmp_path / "five.mkv"), frames_of(plain / "swap.mkv")).max() <= 1
     assert sidecar(tmp_path / "five.mkv")["job"] == sidecar(plain / "swap.mkv")["job"]
@@ -443,12 +444,14 @@ def test_other_settings_do_not_search_again(
     cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches
 ) -> None:
     elsewhere = at(run, tmp_path / "run")
-    convert_clip(elsewhere, cast.unseen_clip, tmp_path / "a.mp4", ConvertConfig(), say=silent)
+    convert_file(elsewhere, cast.unseen_clip, tmp_path / "a.mp4", ConvertConfig(), say=silent)
     assert searches.count == FRAMES
     said: list[str] = []
     other = ConvertConfig(color=ColorConfig(kind="none"), temporal_smoothing=0, start=3, end=9)
-    convert_clip(elsewhere, cast.unseen_clip, tmp_path / "b.mp4", other, say=said.append)
-    settings_sheet(elsewhere, cast.unseen_clip, tmp_path / "c.png", ConvertConfig(), say=silent)
+    convert_file(elsewhere, cast.unseen_clip, tmp_path / "b.mp4", other, say=said.append)
+    settings_sheet(
+        elsewhere, as_clip(cast.unseen_clip), tmp_path / "c.png", ConvertConfig(), say=silent
+    )
     assert searches.count == FRAMES
     assert any("using the faces found before" in line for line in said)
     assert len(names_in(tmp_path / "run" / "faces")) == 1
@@ -458,11 +461,11 @@ def test_faces_that_an_earlier_version_found_are_found_anew(
     cast: Cast, run: TrainedRun, tmp_path: Path, searches: Searches
 ) -> None:
     elsewhere, said = at(run, tmp_path / "run"), list[str]()
-    convert_clip(elsewhere, cast.unseen_clip, tmp_path / "a.mkv", ConvertConfig(), say=silent)
+    convert_file(elsewhere, cast.unseen_clip, tmp_path / "a.mkv", ConvertConfig(), say=silent)
     (kept,) = (elsewhere.path / "faces").iterdir()
     whole, count = kept.read_bytes(), searches.count
     kept.write_bytes(whole.replace(b'"version":3', b'"version":2', 1))
-    convert_clip(elsewhere, cast.unseen_clip, tmp_path / "b.mkv", ConvertConfig(), say=said.append)
+    convert_file(elsewhere, cast.unseen_clip, tmp_path / "b.mkv", ConvertConfig(), say=said.append)
     assert searches.count == 2 * count > 0 and kept.read_bytes() == whole
     assert sum("earlier version" in line for line in said) == 1
 
@@ -478,12 +481,12 @@ def test_a_run_that_cannot_be_written_to_only_costs_the_search(
     for number in range(1 if stage == "evaluate" else 2):
         out = tmp_path / f"{number}.png"
         if stage == "convert":
-            convert_clip(elsewhere, clip, out.with_suffix(".mp4"), config, say=silent)
+            convert_file(elsewhere, clip, out.with_suffix(".mp4"), config, say=silent)
         elif stage == "preview":
-            settings_sheet(elsewhere, clip, out, config, ["mask.kind=hull"], say=silent)
+            settings_sheet(elsewhere, as_clip(clip), out, config, ["mask.kind=hull"], say=silent)
         else:
             evaluate_clips(
-                [Contender(elsewhere, config)], [clip], out, EvaluateConfig(), say=silent
+                [Contender(elsewhere, config)], [as_clip(clip)], out, EvaluateConfig(), say=silent
             )
     assert searches.count == (1 if stage == "evaluate" else 2) * FRAMES
     assert (elsewhere.path / "faces").read_text() == "in the way"
@@ -507,11 +510,11 @@ def test_faces_that_the_target_s_set_holds_are_not_searched(
     knowing = at(with_target(run, path=str(faces)), tmp_path / "run")
     out, said = tmp_path / "known.mkv", list[str]()
     short = LOSSLESS.model_copy(update={"end": 12})
-    convert_clip(knowing, cast.target_clip, out, short, say=said.append)
+    convert_file(knowing, cast.target_clip, out, short, say=said.append)
     assert searches.count == len(gone)
     assert any(f"37 frames are taken from {faces}" in line for line in said)
     unknowing = at(with_target(run, clips=[]), tmp_path / "run")
-    convert_clip(unknowing, cast.target_clip, tmp_path / "all.mkv", short, say=silent)
+    convert_file(unknowing, cast.target_clip, tmp_path / "all.mkv", short, say=silent)
     assert searches.count == len(gone) + 40
     # Records and journal do not round alike; of single pixels at an edge.
     differ = apart(frames_of(out), frames_of(tmp_path / "all.mkv"))
@@ -532,13 +535,13 @@ def test_what_the_set_holds_is_no_answer_to_who_else_is_there(
         bridge=0,
     )
     back = short.model_copy(update={"swap": "target-to-source"})
-    convert_clip(at(run, tmp_path / "r1"), cast.target_clip, tmp_path / "a.mp4", back, say=silent)
+    convert_file(at(run, tmp_path / "r1"), cast.target_clip, tmp_path / "a.mp4", back, say=silent)
     assert searches.count == 3
     plant_people(monkeypatch, BEN)
     photo = tmp_path / "ben.png"
     write_image(photo, np.zeros((8, 8, 3), np.uint8))
     elsewhere = at(run, tmp_path / "r2")
-    convert_clip(elsewhere, cast.target_clip, tmp_path / "b.mp4", short, like=photo, say=silent)
+    convert_file(elsewhere, cast.target_clip, tmp_path / "b.mp4", short, like=photo, say=silent)
     assert searches.count == 6
 
 
@@ -588,7 +591,7 @@ def test_a_span_is_that_part_of_the_whole(
     given = {"batch": 3, "temporal_smoothing": 1.0, "color": ColorConfig(steady=1.0), "bridge": 3}
     config = LOSSLESS.model_copy(update=given)
     whole = tmp_path / "whole.mkv"
-    summary = convert_clip(at(run, tmp_path / "run"), two_shots, whole, config, say=silent)
+    summary = convert_file(at(run, tmp_path / "run"), two_shots, whole, config, say=silent)
     assert (summary.swapped, summary.bridged) == (30, 3)
     # In the middle of a block; right after the cut; in the gap; up to the end.
     for start, end in ((4, 7), (16, 19), (21, 24), (27, None)):
@@ -596,7 +599,7 @@ def test_a_span_is_that_part_of_the_whole(
         out = tmp_path / f"{start}.mkv"
         # What the whole's conversion found is not known there, then it is.
         for folder in (f"run_{start}", "run"):
-            made = convert_clip(
+            made = convert_file(
                 at(run, tmp_path / folder), two_shots, out, part, overwrite=True, say=silent
             )
             np.testing.assert_array_equal(frames_of(out), frames_of(whole)[start:end])
@@ -617,8 +620,8 @@ def test_a_span_has_its_frames_its_times_and_its_sound(
     if stop is not None:
         with monkeypatch.context() as patch, pytest.raises(Killed):
             die_after(patch, stop)
-            convert_clip(run, sounding, out, config, say=silent)
-    summary = convert_clip(run, sounding, out, config, say=silent)
+            convert_file(run, sounding, out, config, say=silent)
+    summary = convert_file(run, sounding, out, config, say=silent)
     assert (summary.frames, summary.swapped) == (6, 6)
     assert sorted(shown for _, shown in packets(out)) == [Fraction(n, 25) for n in range(6)]
     assert click_in(out) == pytest.approx(0.3 - 3 / 25, abs=0.002)
@@ -635,7 +638,7 @@ def test_a_span_may_reach_beyond_the_end(
 ) -> None:
     config = LOSSLESS.model_copy(update={"start": 8, "end": 100})
     out = tmp_path / "a.mkv"
-    assert convert_clip(run, cast.unseen_clip, out, config, say=silent).frames == 4
+    assert convert_file(run, cast.unseen_clip, out, config, say=silent).frames == 4
     np.testing.assert_array_equal(frames_of(out), frames_of(plain / "swap.mkv")[8:])
 
 
@@ -644,7 +647,7 @@ def test_a_span_that_begins_past_the_end_is_one_clear_error(
 ) -> None:
     config, said = ConvertConfig(start=12, end=20), list[str]()
     with pytest.raises(FaceswapError, match=r"unseen\.mp4: .*frame 12") as caught:
-        convert_clip(run, cast.unseen_clip, tmp_path / "a.mp4", config, say=said.append)
+        convert_file(run, cast.unseen_clip, tmp_path / "a.mp4", config, say=said.append)
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith("it has 12, --frames 0:12, whatever their names say")
     assert not any("warning" in line for line in said)
@@ -655,7 +658,7 @@ def test_one_frame_may_be_a_picture(
     cast: Cast, run: TrainedRun, plain: Path, tmp_path: Path
 ) -> None:
     config = LOSSLESS.model_copy(update={"start": 5, "end": 6, "output": OutputConfig()})
-    convert_clip(run, cast.unseen_clip, tmp_path / "a.png", config, say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "a.png", config, say=silent)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), frames_of(plain / "swap.mkv")[5])
 
 
@@ -665,14 +668,14 @@ def test_one_frame_may_be_a_picture(
 def test_target_to_source_paints_the_target(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     config = LOSSLESS.model_copy(update={"swap": "target-to-source", "end": 12})
     out = tmp_path / "back.mkv"
-    convert_clip(run, cast.source_clip, out, config, say=silent)
+    convert_file(run, cast.source_clip, out, config, say=silent)
     truth = load_truth(cast.source_clip)
     assert truth is not None and truth.twin is not None
     twin, clip, made = frames_of(truth.twin.matched), frames_of(cast.source_clip), frames_of(out)
     # Bruno's twin wears Ada's face.
     inside = truth.face_masks / 255.0
     usual = LOSSLESS.model_copy(update={"end": 12})
-    convert_clip(run, cast.source_clip, tmp_path / "usual.mkv", usual, say=silent)
+    convert_file(run, cast.source_clip, tmp_path / "usual.mkv", usual, say=silent)
     own = frames_of(tmp_path / "usual.mkv")
 
     def near(some: np.ndarray, others: np.ndarray) -> float:
@@ -733,7 +736,7 @@ def test_only_whom_it_should_and_the_others_bit_for_bit(
         plant_people(monkeypatch, options["like"])
     config = LOSSLESS.model_copy(update={k: v for k, v in options.items() if k != "like"})
     out = tmp_path / "swap.mkv"
-    summary = convert_clip(at(run, tmp_path / "run"), pair, out, config, like=photo, say=silent)
+    summary = convert_file(at(run, tmp_path / "run"), pair, out, config, like=photo, say=silent)
     changed = apart(frames_of(pair), frames_of(out))
     for side, columns in (("left", slice(0, 256)), ("right", slice(256, 512))):
         maximum = changed[..., columns].reshape(5, -1).max(1)
@@ -746,7 +749,7 @@ def test_a_face_that_no_frame_shows_is_refused_before_anything_is_painted(
 ) -> None:
     elsewhere = at(run, tmp_path.with_name(f"{tmp_path.name}_run"))
     with pytest.raises(FaceswapError, match=r"no frame shows a face 2 from the left"):
-        convert_clip(elsewhere, pair, tmp_path / "a.mkv", ConvertConfig(face=2), say=silent)
+        convert_file(elsewhere, pair, tmp_path / "a.mkv", ConvertConfig(face=2), say=silent)
     assert names_in(tmp_path) == []
 
 
@@ -755,7 +758,7 @@ def test_two_faces_and_nothing_to_tell_them_apart_are_refused(
 ) -> None:
     elsewhere = at(run, tmp_path.with_name(f"{tmp_path.name}_run"))
     with pytest.raises(FaceswapError, match=r"2 faces and nothing to tell.*--face N"):
-        convert_clip(elsewhere, pair, tmp_path / "a.mp4", ConvertConfig(), say=silent)
+        convert_file(elsewhere, pair, tmp_path / "a.mp4", ConvertConfig(), say=silent)
     # Who obeys gives another job, which would never find what this one left.
     assert names_in(tmp_path) == []
 
@@ -766,7 +769,7 @@ def test_a_photo_is_refused_before_any_work_where_nothing_compares_faces(
     like = tmp_path.with_name(f"{tmp_path.name}.png")
     write_image(like, np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(FaceswapError, match=r"--like.*needs an embedder"):
-        convert_clip(
+        convert_file(
             at(run, tmp_path.with_name(f"{tmp_path.name}_run")), pair, tmp_path / "a.mp4",
             ConvertConfig(), like=like, say=silent,
         )  # fmt: skip
@@ -791,18 +794,18 @@ def test_what_a_mask_blackens_is_never_touched(
     masks = draw_masks(tmp_path / "masks", slice(0, 128))
     config = LOSSLESS.model_copy(update={"mask": MaskConfig(kind="product", folder=str(masks))})
     out = tmp_path / "swap.mkv"
-    convert_clip(run, cast.unseen_clip, out, config, say=silent)
+    convert_file(run, cast.unseen_clip, out, config, say=silent)
     made, whole = frames_of(out), frames_of(plain / "swap.mkv")
     np.testing.assert_array_equal(made[:, :, :128], before[:, :, :128])
     np.testing.assert_array_equal(made[:, :, 128:], whole[:, :, 128:])
     assert apart(whole, before)[:, :, :128].max() > 8 < apart(whole, before)[:, :, 128:].max()
 
     # The same folder, drawn anew, is another job.
-    assert convert_clip(run, cast.unseen_clip, out, config, say=silent).done_before
+    assert convert_file(run, cast.unseen_clip, out, config, say=silent).done_before
     draw_masks(masks, slice(128, 256))
     with pytest.raises(FaceswapError, match="other settings"):
-        convert_clip(run, cast.unseen_clip, out, config, say=silent)
-    convert_clip(run, cast.unseen_clip, out, config, overwrite=True, say=silent)
+        convert_file(run, cast.unseen_clip, out, config, say=silent)
+    convert_file(run, cast.unseen_clip, out, config, overwrite=True, say=silent)
     made = frames_of(out)
     np.testing.assert_array_equal(made[:, :, 128:], before[:, :, 128:])
     np.testing.assert_array_equal(made[:, :, :128], whole[:, :, :128])
@@ -870,7 +873,7 @@ def test_what_is_not_ours_is_refused_before_any_work(
     elsewhere = at(run, tmp_path.with_name(f"{tmp_path.name}_run"))
     given: dict[str, Any] = {"tracks": tracks, "overwrite": overwrite, "say": silent}
     with pytest.raises(FaceswapError, match=r"choose another name"):
-        convert_clip(elsewhere, cast.unseen_clip, tmp_path / "swap.mkv", LOSSLESS, **given)
+        convert_file(elsewhere, cast.unseen_clip, tmp_path / "swap.mkv", LOSSLESS, **given)
     assert searches.count == 0
     assert names_in(tmp_path) == [name]
     kept = foreign / "holiday.txt" if name == "layer" else foreign
@@ -885,7 +888,7 @@ def test_two_outputs_of_one_name_are_refused(
         Tracks(layer=tmp_path / "a.mkv", compare=tmp_path / "x" / ".." / "a.mkv"),
     ):
         with pytest.raises(FaceswapError, match="same name"):
-            convert_clip(
+            convert_file(
                 at(run, tmp_path), cast.unseen_clip, tmp_path / "swap.mkv", LOSSLESS,
                 tracks=tracks, say=silent,
             )  # fmt: skip
@@ -904,7 +907,7 @@ def test_what_is_read_is_never_written_to(
     for given in (clip, photo, masks, masks / "frame_000001.png", elsewhere.path, tmp_path):
         for out, tracks in ((given, None), (tmp_path / "a.mp4", Tracks(mask=given))):
             with pytest.raises(FaceswapError, match=r"is read|reads|a folder|holds another"):
-                convert_clip(
+                convert_file(
                     elsewhere, clip, out, config, like=photo, tracks=tracks, overwrite=True,
                     say=silent,
                 )  # fmt: skip
@@ -936,7 +939,7 @@ def test_what_would_fail_at_the_end_fails_before_the_work(
     elsewhere = at(run, tmp_path.with_name(f"{tmp_path.name}_run"))
     config = ConvertConfig(output=OutputConfig(label=label))
     with pytest.raises(FaceswapError):
-        convert_clip(elsewhere, cast.unseen_clip, tmp_path / out, config, tracks=named, say=silent)
+        convert_file(elsewhere, cast.unseen_clip, tmp_path / out, config, tracks=named, say=silent)
     assert searches.count == 0
     assert names_in(tmp_path) == []
 
@@ -949,10 +952,10 @@ def test_pictures_of_two_sizes_are_no_video_and_that_is_said_before_the_work(
     for number, width in enumerate((64, 64, 48)):
         write_image(clip / f"a{number}.png", np.zeros((64, width, 3), np.uint8))
     with pytest.raises(FaceswapError, match=r"a2\.png is 48x64, the first picture 64x64"):
-        convert_clip(elsewhere, clip, tmp_path / "a.mp4", ConvertConfig(), say=silent)
+        convert_file(elsewhere, clip, tmp_path / "a.mp4", ConvertConfig(), say=silent)
     assert searches.count == 0 and names_in(tmp_path) == ["in", "run"]
-    convert_clip(elsewhere, clip, tmp_path / "b.mp4", ConvertConfig(end=2), say=silent)
-    convert_clip(elsewhere, clip, tmp_path / "c", ConvertConfig(), say=silent)
+    convert_file(elsewhere, clip, tmp_path / "b.mp4", ConvertConfig(end=2), say=silent)
+    convert_file(elsewhere, clip, tmp_path / "c", ConvertConfig(), say=silent)
     assert names_in(tmp_path) == ["b.mp4", "b.mp4.json", "c", "c.json", "in", "run"]
 
 
@@ -964,7 +967,7 @@ def test_many_frames_are_no_picture_even_where_the_container_does_not_count_them
         for frame in reader:
             writer.write(frame.image, frame.pts)
     with pytest.raises(FaceswapError, match="holds one picture"):
-        convert_clip(elsewhere, clip, tmp_path / "a.png", ConvertConfig(), say=silent)
+        convert_file(elsewhere, clip, tmp_path / "a.png", ConvertConfig(), say=silent)
     assert searches.count == 0 and names_in(tmp_path) == ["in.mkv", "run"]
 
 
@@ -974,7 +977,7 @@ def test_where_nothing_can_be_written_is_told_before_the_work(
     (tmp_path / "file").write_text("")
     elsewhere, tracks = at(run, tmp_path / "run"), Tracks(mask=tmp_path / "file" / "mask.mp4")
     with pytest.raises(FaceswapError, match=r"mask\.mp4: cannot be written"):
-        convert_clip(
+        convert_file(
             elsewhere, cast.unseen_clip, tmp_path / "a.mp4", ConvertConfig(), tracks=tracks,
             say=silent,
         )  # fmt: skip
@@ -988,7 +991,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(
     config = ConvertConfig(output=OutputConfig(codec="ffv1"))
 
     def convert() -> None:
-        convert_clip(elsewhere, cast.unseen_clip, tmp_path / "a.mkv", config, say=said.append)
+        convert_file(elsewhere, cast.unseen_clip, tmp_path / "a.mkv", config, say=said.append)
 
     # 12 frames of 256x256, twice a byte a pixel: 1.6 MB.
     with monkeypatch.context() as patch:
@@ -1024,7 +1027,7 @@ def test_what_becomes_of_the_sound_is_said_before_the_work(
     def say(line: str) -> None:
         said.append(f"{searches.count} {line}")
 
-    convert_clip(elsewhere, clip, tmp_path / "a.mp4", ConvertConfig(), say=say)
+    convert_file(elsewhere, clip, tmp_path / "a.mp4", ConvertConfig(), say=say)
     lines = [line for line in said if "sound (" in line]
     assert len(lines) == 1
     assert lines[0].startswith("0 warning: in.mov: a.mp4: sound (pcm_s24le) seldom plays")
@@ -1041,17 +1044,17 @@ def test_a_track_asked_for_later_is_added(
 ) -> None:
     out, mask = tmp_path / "swap.mp4", Tracks(mask=tmp_path / "mask.mp4")
     config, clip = ConvertConfig(), cast.unseen_clip
-    convert_clip(run, clip, out, config, say=silent)
+    convert_file(run, clip, out, config, say=silent)
     written = out.read_bytes()
     # The same files, called otherwise.
     monkeypatch.chdir(tmp_path)
     near, beside = Path("swap.mp4"), Tracks(mask=Path("mask.mp4"))
-    assert not convert_clip(run, clip, near, config, tracks=beside, say=silent).done_before
+    assert not convert_file(run, clip, near, config, tracks=beside, say=silent).done_before
     assert out.read_bytes() == written
     assert (frames_of(tmp_path / "mask.mp4") > 250).any()
     monkeypatch.chdir(tmp_path.parent)
     for tracks in (mask, None):
-        assert convert_clip(run, clip, out, config, tracks=tracks, say=silent).done_before
+        assert convert_file(run, clip, out, config, tracks=tracks, say=silent).done_before
 
 
 # What viewers and machines are told.
@@ -1062,7 +1065,7 @@ def test_the_label_changes_its_box_alone(
 ) -> None:
     config = change_section(LOSSLESS, ["output.label=AI-generated"])
     tracks = all_tracks(tmp_path)
-    convert_clip(run, cast.unseen_clip, tmp_path / "swap.mkv", config, tracks=tracks, say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "swap.mkv", config, tracks=tracks, say=silent)
     wanted = frames_of(plain / "swap.mkv")
     for image in wanted:
         draw_label(image, "AI-generated")
@@ -1086,8 +1089,8 @@ def test_a_signed_swap_holds(cast: Cast, run: TrainedRun, tmp_path: Path, signin
     out = tmp_path / "swap.mp4"
     output = OutputConfig(c2pa=True)
     with pytest.raises(ValueError, match="needs something that signs"):
-        convert_clip(run, cast.unseen_clip, out, ConvertConfig(output=output), say=silent)
-    convert_clip(
+        convert_file(run, cast.unseen_clip, out, ConvertConfig(output=output), say=silent)
+    convert_file(
         run, cast.unseen_clip, out, ConvertConfig(output=output),
         signing=signing_for(output), say=silent,
     )  # fmt: skip
@@ -1101,7 +1104,7 @@ def test_what_cannot_be_signed_is_refused_before_any_work(
 ) -> None:
     config = ConvertConfig(output=OutputConfig(c2pa=True))
     with pytest.raises(FaceswapError, match=r"swap\.mkv"):
-        convert_clip(
+        convert_file(
             run, cast.unseen_clip, tmp_path / "swap.mkv", config,
             signing=signing_for(config.output), say=silent,
         )  # fmt: skip
@@ -1112,10 +1115,10 @@ def test_consent_is_told(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     said = "Ada and Bruno, 2026-01-01: this clip"
     told = run.manifest.model_copy(update={"consent": said})
     out = tmp_path / "swap.mp4"
-    convert_clip(replace(run, manifest=told), cast.unseen_clip, out, ConvertConfig(), say=silent)
+    convert_file(replace(run, manifest=told), cast.unseen_clip, out, ConvertConfig(), say=silent)
     assert sidecar(out)["consent"] == said
     # Of this clip alone, told when it is converted.
-    convert_clip(
+    convert_file(
         run, cast.unseen_clip, tmp_path / "b.mp4", ConvertConfig(), consent="Ada", say=silent
     )
     assert sidecar(tmp_path / "b.mp4")["consent"] == "Ada"
@@ -1151,7 +1154,7 @@ def test_a_frame_that_fails_passes_through_alone(
 
     monkeypatch.setattr(module, name, failing)
     out, said = tmp_path / "swap.mkv", list[str]()
-    summary = convert_clip(run, cast.unseen_clip, out, LOSSLESS, say=said.append)
+    summary = convert_file(run, cast.unseen_clip, out, LOSSLESS, say=said.append)
     assert (summary.frames, summary.swapped, summary.failed) == (FRAMES, FRAMES - 1, 1)
     assert "1 FAILED" in summary.line() and "1 passed through" in summary.line()
     facts = sidecar(out)
@@ -1180,7 +1183,7 @@ def test_ten_bits_stay_ten_bits(cast: Cast, run: TrainedRun, tmp_path: Path, cod
     out = tmp_path / "swap.mkv"
     config = ConvertConfig(output=OutputConfig(codec=codec, quality=4))
     tracks = Tracks(mask=tmp_path / "mask.mkv", layer=tmp_path / "layer.mkv")
-    convert_clip(run, clip, out, config, tracks=tracks, say=silent)
+    convert_file(run, clip, out, config, tracks=tracks, say=silent)
     with open_clip(out) as reader:
         assert reader.info.bit_depth == (16 if codec == "ffv1" else 10)
     given, made, mask = frames_of(clip), frames_of(out), frames_of(tmp_path / "mask.mkv")
@@ -1201,7 +1204,7 @@ def test_a_face_without_colour_stays_without(
     grey = np.repeat(before.mean(-1, keepdims=True), 3, -1).astype(np.uint8)[:3]
     clip = write_clip(tmp_path / "in.mkv", list(grey), cast.unseen_clip)
     config = LOSSLESS.model_copy(update={"face": 0})
-    convert_clip(at(run, tmp_path / "run"), clip, tmp_path / "a.mkv", config, say=silent)
+    convert_file(at(run, tmp_path / "run"), clip, tmp_path / "a.mkv", config, say=silent)
     swap = frames_of(tmp_path / "a.mkv")
     assert apart(swap, grey).max() > 20
     assert np.ptp(swap.astype(int), axis=-1).max() <= 1
@@ -1210,13 +1213,13 @@ def test_a_face_without_colour_stays_without(
 def test_views_and_scale(cast: Cast, run: TrainedRun, plain: Path, tmp_path: Path) -> None:
     swap = frames_of(plain / "swap.mkv")
     config = LOSSLESS.model_copy(update={"test_time_augmentation": 4})
-    convert_clip(run, cast.unseen_clip, tmp_path / "views.mkv", config, say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "views.mkv", config, say=silent)
     changed = apart(frames_of(tmp_path / "views.mkv"), swap)[:, FACE[0], FACE[1]]
     assert 0.1 < changed.mean() < 8
 
     config = LOSSLESS.model_copy(update={"scale": 1.1})
     mask = Tracks(mask=tmp_path / "mask.mkv")
-    convert_clip(run, cast.unseen_clip, tmp_path / "scale.mkv", config, tracks=mask, say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "scale.mkv", config, tracks=mask, say=silent)
     large, usual = (frames_of(f / "mask.mkv")[..., 0].sum((1, 2)) for f in (tmp_path, plain))
     assert large / usual == pytest.approx(np.full(FRAMES, 1.1**2), rel=0.02)
 
@@ -1241,7 +1244,7 @@ def test_colours_are_steadier_the_more_frames_they_are_averaged_over(
     changes = []
     for sigma in (0.0, 1.0, 4.0):
         config = ConvertConfig(color=ColorConfig(kind="mkl", steady=sigma))
-        convert_clip(at(run, tmp_path / "run"), clip, tmp_path / f"{sigma}.mp4", config, say=silent)
+        convert_file(at(run, tmp_path / "run"), clip, tmp_path / f"{sigma}.mp4", config, say=silent)
         matrices = np.stack([maps[i] for i in range(FRAMES)])
         changes.append(float(np.abs(np.diff(matrices, axis=0)).mean()))
     assert changes[0] > 2 * changes[1] > 2 * 2 * changes[2] > 0
@@ -1258,7 +1261,7 @@ def test_nothing_crosses_a_cut(
     # Grain is drawn by the frame's number, which is another in the joined clip.
     config = change_section(LOSSLESS, ["batch=4", "color.steady=5", "mask.steady=3", "grain=0"])
     for name, clip in (("a", cast.unseen_clip), ("b", other), ("ab", joined)):
-        convert_clip(run, clip, tmp_path / f"{name}.mkv", config, say=silent)
+        convert_file(run, clip, tmp_path / f"{name}.mkv", config, say=silent)
     a, b, ab = (frames_of(tmp_path / f"{name}.mkv") for name in ("a", "b", "ab"))
     np.testing.assert_array_equal(ab[FRAMES - 2 : FRAMES + 2], [*a[-2:], *b[:2]])
     np.testing.assert_array_equal(ab, [*a, *b])
@@ -1283,7 +1286,7 @@ def test_a_sheet_has_a_row_for_each_try(cast: Cast, run: TrainedRun, tmp_path: P
     out = tmp_path / "sheet.png"
     tries = ["color.kind=skin_gain", "color.kind=none scale=1.2"]
     config = ConvertConfig(output=OutputConfig(label="not on a sheet"), color=ColorConfig(steady=9))
-    settings_sheet(run, cast.unseen_clip, out, config, tries, frames=3, say=silent)
+    settings_sheet(run, as_clip(cast.unseen_clip), out, config, tries, frames=3, say=silent)
     clip, as_set, same, other = cells_of(out, 3)
     for n in range(3):
         np.testing.assert_array_equal(as_set[n], same[n])
@@ -1296,7 +1299,9 @@ def test_a_sheet_has_a_row_for_each_try(cast: Cast, run: TrainedRun, tmp_path: P
 def test_a_sheet_without_tries_shows_the_usual_ones(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
-    settings_sheet(run, cast.unseen_clip, tmp_path / "a.png", ConvertConfig(), frames=2, say=silent)
+    settings_sheet(
+        run, as_clip(cast.unseen_clip), tmp_path / "a.png", ConvertConfig(), frames=2, say=silent
+    )
     assert len(cells_of(tmp_path / "a.png", 2)) == 9
 
 
@@ -1306,7 +1311,9 @@ def test_a_sheet_shows_the_masks_of_the_conversion(
     config = ConvertConfig(
         mask=MaskConfig(folder=str(draw_masks(tmp_path / "masks", slice(0, 256))))
     )
-    settings_sheet(run, cast.unseen_clip, tmp_path / "a.png", config, [""], frames=2, say=silent)
+    settings_sheet(
+        run, as_clip(cast.unseen_clip), tmp_path / "a.png", config, [""], frames=2, say=silent
+    )
     clip, as_set, _ = cells_of(tmp_path / "a.png", 2)
     np.testing.assert_array_equal(clip, as_set)
 
@@ -1317,15 +1324,17 @@ def test_a_sheet_is_refused_before_any_work(
     out, clip = tmp_path / "sheet.png", cast.unseen_clip
     elsewhere = at(run, tmp_path / "run")
     with pytest.raises(UsageError, match=r"convert\.colour: no such option; did you mean color"):
-        settings_sheet(elsewhere, clip, out, ConvertConfig(), ["colour=none"], say=silent)
+        settings_sheet(elsewhere, as_clip(clip), out, ConvertConfig(), ["colour=none"], say=silent)
     with pytest.raises(UsageError, match="must read"):
-        settings_sheet(elsewhere, clip, out, ConvertConfig(), ["color"], say=silent)
+        settings_sheet(elsewhere, as_clip(clip), out, ConvertConfig(), ["color"], say=silent)
     out.write_text("mine")
     with pytest.raises(FaceswapError, match="exists"):
-        settings_sheet(elsewhere, clip, out, ConvertConfig(), say=silent)
+        settings_sheet(elsewhere, as_clip(clip), out, ConvertConfig(), say=silent)
     assert searches.count == 0 and out.read_text() == "mine"
     tries = ["mask.kind=hull"]
-    settings_sheet(elsewhere, clip, out, ConvertConfig(), tries, overwrite=True, say=silent)
+    settings_sheet(
+        elsewhere, as_clip(clip), out, ConvertConfig(), tries, overwrite=True, say=silent
+    )
     assert read_image(out).size
 
 
@@ -1334,14 +1343,18 @@ def test_a_sheet_is_a_picture(
 ) -> None:
     elsewhere = at(run, tmp_path / "run")
     with pytest.raises(FaceswapError, match=r"sheet\.mp4"):
-        settings_sheet(elsewhere, cast.unseen_clip, tmp_path / "sheet.mp4", LOSSLESS, say=silent)
+        settings_sheet(
+            elsewhere, as_clip(cast.unseen_clip), tmp_path / "sheet.mp4", LOSSLESS, say=silent
+        )
     assert searches.count == 0
 
 
 def test_a_sheet_of_a_clip_without_the_face_is_refused(run: TrainedRun, tmp_path: Path) -> None:
     write_image(tmp_path / "grey.png", np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(FaceswapError, match=r"grey\.png.*in no frame"):
-        settings_sheet(run, tmp_path / "grey.png", tmp_path / "a.png", ConvertConfig(), say=silent)
+        settings_sheet(
+            run, as_clip(tmp_path / "grey.png"), tmp_path / "a.png", ConvertConfig(), say=silent
+        )
 
 
 def test_evaluate_measures_what_convert_makes(
@@ -1350,7 +1363,7 @@ def test_evaluate_measures_what_convert_makes(
     reports = [
         figures_of(
             evaluate_clips(
-                [Contender(run, LOSSLESS)], [cast.unseen_clip], tmp_path / f"{name}.json",
+                [Contender(run, LOSSLESS)], [as_clip(cast.unseen_clip)], tmp_path / f"{name}.json",
                 EvaluateConfig(), converted=converted, say=silent,
             )
         )
@@ -1361,10 +1374,10 @@ def test_evaluate_measures_what_convert_makes(
         assert reports[1][name] == near, name
     # The comparison is one: another conversion has other figures.
     config = LOSSLESS.model_copy(update={"scale": 1.2})
-    convert_clip(run, cast.unseen_clip, tmp_path / "other.mkv", config, say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "other.mkv", config, say=silent)
     other = figures_of(
         evaluate_clips(
-            [Contender(run, LOSSLESS)], [cast.unseen_clip], tmp_path / "other.json",
+            [Contender(run, LOSSLESS)], [as_clip(cast.unseen_clip)], tmp_path / "other.json",
             EvaluateConfig(), converted=[tmp_path / "other.mkv"], say=silent,
         )
     )  # fmt: skip
@@ -1385,14 +1398,14 @@ def test_only_this_conversion_s_hidden_files_are_cleaned_up(
         path.write_text("mine")
     stale = tmp_path / ".swap.mp4.0123456789abcdef.work"
     stale.mkdir()
-    convert_clip(run, cast.unseen_clip, tmp_path / "swap.mp4", ConvertConfig(), say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "swap.mp4", ConvertConfig(), say=silent)
     assert all(path.read_text() == "mine" for path in others)
     assert not stale.exists()
 
 
 def test_an_empty_folder_may_become_the_output(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
-    convert_clip(run, cast.unseen_clip, tmp_path / "frames", ConvertConfig(), say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "frames", ConvertConfig(), say=silent)
     assert len(list((tmp_path / "frames").glob("*.png"))) == 12
 
 
@@ -1401,11 +1414,11 @@ def test_a_broken_journal_is_as_good_as_none(
     garbage: str, cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     elsewhere = at(run, tmp_path / "run")
-    convert_clip(elsewhere, cast.unseen_clip, tmp_path / "a.mkv", ConvertConfig(), say=silent)
+    convert_file(elsewhere, cast.unseen_clip, tmp_path / "a.mkv", ConvertConfig(), say=silent)
     (kept,) = (elsewhere.path / "faces").iterdir()
     lines = kept.read_text().splitlines()
     kept.write_text("\n".join([lines[0], garbage, *lines[2:]]) + "\n")
-    convert_clip(elsewhere, cast.unseen_clip, tmp_path / "b.mkv", ConvertConfig(), say=silent)
+    convert_file(elsewhere, cast.unseen_clip, tmp_path / "b.mkv", ConvertConfig(), say=silent)
     assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
 
 
@@ -1413,9 +1426,9 @@ def test_nothing_that_is_read_is_written_to(cast: Cast, run: TrainedRun, tmp_pat
     photo = tmp_path / "photo.png"
     write_image(photo, np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(FaceswapError, match="is what this command reads"):
-        settings_sheet(run, photo, photo, ConvertConfig(), overwrite=True, say=silent)
+        settings_sheet(run, as_clip(photo), photo, ConvertConfig(), overwrite=True, say=silent)
     with pytest.raises(FaceswapError, match="holds another output"):
-        convert_clip(
+        convert_file(
             run,
             cast.unseen_clip,
             tmp_path / "n",
@@ -1424,7 +1437,7 @@ def test_nothing_that_is_read_is_written_to(cast: Cast, run: TrainedRun, tmp_pat
             say=silent,
         )
     with pytest.raises(FaceswapError, match="is not a name for an output"):
-        convert_clip(run, cast.unseen_clip, Path("."), ConvertConfig(), say=silent)
+        convert_file(run, cast.unseen_clip, Path("."), ConvertConfig(), say=silent)
 
 
 def test_tracks_are_told_unaltered_and_a_later_consent_is_recorded(
@@ -1432,11 +1445,11 @@ def test_tracks_are_told_unaltered_and_a_later_consent_is_recorded(
 ) -> None:
     out, mask = tmp_path / "swap.mkv", tmp_path / "mask.mkv"
     given: dict[str, Any] = {"tracks": Tracks(mask=mask), "say": silent}
-    convert_clip(run, cast.unseen_clip, out, LOSSLESS, consent="Anna, 2 May", **given)
+    convert_file(run, cast.unseen_clip, out, LOSSLESS, consent="Anna, 2 May", **given)
     assert check_output(mask).state == check_output(out).state == "unaltered"
     mask.write_bytes(mask.read_bytes() + b" ")
     assert check_output(mask).state == "altered"
-    again = convert_clip(run, cast.unseen_clip, out, LOSSLESS, consent="Anna: 3 May", **given)
+    again = convert_file(run, cast.unseen_clip, out, LOSSLESS, consent="Anna: 3 May", **given)
     assert again.done_before
     assert json.loads((tmp_path / "swap.mkv.json").read_text())["consent"] == "Anna: 3 May"
 
@@ -1446,7 +1459,7 @@ def test_a_finished_conversion_stays_known_where_its_folder_is_copied(
 ) -> None:
     folder = tmp_path / "elsewhere"
     shutil.copytree(plain, folder)
-    convert = partial(convert_clip, run, cast.unseen_clip, folder / "swap.mkv", LOSSLESS)
+    convert = partial(convert_file, run, cast.unseen_clip, folder / "swap.mkv", LOSSLESS)
     assert convert(tracks=all_tracks(folder), say=silent).done_before
     assert check_output(folder / "mask.mkv").state == "unaltered"
     # A mask is no layer: what the sidecar calls otherwise is not taken for what is asked.

@@ -20,6 +20,7 @@ from faceswap_lite.curation.pose_coverage import (
 from faceswap_lite.curation.pose_coverage_figure import draw_coverage
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.media.images import read_image
 
 FACES = 400
@@ -249,7 +250,7 @@ def test_turns_dropped_from_a_real_set_are_named(
     media_dir: Path, with_weights: Path, tmp_path: Path
 ) -> None:
     clip = media_dir / "video" / REAL_CLIP
-    extract_faces([clip], tmp_path / "faces", ExtractConfig(every=3))
+    extract_faces(find_footage([clip]), tmp_path / "faces", ExtractConfig(every=3))
     assert_dropped_turns_are_named(tmp_path / "faces")
 
 

@@ -212,7 +212,7 @@ def test_a_long_clip_s_plan_keeps_less_than_a_kilobyte_a_frame(tmp_path: Path) -
 def make_record() -> FaceRecord:
     return FaceRecord(
         job="j", clip_name="c.mp4", clip_fingerprint="f", frame_index=1, pts=1, time="1/25",
-        frame_width=96, frame_height=96, face=0, track=0, box_xyxy=np.arange(4.0), score=0.9,
+        frame_width=96, frame_height=96, face=0, track=0, box_xyxy=np.arange(4.0), confidence=0.9,
         presence=None, detector="d", landmarks_pack="five", landmarks=np.zeros((5, 2), np.float32),
         five=np.zeros((5, 2), np.float32), embedder=None, embedding=None, coverage="face",
         margin=0.1, size=64, frame_to_crop=np.eye(2, 3), sharpness=1.0, pose=None,

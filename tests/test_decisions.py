@@ -34,6 +34,7 @@ from faceswap_lite.curation.overrides import carry_overrides, override
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import HIDDEN_FOLDER, REJECTED_FOLDER, face_key, open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.faces.records import read_record, write_crop
 from faceswap_lite.training.advice import pending_rejections
 
@@ -623,7 +624,7 @@ def test_an_extraction_that_is_done_stays_done(cast: Cast, tmp_path: Path) -> No
     faces = small_set(cast, tmp_path / "set", count=40)
     apply_decisions(faces, decided(faces))
     before = snapshot(faces)
-    assert extract_faces([cast.source_clip], faces, cast.config.extract).already_done
+    assert extract_faces(find_footage([cast.source_clip]), faces, cast.config.extract).already_done
     assert snapshot(faces) == before
     total = len(names(faces)) + 5
     line = f"5 of {total} extracted faces are set aside in _rejected"

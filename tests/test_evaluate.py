@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import Cast, figures_of, silent
+from conftest import Cast, convert_file, figures_of, silent
 from safetensors.torch import save_file
 
 from faceswap_lite.config import ConvertConfig, EvaluateConfig, MaskConfig
-from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.evaluation import workbench
 from faceswap_lite.evaluation.check import check_clip
@@ -24,6 +23,7 @@ from faceswap_lite.evaluation.metric import Metric, Row, Scene
 from faceswap_lite.evaluation.metric_table import METRICS, mean
 from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.media.images import write_image
+from faceswap_lite.media.reading import as_clip
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
 
@@ -33,7 +33,7 @@ def evaluated(run: TrainedRun, clip: Path, out: Path, **options: Any) -> dict[st
     contenders = [Contender(run, options.pop("convert", ConvertConfig()))]
     say = options.pop("say", silent)
     config = EvaluateConfig(**options)
-    return evaluate_clips(contenders, [clip], out, config, converted=converted, say=say)
+    return evaluate_clips(contenders, [as_clip(clip)], out, config, converted=converted, say=say)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_whole_clips_are_measured_whatever_part_is_converted(
     again = evaluated(run, cast.unseen_clip, report_path, convert=part, say=said.append)
     assert again == report and "convert.start" in said[0] and "already done" in said[1]
     swap = tmp_path / "part.mkv"
-    convert_clip(run, cast.unseen_clip, swap, part, say=silent)
+    convert_file(run, cast.unseen_clip, swap, part, say=silent)
     with pytest.raises(FaceswapError, match=r"part\.mkv: is a conversion of frames 3:7 alone"):
         evaluated(run, cast.unseen_clip, tmp_path / "r.json", converted=[swap])
 
@@ -129,7 +129,7 @@ def test_check_says_what_can_be_trusted(
     cast: Cast, run: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "check.json"
-    found = check_clip(run, cast.unseen_clip, out, ConvertConfig())
+    found = check_clip(run, as_clip(cast.unseen_clip), out, ConvertConfig())
     said = capsys.readouterr().out
     assert "frames" in said and "can be trusted" in said
     assert found == json.loads(out.read_text())
@@ -206,7 +206,9 @@ def test_what_cannot_be_is_refused_before_the_work(
     config = EvaluateConfig(known=given.get("known", []))
     out = Path(given.get("out", "r.json"))
     with pytest.raises(FaceswapError, match=re.escape(said)):
-        evaluate_clips([Contender(run, ConvertConfig())], clips, out, config, say=silent)
+        evaluate_clips(
+            [Contender(run, ConvertConfig())], [*map(as_clip, clips)], out, config, say=silent
+        )
     assert not [path for path in tmp_path.iterdir() if path.name != "bad.mp4"]
 
 
@@ -218,7 +220,7 @@ def test_a_clip_of_nobody_is_told_before_the_run_is_studied(
     with pytest.raises(FaceswapError, match=r"wall\.png: no frame shows the target's face"):
         evaluate_clips(
             [Contender(run, ConvertConfig())],
-            [tmp_path / "wall.png"],
+            [as_clip(tmp_path / "wall.png")],
             tmp_path / "r.json",
             EvaluateConfig(),
             say=silent,
@@ -289,7 +291,9 @@ def test_a_run_is_no_better_than_itself(cast: Cast, run: TrainedRun, tmp_path: P
     copy = replace(run, path=tmp_path / "copy")
     twice = [Contender(run, ConvertConfig()), Contender(copy, ConvertConfig())]
     config = EvaluateConfig(every=3, memory=False)
-    report = evaluate_clips(twice, [cast.unseen_clip], tmp_path / "r.json", config, say=silent)
+    report = evaluate_clips(
+        twice, [as_clip(cast.unseen_clip)], tmp_path / "r.json", config, say=silent
+    )
     assert [(r["run"], r["clip"]) for r in report["results"]] == [(0, 0), (1, 0)]
     (compared,) = report["comparisons"]
     assert compared["metrics"]
@@ -305,7 +309,9 @@ def test_a_worse_conversion_is_told_from_a_better_one(
     soft = Contender(replace(run, path=tmp_path / "copy"), ConvertConfig(scale=0.6, mask=hull))
     pair, said = [Contender(run, ConvertConfig()), soft], list[str]()
     config = EvaluateConfig(every=2, memory=False)
-    report = evaluate_clips(pair, [cast.unseen_clip], tmp_path / "r.json", config, say=said.append)
+    report = evaluate_clips(
+        pair, [as_clip(cast.unseen_clip)], tmp_path / "r.json", config, say=said.append
+    )
     assert [line for line in said if "not measured on the same pixels" in line]
     row = report["comparisons"][0]["metrics"]["truth_matched_psnr_db"]
     assert row["real"] and row["better"] == "a" and row["high"] < 0

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Cast, silent
+from conftest import Cast, convert_file, silent
 
 from faceswap_lite.actors.cast import ACTORS
 from faceswap_lite.actors.performance import ActorState
 from faceswap_lite.actors.render import render_actor
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion import expression as expression_module
-from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.conversion.expression import (
     FOLDER,
     ClipExpression,
@@ -317,7 +316,7 @@ def test_a_conversion_shows_it_and_says_so(
     for whose in ("source", "target", "auto"):
         config = cast.config.convert.model_copy(update={"mouth": whose, "eyes": whose})
         out = tmp_path / f"{whose}.mkv"
-        convert_clip(run, cast.unseen_clip, out, config, say=silent)
+        convert_file(run, cast.unseen_clip, out, config, say=silent)
         jobs[whose] = read_json(sidecar_path(out))
     # Of five points, auto is the painted face's; a job that shows it is the one of before.
     assert jobs["auto"]["job"] == jobs["source"]["job"] != jobs["target"]["job"]

@@ -27,10 +27,11 @@ from faceswap_lite.faces.embed import embedding_distance
 from faceswap_lite.faces.extract import ExtractSummary, extract_faces
 from faceswap_lite.faces.extraction import Extraction
 from faceswap_lite.faces.face_set import HIDDEN_FOLDER, open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.faces.journal import Append
 from faceswap_lite.faces.landmarkers import Five
 from faceswap_lite.faces.pack import DETECTORS, FacePack
-from faceswap_lite.media.images import write_image
+from faceswap_lite.media.images import read_photo, write_image
 from faceswap_lite.metrics.landmarks import CANONICAL_FIVE
 from faceswap_lite.outputs import sealed
 
@@ -130,7 +131,7 @@ def story() -> list[list[Painted]]:
 
 def test_weak_faces_need_a_sure_track(tmp_path: Path, toy: list[str]) -> None:
     clip = paint_clip(tmp_path / "clip", story())
-    summary = extract_faces([clip], tmp_path / "set", CONFIG)
+    summary = extract_faces(find_footage([clip]), tmp_path / "set", CONFIG)
     names = [f"clip_{i:06d}_0.png" for i in (*range(8), 10)]
     assert sorted(contents(tmp_path / "set")) == names
     assert (summary.frames, summary.kept) == (11, 9)
@@ -155,12 +156,14 @@ def test_a_clip_s_name_may_be_of_any_length(tmp_path: Path, toy: list[str]) -> N
         paint_clip(tmp_path / ("ä" * 127), story()[1:]),
     ]
     out = tmp_path / ("set" * 85)
-    summary = extract_faces(clips, out, CONFIG)
+    summary = extract_faces(find_footage(clips), out, CONFIG)
     assert summary.clips == 2 and len(open_face_set(out).faces) == summary.kept > 0
     assert open_face_set(out).problems == []
-    assert extract_faces(clips, out, CONFIG).already_done
+    assert extract_faces(find_footage(clips), out, CONFIG).already_done
     # Short ones stay as they were.
-    extract_faces([clips[0].rename(tmp_path / ("b" * 200))], tmp_path / "short", CONFIG)
+    extract_faces(
+        find_footage([clips[0].rename(tmp_path / ("b" * 200))]), tmp_path / "short", CONFIG
+    )
     assert all(p.name.startswith("b" * 200) for p in (tmp_path / "short").glob("*.png"))
 
 
@@ -168,7 +171,7 @@ def test_a_cut_parts_tracks(tmp_path: Path, toy: list[str]) -> None:
     clip = tmp_path / "clip"
     paint_clip(clip, [[Painted(50, 0.95)]] * 3)
     write_image(clip / "0003.png", paint([Painted(50, 0.7)], background=250), None)
-    summary = extract_faces([clip], tmp_path / "set", CONFIG)
+    summary = extract_faces(find_footage([clip]), tmp_path / "set", CONFIG)
     assert (summary.kept, summary.frames) == (3, 4)
 
 
@@ -184,7 +187,7 @@ def test_a_cut_that_only_stands_out_parts_tracks(
     tmp_path: Path, toy: list[str], every: int
 ) -> None:
     clip = write_frames(tmp_path / "clip", sentences())
-    extract_faces([clip], tmp_path / "set", settings(every=every))
+    extract_faces(find_footage([clip]), tmp_path / "set", settings(every=every))
     faces = open_face_set(tmp_path / "set").faces
     frames = [i for i in (*range(5), *range(11, 17)) if i % every == 0]
     assert [face.record.frame_index for face in faces] == frames
@@ -196,7 +199,7 @@ def test_cuts_are_the_same_however_often_an_extraction_is_stopped(
 ) -> None:
     clip = write_frames(tmp_path / "clip", sentences())
     config = settings(every=2)
-    extract_faces([clip], tmp_path / "whole", config)
+    extract_faces(find_footage([clip]), tmp_path / "whole", config)
     append, out = extraction_module.append_lines, tmp_path / "set"
 
     @contextmanager
@@ -213,8 +216,8 @@ def test_cuts_are_the_same_however_often_an_extraction_is_stopped(
         patch.setattr(extraction_module, "append_lines", one_line)
         for _ in range(10):  # nine frames and the end
             with pytest.raises(Stop):
-                extract_faces([clip], out, config)
-    extract_faces([clip], out, config)
+                extract_faces(find_footage([clip]), out, config)
+    extract_faces(find_footage([clip]), out, config)
     assert contents(out) == contents(tmp_path / "whole")
 
 
@@ -223,18 +226,18 @@ def test_what_an_earlier_version_began_begins_anew(
 ) -> None:
     """Its journal had no head, and its cuts were others."""
     clip = paint_clip(tmp_path / "clip", story())
-    extract_faces([clip], tmp_path / "whole", CONFIG)
+    extract_faces(find_footage([clip]), tmp_path / "whole", CONFIG)
     out = tmp_path / "set"
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(Extraction, "_commit", stop_after(Extraction._commit, 6))
-        extract_faces([clip], out, CONFIG)
+        extract_faces(find_footage([clip]), out, CONFIG)
     journal = out / HIDDEN_FOLDER / "journal.jsonl"
     lines = journal.read_text().splitlines(keepends=True)
     assert len(lines) > 3 and contents(out)
     journal.write_text("".join(lines[1:]))
     (crop, *_) = sorted(out.glob("*.png"))
     crop.rename(out / "renamed.png")
-    extract_faces([clip], out, CONFIG)
+    extract_faces(find_footage([clip]), out, CONFIG)
     assert "starting over" in capsys.readouterr().out
     assert contents(out) == contents(tmp_path / "whole")
 
@@ -265,7 +268,7 @@ def test_an_interrupted_extraction_ends_like_an_undisturbed_one(
         paint_clip(tmp_path / "a" / "clip", story()),
         paint_clip(tmp_path / "b" / "clip", story()[::-1]),
     ]
-    expected = extract_faces(clips, tmp_path / "whole", CONFIG)
+    expected = extract_faces(find_footage(clips), tmp_path / "whole", CONFIG)
     whole = contents(tmp_path / "whole")
     real = {
         "write_crop": extraction_module.write_crop,
@@ -279,8 +282,8 @@ def test_an_interrupted_extraction_ends_like_an_undisturbed_one(
         with monkeypatch.context() as patch:
             patch.setattr(owner, attribute, stop_after(real, stop_at))
             with pytest.raises(Stop):
-                extract_faces(clips, out, CONFIG)
-        summary = extract_faces(clips, out, CONFIG)
+                extract_faces(find_footage(clips), out, CONFIG)
+        summary = extract_faces(find_footage(clips), out, CONFIG)
         assert contents(out) == whole_with_prefix(whole)
         assert summary.kept == expected.kept and summary.dropped == expected.dropped
         assert sorted(f.name for f in (out / HIDDEN_FOLDER).iterdir()) == [
@@ -296,10 +299,10 @@ def test_a_kill_before_the_first_frame(
     clip, out = paint_clip(tmp_path / "clip", story()), tmp_path / "set"
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(os, "replace", stop_after(os.replace, 0))
-        extract_faces([clip], out, CONFIG)
+        extract_faces(find_footage([clip]), out, CONFIG)
     assert not out.exists()
     (out / HIDDEN_FOLDER).mkdir(parents=True)
-    assert extract_faces([clip], out, CONFIG).kept == 9
+    assert extract_faces(find_footage([clip]), out, CONFIG).kept == 9
 
 
 def test_what_the_first_call_noted_is_kept(
@@ -308,11 +311,11 @@ def test_what_the_first_call_noted_is_kept(
     clip, out = paint_clip(tmp_path / "clip", story()), tmp_path / "set"
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(Extraction, "_commit", stop_after(Extraction._commit, 6))
-        extract_faces([clip], out, CONFIG)
+        extract_faces(find_footage([clip]), out, CONFIG)
     file = out / HIDDEN_FOLDER / "extraction.json"
     told = {**json.loads(file.read_text()), "notes": ["auto chose these"]}
     file.write_text(json.dumps(sealed(told)))
-    assert extract_faces([clip], out, CONFIG).notes == ["auto chose these"]
+    assert extract_faces(find_footage([clip]), out, CONFIG).notes == ["auto chose these"]
 
 
 def whole_with_prefix(whole: dict[str, str]) -> dict[str, str]:
@@ -326,7 +329,8 @@ def test_a_killed_process_goes_on(tmp_path: Path, with_weights: Path, media_dir:
     program = (
         "import sys; from pathlib import Path; from faceswap_lite.config import ExtractConfig; "
         "from faceswap_lite.faces.extract import extract_faces; "
-        "extract_faces([Path(sys.argv[1])], Path(sys.argv[2]), ExtractConfig(embedder='none'))"
+        "from faceswap_lite.faces.footage import find_footage; clips = [Path(sys.argv[1])]; "
+        "extract_faces(find_footage(clips), Path(sys.argv[2]), ExtractConfig(embedder='none'))"
     )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     command = [sys.executable, "-c", program, str(clip)]
@@ -351,10 +355,10 @@ def test_the_same_command_again_does_nothing(
 ) -> None:
     clip = paint_clip(tmp_path / "clip", story())
     out = tmp_path / "set"
-    first = extract_faces([clip], out, CONFIG)
+    first = extract_faces(find_footage([clip]), out, CONFIG)
     (out / "clip_000000_0.png").unlink()
     asked = len(toy)
-    again = extract_faces([clip], out, CONFIG)
+    again = extract_faces(find_footage([clip]), out, CONFIG)
     assert again.already_done and len(toy) == asked
     assert again.kept == first.kept
     assert "already done" in capsys.readouterr().out
@@ -366,15 +370,15 @@ def test_another_job_needs_overwrite_which_spares_other_files(
 ) -> None:
     clip = paint_clip(tmp_path / "clip", story())
     out = tmp_path / "set"
-    extract_faces([clip], out, CONFIG)
+    extract_faces(find_footage([clip]), out, CONFIG)
     other = settings(size=48, every=2)
     with pytest.raises(FaceswapError, match="--overwrite"):
-        extract_faces([clip], out, other)
+        extract_faces(find_footage([clip]), out, other)
     assert len(contents(out)) == 9
     (out / "clip_000007_0.png").rename(out / "renamed.png")
     (out / "mine.txt").write_text("keep")
     write_image(out / "mine.png", paint([]), None)
-    summary = extract_faces([clip], out, other, overwrite=True)
+    summary = extract_faces(find_footage([clip]), out, other, overwrite=True)
     assert {"mine.txt", "mine.png"} <= set(contents(out))
     assert "renamed.png" not in contents(out)
     assert len(contents(out)) == summary.kept + 2
@@ -386,12 +390,12 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path: Path, toy: list[str
     clip = paint_clip(tmp_path / "clip", story())
     out = tmp_path / "holiday"
     out.mkdir()
-    assert extract_faces([clip], out, CONFIG).kept == 9  # an empty folder will do
+    assert extract_faces(find_footage([clip]), out, CONFIG).kept == 9  # an empty folder will do
     other = tmp_path / "other"
     other.mkdir()
     (other / "photo.jpg").write_bytes(b"...")
     with pytest.raises(FaceswapError, match="not made by this command"):
-        extract_faces([clip], other, CONFIG)
+        extract_faces(find_footage([clip]), other, CONFIG)
     assert list(contents(other)) == ["photo.jpg"]
 
 
@@ -399,11 +403,11 @@ def test_no_face_leaves_no_set(tmp_path: Path, toy: list[str]) -> None:
     clip = paint_clip(tmp_path / "clip", [[Painted(9, 0.7)], [], []])
     out = tmp_path / "set"
     with pytest.raises(FaceswapError, match=r"no face found in 3 frames; 1 never confident"):
-        extract_faces([clip], out, CONFIG)
+        extract_faces(find_footage([clip]), out, CONFIG)
     assert not out.exists()
     out.mkdir()
     with pytest.raises(FaceswapError, match="no face found"):
-        extract_faces([clip], out, CONFIG)
+        extract_faces(find_footage([clip]), out, CONFIG)
     assert list(out.iterdir()) == []
 
 
@@ -414,16 +418,16 @@ def test_few_faces_are_explained(tmp_path: Path, toy: list[str]) -> None:
     with pytest.raises(
         FaceswapError, match=rf"{again}have too low a confidence \(.*=0.9, .*0\.80\) in 2"
     ):
-        extract_faces([clip], out, CONFIG)
+        extract_faces(find_footage([clip]), out, CONFIG)
     with pytest.raises(FaceswapError, match=rf"{again}are too small \(.*=60, .* 50 px\) in 2"):
-        extract_faces([clip], out, settings(min_face_px=60))
+        extract_faces(find_footage([clip]), out, settings(min_face_px=60))
     # One frame of five gave a face; and where most do, nobody asks.
     some = paint_clip(tmp_path / "some", [*weak, [], [Painted(9, 0.95)]])
-    summary = extract_faces([some], tmp_path / "few", settings(low_confidence=0.85))
+    summary = extract_faces(find_footage([some]), tmp_path / "few", settings(low_confidence=0.85))
     assert summary.kept == 1
     assert [line for line in summary.lines() if line.startswith("4 frames without a face, looked")]
     many = paint_clip(tmp_path / "many", [[Painted(9, 0.95)]] * 3 + [[]])
-    summary = extract_faces([many], tmp_path / "most", CONFIG)
+    summary = extract_faces(find_footage([many]), tmp_path / "most", CONFIG)
     assert summary.kept == 3 and summary.problems == []
 
 
@@ -431,14 +435,14 @@ def test_unreadable_clips(tmp_path: Path, toy: list[str]) -> None:
     good = paint_clip(tmp_path / "clip", story())
     bad = tmp_path / "bad.mp4"
     bad.write_text("this is no video")
-    summary = extract_faces([bad, good], tmp_path / "set", CONFIG)
+    summary = extract_faces(find_footage([bad, good]), tmp_path / "set", CONFIG)
     assert summary.kept == 9 and summary.clips == 1
     assert [p for p in summary.problems if "bad.mp4" in p and p.startswith("refused")]
     with pytest.raises(FaceswapError, match=r"bad\.mp4"):
-        extract_faces([bad], tmp_path / "none", CONFIG)
+        extract_faces(find_footage([bad]), tmp_path / "none", CONFIG)
     assert not (tmp_path / "none").exists()
     with pytest.raises(FaceswapError, match="no such clip"):
-        extract_faces([tmp_path / "gone.mp4"], tmp_path / "none", CONFIG)
+        extract_faces(find_footage([tmp_path / "gone.mp4"]), tmp_path / "none", CONFIG)
 
 
 def test_a_disk_that_may_be_too_small_is_told_before_the_work(
@@ -452,20 +456,20 @@ def test_a_disk_that_may_be_too_small_is_told_before_the_work(
             patch.setattr(shutil, "disk_usage", lambda _, count=count: SimpleNamespace(free=count))
             if count < 64 * 64 * 1.5:
                 with pytest.raises(FaceswapError, match=r"make room"):
-                    extract_faces([clip], tmp_path / name, CONFIG)
+                    extract_faces(find_footage([clip]), tmp_path / name, CONFIG)
                 assert toy == [] and not (tmp_path / name).exists()
             else:
-                assert extract_faces([clip], tmp_path / name, CONFIG).kept == 10
+                assert extract_faces(find_footage([clip]), tmp_path / name, CONFIG).kept == 10
         assert ("may be full" in capsys.readouterr().out) == (place == 0)
         toy.clear()
 
 
 def test_one_clip_given_twice_is_taken_once(tmp_path: Path, toy: list[str]) -> None:
     clip = paint_clip(tmp_path / "clip", story())
-    summary = extract_faces([clip, clip], tmp_path / "set", CONFIG)
+    summary = extract_faces(find_footage([clip, clip]), tmp_path / "set", CONFIG)
     assert summary.kept == 9
     copy = paint_clip(tmp_path / "copy", story())
-    summary = extract_faces([clip, copy], tmp_path / "set2", CONFIG)
+    summary = extract_faces(find_footage([clip, copy]), tmp_path / "set2", CONFIG)
     assert summary.kept == 9 and any("used once" in line for line in summary.problems)
 
 
@@ -475,7 +479,7 @@ def two_people() -> list[list[Painted]]:
 
 def test_everybody_goes_in_and_is_counted(tmp_path: Path, toy: list[str]) -> None:
     clip = paint_clip(tmp_path / "clip", [*two_people(), [Painted(20, 0.95)]])
-    summary = extract_faces([clip], tmp_path / "set", CONFIG)
+    summary = extract_faces(find_footage([clip]), tmp_path / "set", CONFIG)
     assert summary.kept == 13 and summary.people == [7, 6]
     assert (summary.frames_with_one, summary.frames_with_many) == (1, 6)
     assert any("--like" in line for line in summary.lines())
@@ -485,7 +489,7 @@ def test_like_keeps_one_person(tmp_path: Path, toy: list[str]) -> None:
     clip = paint_clip(tmp_path / "clip", two_people())
     photo = tmp_path / "photo.png"
     write_image(photo, paint([Painted(60, 0.99, BLUE)]), None)
-    summary = extract_faces([clip], tmp_path / "set", CONFIG, like=photo)
+    summary = extract_faces(find_footage([clip]), tmp_path / "set", CONFIG, like=read_photo(photo))
     assert summary.kept == 6
     assert summary.dropped == {"not the person in the photo": 6}
     blue = np.array(BLUE, np.float32) / 255
@@ -499,25 +503,27 @@ def test_like_needs_a_face_and_an_embedder(tmp_path: Path, toy: list[str]) -> No
     photo = tmp_path / "photo.png"
     write_image(photo, paint([]), None)
     with pytest.raises(FaceswapError, match="no face found in it"):
-        extract_faces([clip], tmp_path / "set", CONFIG, like=photo)
+        extract_faces(find_footage([clip]), tmp_path / "set", CONFIG, like=read_photo(photo))
     with pytest.raises(FaceswapError, match="needs an embedder"):
         blind = settings(embedder="none")
-        extract_faces([clip], tmp_path / "set", blind, like=photo)
+        extract_faces(find_footage([clip]), tmp_path / "set", blind, like=read_photo(photo))
     with pytest.raises(FaceswapError, match="no such photo"):
-        extract_faces([clip], tmp_path / "set", CONFIG, like=tmp_path / "gone.png")
+        extract_faces(
+            find_footage([clip]), tmp_path / "set", CONFIG, like=read_photo(tmp_path / "gone.png")
+        )
     assert not (tmp_path / "set").exists()
 
 
 def test_every_nth_frame(tmp_path: Path, toy: list[str]) -> None:
     clip = paint_clip(tmp_path / "clip", [[Painted(20, 0.95)]] * 7)
-    summary = extract_faces([clip], tmp_path / "set", settings(every=3))
+    summary = extract_faces(find_footage([clip]), tmp_path / "set", settings(every=3))
     assert summary.frames == 3
     indices = [face.record.frame_index for face in open_face_set(tmp_path / "set").faces]
     assert indices == [0, 3, 6]
 
 
 def extract_media(clip: Path, out: Path, **options: object) -> ExtractSummary:
-    return extract_faces([clip], out, ExtractConfig.model_validate(options))
+    return extract_faces(find_footage([clip]), out, ExtractConfig.model_validate(options))
 
 
 def test_real_clip_has_a_face_in_every_frame(

@@ -49,7 +49,7 @@ def make_face(
         "face": 0,
         "track": 0,
         "box_xyxy": [10.0 + frame_index, 10, 120, 150],
-        "score": 0.97,
+        "confidence": 0.97,
         "presence": None,
         "detector": "mtcnn",
         "landmarks_pack": "five",

@@ -20,6 +20,7 @@ from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.faces.user_masks import user_mask_views
 from faceswap_lite.geometry import invert_similarity, transform_points
 from faceswap_lite.interchange.deepfacelab_faces import clip_and_frame, list_faces, read_face
@@ -130,7 +131,7 @@ def test_they_train_with_extracted_ones(
 ) -> None:
     clip = media_dir / "video/grid_s1_eval_1.mp4"
     options = ExtractConfig(crop_coverage="dfl_whole", embedder="none", size=96, every=4)
-    extract_faces([clip], tmp_path / "extracted", options)
+    extract_faces(find_footage([clip]), tmp_path / "extracted", options)
     config = load_config("quick64", ["training.steps=2", "init.run=none", "training.threads=1"])
     train(
         open_face_set(imported), open_face_set(tmp_path / "extracted"), tmp_path / "run", config,
@@ -149,7 +150,7 @@ def test_the_mesh_cuts_as_the_tool_cut(
 ) -> None:
     # The fixture's faces are every 62nd frame of this clip, from its first on.
     options = ExtractConfig(crop_coverage="dfl_whole", margin=0, embedder="none", every=62)
-    extract_faces([media_dir / "video/grid_s1_eval_1.mp4"], tmp_path / "set", options)
+    extract_faces(find_footage([media_dir / "video/grid_s1_eval_1.mp4"]), tmp_path / "set", options)
     faces = open_face_set(tmp_path / "set").faces
     with np.load(dfl / "geometry.npz") as geometry:
         matrices = geometry["matrices"][:, geometry["types"].tolist().index("whole_face")]

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Cast, silent
+from conftest import Cast, convert_file, silent
 from deepfacelab_format import random_model, run_graph, write_model
 
 from faceswap_lite.config import ColorConfig, Config, ConvertConfig, ExtractConfig
 from faceswap_lite.config_files import load_config
-from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.align import align
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.interchange.exporting import export_run
 from faceswap_lite.interchange.importing import import_model
 from faceswap_lite.models.crops import as_pictures
@@ -134,12 +134,12 @@ def test_it_paints_in_a_clip_what_its_graph_paints(
     plain = ConvertConfig(
         color=ColorConfig(kind="none"), mouth="source", eyes="source", temporal_smoothing=0, end=2
     )
-    summary = convert_clip(run, cast.target_clip, tmp_path / "swap.mp4", plain, say=silent)
+    summary = convert_file(run, cast.target_clip, tmp_path / "swap.mp4", plain, say=silent)
     assert (tmp_path / "swap.mp4").is_file() and summary is not None
 
     # The crop that conversion cuts, by the graph.
     extract_faces(
-        [cast.target_clip],
+        find_footage([cast.target_clip]),
         tmp_path / "faces",
         ExtractConfig(crop_coverage="dfl_mid", margin=0, size=32),
     )
@@ -171,13 +171,13 @@ def test_the_whole_road_on_real_clips(
     extract = ExtractConfig(crop_coverage="head", every=3, size=192)
     clips = {"source": "lsman2_train_1.mp4", "target": "grid_s1_train_1.mp4"}
     for side, name in clips.items():
-        extract_faces([media_dir / "video" / name], tmp_path / side, extract)
+        extract_faces(find_footage([media_dir / "video" / name]), tmp_path / side, extract)
     sets = open_face_set(tmp_path / "source"), open_face_set(tmp_path / "target")
     changes = ["training.steps=20", "training.threads=1", "training.batch=4"]
     train(*sets, run, load_config(run / "config.yaml", changes), say=silent)
 
     trained, clip = load_run(run), media_dir / "video/grid_s1_eval_1.mp4"
-    summary = convert_clip(trained, clip, tmp_path / "swap.mp4", ConvertConfig(), say=silent)
+    summary = convert_file(trained, clip, tmp_path / "swap.mp4", ConvertConfig(), say=silent)
     assert summary.swapped > 300
     export_run(trained, tmp_path / "model.dfm", say=silent)
     player = onnxruntime.InferenceSession(str(tmp_path / "model.dfm"))

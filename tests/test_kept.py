@@ -10,10 +10,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import Cast, silent
+from conftest import Cast, convert_file, silent
 
 from faceswap_lite.config import ConvertConfig, OutputConfig
-from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.media.clips import ColorTags, Frame
 from faceswap_lite.media.color import alpha_of
 from faceswap_lite.media.encoding import choose_encoding
@@ -137,7 +136,7 @@ def test_a_swap_keeps_the_clip_s_alpha_or_says_so_first(
     for name, codec, kept in [("a.mkv", "ffv1", True), ("b.mp4", "h264", False)]:
         said: list[str] = []
         config = ConvertConfig(output=OutputConfig(codec=codec))
-        convert_clip(run, clip, tmp_path / name, config, say=said.append)
+        convert_file(run, clip, tmp_path / name, config, say=said.append)
         lines = [line for line in said if "alpha" in line]
         assert lines == [] if kept else len(lines) == 1 and "prores" in lines[0], said
         frame, _ = first_frame(tmp_path / name)
@@ -397,9 +396,9 @@ def test_what_is_said_first_is_said_once(cast: Cast, run: TrainedRun, tmp_path: 
     images = [np.ascontiguousarray(image[:height]) for image in images]
     clip = make(tmp_path / "in.mp4", "libx264", "yuv420p", pictures=images, options=options)
     said: list[str] = []
-    convert_clip(run, clip, tmp_path / "out.mkv", ConvertConfig(), say=said.append)
+    convert_file(run, clip, tmp_path / "out.mkv", ConvertConfig(), say=said.append)
     assert sum("interlaced" in line for line in said) == 1
-    convert_clip(run, clip, tmp_path / "out", ConvertConfig(), say=silent)
+    convert_file(run, clip, tmp_path / "out", ConvertConfig(), say=silent)
 
 
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from faceswap_lite.errors import FaceswapError
-from faceswap_lite.models.mask_network import MASK_SIZE, MaskNetwork
-from faceswap_lite.models.visible import visible_face
+from faceswap_lite.models.mask_network import MASK_SIZE, MaskNetwork, visible_face
 from faceswap_lite.runs.mask_weights import read_mask, shipped_mask, write_mask
 
 

@@ -16,6 +16,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 
 from _measures import delta_e
 from faceswap_lite.media.clips import as_uint8
+from faceswap_lite.metrics.distributions import correlation, spread_ratio
 from faceswap_lite.metrics.landmarks import eye_distance, landmark_nme
 from faceswap_lite.metrics.pictures import (
     MAX_PSNR_DB,
@@ -26,7 +27,6 @@ from faceswap_lite.metrics.pictures import (
     sharpness_ratio,
     ssim,
 )
-from faceswap_lite.metrics.temporal import correlation, spread_ratio
 
 # The same formulas in another order of additions.
 SAME = 1e-6

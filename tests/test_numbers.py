@@ -7,19 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Cast, silent
+from conftest import Cast, convert_file, silent
 from PIL import Image
 
 from faceswap_lite.config import ConvertConfig, MaskConfig
-from faceswap_lite.conversion.convert import convert_clip
-from faceswap_lite.conversion.job import find_user_masks
+from faceswap_lite.conversion.settings import find_user_masks
 from faceswap_lite.conversion.settings_sheet import settings_sheet
 from faceswap_lite.conversion.writers import Tracks
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.media import sinks
 from faceswap_lite.media.clips import TIMES_NAME, find_clips, passed_over
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.media.writing import ClipWriter
 from faceswap_lite.runs.trained import TrainedRun
 
@@ -112,7 +111,7 @@ def masks_for(
 ) -> dict[int, int]:
     """By frame, the grey of its mask."""
     config = ConvertConfig(mask=MaskConfig(folder=str(masks)), start_number=start_number)
-    given = find_user_masks(config, run, clip, "none of the run's")
+    given = find_user_masks(config, run, as_clip(clip))
     assert given is not None
     found = {}
     with open_clip(clip, start_number) as reader:
@@ -153,18 +152,18 @@ def test_a_span_and_its_mask_are_called_as_the_clip_s_pictures(
     clip = pictures(cast, tmp_path / "clip", 1001, 6)
     out, mask = tmp_path / "out", tmp_path / "mask"
     config = ConvertConfig(start=2, end=4)
-    convert_clip(run, clip, out, config, tracks=Tracks(mask=mask), say=silent)
+    convert_file(run, clip, out, config, tracks=Tracks(mask=mask), say=silent)
     names = ["frame_001003.png", "frame_001004.png", TIMES_NAME]
     assert names_in(out) == names_in(mask) == names
     # What was written goes in again, by its numbers.
     again = config.model_copy(update={"mask": MaskConfig(folder=str(mask))})
-    convert_clip(run, clip, tmp_path / "again", again, say=silent)
+    convert_file(run, clip, tmp_path / "again", again, say=silent)
     assert names_in(tmp_path / "again") == names
     # Of a video, too; and as the caller says.
-    convert_clip(run, cast.unseen_clip, tmp_path / "video", config, say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "video", config, say=silent)
     assert names_in(tmp_path / "video")[:2] == ["frame_000003.png", "frame_000004.png"]
     said = config.model_copy(update={"start_number": 50})
-    convert_clip(run, clip, tmp_path / "said", said, say=silent)
+    convert_file(run, clip, tmp_path / "said", said, say=silent)
     assert names_in(tmp_path / "said")[:2] == ["frame_000052.png", "frame_000053.png"]
 
 
@@ -172,7 +171,7 @@ def test_a_span_and_its_mask_are_called_as_the_clip_s_pictures(
 def short(cast: Cast, run: TrainedRun, tmp_path: Path) -> Any:
     def convert(out: Path, **options: Any) -> Any:
         config = ConvertConfig(start=2, end=4)
-        return convert_clip(run, cast.unseen_clip, out, config, say=silent, **options)
+        return convert_file(run, cast.unseen_clip, out, config, say=silent, **options)
 
     return convert
 
@@ -239,9 +238,9 @@ def test_a_face_set_is_no_clip(cast: Cast, run: TrainedRun, tmp_path: Path) -> N
     config = ConvertConfig()
     for clip in (cast.target, crop):
         with pytest.raises(FaceswapError, match=r"face set, no clip: .*target\.mp4"):
-            convert_clip(run, clip, tmp_path / "a.png", config, say=silent)
+            convert_file(run, clip, tmp_path / "a.png", config, say=silent)
     with pytest.raises(FaceswapError, match="is a face set, no clip"):
-        settings_sheet(run, cast.target, tmp_path / "b.png", config, say=silent)
+        settings_sheet(run, as_clip(cast.target), tmp_path / "b.png", config, say=silent)
     assert names_in(tmp_path) == []
 
 

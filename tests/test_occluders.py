@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faceswap_lite.occluders.planting import KINDS, LEAST, MOST, plant
+from faceswap_lite.occluders.planting import KINDS, MAX_HIDDEN, MIN_HIDDEN, plant
 
 EDGE = 96
 
@@ -44,7 +44,7 @@ def test_what_is_seen_lies_inside_the_outline_and_what_is_hidden_is_painted(kind
     if KINDS[kind].decoy:
         assert np.allclose(hidden, 0, atol=1e-6)
     else:
-        assert LEAST / 2 < np.median(hidden) < MOST
+        assert MIN_HIDDEN / 2 < np.median(hidden) < MAX_HIDDEN
         assert max(hidden) < 0.8
 
 

@@ -14,14 +14,13 @@ import cv2
 import numpy as np
 import pytest
 from av.sidedata.sidedata import Type as SideDataType
-from conftest import silent
+from conftest import convert_file, silent
 from PIL import Image
 from test_cli import call
 from test_kept import copied, cover_of, first_frame, timecode_of
 from test_media_color import assert_close, planes_of
 
 from faceswap_lite.config import ConvertConfig, OutputConfig
-from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.clips import TIMES_NAME
 from faceswap_lite.media.reading import open_clip
@@ -214,7 +213,7 @@ def test_pr4444_mov_keeps_its_alpha_or_says_so_first(
     for name, codec, kept in [("a.mov", "prores", 1), ("b.mkv", "ffv1", 1), ("c.mp4", "h264", 0)]:
         said: list[str] = []
         config = ConvertConfig(output=OutputConfig(codec=codec))
-        convert_clip(run, source, tmp_path / name, config, say=said.append)
+        convert_file(run, source, tmp_path / name, config, say=said.append)
         assert sum("alpha" in line for line in said) == (not kept), said
         if kept:
             made = np.stack([alpha_levels(frame) for frame in frames_in(tmp_path / name)])
@@ -249,8 +248,8 @@ def test_opengop_mp4_gives_the_same_pictures_by_frames(
     source = odd / "opengop.mp4"
     config = ConvertConfig(output=OutputConfig(codec="ffv1"))
     part = config.model_copy(update={"start": 70, "end": 85})
-    convert_clip(run, source, tmp_path / "part.mkv", part, say=silent)
-    summary = convert_clip(run, source, tmp_path / "all.mkv", config, say=silent)
+    convert_file(run, source, tmp_path / "part.mkv", part, say=silent)
+    summary = convert_file(run, source, tmp_path / "all.mkv", config, say=silent)
     assert summary.swapped == summary.frames == 120
     wanted, made = frames_in(tmp_path / "all.mkv")[70:85], frames_in(tmp_path / "part.mkv")
     assert times_of(tmp_path / "part.mkv") == [FRAME * n for n in range(15)]

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import TINY, Cast, silent
+from conftest import TINY, Cast, convert_file, silent
 
 from faceswap_lite.config import ColorConfig, ConvertConfig, CurateConfig
-from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.curation.curate import curate_faces
 from faceswap_lite.errors import FaceswapError, UsageError
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.outputs import one_writer, written_by_one
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
@@ -142,7 +142,7 @@ def test_extract_and_curate_wait_for_an_extraction(cast: Cast, tmp_path: Path) -
     command = ("-m", "faceswap_lite", "extract", clip, "--out", out, "--config", "demo", *changes)
     with start(out, *command) as process:
         with pytest.raises(FaceswapError, match=refusal(out, process)):
-            extract_faces([clip], out, cast.config.extract, overwrite=True)
+            extract_faces(find_footage([clip]), out, cast.config.extract, overwrite=True)
         with pytest.raises(FaceswapError, match=refusal(out, process)):
             curate_faces(out, CurateConfig(), apply=True)
         process.send_signal(signal.SIGCONT)
@@ -168,7 +168,7 @@ def test_a_run_that_is_trained_can_be_read_but_not_written(cast: Cast, tmp_path:
         while not list(run.glob("checkpoints/step_*")):
             time.sleep(0.01)
         out = tmp_path / "swap.mp4"
-        convert_clip(load_run(run), cast.unseen_clip, out, ConvertConfig(), say=silent)
+        convert_file(load_run(run), cast.unseen_clip, out, ConvertConfig(), say=silent)
         assert process.poll() is None and out.is_file()
         process.send_signal(signal.SIGKILL)
     assert locks_in(tmp_path) == [".run.lock", ".run.writer"]
@@ -188,7 +188,7 @@ def test_two_conversions_to_one_name(cast: Cast, run: TrainedRun, tmp_path: Path
         for name in ("swap.mp4", "beside.mp4"):
             other = ConvertConfig(color=ColorConfig(kind="none"))
             with pytest.raises(FaceswapError, match=refusal(tmp_path / name, process)):
-                convert_clip(run, cast.unseen_clip, tmp_path / name, other, overwrite=True)
+                convert_file(run, cast.unseen_clip, tmp_path / name, other, overwrite=True)
         sidecar = tmp_path / "swap.mp4.json"
         refused = pytest.raises(FaceswapError, match=refusal(sidecar, process))
         with refused, written_by_one([sidecar]):

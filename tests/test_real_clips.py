@@ -4,15 +4,15 @@ from pathlib import Path
 
 import av
 import pytest
-from conftest import figures_of
+from conftest import convert_file, figures_of
 
 from faceswap_lite.config_files import load_config
-from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.evaluation.evaluate import evaluate_clips
 from faceswap_lite.evaluation.workbench import Contender
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
-from faceswap_lite.media.reading import open_clip
+from faceswap_lite.faces.footage import find_footage
+from faceswap_lite.media.reading import as_clip, open_clip
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.training.train import train
 
@@ -37,13 +37,13 @@ def test_a_short_training_makes_a_swap_that_is_nearer_the_source(
     config = load_config("quick64", ["training.steps=400", "evaluate.every=5"])
     clips = {"source": video / "franck_train_1.mp4", "target": video / "grid_s1_train_1.mp4"}
     for name, clip in clips.items():
-        extract_faces([clip], tmp_path / name, config.extract)
+        extract_faces(find_footage([clip]), tmp_path / name, config.extract)
     sets = [open_face_set(tmp_path / name) for name in clips]
     train(sets[0], sets[1], tmp_path / "run", config)
     run, unseen = load_run(tmp_path / "run"), video / "grid_s1_eval_1.mp4"
     swap = tmp_path / "swap.mp4"
 
-    summary = convert_clip(run, unseen, swap, config.convert)
+    summary = convert_file(run, unseen, swap, config.convert)
     assert (summary.frames, summary.swapped) == (375, 375)
     with open_clip(swap) as reader:
         assert sum(1 for _ in reader) == 375
@@ -52,7 +52,7 @@ def test_a_short_training_makes_a_swap_that_is_nearer_the_source(
 
     report = evaluate_clips(
         [Contender(run, config.convert)],
-        [unseen],
+        [as_clip(unseen)],
         tmp_path / "report.json",
         config.evaluate,
         converted=[swap],

@@ -12,6 +12,7 @@ from faceswap_lite.config_files import load_config
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.extract import extract_faces
 from faceswap_lite.faces.face_set import open_face_set
+from faceswap_lite.faces.footage import find_footage
 from faceswap_lite.runs.checkpoints import find_damage, list_checkpoints
 from faceswap_lite.runs.known import known_faces, open_known_set
 from faceswap_lite.runs.load import load_run
@@ -79,7 +80,7 @@ def test_other_faces_at_the_old_place_are_refused(cast: Cast, tmp_path: Path) ->
     here = moved(cast, tmp_path / "here")
     run_steps(here, tmp_path / "run", steps=2)
     shutil.rmtree(here.source)
-    extract_faces([cast.unseen_clip], here.source, cast.config.extract)
+    extract_faces(find_footage([cast.unseen_clip]), here.source, cast.config.extract)
     with pytest.raises(FaceswapError, match="holds faces of other clips, or of another person"):
         run_steps(here, tmp_path / "run", steps=3)
     with pytest.raises(FaceswapError, match="holds other faces than the source's"):

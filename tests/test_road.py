@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Cast, silent
+from conftest import Cast, convert_file, silent
 
 from faceswap_lite.about import describe
 from faceswap_lite.config import ColorConfig, ConvertConfig, OutputConfig
-from faceswap_lite.conversion.convert import convert_clip
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.provenance import read_synthetic_mark
@@ -26,7 +25,7 @@ def test_convert_keeps_the_frames_and_changes_the_face_alone(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     out = tmp_path / "swap.mp4"
-    summary = convert_clip(
+    summary = convert_file(
         run, cast.unseen_clip, out, ConvertConfig(output=OutputConfig(quality=4)), say=silent
     )
     before, after = frames_of(cast.unseen_clip), frames_of(out)
@@ -42,7 +41,7 @@ def test_the_swap_is_marked_and_says_what_it_was_made_from(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     out = tmp_path / "swap.mp4"
-    convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
+    convert_file(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
     mark = read_synthetic_mark(out)
     assert mark is not None
     assert mark.digital_source_type == "compositeWithTrainedAlgorithmicMedia"
@@ -58,26 +57,26 @@ def test_converting_again_does_nothing_and_other_settings_need_overwrite(
     cast: Cast, run: TrainedRun, tmp_path: Path
 ) -> None:
     out = tmp_path / "swap.mp4"
-    convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
+    convert_file(run, cast.unseen_clip, out, ConvertConfig(), say=silent)
     written = out.stat().st_mtime_ns
-    assert convert_clip(run, cast.unseen_clip, out, ConvertConfig(), say=silent).done_before
+    assert convert_file(run, cast.unseen_clip, out, ConvertConfig(), say=silent).done_before
     other = ConvertConfig(color=ColorConfig(kind="mkl"))
     with pytest.raises(FaceswapError, match="--overwrite"):
-        convert_clip(run, cast.unseen_clip, out, other, say=silent)
+        convert_file(run, cast.unseen_clip, out, other, say=silent)
     assert out.stat().st_mtime_ns == written
-    assert not convert_clip(
+    assert not convert_file(
         run, cast.unseen_clip, out, other, overwrite=True, say=silent
     ).done_before
 
 
 def test_pictures_out(cast: Cast, run: TrainedRun, tmp_path: Path) -> None:
-    convert_clip(run, cast.unseen_clip, tmp_path / "frames", ConvertConfig(), say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "frames", ConvertConfig(), say=silent)
     pictures = sorted((tmp_path / "frames").glob("*.png"))
     assert len(pictures) == 12
     assert read_synthetic_mark(pictures[0]) is not None
     pictures[0].unlink()
     other = ConvertConfig(color=ColorConfig(kind="none"))
-    convert_clip(run, cast.unseen_clip, tmp_path / "frames", other, overwrite=True, say=silent)
+    convert_file(run, cast.unseen_clip, tmp_path / "frames", other, overwrite=True, say=silent)
     assert len(list((tmp_path / "frames").glob("*.png"))) == 12
 
 
@@ -85,10 +84,10 @@ def test_what_is_not_ours_is_not_overwritten(cast: Cast, run: TrainedRun, tmp_pa
     clip = tmp_path / "mine.mp4"
     clip.write_bytes(cast.unseen_clip.read_bytes())
     with pytest.raises(FaceswapError, match="is what this command reads"):
-        convert_clip(run, clip, clip, ConvertConfig(), overwrite=True, say=silent)
+        convert_file(run, clip, clip, ConvertConfig(), overwrite=True, say=silent)
     (tmp_path / "swap.mp4.json").write_text('{"diary": 1}')
     with pytest.raises(FaceswapError, match="not made by this command"):
-        convert_clip(run, clip, tmp_path / "swap.mp4", ConvertConfig(), say=silent)
+        convert_file(run, clip, tmp_path / "swap.mp4", ConvertConfig(), say=silent)
 
 
 def test_a_clip_without_the_target_passes_through_unmarked(run: TrainedRun, tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_a_clip_without_the_target_passes_through_unmarked(run: TrainedRun, tmp_
     write_image(tmp_path / "grey.png", grey)
     said: list[str] = []
     out = tmp_path / "swap.png"
-    summary = convert_clip(run, tmp_path / "grey.png", out, ConvertConfig(), say=said.append)
+    summary = convert_file(run, tmp_path / "grey.png", out, ConvertConfig(), say=said.append)
     assert (summary.frames, summary.swapped) == (1, 0)
     assert "1 passed through" in summary.line()
     assert any("found in none of 1 frames" in line for line in said)

@@ -14,7 +14,7 @@ from conftest import ROOT
 import sound as benchmark
 from faceswap_lite.config import ConvertConfig
 from faceswap_lite.conversion.job import ConvertJob
-from faceswap_lite.conversion.writers import check_outputs
+from faceswap_lite.conversion.writers import FileOutputs
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.media.copying import check_copy
 from faceswap_lite.media.reading import open_clip
@@ -310,10 +310,11 @@ def test_a_part_s_sound_in_short_packets_loses_too_little_to_say(tmp_path: Path)
 
 def test_what_becomes_of_a_part_s_sound_is_said_before_the_work(tmp_path: Path) -> None:
     made = clicking(tmp_path / "in.mkv", "libopus", "flt", 48_000, 5760)
-    job = ConvertJob("job", {"swap": tmp_path / "out.mp4"}, made, [])
+    outputs = FileOutputs(tmp_path / "out.mp4")
+    job = ConvertJob("job", outputs.paths, made, [])
     said = {}
     for start in (0, 10):
         with open_clip(made) as reader:
-            said[start] = " ".join(check_outputs(job, reader, ConvertConfig(start=start), None))
+            said[start] = " ".join(outputs.check(job, reader, ConvertConfig(start=start)))
     assert "packets of 0.1 s: encoded again as AAC" in said[10]
     assert "AAC" not in said[0]

@@ -17,7 +17,8 @@ from ..faces.face_set import refuse_crops
 from ..faces.finding import photo_identity
 from ..faces.pack import FacePack
 from ..faces.tracking import SAME_FACE, Track, find_cuts, join_tracks
-from ..media.clips import clip_fingerprint
+from ..media.images import read_photo
+from ..media.reader import Clip
 from ..metrics.landmarks import LandmarksPack, five_points
 from ..runs.trained import TrainedRun
 from .detection_pass import DetectionPass, detect_clip
@@ -130,7 +131,7 @@ class CastPlan:
 
 def cast_clip(
     run: TrainedRun,
-    clip: Path,
+    clip: Clip,
     packs: list[FacePack],
     config: ConvertConfig,
     *,
@@ -143,11 +144,9 @@ def cast_clip(
     Raises: as `detect_clip`, `target_identity` and `plan_cast`; FaceswapError when the clip is a
     face set.
     """
-    refuse_crops(clip)
+    refuse_crops(clip.path)
     wanted = target_identity(run, packs[0], config, like)
-    detected = detect_clip(
-        clip, clip_fingerprint(clip), run, packs, config, reuse=like is None, say=say
-    )
+    detected = detect_clip(clip, run, packs, config, reuse=like is None, say=say)
     high_confidence = run.config.extract.high_confidence
     plan = plan_cast(detected, run.manifest.landmarks_pack, wanted, config, high_confidence)
     return plan.within(config)
@@ -229,10 +228,10 @@ def target_identity(
 ) -> Person | None:
     """Whose faces are swapped: those on the photo, else the run's; None where none can be told.
 
-    Raises: FaceswapError when the photo shows no face that can be compared.
+    Raises: FaceswapError when there is no photo, or no face on it that can be compared.
     """
     if like is not None:
-        return photo_identity(like, pack)
+        return photo_identity(read_photo(like), pack)
     facts = run.manifest.of(config.shown_side)
     if pack.embedder is None or facts.center is None or facts.embedder != pack.embedder_name:
         return None

@@ -5,7 +5,7 @@ smoothing know what comes; the second paints, in pieces that survive being kille
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import dropwhile, takewhile
 from pathlib import Path
@@ -19,12 +19,10 @@ from ..faces.embed import Person
 from ..faces.face_set import refuse_crops
 from ..faces.pack import FacePack
 from ..faces.user_masks import UserMasks
-from ..media.clips import ClipInfo, Frame, clip_fingerprint
-from ..media.copying import Span
-from ..media.marks import Signing, SyntheticMark
-from ..media.reading import give_frames_back, open_clip
+from ..media.clips import ClipInfo, Frame, Span, clip_fingerprint
+from ..media.marks import SyntheticMark
+from ..media.reader import Clip, give_frames_back
 from ..media.sidecar import sidecar_path, write_sidecar
-from ..media.sinks import check_suffix
 from ..outputs import TOOL, VERSION, job_id, one_writer, write_json
 from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
@@ -32,18 +30,10 @@ from .casting import CastPlan, plan_cast, target_identity
 from .composite import composite_frames, steadying_reach
 from .detection_pass import DetectionPass, build_run_packs, detect_clip
 from .expression import ClipExpression, choose_expression
-from .job import (
-    ConvertJob,
-    FrameTally,
-    as_job,
-    config_for,
-    find_user_masks,
-    mask_facts,
-    seen_settings,
-)
+from .job import ConvertJob, FrameTally, Outputs
 from .mask import MASKS
 from .paint import block_of, paint_frames
-from .writers import Tracks, check_outputs, draw_output, labelled, output_writer, told
+from .settings import as_job, config_for, find_user_masks, mask_facts, seen_settings
 
 
 @dataclass(frozen=True)
@@ -77,53 +67,47 @@ class _Task:
     """What every step of a conversion reads. `settings`: the options that make the job."""
 
     run: TrainedRun
-    clip: Path
-    clip_sha256: str
+    clip: Clip
+    outputs: Outputs
     config: ConvertConfig
     settings: dict[str, Any]
     like: Path | None
     masks: UserMasks | None
     expression: ClipExpression | None
-    signing: Signing | None
     job: ConvertJob
 
 
-def _written(out: Path, tracks: Tracks | None, **_: Any) -> list[Path]:
+def _written(outputs: Outputs, **_: Any) -> list[Path]:
+    out, *others = outputs.paths.values()
     beside = [sidecar_path(out)] if out.name else []
-    return [out, *beside, *(tracks or Tracks()).named().values()]
+    return [out, *beside, *others]
 
 
 @one_writer(_written)
 def convert_clip(
     run: TrainedRun,
-    clip: Path,
-    out: Path,
+    clip: Clip,
+    outputs: Outputs,
     config: ConvertConfig,
     *,
     like: Path | None = None,
-    tracks: Tracks | None = None,
-    signing: Signing | None = None,
     consent: str = "",
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> ConvertSummary:
-    """Swap the target's face in every frame of `clip` and write `out`, timing and audio kept.
+    """Swap the target's face in every frame of `clip` and write the outputs, timing and audio kept.
 
-    Frames without the target's face, and such that fail, pass through and are counted. `out` gets
-    a machine-readable mark that it is synthetic, and `OUT.json` beside it says what it was made
-    from. `like`: a photo of the person to swap, instead of the run's target; `signing`: what seals
-    the output, where `config.output.c2pa` wants it; `consent`: who agreed, if not as the run says.
-    The same call goes on where a killed one stopped.
+    Frames without the target's face, and such that fail, pass through and are counted. The swap
+    gets a machine-readable mark that it is synthetic, and `OUT.json` beside it says what it was
+    made from. `like`: a photo of the person to swap, instead of the run's target; `consent`: who
+    agreed, if not as the run says. The same call goes on where a killed one stopped.
 
-    Raises: FaceswapError when the clip cannot be read, is a face set, or `out` is another job's.
+    Raises: FaceswapError when the clip cannot be read, is a face set, or an output is another
+    job's.
     """
-    if config.output.c2pa and signing is None:
-        raise ValueError("convert.output.c2pa needs something that signs (signing_for)")
-    refuse_crops(clip)
-    outputs = {"swap": out, **(tracks or Tracks()).named()}
-    for path in outputs.values():
-        check_suffix(path)
-    task = _task(run, clip, outputs, config, like, signing, say)
+    refuse_crops(clip.path)
+    task = _task(run, clip, outputs, config, like, say)
+    out = task.job.swap
     before = task.job.begin(overwrite)
     if before is not None:
         if consent and before.get("consent") != consent:
@@ -139,21 +123,21 @@ def convert_clip(
     # What is lost is said while it can be helped.
     early = _check_early(task)
     for line in early:
-        say(f"warning: {clip.name}: {line}")
+        say(f"warning: {clip.path.name}: {line}")
 
     # The first walk: where is whose face?
     detected, plan = _find_faces(task, packs, wanted, say)
     shown = plan.within(task.config)
     for line in detected.problems:
         if line not in early:
-            say(f"warning: {clip.name}: {line}")
+            say(f"warning: {clip.path.name}: {line}")
     # What is not synthetic must not say that it is.
     mark = None
     if shown.placements:
         mark = SyntheticMark(version=VERSION, run=run.fingerprint, job=task.job.id)
     else:
         say(
-            f"warning: {clip}: the face to swap was found in none of "
+            f"warning: {clip.path}: the face to swap was found in none of "
             f"{len(detected.wanted_pts(task.config))} frames; they pass through as they are "
             "(--swap target-to-source swaps the other way round; --like PHOTO or --face N chooses "
             "another face)"
@@ -170,7 +154,7 @@ def convert_clip(
     notes = _write(task, detected, plan, mark, tally) if task.job.missing() else []
     late = [note for note in notes if note not in early]
     for line in [*late, *list(tally.failed.values())[:3]]:
-        say(f"warning: {clip.name}: {line}")
+        say(f"warning: {clip.path.name}: {line}")
 
     facts = _facts(task, shown.bridged, mark, tally, consent)
     write_sidecar(out, facts)
@@ -179,12 +163,11 @@ def convert_clip(
 
 
 def _task(
-    run: TrainedRun, clip: Path, outputs: dict[str, Path], config: ConvertConfig,
-    like: Path | None, signing: Signing | None, say: Callable[[str], None],
+    run: TrainedRun, clip: Clip, outputs: Outputs, config: ConvertConfig, like: Path | None,
+    say: Callable[[str], None],
 ) -> _Task:  # fmt: skip
     """The job by its content: where clip, run, photo and masks lie, and their names, make none."""
-    clip_sha256 = clip_fingerprint(clip)
-    masks = find_user_masks(config, run, clip, clip_sha256)
+    masks = find_user_masks(config, run, clip)
     expression = choose_expression(run, config, say)
     unsaid = {"mask.folder", "mouth", "eyes"}
     unsaid |= {"start_number"} if config.start_number is None else set()
@@ -195,17 +178,16 @@ def _task(
     if expression is not None:
         settings["expression"] = expression.facts()
     job = job_id(
-        clip=clip_sha256,
+        clip=clip.fingerprint,
         run=run.fingerprint,
         settings=as_job(settings),
         like=None if like is None else clip_fingerprint(like),
         masks=None if masks is None else masks.fingerprint(),
     )
     beside = [run.path, *([like] if like else []), *([masks.folder] if masks else [])]
-    convert_job, config = ConvertJob(job, outputs, clip, beside), config_for(clip, config)
-    return _Task(
-        run, clip, clip_sha256, config, settings, like, masks, expression, signing, convert_job
-    )
+    convert_job = ConvertJob(job, outputs.paths, clip.path, beside)
+    config = config_for(clip.path, config)
+    return _Task(run, clip, outputs, config, settings, like, masks, expression, convert_job)
 
 
 def _check_early(task: _Task) -> list[str]:
@@ -215,11 +197,11 @@ def _check_early(task: _Task) -> list[str]:
     """
     try:
         MASKS[task.config.mask.kind]()
-        with open_clip(task.clip) as reader:
+        with task.clip.open() as reader:
             problems = list(reader.problems)
             if (count := reader.info.frame_count) and count <= task.config.start:
                 raise _beyond(task, count)
-            return [*problems, *check_outputs(task.job, reader, task.config, task.signing)]
+            return [*problems, *task.outputs.check(task.job, reader, task.config)]
     finally:
         with suppress(OSError):
             task.job.work.rmdir()  # unless it holds a killed call's work
@@ -229,7 +211,7 @@ def _beyond(task: _Task, frames: int | None) -> FaceswapError:
     has = f"; it has {frames}, --frames 0:{frames}, whatever their names say" if frames else ""
     start = task.config.start
     return FaceswapError(
-        f"{task.clip}: ends before frame {start}, the first that is wanted "
+        f"{task.clip.path}: ends before frame {start}, the first that is wanted "
         f"(--frames {start}:, --set convert.start={start}){has}"
     )
 
@@ -244,7 +226,6 @@ def _find_faces(
     try:
         detected = detect_clip(
             task.clip,
-            task.clip_sha256,
             run,
             packs,
             config,
@@ -258,8 +239,8 @@ def _find_faces(
         plan = plan_cast(detected, run.manifest.landmarks_pack, wanted, config, high_confidence)
         if config.face is not None and not plan.within(config).placements:
             raise FaceswapError(
-                f"{task.clip}: no frame shows a face {config.face} from the left, counted from 0 "
-                f"(--face {config.face}, --set convert.face={config.face})"
+                f"{task.clip.path}: no frame shows a face {config.face} from the left, counted "
+                f"from 0 (--face {config.face}, --set convert.face={config.face})"
             )
     except FaceswapError:
         # Who mends it gives another call, which looks for another folder.
@@ -277,27 +258,15 @@ def _write(
 ) -> list[str]:
     """Paint and write what earlier calls have not; notes of the writers."""
     config, job = task.config, task.job
-    with open_clip(task.clip, config.start_number) as reader, ExitStack() as stack:
-        span = _span(reader.info, detected, config)
-        writers = {
-            name: stack.enter_context(
-                output_writer(
-                    name,
-                    job,
-                    reader.info,
-                    config.output,
-                    mark,
-                    task.signing,
-                    work=job.work / name,
-                    span=span,
-                )
-            )
-            for name in job.missing()
-        }
+    with (
+        task.clip.open(config.start_number) as reader,
+        task.outputs.open(
+            job, reader.info, config, mark, _span(reader.info, detected, config)
+        ) as outputs,
+    ):
         # What the tally does not know of is painted again: its counts shall be of all frames.
-        done = min(len(tally.layers), *(writer.done for writer in writers.values()))
-        for writer in writers.values():
-            writer.keep(done)
+        done = min(len(tally.layers), outputs.done)
+        outputs.keep(done)
         first = config.start + done
         frames = _with_neighbours(reader, first, config)
         painted = paint_frames(frames, plan, task.run, config, expression=task.expression)
@@ -310,12 +279,9 @@ def _write(
                 if not config.wants(frame.index):
                     break
                 tally.add(frame.index, len(composite.layers), composite.failed)
-                swap = labelled(composite, config.output.label)
-                for name, writer in writers.items():
-                    picture = draw_output(name, composite, swap, writer)
-                    writer.write(picture, frame.pts, ticks=frame.ticks, number=frame.number)
+                outputs.write(composite)
                 bar.update()
-    return [line for writer in writers.values() for line in told(writer)]
+    return outputs.notes
 
 
 def _with_neighbours(frames: Iterable[Frame], first: int, config: ConvertConfig) -> Iterator[Frame]:
@@ -345,13 +311,13 @@ def _facts(
     task: _Task, bridged: int, mark: SyntheticMark | None, tally: FrameTally, consent: str
 ) -> dict[str, Any]:
     """What the sidecar says."""
-    run, outputs = task.run, task.job.outputs
+    run, outputs = task.run, task.outputs.paths
     return {
         "job": task.job.id,
         "tool": TOOL,
         "digital_source_type": None if mark is None else mark.digital_source_type,
-        "clip": str(task.clip),
-        "clip_sha256": task.clip_sha256,
+        "clip": str(task.clip.path),
+        "clip_sha256": task.clip.fingerprint,
         "run": str(run.path),
         "run_step": run.step,
         "run_fingerprint": run.fingerprint,

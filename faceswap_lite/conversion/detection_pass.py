@@ -27,7 +27,7 @@ from ..faces.finding import build_packs, find_in_frames, one_opencv_thread
 from ..faces.journal import JournalEnd, Sighting, append_lines, as_kept, read_journal, sighting_line
 from ..faces.pack import FacePack, FoundFace
 from ..media.clips import Frame
-from ..media.reading import open_clip
+from ..media.reader import Clip
 from ..outputs import job_id, whole_file
 from ..runs.known import open_known_set
 from ..runs.trained import TrainedRun
@@ -91,8 +91,7 @@ def build_run_packs(
 
 
 def detect_clip(
-    clip: Path,
-    fingerprint: str,
+    clip: Clip,
     run: TrainedRun,
     packs: list[FacePack],
     config: ConvertConfig,
@@ -112,21 +111,24 @@ def detect_clip(
     Raises: FaceswapError when the clip cannot be read.
     """
     reuse = reuse and not config.all_faces and config.face is None
-    known = _faces_of_set(run, config, fingerprint) if reuse else {}
-    head = {"version": JOURNAL_VERSION, "job": _detection_job_id(fingerprint, run, packs[0], known)}
+    known = _faces_of_set(run, config, clip.fingerprint) if reuse else {}
+    head = {
+        "version": JOURNAL_VERSION,
+        "job": _detection_job_id(clip.fingerprint, run, packs[0], known),
+    }
     kept = run.path / FACES_FOLDER / f"{head['job']}.jsonl"
     done = read_journal(kept, head)
     if done is not None and done.end is not None:
-        say(f"{clip.name}: using the faces found before ({kept})")
+        say(f"{clip.path.name}: using the faces found before ({kept})")
         return DetectionPass(done.sightings, done.end.frame_ticks, done.end.problems)
     if kept.is_file():
         say(
-            f"{clip.name}: {kept} is damaged or of an earlier version: the faces are searched "
+            f"{clip.path.name}: {kept} is damaged or of an earlier version: the faces are searched "
             "for again"
         )
     if known:
         where = open_known_set(run, config.shown_side).path
-        say(f"{clip.name}: the faces of {len(known)} frames are taken from {where}")
+        say(f"{clip.path.name}: the faces of {len(known)} frames are taken from {where}")
     with tempfile.TemporaryDirectory() as folder:
         path = journal or Path(folder) / "faces.jsonl"
         first, end = _looked_at(config)
@@ -174,7 +176,9 @@ def _faces_of_set(
             and record.embedder == facts.embedder
         )
         if fits:
-            detection = Detection(record.box_xyxy, record.score, record.five.astype(np.float64))
+            detection = Detection(
+                record.box_xyxy, record.confidence, record.five.astype(np.float64)
+            )
             face = FoundFace(detection, record.landmarks, record.embedding, record.presence)
             known.setdefault(record.frame_index, []).append(face)
     return known
@@ -196,7 +200,7 @@ def _detection_job_id(
 
 
 def _walk(
-    clip: Path,
+    clip: Clip,
     packs: list[FacePack],
     first: int,
     end: int | None,
@@ -220,7 +224,7 @@ def _walk(
         return [as_kept(face) for face in faces]
 
     with (
-        open_clip(clip) as reader,
+        clip.open() as reader,
         append_lines(path, head if before is None else None) as append,
         one_opencv_thread(),
     ):

@@ -6,30 +6,23 @@ command wrote.
 
 import re
 import shutil
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from ..config import ConvertConfig, options_of
+from ..config import ConvertConfig
 from ..errors import FaceswapError
 from ..faces.journal import append_lines, read_lines
-from ..faces.user_masks import UserMasks, user_masks_for
-from ..media.clips import IMAGE_SUFFIXES, TIMES_NAME, clip_fingerprint, is_sequence, list_images
-from ..media.reading import open_clip
+from ..media.clips import IMAGE_SUFFIXES, TIMES_NAME, ClipInfo, Span, clip_fingerprint
+from ..media.marks import SyntheticMark
+from ..media.pieces import PICTURES, check_fillable
+from ..media.reader import ClipReader
 from ..media.sidecar import output_name, sidecar_path
-from ..media.sinks import PICTURES, check_fillable
 from ..outputs import claim, found_job, read_json, short_name, write_text
-from ..renames import under_old_names
-from ..runs.known import open_known_set
-from ..runs.mask_weights import mask_of
-from ..runs.trained import TrainedRun
+from .composite import Composite
 
 _OUR_PICTURE = re.compile(r"frame_\d{6,}\.png")
-
-_UNSEEN = {"batch", "device", "output.c2pa_certificate", "output.c2pa_key"}
-"""What makes no other job. The first two change the pictures by a rounding at most, the last two
-are nobody else's business."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +180,57 @@ def _own_names(folder: Path) -> list[str]:
     return []
 
 
+@runtime_checkable
+class Outputs(Protocol):
+    """What a conversion writes; into files: `FileOutputs` in `writers.py`."""
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where each goes, by its name; first the swapped clip, "swap"."""
+        ...
+
+    def check(self, job: ConvertJob, reader: ClipReader, config: ConvertConfig) -> list[str]:
+        """What they will not keep, or the disk may not hold: a line on each.
+
+        Raises: FaceswapError now, where one would be refused after the work.
+        """
+        ...
+
+    def open(
+        self,
+        job: ConvertJob,
+        info: ClipInfo,
+        config: ConvertConfig,
+        mark: SyntheticMark | None,
+        span: Span | None,
+    ) -> AbstractContextManager["OpenOutputs"]:
+        """Those that the job misses; `info` is of the clip that it converts."""
+        ...
+
+
+@runtime_checkable
+class OpenOutputs(Protocol):
+    """Outputs that are written in step. `notes`: what they could not keep."""
+
+    @property
+    def done(self) -> int:
+        """The frames that all of them have, of an earlier call."""
+        ...
+
+    @property
+    def notes(self) -> list[str]:
+        """A line on each thing that is not kept."""
+        ...
+
+    def keep(self, frames: int) -> None:
+        """Drop what is done beyond this number of frames; before any `write`."""
+        ...
+
+    def write(self, made: Composite) -> None:
+        """One more frame."""
+        ...
+
+
 @dataclass
 class FrameTally:
     """What became of each frame; a journal, so that a conversion that goes on knows of its past."""
@@ -230,55 +274,3 @@ class FrameTally:
             "passed_through": len(self.layers) - swapped,
             "failed": len(self.failed),
         }
-
-
-def config_for(clip: Path, config: ConvertConfig) -> ConvertConfig:
-    """The settings for a clip: photos in a folder are no neighbours, and nothing is steadied."""
-    if not clip.is_dir() or (clip / TIMES_NAME).is_file() or is_sequence(list_images(clip)):
-        return config
-    return without_neighbours(config).model_copy(update={"temporal_smoothing": 0.0, "bridge": 0})
-
-
-def without_neighbours(config: ConvertConfig) -> ConvertConfig:
-    """The settings with colours and masks of each frame by itself."""
-    color, mask = (part.model_copy(update={"steady": 0.0}) for part in (config.color, config.mask))
-    return config.model_copy(update={"color": color, "mask": mask})
-
-
-def seen_settings(config: ConvertConfig) -> dict[str, Any]:
-    """The options that make a job, by their dotted names."""
-    return {name: value for name, value in options_of(config).items() if name not in _UNSEEN}
-
-
-def mask_facts(run: TrainedRun, config: ConvertConfig) -> dict[str, Any]:
-    """What belongs to the settings beside them: which weights tell what is before a face, if any.
-
-    Raises: FaceswapError when they are wanted and cannot be had.
-    """
-    if config.mask.kind != "visible":
-        return {}
-    return {"mask.weights": mask_of(run.path).fingerprint()}
-
-
-def as_job(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as a job's id knows them: under their first names, so that a job stays the same."""
-    return under_old_names("convert", settings)
-
-
-def find_user_masks(
-    config: ConvertConfig, run: TrainedRun, clip: Path, fingerprint: str
-) -> UserMasks | None:
-    """The masks that `config.mask.folder` holds for a clip: of its frames, or of its set's crops.
-
-    Raises: FaceswapError when there are none, or none is of a frame of the clip.
-    """
-    if config.mask.folder is None:
-        return None
-    faces = None
-    with suppress(FaceswapError):
-        faces = open_known_set(run, config.shown_side)
-    with open_clip(clip, config.start_number) as reader:
-        info = reader.info
-    masks = user_masks_for(Path(config.mask.folder), faces, fingerprint, info.first_number)
-    masks.check_numbers(clip, info)
-    return masks

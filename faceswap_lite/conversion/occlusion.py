@@ -17,8 +17,7 @@ from ..faces.align import align, cut_crop, within_frame
 from ..faces.hull import face_mask
 from ..geometry import compose, invert_similarity
 from ..metrics.landmarks import LandmarksPack
-from ..models.clear_share import Share, clear_shares
-from ..models.mask_network import MASK_SIZE, MaskNetwork
+from ..models.mask_network import MASK_SIZE, MaskNetwork, Share, clear_shares
 from .blend import Layer, clear_layer, frame_box
 
 # How much the network is shown, in eye distances, whatever a run's own crops show: enough of what

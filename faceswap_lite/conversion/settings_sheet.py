@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from ..config import ConvertConfig, OutputConfig, options_of
 from ..config_files import change_section
 from ..errors import FaceswapError, UsageError
-from ..media.clips import IMAGE_SUFFIXES, Frame, as_uint8, clip_fingerprint
+from ..media.clips import IMAGE_SUFFIXES, Frame, as_uint8
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
-from ..media.reading import open_clip
+from ..media.reader import Clip
 from ..outputs import VERSION, claim, one_writer, refuse_inputs
 from ..runs.hardware import pick_device
 from ..runs.trained import TrainedRun
@@ -23,8 +23,8 @@ from .casting import CastPlan, cast_clip
 from .composite import composite_frames
 from .detection_pass import build_run_packs
 from .expression import choose_expression
-from .job import config_for, find_user_masks, without_neighbours
 from .paint import paint_frames
+from .settings import config_for, find_user_masks, without_neighbours
 
 SETTINGS_CELL_PX = 224
 TITLE_PX = 22
@@ -56,7 +56,7 @@ _Row = tuple[str, list[UInt8[np.ndarray, "c c 3"]]]
 @one_writer(lambda out, **_: [out])
 def settings_sheet(
     run: TrainedRun,
-    clip: Path,
+    clip: Clip,
     out: Path,
     config: ConvertConfig,
     tries: Sequence[str] = (),
@@ -75,12 +75,12 @@ def settings_sheet(
     """
     if out.suffix.lower() not in IMAGE_SUFFIXES:
         raise FaceswapError(f"{out}: a sheet is a picture; name a .png")
-    refuse_inputs(out, clip, like)
-    if out.resolve().parent == clip.resolve():
-        raise FaceswapError(f"{out}: lies in {clip}, which is read; choose another name")
+    refuse_inputs(out, clip.path, like)
+    if out.resolve().parent == clip.path.resolve():
+        raise FaceswapError(f"{out}: lies in {clip.path}, which is read; choose another name")
     claim(out, "", None, finished=True, overwrite=overwrite)
     output = config.output.model_copy(update={"label": ""})
-    still = without_neighbours(config_for(clip, config)).model_copy(
+    still = without_neighbours(config_for(clip.path, config)).model_copy(
         update={"output": output, "start": 0, "end": None}
     )
     settings = {"as set": still}
@@ -90,7 +90,7 @@ def settings_sheet(
             if options_of(settings[words])[name] != options_of(still)[name]:
                 raise UsageError(f"--try {words}: a sheet does not show {name}; set it with --set")
     run.model.to(pick_device(config.device))
-    masks = find_user_masks(config, run, clip, clip_fingerprint(clip))
+    masks = find_user_masks(config, run, clip)
 
     def plan_of(options: ConvertConfig) -> CastPlan:
         packs = build_run_packs(run, options)
@@ -98,7 +98,7 @@ def settings_sheet(
 
     plan = plan_of(still)
     if not plan.placements:
-        raise FaceswapError(f"{clip}: the face to swap was found in no frame")
+        raise FaceswapError(f"{clip.path}: the face to swap was found in no frame")
     there = sorted(plan.placements)
     picked = [there[i] for i in np.linspace(0, len(there) - 1, frames).round().astype(int)]
     picked = list(dict.fromkeys(picked))
@@ -123,8 +123,8 @@ def _unsaid(line: str) -> None:
     """What a stage has to say, where nobody asked."""
 
 
-def _frames(clip: Path, indices: set[int], start_number: int | None) -> list[Frame]:
-    with open_clip(clip, start_number) as reader:
+def _frames(clip: Clip, indices: set[int], start_number: int | None) -> list[Frame]:
+    with clip.open(start_number) as reader:
         return list(islice((f for f in reader if f.index in indices), len(indices)))
 
 

@@ -1,9 +1,9 @@
 """The outputs of a conversion: what each shows of a frame, and how it is written."""
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -12,13 +12,12 @@ import numpy as np
 
 from ..config import ConvertConfig, OutputConfig
 from ..errors import FaceswapError
-from ..media.clips import IMAGE_SUFFIXES, ClipInfo, gaps_closed, list_images
-from ..media.copying import Span
+from ..media.clips import IMAGE_SUFFIXES, ClipInfo, Span, gaps_closed, list_images
 from ..media.encoding import alpha_holders, with_alpha
 from ..media.label import draw_label
 from ..media.marks import Signing, SyntheticMark
-from ..media.reading import ClipReader
-from ..media.sinks import WRITTEN_SUFFIXES
+from ..media.reader import ClipReader
+from ..media.sinks import WRITTEN_SUFFIXES, check_suffix
 from ..media.stills import image_size
 from ..media.writing import BT709_TAGS, PIECE_FRAMES, ClipWriter, holds_alpha
 from ..outputs import VERSION, check_space
@@ -77,20 +76,123 @@ OUTPUTS: dict[str, Output] = {
 """By their names in a job."""
 
 
-def labelled(made: Composite, label: str) -> np.ndarray:
+@dataclass(frozen=True)
+class FileOutputs:
+    """A conversion's outputs as files: the swapped clip, and what else is to be written.
+
+    `signing`: what seals the swap, where `convert.output.c2pa` wants it.
+    Raises: FaceswapError when one has a name of which nothing is ever written.
+    """
+
+    swap: Path
+    tracks: Tracks = field(default_factory=Tracks)
+    signing: Signing | None = None
+
+    def __post_init__(self) -> None:
+        for path in self.paths.values():
+            check_suffix(path)
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """By their names in a job."""
+        return {"swap": self.swap, **self.tracks.named()}
+
+    def check(self, job: ConvertJob, reader: ClipReader, config: ConvertConfig) -> list[str]:
+        """As `Outputs.check`."""
+        info = reader.info
+        if config.output.c2pa and self.signing is None:
+            raise ValueError("convert.output.c2pa needs something that signs (signing_for)")
+        if self.signing is not None:
+            self.signing.check(job.swap)
+        draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.output.label)
+        mark = SyntheticMark(version=VERSION, run=None)
+        notes: list[str] = []
+        needed = 0
+        for name, path in job.missing().items():
+            _check_pictures(path, job.clip, info, config)
+            if not path.exists():
+                # In the job's own folder: what a kill leaves there is found again.
+                work = job.work / f"{name}.check"
+                # When a part begins is not known yet; that it is one says what its sound becomes.
+                part = (Fraction(0), None) if config.start or config.end is not None else None
+                writer = output_writer(
+                    name, job, info, config.output, mark, None, work=work, span=part
+                )
+                writer.check()
+                notes += told(writer)
+                needed += writer.expected_bytes(_frames(info, config))
+        alone = [path for path in job.missing().values() if path.suffix.lower() in IMAGE_SUFFIXES]
+        # The number before which two frames were written, if there are two.
+        second = min(config.start + 2, config.end or config.start + 2)
+        if alone and len(list(islice(reader, config.start, second))) > 1:
+            raise FaceswapError(f"{alone[0]}: holds one picture; name a video, or a folder")
+        is_video = any(path.suffix.lower() in WRITTEN_SUFFIXES for path in job.missing().values())
+        wanted = (info.numbers or ())[config.start : config.end]
+        if is_video and (line := gaps_closed(wanted)):
+            notes.append(line)
+        return notes + check_space(job.work, needed, needed // SURE_FACTOR)
+
+    @contextmanager
+    def open(
+        self,
+        job: ConvertJob,
+        info: ClipInfo,
+        config: ConvertConfig,
+        mark: SyntheticMark | None,
+        span: Span | None,
+    ) -> Iterator["OpenFiles"]:
+        """As `Outputs.open`."""
+        output = config.output
+        with ExitStack() as stack:
+            writers = {}
+            for name in job.missing():
+                writer = output_writer(
+                    name, job, info, output, mark, self.signing, work=job.work / name, span=span
+                )
+                writers[name] = stack.enter_context(writer)
+            yield OpenFiles(writers, output.label)
+
+
+@dataclass(frozen=True)
+class OpenFiles:
+    """Files that are written in step. `label`: burnt into the swapped frames; "": nothing."""
+
+    writers: dict[str, ClipWriter]
+    label: str
+
+    @property
+    def done(self) -> int:
+        """The frames that all of them have, of an earlier call."""
+        return min(writer.done for writer in self.writers.values())
+
+    @property
+    def notes(self) -> list[str]:
+        """What they could not keep."""
+        return [line for writer in self.writers.values() for line in told(writer)]
+
+    def keep(self, frames: int) -> None:
+        """As `ClipWriter.keep`."""
+        for writer in self.writers.values():
+            writer.keep(frames)
+
+    def write(self, made: Composite) -> None:
+        """One more frame into each."""
+        frame, swap = made.frame, _labelled(made, self.label)
+        for name, writer in self.writers.items():
+            kind = OUTPUTS[name]
+            picture = kind.draw(made, swap)
+            if kind.keeps_alpha and writer.alpha:
+                picture = frame.with_alpha(picture)
+            writer.write(picture, frame.pts, ticks=frame.ticks, number=frame.number)
+
+
+def _labelled(made: Composite, label: str) -> np.ndarray:
     """The swapped frame, the label burnt into it."""
     image = made.image
     if label:
         image = image.copy() if image is made.frame.image else image
         draw_label(image, label)
     return image
-
-
-def draw_output(name: str, made: Composite, swap: np.ndarray, writer: ClipWriter) -> np.ndarray:
-    """What an output shows of a frame, with the channels that its writer takes."""
-    kind = OUTPUTS[name]
-    picture = kind.draw(made, swap)
-    return made.frame.with_alpha(picture) if kind.keeps_alpha and writer.alpha else picture
 
 
 def output_writer(
@@ -138,43 +240,6 @@ def output_writer(
     if name == "swap" and info.exif:
         writer.notes.append("EXIF (camera, date, place) is not kept")
     return writer
-
-
-def check_outputs(
-    job: ConvertJob, reader: ClipReader, config: ConvertConfig, signing: Signing | None
-) -> list[str]:
-    """What the outputs will not keep, or the disk may not hold: a line on each.
-
-    Raises: FaceswapError now, where an output would be refused after the work.
-    """
-    info = reader.info
-    if signing is not None:
-        signing.check(job.swap)
-    draw_label(np.zeros((info.height, info.width, 3), np.uint8), config.output.label)
-    mark = SyntheticMark(version=VERSION, run=None)
-    notes: list[str] = []
-    needed = 0
-    for name, path in job.missing().items():
-        _check_pictures(path, job.clip, info, config)
-        if not path.exists():
-            # In the job's own folder: what a kill leaves there is found again.
-            work = job.work / f"{name}.check"
-            # When a part begins is not known yet; that it is one says what becomes of the sound.
-            part = (Fraction(0), None) if config.start or config.end is not None else None
-            writer = output_writer(name, job, info, config.output, mark, None, work=work, span=part)
-            writer.check()
-            notes += told(writer)
-            needed += writer.expected_bytes(_frames(info, config))
-    alone = [path for path in job.missing().values() if path.suffix.lower() in IMAGE_SUFFIXES]
-    # The number before which two frames were written, if there are two.
-    second = min(config.start + 2, config.end or config.start + 2)
-    if alone and len(list(islice(reader, config.start, second))) > 1:
-        raise FaceswapError(f"{alone[0]}: holds one picture; name a video, or a folder")
-    is_video = any(path.suffix.lower() in WRITTEN_SUFFIXES for path in job.missing().values())
-    wanted = (info.numbers or ())[config.start : config.end]
-    if is_video and (line := gaps_closed(wanted)):
-        notes.append(line)
-    return notes + check_space(job.work, needed, needed // SURE_FACTOR)
 
 
 def told(writer: ClipWriter) -> list[str]:

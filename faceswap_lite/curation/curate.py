@@ -103,10 +103,10 @@ def curate_faces(
     folder = report_folder(path)
     write_decisions(path, decisions, best or None)
     order = _worst_first(decisions)
-    shown, pictures = [decisions[place] for place in order], measures.views[order]
-    write_sheets(folder, shown, pictures)
+    shown, thumbnails = [decisions[place] for place in order], measures.views[order]
+    write_sheets(folder, shown, thumbnails)
     title = f"{path.resolve().name}: {len(decisions)} faces"
-    write_page(folder / PAGE_FILE, title, shown, pictures)
+    write_page(folder / PAGE_FILE, title, shown, thumbnails)
     covered = None
     if target is not None:
         covered = _cover(faces, measures, decisions, target)

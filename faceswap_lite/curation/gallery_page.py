@@ -26,7 +26,7 @@ def write_page(
     It needs no network and no server. The order given counts as "worst first". Thumbnails are
     never enlarged; they are made smaller till the page is small enough to open quickly.
     """
-    head, pictures = _pictures(thumbnails)
+    head, pictures = _fitting_thumbnails(thumbnails)
     groups = group_faces(decisions)
     group_of = {place: number for number, group in enumerate(groups) for place in group.places}
     names = list(dict.fromkeys(name for decision in decisions for name in decision.scores))
@@ -55,7 +55,7 @@ def write_page(
     write_text(path, fill_template(GALLERY_TEMPLATE, parts))
 
 
-def _pictures(thumbnails: UInt8[np.ndarray, "n s s 3"]) -> tuple[str, list[str]]:
+def _fitting_thumbnails(thumbnails: UInt8[np.ndarray, "n s s 3"]) -> tuple[str, list[str]]:
     """The faces as JPEGs in base64: the head that all share, and the rest of each.
 
     JPEGs of one size and quality begin with the same tables, two fifths of such a small file. The
@@ -66,11 +66,11 @@ def _pictures(thumbnails: UInt8[np.ndarray, "n s s 3"]) -> tuple[str, list[str]]
     sizes = [px for px in EDGES_PX if px <= thumbnails.shape[1]] or [thumbnails.shape[1]]
 
     some = thumbnails[::step]
-    px = fitting_px(sizes, lambda px: step * sum(map(len, _split(some, px)[1])))
-    return _split(thumbnails, px)
+    px = fitting_px(sizes, lambda px: step * sum(map(len, _thumbnail_files(some, px)[1])))
+    return _thumbnail_files(thumbnails, px)
 
 
-def _split(thumbnails: UInt8[np.ndarray, "n s s 3"], edge: int) -> tuple[str, list[str]]:
+def _thumbnail_files(thumbnails: UInt8[np.ndarray, "n s s 3"], edge: int) -> tuple[str, list[str]]:
     files = [jpeg_bytes(pixels, edge, THUMBNAIL_QUALITY) for pixels in thumbnails]
     # What the first and the last in order share, all share.
     first, last = min(files, default=b""), max(files, default=b"")

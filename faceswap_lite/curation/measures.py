@@ -23,8 +23,7 @@ from ..faces.records import FaceRecord
 from ..geometry import compose, invert_similarity, similarity_scale, transform_points
 from ..metrics.landmarks import CANONICAL_FIVE
 from ..metrics.pictures import mean_grey
-from ..models.clear_share import clear_shares
-from ..models.mask_network import MASK_SIZE, MaskNetwork
+from ..models.mask_network import MASK_SIZE, MaskNetwork, clear_shares
 from ..outputs import BROKEN_ARRAYS, whole_file
 from ..runs.mask_weights import shipped_mask
 from .decisions import report_folder

@@ -140,7 +140,7 @@ def judge_faces(faces: FaceSet, measures: Measures, config: CurateConfig) -> Jud
         "light": measures.light,
         "clipped": measures.clipped,
         "eyes_px": measures.eyes_px,
-        "detector": np.array([record.score for record in records]),
+        "detector": np.array([record.confidence for record in records]),
         **{name: recorded(records, name) for name in ("yaw_deg", "pitch_deg", "mouth", "eyes")},
     }
     if len(people.counts) > 1:

@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..faces.attributes import ATTRIBUTES, Readings
-from ..metrics.distributions import slope, wasserstein_1
-from ..metrics.temporal import spread_ratio
+from ..metrics.distributions import slope, spread_ratio, wasserstein_1
 
 MIN_GROUP_FACES = 10
 """Fewer faces that can be read, before and after, say nothing about a distribution."""

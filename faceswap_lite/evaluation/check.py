@@ -15,15 +15,15 @@ from jaxtyping import Int, UInt8
 from ..config import ConvertConfig, Side
 from ..conversion.casting import CastPlan, cast_clip
 from ..conversion.detection_pass import build_run_packs
-from ..conversion.job import as_job, config_for, mask_facts, seen_settings
 from ..conversion.paint import paint_frames
 from ..conversion.painted import Placement
+from ..conversion.settings import as_job, config_for, mask_facts, seen_settings
 from ..errors import FaceswapError
 from ..faces.face_set import refuse_crops
-from ..media.clips import Frame, as_uint8, clip_fingerprint
+from ..media.clips import Frame, as_uint8
 from ..media.images import write_image
 from ..media.marks import SyntheticMark
-from ..media.reading import open_clip
+from ..media.reader import Clip
 from ..media.sheets import CELL_PX, INK, QUIET, Sheet
 from ..media.truth import load_true_landmarks
 from ..outputs import (
@@ -89,7 +89,7 @@ class _Looked:
 @one_writer(lambda out, **_: beside(out, ".png"))
 def check_clip(
     run: TrainedRun,
-    clip: Path,
+    clip: Clip,
     out: Path,
     convert: ConvertConfig,
     *,
@@ -102,17 +102,16 @@ def check_clip(
     Raises: FaceswapError when the clip cannot be read, shows nobody to swap, or the run's face sets
     are gone.
     """
-    inputs = (clip, run.path / "run.json", run.path / "config.yaml")
+    inputs = (clip.path, run.path / "run.json", run.path / "config.yaml")
     refuse_inputs(out, *inputs)
     _, sheet = beside(out, ".png")
     refuse_inputs(sheet, *inputs)
     if out == sheet:
         raise FaceswapError(f"{out}: is the name of the sheet; name a .json for the report")
-    convert = config_for(clip, convert)
+    convert = config_for(clip.path, convert)
     settings = seen_settings(convert) | mask_facts(run, convert)
-    fingerprint = clip_fingerprint(clip)
     job = job_id(
-        check=1, clip=fingerprint, run=run.fingerprint, settings={"convert": as_job(settings)}
+        check=1, clip=clip.fingerprint, run=run.fingerprint, settings={"convert": as_job(settings)}
     )
     before = found_job(out)
     # Who made the sheet is told by the report beside it.
@@ -123,11 +122,11 @@ def check_clip(
         return before
 
     # Before what takes long: a clip may be unreadable, a face set gone.
-    refuse_crops(clip)
-    with open_clip(clip) as reader:
+    refuse_crops(clip.path)
+    with clip.open() as reader:
         early = list(reader.problems)
     for problem in early:
-        say(f"warning: {clip.name}: {problem}")
+        say(f"warning: {clip.path.name}: {problem}")
     people = {side: known_faces(run, side) for side in (convert.shown_side, convert.painted_side)}
     run.model.to(pick_device(convert.device))
     packs = build_run_packs(run, convert)
@@ -135,16 +134,16 @@ def check_clip(
         say(note)
     plan = cast_clip(run, clip, packs, convert, say=say)
     if not plan.placements:
-        raise FaceswapError(f"{clip}: no frame shows the face to swap; is it the right clip?")
+        raise FaceswapError(f"{clip.path}: no frame shows the face to swap; is it the right clip?")
     trust = fit_trust(run, people[convert.shown_side])
     looked = _look(run, clip, plan, convert)
     for problem in looked.problems:
         if problem not in early:
-            say(f"warning: {clip.name}: {problem}")
+            say(f"warning: {clip.path.name}: {problem}")
     scores = trust.judge(run, looked.crops, looked.masks)
     shown = clip_attributes(
         looked.placements, run.manifest.landmarks_pack, brightness_of(looked.crops, looked.masks),
-        load_true_landmarks(clip) if clip.is_file() else None,
+        load_true_landmarks(clip.path) if clip.path.is_file() else None,
     )  # fmt: skip
     outside = []
     for side in (convert.painted_side, convert.shown_side):
@@ -154,7 +153,7 @@ def check_clip(
         "tool": TOOL,
         "job": job,
         **_summarise(looked, len(plan.placements), scores, trust, outside, convert.painted_side),
-        "clip": {"path": str(clip), "sha256": fingerprint},
+        "clip": {"path": str(clip.path), "sha256": clip.fingerprint},
         "run": {"path": str(run.path), "step": run.step, "weights": run.fingerprint},
         "settings": {"convert": settings},
     }
@@ -169,7 +168,7 @@ def check_clip(
     return report
 
 
-def _look(run: TrainedRun, clip: Path, plan: CastPlan, convert: ConvertConfig) -> _Looked:
+def _look(run: TrainedRun, clip: Clip, plan: CastPlan, convert: ConvertConfig) -> _Looked:
     """Paint frames that are spread evenly over those with a face."""
     there = sorted(plan.placements)
     wanted = {there[place] for place in spread_evenly(len(there), MAX_LOOKED_AT)}
@@ -179,7 +178,7 @@ def _look(run: TrainedRun, clip: Path, plan: CastPlan, convert: ConvertConfig) -
         "crops": [], "masks": [], "rebuilt": [], "swapped": [],
     }  # fmt: skip
     frames = 0
-    with open_clip(clip) as reader:
+    with clip.open() as reader:
 
         def chosen() -> Iterator[Frame]:
             nonlocal frames
@@ -198,7 +197,7 @@ def _look(run: TrainedRun, clip: Path, plan: CastPlan, convert: ConvertConfig) -
                     kept.append(as_uint8(picture))
         problems = list(reader.problems)
     if not placements:
-        raise FaceswapError(f"{clip}: none of its faces can be cut out; is it the right clip?")
+        raise FaceswapError(f"{clip.path}: none of its faces can be cut out; is it the right clip?")
     return _Looked(
         frames=frames,
         frame=np.array([placement.frame for placement in placements]),

@@ -6,18 +6,18 @@ reason; nothing is guessed.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 from ..config import EvaluateConfig
-from ..conversion.job import as_job, mask_facts, seen_settings
+from ..conversion.settings import as_job, mask_facts, seen_settings
 from ..errors import FaceswapError, UsageError
 from ..faces.face_set import open_face_set
 from ..media.clips import clip_fingerprint
+from ..media.reader import Clip
 from ..media.reading import open_clip
 from ..media.sidecar import sidecar_path
-from ..media.truth import load_truth
 from ..metrics.perceptual import lpips_files
 from ..outputs import (
     TOOL,
@@ -35,7 +35,7 @@ from .explain import Background
 from .metric import difference_json, differences
 from .metric_table import METRICS
 from .report_page import write_report_page
-from .workbench import Contender, Measured, measure_clip, open_workbench
+from .workbench import Contender, Measured, measure_clip, open_workbench, truth_of
 
 REPORT_SCHEMA = 2
 SAID_OF_METRICS = ("title", "unit", "better", "group", "note")
@@ -44,7 +44,7 @@ SAID_OF_METRICS = ("title", "unit", "better", "group", "note")
 @one_writer(lambda out, **_: beside(out, ".html"))
 def evaluate_clips(
     contenders: Sequence[Contender],
-    clips: Sequence[Path],
+    clips: Sequence[Clip],
     out: Path,
     config: EvaluateConfig,
     *,
@@ -61,7 +61,7 @@ def evaluate_clips(
     Raises: FaceswapError when a clip cannot be read, has no face of the target, or a conversion has
     other frames than its clip.
     """
-    prints = _refuse(contenders, clips, out, converted)
+    _refuse(contenders, clips, out, converted)
     contenders = _of_whole_clips(contenders, say)
     kinds = sorted({contender.convert.mask.kind for contender in contenders})
     if len(kinds) > 1:
@@ -78,7 +78,7 @@ def evaluate_clips(
     weights = Path(config.lpips) if config.lpips else None
     job = job_id(
         schema=REPORT_SCHEMA,
-        clips=prints,
+        clips=[clip.fingerprint for clip in clips],
         runs=[contender.run.fingerprint for contender in contenders],
         settings={**settings, "convert": [as_job(one) for one in settings["convert"]]},
         converted=[clip_fingerprint(path) for path in converted],
@@ -94,15 +94,15 @@ def evaluate_clips(
     if claims == {"done"}:
         say(f"{out}: already done")
         return before
-    _check_clips(clips, prints, converted)
+    _check_clips(clips, converted)
 
-    runs, found = _measure(contenders, clips, prints, converted, config, say)
+    runs, found = _measure(contenders, clips, converted, config, say)
     report = {
         "schema": REPORT_SCHEMA,
         "tool": TOOL,
         "job": job,
         "runs": runs,
-        "clips": [*map(_describe_clip, clips, _told_apart(clips), prints)],
+        "clips": [*map(_describe_clip, clips, _told_apart([clip.path for clip in clips]))],
         "metrics": [
             {"name": name, **{part: getattr(metric, part) for part in SAID_OF_METRICS}}
             for name, metric in METRICS.items()
@@ -118,23 +118,25 @@ def evaluate_clips(
 
 
 def _refuse(
-    contenders: Sequence[Contender], clips: Sequence[Path], out: Path, converted: Sequence[Path]
-) -> list[str]:
-    """Refuse what cannot be, by the names alone; the clips' fingerprints."""
+    contenders: Sequence[Contender], clips: Sequence[Clip], out: Path, converted: Sequence[Path]
+) -> None:
+    """Refuse what cannot be, by names and fingerprints alone."""
+    paths = [clip.path for clip in clips]
     runs_own = [c.run.path / name for c in contenders for name in ("run.json", "config.yaml")]
-    refuse_inputs(out, *clips, *converted, *runs_own)
+    refuse_inputs(out, *paths, *converted, *runs_own)
     _, page = beside(out, ".html")
     if page == out:
         raise FaceswapError(f"{out}: is the name of the page; name a .json for the report")
-    refuse_inputs(page, *clips, *converted, *runs_own)
-    prints = [clip_fingerprint(clip) for clip in clips]
-    given = {"--run": [str(c.run.path.resolve()) for c in contenders], "--clip": prints}
+    refuse_inputs(page, *paths, *converted, *runs_own)
+    given = {
+        "--run": [str(c.run.path.resolve()) for c in contenders],
+        "--clip": [clip.fingerprint for clip in clips],
+    }
     for option, some in given.items():
         if len(set(some)) < len(some):
             raise UsageError(f"{option}: one of them is given twice")
     if converted and (len(converted) != len(clips) or len(contenders) != 1):
         raise UsageError("--converted: needs exactly one run, and as many conversions as clips")
-    return prints
 
 
 def _of_whole_clips(contenders: Sequence[Contender], say: Callable[[str], None]) -> list[Contender]:
@@ -147,14 +149,13 @@ def _of_whole_clips(contenders: Sequence[Contender], say: Callable[[str], None])
 
 def _measure(
     contenders: Sequence[Contender],
-    clips: Sequence[Path],
-    prints: Sequence[str],
+    clips: Sequence[Clip],
     converted: Sequence[Path],
     config: EvaluateConfig,
     say: Callable[[str], None],
 ) -> tuple[list[dict[str, Any]], list[tuple[int, int, Measured]]]:
     """What each run is; and by the run's place and the clip's, what it is on each clip."""
-    judged = any(not clip.is_file() or load_truth(clip) is None for clip in clips)
+    judged = any(truth_of(clip) is None for clip in clips)
     names = _told_apart([contender.run.path.resolve() for contender in contenders])
     runs, found = [], []
     for number, (contender, name) in enumerate(zip(contenders, names, strict=True)):
@@ -162,7 +163,7 @@ def _measure(
         runs.append(_describe_run(contender, name, bench.background))
         for place, clip in enumerate(clips):
             swap = converted[place] if converted else None
-            measured = measure_clip(bench, clip, prints[place], config, converted=swap, say=say)
+            measured = measure_clip(bench, clip, config, converted=swap, say=say)
             found.append((number, place, measured))
     return runs, found
 
@@ -184,18 +185,18 @@ def _compare(found: Sequence[tuple[int, int, Measured]], seed: int) -> list[dict
     return compared
 
 
-def _check_clips(clips: Sequence[Path], prints: Sequence[str], converted: Sequence[Path]) -> None:
+def _check_clips(clips: Sequence[Clip], converted: Sequence[Path]) -> None:
     """Refuse now what would be refused after the work on the clips before it."""
     infos = []
-    for clip in (*clips, *converted):
-        with open_clip(clip) as reader:
+    for reader in chain((clip.open() for clip in clips), map(open_clip, converted)):
+        with reader:
             infos.append(reader.info)
-    conversions = zip(clips, prints, infos, converted, infos[len(clips) :], strict=False)
-    for clip, fingerprint, info, swap, of_swap in conversions:
+    conversions = zip(clips, infos, converted, infos[len(clips) :], strict=False)
+    for clip, info, swap, of_swap in conversions:
         made_of = found_job(sidecar_path(swap))
-        if made_of.get("clip_sha256", fingerprint) != fingerprint:
+        if made_of.get("clip_sha256", clip.fingerprint) != clip.fingerprint:
             other = made_of.get("clip", "another clip")
-            raise FaceswapError(f"{swap}: is a conversion of {other}, not of {clip}")
+            raise FaceswapError(f"{swap}: is a conversion of {other}, not of {clip.path}")
         made_with = made_of.get("settings")
         part = made_with if isinstance(made_with, dict) else {}
         first, end = part.get("start", 0), part.get("end")
@@ -206,7 +207,7 @@ def _check_clips(clips: Sequence[Path], prints: Sequence[str], converted: Sequen
             )
         if (info.width, info.height) != (of_swap.width, of_swap.height):
             raise FaceswapError(
-                f"{swap}: differs in size from {clip}; is it a conversion of that clip?"
+                f"{swap}: differs in size from {clip.path}; is it a conversion of that clip?"
             )
 
 
@@ -239,16 +240,16 @@ def _describe_run(contender: Contender, name: str, background: Background) -> di
     }
 
 
-def _describe_clip(clip: Path, name: str, fingerprint: str) -> dict[str, Any]:
-    with open_clip(clip) as reader:
+def _describe_clip(clip: Clip, name: str) -> dict[str, Any]:
+    with clip.open() as reader:
         info = reader.info
     return {
         "name": name,
-        "path": str(clip),
-        "sha256": fingerprint,
+        "path": str(clip.path),
+        "sha256": clip.fingerprint,
         "frames": info.frame_count,
         "rate": None if info.rate is None else plain(float(info.rate)),
-        "actor": clip.is_file() and load_truth(clip) is not None,
+        "actor": truth_of(clip) is not None,
     }
 
 

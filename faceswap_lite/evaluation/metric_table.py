@@ -6,8 +6,7 @@ To add one: write it in a file of its own and add it here; report, page and tabl
 import numpy as np
 from jaxtyping import Float
 
-from ..metrics.distributions import finite, series_noise
-from ..metrics.temporal import correlation, spread_ratio
+from ..metrics.distributions import correlation, finite, series_noise, spread_ratio
 from .frame import against_truth, blending, identity_row, movement, occluding, reading, rebuilding
 from .metric import Columns, Figure, FrameMeasure, Metric
 

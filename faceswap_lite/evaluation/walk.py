@@ -20,6 +20,7 @@ from ..errors import FaceswapError
 from ..faces.finding import in_order, one_opencv_thread
 from ..faces.user_masks import UserMasks
 from ..media.clips import Frame
+from ..media.reader import Clip
 from ..media.reading import open_clip
 from ..media.truth import ClipTruth
 from ..runs.trained import TrainedRun
@@ -43,7 +44,7 @@ class Walked:
 
 def walk_clip(
     run: TrainedRun,
-    clip: Path,
+    clip: Clip,
     plan: CastPlan,
     convert: ConvertConfig,
     measures: Sequence[FrameMeasure],
@@ -95,7 +96,7 @@ def walk_clip(
 
 def _moments(
     run: TrainedRun,
-    clip: Path,
+    clip: Clip,
     plan: CastPlan,
     convert: ConvertConfig,
     every: int,
@@ -108,7 +109,7 @@ def _moments(
     twins = (truth.twin.raw, truth.twin.matched) if truth and truth.twin else (None, None)
     judge_step = -(-len(plan.placements) // (every * JUDGED_FACES)) or 1
     others = [_every(_frames_of(path), every, path) for path in (converted, *twins)]
-    with open_clip(clip, convert.start_number) as reader:
+    with clip.open(convert.start_number) as reader:
         frames = (frame for frame in reader if frame.index % every == 0)
         painted = paint_frames(frames, plan, run, convert, expression=expression, rebuild=True)
         walk = composite_frames(painted, convert, masks)
@@ -118,13 +119,14 @@ def _moments(
             swap, raw, matched = (next(other) for other in others)
             if swap is not None and swap.image.shape[:2] != made.frame.image.shape[:2]:
                 raise FaceswapError(
-                    f"{converted}: differs in size from {clip}; is it a conversion of that clip?"
+                    f"{converted}: differs in size from {clip.path}; "
+                    "is it a conversion of that clip?"
                 )
             yield Moment(made, swap, raw, matched, number, judged=number % judge_step == 0)
             number += bool(made.painted.faces)
         if converted is not None and _goes_on(others[0]):
             raise FaceswapError(
-                f"{converted}: has more frames than {clip}; is it a conversion of that clip?"
+                f"{converted}: has more frames than {clip.path}; is it a conversion of that clip?"
             )
         problems += reader.problems
 

@@ -11,11 +11,12 @@ from ..config import ConvertConfig, EvaluateConfig, Side
 from ..conversion.casting import CastPlan, cast_clip
 from ..conversion.detection_pass import build_run_packs
 from ..conversion.expression import choose_expression
-from ..conversion.job import config_for, find_user_masks
+from ..conversion.settings import config_for, find_user_masks
 from ..errors import FaceswapError
 from ..faces.attributes import Reader
 from ..faces.pack import FacePack
 from ..media.clips import clip_fingerprint, list_images
+from ..media.reader import Clip
 from ..media.truth import ClipTruth, load_truth
 from ..metrics.perceptual import build_lpips
 from ..metrics.pictures import laplacian_rms
@@ -81,7 +82,7 @@ class Measured:
 
 def open_workbench(
     contender: Contender,
-    clips: Sequence[Path],
+    clips: Sequence[Clip],
     config: EvaluateConfig,
     *,
     judged: bool,
@@ -98,10 +99,13 @@ def open_workbench(
     for note in packs[0].notes:
         say(note)
     # Who is in the clips, before the runs and their people are studied, which takes longer.
-    plans = {c: cast_clip(run, c, packs, config_for(c, convert), say=say) for c in clips}
-    for clip, plan in plans.items():
+    plans = {
+        clip.path: cast_clip(run, clip, packs, config_for(clip.path, convert), say=say)
+        for clip in clips
+    }
+    for path, plan in plans.items():
         if not plan.placements:
-            raise FaceswapError(_nobody(clip))
+            raise FaceswapError(_nobody(path))
     background = study_run(run, convert)
     for trouble in background.troubles.values():
         say(f"warning: {trouble}")
@@ -124,8 +128,7 @@ NO_IDENTITIES = "a face network cannot tell rendered actors apart"
 
 def measure_clip(
     bench: Workbench,
-    clip: Path,
-    fingerprint: str,
+    clip: Clip,
     config: EvaluateConfig,
     *,
     converted: Path | None,
@@ -136,15 +139,14 @@ def measure_clip(
     Raises: FaceswapError when none of its faces can be cut out, or `converted` has other frames.
     """
     run = bench.contender.run
-    convert = config_for(clip, bench.contender.convert)
+    convert = config_for(clip.path, bench.contender.convert)
     # Of a folder, its pictures may be what was trained on.
-    pictures = list_images(clip) if clip.is_dir() else []
-    of_clip = {clip_fingerprint(path) for path in (clip, *pictures)}
+    pictures = list_images(clip.path) if clip.path.is_dir() else []
+    of_clip = {clip.fingerprint, *map(clip_fingerprint, pictures)}
     trained_on_it = not of_clip.isdisjoint(run.manifest.of(convert.shown_side).clips)
     if trained_on_it:
-        say(f"warning: the run was trained on {clip.name}: every figure flatters it")
-    # A folder of crops may stand beside the clip that it was cut from, and bear its name.
-    truth = load_truth(clip) if clip.is_file() else None
+        say(f"warning: the run was trained on {clip.path.name}: every figure flatters it")
+    truth = truth_of(clip)
     judges = bench.judges if truth is None else []
     expression = choose_expression(run, convert, say)
     nobody_judges: list[Judge | None] = [None] * len(bench.packs)
@@ -152,21 +154,21 @@ def measure_clip(
     walked = walk_clip(
         run,
         clip,
-        bench.plans[clip],
+        bench.plans[clip.path],
         convert,
         frame_measures(),
         [Instruments(*tools, lpips=bench.lpips) for tools in everybody],
         every=config.every,
         converted=converted,
         expression=expression,
-        masks=find_user_masks(convert, run, clip, fingerprint),
+        masks=find_user_masks(convert, run, clip),
         truth=truth,
     )
     for problem in walked.problems:
-        say(f"warning: {clip.name}: {problem}")
+        say(f"warning: {clip.path.name}: {problem}")
     if walked.faces is None:
-        raise FaceswapError(_nobody(clip))
-    say(f"{clip.name}: what holds it back?")
+        raise FaceswapError(_nobody(clip.path))
+    say(f"{clip.path.name}: what holds it back?")
     explained = explain(
         bench.background,
         walked.faces,
@@ -203,6 +205,14 @@ def measure_clip(
         "truth_twin": truth.twin.name if truth and truth.twin else None,
     }
     return Measured(result, _pictures(walked, series, explained.montage), series)
+
+
+def truth_of(clip: Clip) -> ClipTruth | None:
+    """What is known of a rendered actor's clip; None of any other.
+
+    A folder of crops may stand beside the clip that it was cut from, and bear its name.
+    """
+    return load_truth(clip.path) if clip.path.is_file() else None
 
 
 def _source_detail(run: TrainedRun, side: Side) -> float:

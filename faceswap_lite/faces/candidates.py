@@ -1,7 +1,6 @@
 """From a found face to what a set may take in: its crop and its record."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -10,6 +9,7 @@ from jaxtyping import Float, UInt8
 
 from ..config import ExtractConfig
 from ..media.clips import Frame
+from ..media.reader import Clip
 from ..metrics.landmarks import LandmarksPack, estimate_pose, eye_opening, mouth_opening
 from .align import align, cut_crop, inner_view
 from .pack import FacePack, FoundFace
@@ -19,13 +19,13 @@ _SHARPNESS_VIEW_PX = 128
 
 
 @dataclass(frozen=True)
-class Source:
-    """A clip, what its crops' names begin with, and the landmarks of a rendered actor's clip."""
+class Footage(Clip):
+    """A clip to look through, and what is known of it beforehand."""
 
-    path: Path
-    fingerprint: str
-    prefix: str
-    true_landmarks: Float[np.ndarray, "n 68 2"] | None
+    true_landmarks: Float[np.ndarray, "n 68 2"] | None = None
+    """Of a rendered actor."""
+    prefix: str = ""
+    """What its crops' names begin with."""
 
     def truth_of(self, frame: int, face: FoundFace) -> Float[np.ndarray, "68 2"] | None:
         """The renderer's landmarks of this face; None when it is no actor's."""
@@ -49,7 +49,7 @@ def record_and_crop(
     frame: Frame,
     face: FoundFace,
     place: int,
-    source: Source,
+    footage: Footage,
     pack: FacePack,
     job: str,
     config: ExtractConfig,
@@ -65,7 +65,7 @@ def record_and_crop(
     to_inner, inner_size = inner_view(
         config.size, config.margin, round(config.size / (1 + 2 * config.margin)), 0.0
     )
-    truth = source.truth_of(frame.index, face)
+    truth = footage.truth_of(frame.index, face)
     outline: tuple[Float[np.ndarray, "n 2"], LandmarksPack]
     outline = (face.landmarks, pack.landmarks_name) if truth is None else (truth, "ibug68")
     missing = {}
@@ -78,8 +78,8 @@ def record_and_crop(
         missing["embedding"] = "no embedder"
     record = FaceRecord(
         job=job,
-        clip_name=source.path.name,
-        clip_fingerprint=source.fingerprint,
+        clip_name=footage.path.name,
+        clip_fingerprint=footage.fingerprint,
         frame_index=frame.index,
         frame_number=frame.own_number,
         pts=frame.pts,
@@ -89,7 +89,7 @@ def record_and_crop(
         face=place,
         track=-1,
         box_xyxy=np.round(face.detection.box_xyxy, 2),
-        score=round(face.detection.confidence, 4),
+        confidence=round(face.detection.confidence, 4),
         presence=None if face.presence is None else round(face.presence, 4),
         detector=pack.detector_name,
         landmarks_pack="mesh" if pack.landmarks_name == "mesh" else "five",

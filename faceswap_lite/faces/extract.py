@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,7 @@ import numpy as np
 
 from ..config import ExtractConfig
 from ..errors import FaceswapError
-from ..media.clips import IMAGE_SUFFIXES, clip_fingerprint, counted, list_images
-from ..media.reading import open_clip
-from ..media.truth import load_true_landmarks
+from ..media.clips import IMAGE_SUFFIXES, Photo, counted, list_images
 from ..outputs import (
     check_space,
     claim,
@@ -26,7 +24,7 @@ from ..outputs import (
     write_json,
 )
 from ..renames import under_old_names
-from .candidates import Source
+from .candidates import Footage
 from .embed import embedding_distance
 from .extraction import JOURNAL_FILE, PENDING_FOLDER, Extraction, ExtractionTally, read_progress
 from .face_set import EXTRACTION_JOB_FILE, HIDDEN_FOLDER, open_face_set, read_job, stored_faces
@@ -83,29 +81,27 @@ class ExtractSummary:
 
 @one_writer(lambda out, **_: [out])
 def extract_faces(
-    clips: Sequence[Path],
+    clips: Sequence[Footage],
     out: Path,
     config: ExtractConfig,
     *,
-    like: Path | None = None,
+    like: Photo | None = None,
     overwrite: bool = False,
 ) -> ExtractSummary:
-    """Find the faces of the clips and store them as a face set in `out`.
+    """Find the faces of the clips (`find_footage`) and store them as a face set in `out`.
 
     The same call goes on where a killed one stopped, or does nothing when it has finished. With
     `like`, only the faces of the person on that photo (its largest face) are kept.
     Raises: FaceswapError when no clip can be read, no face is found, or `out` is another job's.
     """
-    if like is not None and not like.is_file():
-        raise FaceswapError(f"{like}: no such photo")
     out = Path(out)
-    sources, problems = _sources(clips)
+    clips, problems = _each_once(clips)
     job = job_id(
         stage="extract",
         format=2,
-        clips=[(source.path.name, source.fingerprint) for source in sources],
+        clips=[(clip.path.name, clip.fingerprint) for clip in clips],
         config=under_old_names("extract", config.model_dump()),
-        like=None if like is None else file_sha256(like),
+        like=None if like is None else file_sha256(like.path),
     )
     found = read_job(out)
     found_job = None if found is None else found["job"]
@@ -120,7 +116,7 @@ def extract_faces(
         summary = ExtractSummary(**{**found["summary"], "out": out, "already_done": True})
         print(f"{out}: already done, {summary.kept} faces")
         return summary
-    frames = _count_frames(sources)
+    frames = _count_frames(clips)
     # One face a frame; there may be none in most.
     crop_bytes = round(CROP_BYTES_A_PIXEL * config.size**2)
     for line in check_space(out, frames // config.every * crop_bytes, crop_bytes):
@@ -137,16 +133,15 @@ def extract_faces(
     if done is None:
         if todo == "resume" and (out / HIDDEN_FOLDER / JOURNAL_FILE).exists():
             print(f"{out}: what was begun there cannot be resumed; starting over")
-        _start(out, found, job, packs[0], sources)
+        _start(out, found, job, packs[0], clips)
     tally = ExtractionTally(problems=problems)
     with one_opencv_thread():
-        Extraction(out, job, config, sources, packs, wanted, done, tally).run()
+        Extraction(out, job, config, clips, packs, wanted, done, tally).run()
         if len(tally.faces_of_frame) < FEW_SHARE * tally.frames:
-            paths = [source.path for source in sources]
             found_in = tally.faces_of_frame.keys()
-            if why := why_so_few(paths, found_in, config, packs[0].detector_name):
+            if why := why_so_few(clips, found_in, config, packs[0].detector_name):
                 tally.problems.append(why)
-    summary = _finish(out, sources, packs[0], tally)
+    summary = _finish(out, clips, packs[0], tally)
     print("\n".join(summary.lines()))
     return summary
 
@@ -158,46 +153,43 @@ def delete_crops_of(path: Path, job: str) -> None:
             face.path.unlink(missing_ok=True)
 
 
-def _sources(clips: Sequence[Path]) -> tuple[list[Source], list[str]]:
-    """The clips, each once, with names for their crops that do not collide."""
+def _each_once(clips: Sequence[Footage]) -> tuple[list[Footage], list[str]]:
+    """The clips, each once, with names for their crops that do not collide; which were left out."""
     problems = []
-    prints: dict[str, Path] = {}
+    firsts: dict[str, Footage] = {}
     for clip in clips:
-        if not Path(clip).exists():
-            raise FaceswapError(f"{clip}: no such clip")
-        fingerprint = clip_fingerprint(clip)
-        first = prints.setdefault(fingerprint, Path(clip))
-        if first != Path(clip):
-            problems.append(f"{clip}: is the same as {first}; used once")
-    stems = Counter(path.stem.casefold() for path in prints.values())
-    sources = []
-    for fingerprint, path in prints.items():
+        first = firsts.setdefault(clip.fingerprint, clip)
+        if first.path != clip.path:
+            problems.append(f"{clip.path}: is the same as {first.path}; used once")
+    stems = Counter(clip.path.stem.casefold() for clip in firsts.values())
+    named = []
+    for clip in firsts.values():
         # Room for what makes it the name of a crop.
-        stem = short_name(path.stem.lstrip(".") or "clip", 215)
-        alone = stems[path.stem.casefold()] == 1
-        prefix = stem if alone else f"{stem}_{fingerprint[:8]}"
-        sources.append(Source(path, fingerprint, prefix, load_true_landmarks(path)))
-    return sources, problems
+        stem = short_name(clip.path.stem.lstrip(".") or "clip", 215)
+        alone = stems[clip.path.stem.casefold()] == 1
+        prefix = stem if alone else f"{stem}_{clip.fingerprint[:8]}"
+        named.append(replace(clip, prefix=prefix))
+    return named, problems
 
 
-def _count_frames(sources: Sequence[Source]) -> int:
+def _count_frames(clips: Sequence[Footage]) -> int:
     """How many frames the clips have, as far as they say; which will be refused is said now.
 
     Raises: FaceswapError when no clip is left.
     """
     refused = []
     frames = 0
-    for source in sources:
-        if source.path.is_dir() or source.path.suffix.lower() in IMAGE_SUFFIXES:
+    for clip in clips:
+        if clip.path.is_dir() or clip.path.suffix.lower() in IMAGE_SUFFIXES:
             # Thousands, maybe, and read as quickly as here.
-            frames += len(list_images(source.path)) if source.path.is_dir() else 1
+            frames += len(list_images(clip.path)) if clip.path.is_dir() else 1
             continue
         try:
-            with open_clip(source.path) as reader:
+            with clip.open() as reader:
                 frames += reader.info.frame_count or 0
         except FaceswapError as error:
             refused.append(str(error))
-    if refused and len(refused) == len(sources):
+    if refused and len(refused) == len(clips):
         raise FaceswapError("; ".join(refused))
     for line in refused:
         print(f"warning: {line}; it is left out")
@@ -205,7 +197,7 @@ def _count_frames(sources: Sequence[Source]) -> int:
 
 
 def _start(
-    out: Path, found: dict[str, Any] | None, job: str, pack: FacePack, sources: Sequence[Source]
+    out: Path, found: dict[str, Any] | None, job: str, pack: FacePack, clips: Sequence[Footage]
 ) -> None:
     if out.exists() and not out.is_dir():
         raise FaceswapError(f"{out}: is a file; choose another name for the face set")
@@ -221,8 +213,8 @@ def _start(
         "pack": [pack.detector_name, pack.landmarks_name, pack.embedder_name or "none"],
         "notes": pack.notes,
         "clips": [
-            {"name": source.path.name, "fingerprint": source.fingerprint, "prefix": source.prefix}
-            for source in sources
+            {"name": clip.path.name, "fingerprint": clip.fingerprint, "prefix": clip.prefix}
+            for clip in clips
         ],
     }
     if out.is_dir():
@@ -241,18 +233,18 @@ def _clean_up(out: Path) -> None:
 
 
 def _finish(
-    out: Path, sources: Sequence[Source], pack: FacePack, tally: ExtractionTally
+    out: Path, clips: Sequence[Footage], pack: FacePack, tally: ExtractionTally
 ) -> ExtractSummary:
     """Close the set; where nothing was found, nothing is left but a folder that was there."""
     if not tally.files:
-        _leave_nothing(out, sources, tally)
+        _leave_nothing(out, clips, tally)
     counts = Counter(tally.faces_of_frame.values())
     with_face = sum(counts.values())
     job = read_job(out) or {}
     summary = ExtractSummary(
         out=out,
         already_done=False,
-        clips=len(sources) - tally.refused,
+        clips=len(clips) - tally.refused,
         frames=tally.frames,
         frames_with_none=tally.frames - with_face,
         frames_with_one=counts[1],
@@ -271,18 +263,18 @@ def _finish(
     return summary
 
 
-def _leave_nothing(out: Path, sources: Sequence[Source], tally: ExtractionTally) -> None:
+def _leave_nothing(out: Path, clips: Sequence[Footage], tally: ExtractionTally) -> None:
     was_there = (read_job(out) or {}).get("folder_was_there", False)
     shutil.rmtree(out / HIDDEN_FOLDER, ignore_errors=True)
     if not was_there and not any(out.iterdir()):
         out.rmdir()
-    clips = ", ".join(str(source.path) for source in sources[:3])
-    if tally.refused == len(sources):
+    names = ", ".join(str(clip.path) for clip in clips[:3])
+    if tally.refused == len(clips):
         raise FaceswapError("; ".join(tally.problems).removeprefix("refused: "))
     dropped = "".join(f"; {n} {why}" for why, n in tally.dropped.items() if n)
     problems = "".join(f"; {problem}" for problem in tally.problems)
     frames = counted(tally.frames, "frame", "frames")
-    raise FaceswapError(f"{clips}: no face found in {frames}{dropped}{problems}")
+    raise FaceswapError(f"{names}: no face found in {frames}{dropped}{problems}")
 
 
 def _people(out: Path, pack: FacePack) -> list[int]:

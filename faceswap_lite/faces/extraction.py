@@ -20,8 +20,7 @@ from tqdm import tqdm
 from ..config import ExtractConfig
 from ..errors import FaceswapError
 from ..media.clips import Frame
-from ..media.reading import open_clip
-from .candidates import Candidate, Source, record_and_crop
+from .candidates import Candidate, Footage, record_and_crop
 from .embed import Person
 from .face_set import HIDDEN_FOLDER, crop_name
 from .finding import find_in_frames
@@ -92,7 +91,7 @@ class _Clip:
     """A clip, its tracks, and the crops that wait for theirs to become sure."""
 
     number: int
-    source: Source
+    footage: Footage
     tracker: Tracker = field(default_factory=Tracker)
     waiting: dict[int, list[str]] = field(default_factory=dict)
 
@@ -122,7 +121,7 @@ class Extraction:
     out: Path
     job: str
     config: ExtractConfig
-    sources: list[Source]
+    footage: list[Footage]
     packs: list[FacePack]
     wanted: Person | None
     done: list[dict[str, Any]] | None
@@ -141,8 +140,8 @@ class Extraction:
             ThreadPoolExecutor(_WRITERS) as writers,
             append_lines(journal, _head(self.job) if self.done is None else None) as append,
         ):
-            for number, source in enumerate(self.sources):
-                clip = _Clip(number, source)
+            for number, footage in enumerate(self.footage):
+                clip = _Clip(number, footage)
                 lines = [line for line in self.done or () if line["clip"] == number]
                 for line in lines:
                     self._settle(self._counted(clip, line))
@@ -158,13 +157,13 @@ class Extraction:
     ) -> dict[str, Any]:
         """Work through a clip's frames after `last`; what its end has to tell."""
         try:
-            reader = open_clip(clip.source.path)
+            reader = clip.footage.open()
         except FaceswapError as error:
             return {"problems": [f"refused: {error}"], "refused": True}
-        name, count = clip.source.path.name, reader.info.frame_count
+        name, count = clip.footage.path.name, reader.info.frame_count
         steps: deque[_Step] = deque()
         with reader, tqdm(total=count, desc=name, unit="frame", disable=None) as bar:
-            look, new_shot = partial(self._look, clip.source), False
+            look, new_shot = partial(self._look, clip.footage), False
             finds = find_in_frames(reader, self.packs, look, last, self.config.every)
             # A cut is told a few frames late: until then a frame's crops are held.
             for found, cut in mark_cuts((found.change, found) for found in finds):
@@ -186,7 +185,7 @@ class Extraction:
     ) -> _Step:
         """A frame's faces joined to their tracks, the writing of their crops begun."""
         records = [candidate.record for candidate in finds.candidates]
-        names = [f"{crop_name(clip.source.prefix, record)}.png" for record in records]
+        names = [f"{crop_name(clip.footage.prefix, record)}.png" for record in records]
         line = {
             "clip": clip.number,
             "frame": frame,
@@ -206,13 +205,13 @@ class Extraction:
             step.writes.append(write)
         return step
 
-    def _look(self, source: Source, pack: FacePack, frame: Frame) -> _Finds:
+    def _look(self, footage: Footage, pack: FacePack, frame: Frame) -> _Finds:
         faces = pack.find(frame.image, min_confidence=self.config.low_confidence, min_presence=0.0)
         likely = [f for f in faces if f.presence is None or f.presence >= MIN_PRESENCE]
         near = [(f, far) for f in likely if (far := self._distance(f)) <= _LIKE_SLACK]
         candidates = [
             Candidate(
-                *record_and_crop(frame, face, place, source, pack, self.job, self.config),
+                *record_and_crop(frame, face, place, footage, pack, self.job, self.config),
                 far <= 1
                 and is_sure(face.detection.confidence, face.presence, self.config.high_confidence),
             )

@@ -288,7 +288,8 @@ def _write_index(path: Path, entries: Sequence[_Entry]) -> None:
     for entry in sound:
         row: dict[str, Any] = {"name": entry.path.name, "stamp": entry.stamp, "record": None}
         if entry.record is not None:
-            row["record"] = entry.record.model_dump(mode="json", exclude={"landmarks", "embedding"})
+            unsaid = {"landmarks", "embedding"}
+            row["record"] = entry.record.model_dump(mode="json", exclude=unsaid, by_alias=True)
             row["points"] = len(entry.record.landmarks)
             landmarks.append(entry.record.landmarks)
             if entry.record.embedding is not None:

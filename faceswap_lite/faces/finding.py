@@ -7,7 +7,6 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -16,8 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import FaceswapError
-from ..media.clips import Frame, as_uint8
-from ..media.images import read_image
+from ..media.clips import Frame, Photo, as_uint8
 from .embed import Person
 from .pack import FacePack, build_pack
 from .tracking import change, thumbnail
@@ -111,23 +109,21 @@ def one_opencv_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def photo_identity(photo: Path, pack: FacePack) -> Person:
+def photo_identity(photo: Photo, pack: FacePack) -> Person:
     """The person on a photo: its largest face.
 
-    Raises: FaceswapError when there is no embedder, no photo, or no face on it.
+    Raises: FaceswapError when there is no embedder, or no face on it.
     """
-    if not photo.is_file():
-        raise FaceswapError(f"--like {photo}: no such photo")
     if pack.embedder is None:
         raise FaceswapError(
-            f"--like {photo}: needs an embedder to compare faces, and there is none; name one with "
-            "--set extract.embedder=dlib (pip install 'faceswap_lite[dlib]')"
+            f"--like {photo.path}: needs an embedder to compare faces, and there is none; name one "
+            "with --set extract.embedder=dlib (pip install 'faceswap_lite[dlib]')"
         )
-    faces = pack.find(read_image(photo))
+    faces = pack.find(photo.image)
     if not faces:
-        raise FaceswapError(f"--like {photo}: no face found in it")
+        raise FaceswapError(f"--like {photo.path}: no face found in it")
     boxes = [face.detection.box_xyxy for face in faces]
     largest = faces[int(np.argmax([np.prod(box[2:] - box[:2]) for box in boxes]))]
     if largest.embedding is None:
-        raise FaceswapError(f"--like {photo}: no embedding of its face could be computed")
+        raise FaceswapError(f"--like {photo.path}: no embedding of its face could be computed")
     return Person(largest.embedding, pack.embedder.metric, pack.embedder.same_person)

@@ -18,6 +18,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
     ValidationError,
     field_validator,
@@ -82,7 +83,11 @@ class FaceRecord(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
     )
 
     version: Literal[1] = 1
@@ -98,7 +103,8 @@ class FaceRecord(BaseModel):
     face: int
     track: int
     box_xyxy: _Box
-    score: float
+    confidence: float = Field(alias="score")
+    """The detector's. `score` in the file, as ever."""
     presence: float | None
     detector: str
     landmarks_pack: LandmarksPack
@@ -163,7 +169,7 @@ def recorded(records: Sequence[FaceRecord], name: str) -> Float[np.ndarray, " n"
 def record_text(record: FaceRecord) -> str:
     """The record as compact JSON."""
     unsaid = {"frame_number"} if record.frame_number is None else set()
-    content = record.model_dump(mode="json", exclude=unsaid)
+    content = record.model_dump(mode="json", exclude=unsaid, by_alias=True)
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -18,7 +18,7 @@ from .pack import FoundFace
 MIN_OVERLAP = 0.3
 MAX_GAP_FRAMES = 5
 
-# A mesh that certainly lies on a face makes up for this much of the detector's score.
+# A mesh that certainly lies on a face makes up for this much of the detector's confidence.
 _PRESENCE_BONUS = 0.05
 _CERTAIN_PRESENCE = 0.95
 _LIKELY_PRESENCE = 0.5

@@ -1,8 +1,7 @@
-"""Why so few faces were found: some frames without one, looked at again for any size and score."""
+"""Why so few faces were found: frames without one, looked at again for any size and confidence."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,7 +9,7 @@ from jaxtyping import UInt8
 from ..config import ExtractConfig
 from ..errors import FaceswapError
 from ..media.clips import as_uint8
-from ..media.reading import open_clip
+from .candidates import Footage
 from .pack import DETECTORS
 
 LOOKS = 12
@@ -22,7 +21,7 @@ _MIN_CONFIDENCE = 0.3
 
 
 def why_so_few(
-    clips: Sequence[Path],
+    clips: Sequence[Footage],
     with_face: Collection[tuple[int, int]],
     config: ExtractConfig,
     detector_name: str,
@@ -33,7 +32,7 @@ def why_so_few(
     """
     detector = DETECTORS[detector_name](_MIN_PX, config.max_edge_px)
     nothing = others = 0
-    sizes, scores = list[float](), list[float]()
+    sizes, confidences = list[float](), list[float]()
     for image in _without_face(clips, with_face, config.every):
         faces = detector(image, _MIN_CONFIDENCE)
         edges = [float(max(face.box_xyxy[2:] - face.box_xyxy[:2])) for face in faces]
@@ -44,17 +43,17 @@ def why_so_few(
         elif not large:
             sizes.append(max(edges))
         elif max(large) < config.high_confidence:
-            scores.append(max(large))
+            confidences.append(max(large))
         else:
             others += 1
-    looked = nothing + len(sizes) + len(scores) + others
+    looked = nothing + len(sizes) + len(confidences) + others
     small = f"extract.min_face_px={config.min_face_px}, the largest {max(sizes, default=0):.0f} px"
-    surest = max(scores, default=0)
+    surest = max(confidences, default=0)
     weak = f"extract.high_confidence={config.high_confidence:g}, the surest {surest:.2f}"
     parts = {
         "nothing like a face": nothing,
         f"only faces that are too small ({small})": len(sizes),
-        f"only faces that have too low a confidence ({weak})": len(scores),
+        f"only faces that have too low a confidence ({weak})": len(confidences),
         "a face that was dropped": others,
     }
     shown = "; ".join(f"{what} in {count}" for what, count in parts.items() if count)
@@ -62,13 +61,13 @@ def why_so_few(
 
 
 def _without_face(
-    clips: Sequence[Path], with_face: Collection[tuple[int, int]], every: int
+    clips: Sequence[Footage], with_face: Collection[tuple[int, int]], every: int
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Some frames that gave no face, spread over the clips."""
     places = np.unique(np.linspace(0, len(clips) - 1, LOOKS).round().astype(int)).tolist()
     for place in places:
         # A clip that cannot be read was told of.
-        with suppress(FaceswapError), open_clip(clips[place]) as reader:
+        with suppress(FaceswapError), clips[place].open() as reader:
             count = min(reader.info.frame_count or FIRST_FRAMES, FIRST_FRAMES)
             without = [i for i in range(0, count, every) if (place, i) not in with_face]
             if not without:

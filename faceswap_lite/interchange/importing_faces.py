@@ -223,7 +223,7 @@ def _record(
         face=number,
         track=number,
         box_xyxy=face.box_xyxy,
-        score=1.0,
+        confidence=1.0,
         presence=None,
         detector="auto",
         landmarks_pack="ibug68",

@@ -9,7 +9,7 @@ from pathlib import Path
 from struct import error as StructError
 from struct import unpack_from
 
-MOST = 64 << 20
+MAX_INDEX_BYTES = 64 << 20
 """Bytes of an mp4's index that are looked through."""
 TRACKS_WITHIN = 4 << 20
 """Bytes of a Matroska file's beginning in which its tracks are described."""
@@ -88,7 +88,7 @@ def _moov(path: Path) -> bytes:
             if length == 1:
                 length, said = int.from_bytes(file.read(8), "big"), 16
             if name == b"moov":
-                return file.read(length - said) if said < length <= MOST else b""
+                return file.read(length - said) if said < length <= MAX_INDEX_BYTES else b""
             if length < said:
                 break
             file.seek(length - said, 1)

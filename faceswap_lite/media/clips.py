@@ -87,6 +87,14 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Photo:
+    """A picture of somebody, and its file."""
+
+    path: Path
+    image: UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
 class ColorTags:
     """How YUV was made from RGB, in FFmpeg's numbers; 2 is "unspecified" (range: 0)."""
 
@@ -105,6 +113,9 @@ class ColorTags:
         """What is beyond sRGB, in words."""
         return LIGHTS.get(self.transfer) or WIDE_PRIMARIES.get(self.primaries, "sRGB")
 
+
+Span = tuple[Fraction, Fraction | None]
+"""From and to, in seconds of a clip; None: to its end."""
 
 FieldOrder = Literal["tff", "bff"]
 """Of interlaced frames: top or bottom field first."""

@@ -15,12 +15,9 @@ import numpy as np
 from av.subtitles.subtitle import SubtitleSet
 
 from ..errors import FaceswapError
-from .clips import counted, ffmpeg_url
+from .clips import Span, counted, ffmpeg_url
 from .clock import picture_stream, read_clock
 from .probing import encryption
-
-Span = tuple[Fraction, Fraction | None]
-"""From and to, in seconds of the input; None: to its end."""
 
 MISPLACED = 10
 """Seconds by which packets may lie out of order in a file."""

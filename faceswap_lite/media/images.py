@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from ..errors import FaceswapError
 from ..outputs import whole_file
-from .clips import ColorTags, Light
+from .clips import ColorTags, Light, Photo, as_uint8
 from .marks import SyntheticMark
 from .stills import light_chunks, read_still
 
@@ -31,16 +31,14 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises: FaceswapError, one line, when it is missing, cut short, damaged or no picture.
     """
-    return eight_bit(read_still(path).image)
+    return as_uint8(read_still(path).image)
 
 
-def eight_bit(
-    image: UInt8[np.ndarray, "h w *c"] | UInt16[np.ndarray, "h w *c"],
-) -> UInt8[np.ndarray, "h w *c"]:
-    """The picture with 8 bits, rounded, not cut off: 65535 / 257 = 255."""
-    if image.dtype == np.uint8:
-        return image
-    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def read_photo(path: Path) -> Photo:
+    """Somebody's photo. Raises: FaceswapError when there is none there, or it cannot be read."""
+    if not path.is_file():
+        raise FaceswapError(f"--like {path}: no such photo")
+    return Photo(path, read_image(path))
 
 
 def write_image(
@@ -99,7 +97,7 @@ def write_image(
     with whole_file(path) as partial:
         # Pillow leaves out the chunks on light and the shape of pixels.
         if suffix == ".png" and (deep or light is not None or pixel_aspect != 1):
-            fitting = image if deep else eight_bit(image)
+            fitting = image if deep else as_uint8(image)
             _write_opencv_png(partial, fitting, options["pnginfo"], icc)
             return
         if deep:
@@ -109,7 +107,7 @@ def write_image(
             )
             return
         try:
-            Image.fromarray(eight_bit(image)).save(partial, **options)
+            Image.fromarray(as_uint8(image)).save(partial, **options)
         except ValueError as error:
             raise FaceswapError(f"{path}: no picture format has the suffix {suffix}") from error
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 
 from ..errors import FaceswapError
-from .clips import ffmpeg_url
-from .copying import Span, TrackCopy
+from .clips import Span, ffmpeg_url
+from .copying import TrackCopy
 from .encoding import CODECS, PIECE_RATE, Encoding, describe_stream
 from .pieces import Piece
 from .timecode import later_timecode

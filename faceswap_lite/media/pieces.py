@@ -1,11 +1,15 @@
 """What is done of a clip that is being written, in a folder that outlives a killed process."""
 
+import filecmp
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import FaceswapError
 from ..outputs import file_sha256, is_broken, read_json, sealed, write_json
+
+PICTURES = "pictures"
+"""In the folder where a clip is put together: where those of a folder of pictures wait."""
 
 
 @dataclass(frozen=True)
@@ -102,3 +106,19 @@ class PieceShelf:
                 return None
             return Piece(said["pts"], said["delay"], said["last_ticks"], said["numbers"])
         return None
+
+
+def check_fillable(path: Path, made: Path) -> None:
+    """Raises: FaceswapError unless `path` is a folder of nothing but files of `made`.
+
+    Such a folder is empty, or a killed call was filling it.
+    """
+    if not path.is_dir():
+        raise FaceswapError(f"{path}: exists already")
+    for file in path.iterdir():
+        twin = made / file.name
+        if not (file.is_file() and twin.is_file() and filecmp.cmp(file, twin, shallow=False)):
+            raise FaceswapError(
+                f"{path}: exists already and holds {file.name}, which this command did not write; "
+                "empty it, or choose another name"
+            )

@@ -1,14 +1,10 @@
-"""Clips in: frames upright, as RGB, with exact times, decoded ahead of whoever uses them."""
+"""Clips in: frames upright, as RGB, with exact times."""
 
-import ctypes
 import itertools
-import queue
-import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +19,7 @@ from .clips import (
     ClipInfo,
     ColorTags,
     Frame,
+    clip_fingerprint,
     frame_numbers,
     is_sequence,
     list_images,
@@ -32,59 +29,13 @@ from .clips import (
 )
 from .decoding import VideoDecoder
 from .probing import light_notes
+from .reader import Clip, ClipReader
 from .stills import Still, StillHead, read_still, read_stills, same_aspect, still_head
 
-AHEAD_BYTES = 128 << 20
-"""Decoded frames that may wait to be asked for."""
-# glibc's number of the option, and the size from which a block is the system's own, in bytes.
-_M_MMAP_THRESHOLD = -3
-_FRAME_BYTES = 1 << 20
 
-
-class ClipReader:
-    """Iterates once over a clip's frames; use it in a `with` block.
-
-    `info` is what the container says. `problems` holds one line on each thing that is not as one
-    would think: at once, what was chosen of several pictures, what is not read, what its light or
-    its fields mean for a face; once read to the end, damage, missing frames, unreadable pictures.
-    """
-
-    def __init__(self, path: Path, start_number: int | None = None):
-        self.problems: list[str] = []
-        self._source = _open_source(path, self.problems)
-        self._frames: Iterator[Frame] | None = None
-        info = self._source.info
-        self._shift = 0 if start_number is None else start_number - info.first_number
-        last = info.last_number
-        self.info: ClipInfo = replace(
-            info,
-            first_number=info.first_number + self._shift,
-            last_number=None if last is None else last + self._shift,
-        )
-
-    def __enter__(self) -> "ClipReader":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Iterator[Frame]:
-        if self._frames is not None:
-            raise RuntimeError(f"{self.info.path}: a reader goes over its clip once; open it again")
-        image_bytes = self.info.width * self.info.height * 3 * (2 if self.info.bit_depth > 8 else 1)
-        depth = min(16, max(2, AHEAD_BYTES // max(1, image_bytes)))
-        frames = self._source.frames()
-        if self._shift:
-            frames = (replace(f, own_number=f.number + self._shift) for f in frames)
-        self._ahead = _Ahead(frames, depth)
-        self._frames = iter(self._ahead)
-        return self._frames
-
-    def close(self) -> None:
-        """Stop decoding and let go of the file."""
-        if self._frames is not None:
-            self._ahead.stop()
-        self._source.close()
+def as_clip(path: Path) -> Clip:
+    """What lies at a path, as a clip. Raises: FaceswapError when it cannot be read."""
+    return Clip(path, clip_fingerprint(path), partial(open_clip, path))
 
 
 def open_clip(path: str | Path, start_number: int | None = None) -> ClipReader:
@@ -94,53 +45,8 @@ def open_clip(path: str | Path, start_number: int | None = None) -> ClipReader:
     called so, and the others as far from it as they are.
     Raises: FaceswapError, one line that says which and why, when nothing can be decoded from it.
     """
-    return ClipReader(Path(path), start_number)
-
-
-class _Ahead:
-    """Runs an iterator in a thread of its own, at most `depth` items ahead."""
-
-    def __init__(self, items: Iterator[Frame], depth: int):
-        self._items = items
-        self._queue: queue.Queue[tuple[Frame | None, BaseException | None]] = queue.Queue(depth)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
-        self._thread.start()
-
-    def __iter__(self) -> Iterator[Frame]:
-        while True:
-            item, error = self._queue.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self._thread.join()
-        # Whoever still iterates is told, and does not wait for ever.
-        with self._queue.mutex:
-            self._queue.queue.clear()
-        self._queue.put((None, RuntimeError("the clip is closed")))
-
-    def _run(self) -> None:
-        try:
-            for item in self._items:
-                if not self._put(item, None):
-                    return
-            self._put(None, None)
-        except BaseException as error:  # handed to whoever iterates
-            self._put(None, error)
-
-    def _put(self, item: Frame | None, error: BaseException | None) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._queue.put((item, error), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+    problems: list[str] = []
+    return ClipReader(_open_source(Path(path), problems), problems, start_number)
 
 
 class _Stills:
@@ -330,15 +236,3 @@ def _times(path: Path, files: list[Path]) -> tuple[Fraction, Fraction, list[int]
     # What FFmpeg counts with.
     fits = max(map(abs, [*pts, end])) < 2**62 and max(map(abs, parts)) < 2**31
     return (rate, time_base, pts, end) if rising and fits and rate > 0 and time_base > 0 else plain
-
-
-def give_frames_back() -> None:
-    """Have glibc return every block of a frame's size to the system as soon as it is freed.
-
-    Left alone it learns from the first frames to keep such blocks, in a heap for each thread, where
-    they fragment: a 4K conversion then holds 0.7 GB more, and is no faster. Elsewhere: nothing.
-    Source: mallopt(3), M_MMAP_THRESHOLD, "dynamic mmap threshold".
-    """
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _FRAME_BYTES)

@@ -4,7 +4,6 @@ Each says what it does not keep, and refuses what it cannot hold, before its fir
 """
 
 import errno
-import filecmp
 import os
 import shutil
 from collections import deque
@@ -20,14 +19,14 @@ import av
 from ..config import CodecName
 from ..errors import FaceswapError
 from ..outputs import _sync, job_id, whole_file, whole_folder, write_json
-from .clips import IMAGE_SUFFIXES, TIMES_NAME, ColorTags, FieldOrder, Light
+from .clips import IMAGE_SUFFIXES, TIMES_NAME, ColorTags, FieldOrder, Light, Span
 from .color import Levels
-from .copying import Span, check_copy, held_beside, lost_tags
+from .copying import check_copy, held_beside, lost_tags
 from .encoding import CODECS, PieceEncoder, check_container, choose_encoding
 from .images import DEEP_SUFFIXES, write_image
 from .marks import SyntheticMark, append_xmp
 from .muxing import MP4_SUFFIXES, Beside, join_pieces
-from .pieces import Piece, PieceShelf
+from .pieces import PICTURES, Piece, PieceShelf, check_fillable
 from .timecode import later_timecode
 
 WRITTEN_SUFFIXES = tuple(dict.fromkeys(s for c in CODECS.values() for s in c.containers))
@@ -37,8 +36,6 @@ MARKED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 """Pictures that hold alpha."""
 PNG_THREADS = 2
-PICTURES = "pictures"
-"""In the folder where a clip is put together: where those of a folder of pictures wait."""
 
 
 @dataclass(frozen=True)
@@ -340,22 +337,6 @@ def place_file(made: Path, path: Path) -> None:
             shutil.copyfile(made, partial)
     else:
         _sync(path.parent)
-
-
-def check_fillable(path: Path, made: Path) -> None:
-    """Raises: FaceswapError unless `path` is a folder of nothing but files of `made`.
-
-    Such a folder is empty, or a killed call was filling it.
-    """
-    if not path.is_dir():
-        raise FaceswapError(f"{path}: exists already")
-    for file in path.iterdir():
-        twin = made / file.name
-        if not (file.is_file() and twin.is_file() and filecmp.cmp(file, twin, shallow=False)):
-            raise FaceswapError(
-                f"{path}: exists already and holds {file.name}, which this command did not write; "
-                "empty it, or choose another name"
-            )
 
 
 def _fill_folder(made: Path, path: Path) -> None:

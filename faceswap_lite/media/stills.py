@@ -45,7 +45,7 @@ USUAL_GAMMAS = {45_455: 1000, 50_994: 10}
 rounded to 0.45, and FFmpeg's for BT.709, whose light displays show as they do sRGB's."""
 SAME_ASPECT = Fraction(101, 100)
 """How many times one pixel's shape may be another's that rounding alone makes different."""
-MOST_ASPECT = 4
+MAX_ASPECT = 4
 """How long a pixel may be by its width, or wide by its length, and be meant so."""
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 """TIFF's sample formats."""
@@ -345,7 +345,7 @@ def _pixel_aspect(said: dict[Any, Any], orientation: Any) -> Fraction:
         aspect = 1 / aspect if orientation > 4 else aspect
     except (TypeError, ValueError, ArithmeticError):
         return Fraction(1)
-    meant = 1 <= aspect * MOST_ASPECT <= MOST_ASPECT**2
+    meant = 1 <= aspect * MAX_ASPECT <= MAX_ASPECT**2
     return aspect if meant and not same_aspect([aspect, Fraction(1)]) else Fraction(1)
 
 

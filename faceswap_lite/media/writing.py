@@ -16,9 +16,8 @@ import numpy as np
 from ..config import CodecName
 from ..errors import FaceswapError
 from ..outputs import REFUSALS, hidden_folder
-from .clips import STILLS_RATE, ClipInfo, ColorTags
+from .clips import STILLS_RATE, ClipInfo, ColorTags, Span
 from .color import Levels
-from .copying import Span
 from .encoding import CODECS
 from .marks import SyntheticMark
 from .sinks import ALPHA_SUFFIXES, WRITTEN_SUFFIXES, Plan, Sink, open_sink, place_file, place_folder

@@ -39,7 +39,7 @@ from .worn import (
 DRAWN = 48
 """Sprites of a kind: each is drawn once, and placed, mirrored, bent and coloured anew."""
 
-LEAST, MOST = 0.02, 0.5
+MIN_HIDDEN, MAX_HIDDEN = 0.02, 0.5
 """Share of the face that is hidden."""
 
 _TRIES = 6
@@ -193,7 +193,7 @@ def _before(
         )  # fmt: skip
         own = float((left * paint[..., 3]).sum()) / 255 / total
         all_of_it = own + 1 - float(left.sum()) / total
-        off = 0 if kind.decoy else max(LEAST - own, all_of_it - MOST, 0)
+        off = 0 if kind.decoy else max(MIN_HIDDEN - own, all_of_it - MAX_HIDDEN, 0)
         if best is None or off < best[0]:
             best = off, sprite, to_crop, paint
         if off == 0:

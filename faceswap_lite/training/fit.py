@@ -8,6 +8,7 @@ from ..config import Config, ExtractConfig, InitConfig, TrainingConfig
 from ..errors import FaceswapError
 from ..faces.extract import extract_faces
 from ..faces.face_set import FaceSet, open_face_set
+from ..faces.footage import find_footage
 from ..faces.recut import recut
 from ..figures import Curve, write_line_figure
 from ..outputs import one_writer, short_name, write_json
@@ -179,7 +180,8 @@ def _target_faces(
         "crop_coverage": manifest.coverage,
     }
     out = run.with_name(f"{short_name(run.name, 240)}_target")
-    extract_faces([target], out, config.model_copy(update=same), overwrite=overwrite)
+    as_before = config.model_copy(update=same)
+    extract_faces(find_footage([target]), out, as_before, overwrite=overwrite)
     return open_face_set(out, minimum=10)
 
 

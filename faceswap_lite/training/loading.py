@@ -12,9 +12,8 @@ from ..config import Side
 from ..errors import FaceswapError
 from ..faces.face_set import FaceSet, face_key
 from ..faces.user_masks import multiply_masks, user_mask_views
-from ..models.clear_share import clear_shares
 from ..models.crops import AT_ONCE
-from ..models.mask_network import MaskNetwork
+from ..models.mask_network import MaskNetwork, clear_shares
 from ..runs.manifest import RunManifest
 from ..runs.split import FaceGroup, read_roles
 from .batches import SideData

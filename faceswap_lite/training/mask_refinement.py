@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from ..config import Side
 from ..faces.face_set import FaceSet
 from ..faces.user_masks import user_mask_views
-from ..models.clear_share import clear_shares
-from ..models.mask_network import MASK_SIZE, MaskNetwork
+from ..models.mask_network import MASK_SIZE, MaskNetwork, clear_shares
 from ..occluders.planting import plant
 
 FACES_A_SIDE = 500

@@ -59,8 +59,8 @@ def set_up_training(
         own = refined.network if refined is not None else None
         seen = (own or mask_of(run).network()).to(fabric.device)
     sides = load_sides(sets, manifest, size, options.pose_balance, seen)
-    fewest = min(len(side.seen) for side in sides.values())
-    augment = augmented(options.augment, strength_for(fewest))
+    minimum = min(len(side.seen) for side in sides.values())
+    augment = augmented(options.augment, strength_for(minimum))
     options = options.model_copy(update={"augment": augment})
     for name, faces in sets.items():
         if line := masks_line(faces):
