@@ -27,6 +27,7 @@ from faceswap_lite.training.adversarial import (
     ADVERSARIES,
     accuracy,
     augmented_alike,
+    detail_in_excess,
     detail_wanted,
     fine_detail,
     laplacian,
@@ -55,7 +56,7 @@ def trained(run: TrainedRun, tmp_path: Path) -> Path:
 
 def finishing(run: TrainedRun, **changes: object) -> Config:
     """The run's config with these options of finish; four steps make faces sharper."""
-    quick = {"every": 4, "detail": 100.0, "lr": 1e-3}
+    quick = {"every": 4, "detail": 100.0, "excess": 0.0, "lr": 1e-3}
     finish = run.config.training.finish.model_copy(update={**quick, **changes})
     training = run.config.training.model_copy(update={"finish": finish})
     return run.config.model_copy(update={"training": training})
@@ -200,6 +201,7 @@ START = GuardLook(0, 0.5, 0.6, 0.5, 0.2, 1.0, 0.02)
         ({"margin": 0.9}, "margin"),
         ({"landmarks_error": 0.03}, "landmarks"),
         ({"stain": 9.0}, "9.0 levels of another hue"),
+        ({"specks": 1.5}, "specks, 1.50 times"),
     ],
 )
 def test_the_guard_sees_every_harm(change: dict[str, float], word: str) -> None:
@@ -220,6 +222,9 @@ def test_what_is_not_known_is_not_guarded() -> None:
     unknown = replace(START, margin=math.nan, landmarks_error=math.nan)
 
     assert not outside(replace(unknown, step=1), [unknown])
+    # Looks of before stains and specks were looked for.
+    older = {k: v for k, v in as_record(START).items() if k not in ("stain", "specks")}
+    assert from_record(older) == START
     assert from_record(as_record(unknown)).step == 0
     assert math.isnan(from_record(as_record(unknown)).margin)
 
@@ -301,6 +306,19 @@ def test_the_adversary_counts_until_swaps_are_as_sharp_as_rebuilt_faces() -> Non
     assert wanted(0.5) == 1
     assert wanted(1.0) == pytest.approx(0.5)
     assert wanted(1.2) == 0
+
+
+def test_detail_is_in_excess_where_true_faces_have_none() -> None:
+    noise = torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(0)).expand(
+        4, 3, 64, 64
+    )
+    rough, inside = torch.zeros(1, 1, 64, 64), torch.ones(4, 1, 64, 64)
+    rough[..., :32] = 1
+    true = 0.5 + 0.1 * noise * rough
+
+    assert detail_in_excess(true, inside, true) < 0.02
+    assert detail_in_excess(0.5 + 0.1 * noise * (1 - rough), inside, true) > 0.1
+    assert detail_in_excess(0.5 + 0.05 * noise * rough, inside, true) < 1e-3
 
 
 def test_a_stain_is_seen_where_the_hue_moved_and_not_where_detail_came() -> None:

@@ -64,6 +64,7 @@ from .adversarial import (
     ADVERSARIES,
     accuracy,
     augmented_alike,
+    detail_in_excess,
     detail_wanted,
     fine_detail,
     laplacian,
@@ -92,6 +93,10 @@ AVERAGE_DECAY = 0.99
 FEW_FACES = 300
 """Of fewer faces a discriminator knows each by heart: true and painted ones are varied alike."""
 
+
+MAX_GRADIENT = 10.0
+"""About the middle of a phase's norms. One step of three times as much lost what a hundred had won:
+with these betas Adam makes it ten times as long."""
 
 METHOD = 2
 """Which way of finishing: a phase that another way began does not go on in this one."""
@@ -254,6 +259,7 @@ def finishing_step(
         losses = {
             "rebuild": weighted_mean((rebuilt - true.face).abs(), true.mask),
             "detail": weighted_mean((laplacian(rebuilt) - laplacian(true.face)).abs(), true.mask),
+            "excess": detail_in_excess(swapped, shown.mask, true.face),
             "hold": weighted_mean((low_pass(swapped) - low_pass(held)).abs(), shown.mask),
         }
         if options.adversary:
@@ -268,6 +274,7 @@ def finishing_step(
             told.setdefault("wanted", []).append(wanted)
         game.optimizer.zero_grad(set_to_none=True)
         torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
+        nn.utils.clip_grad_norm_(game.optimizer.param_groups[0]["params"], MAX_GRADIENT)
         game.optimizer.step()
         for name, loss in losses.items():
             told.setdefault(name, []).append(float(loss.detach()))

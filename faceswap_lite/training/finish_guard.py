@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, UInt8
 
 from ..config import Side
@@ -25,6 +26,7 @@ from ..models.autoencoder import SIDES, SwapAutoencoder
 from ..models.crops import rebuild
 from ..runs.known import KnownFaces, known_faces, spread_evenly
 from ..runs.trained import TrainedRun
+from .adversarial import local_detail
 
 FACES = 64
 """Held-out faces of each side that a look takes, spread evenly."""
@@ -33,6 +35,7 @@ FACES = 64
 # much sharper than true faces a painted one may be.
 MAX_ERROR, MAX_LANDMARKS, MAX_UNSTEADINESS, MAX_SHARPNESS = 1.03, 1.05, 1.15, 1.05
 MAX_MARGIN_LOST = 0.02
+MAX_SPECKS, MAX_MORE_SPECKS = 1.2, 1.1
 MAX_STAIN = 4.0
 """Of 255. A good phase stays below 2; red stains about a nose made it 9."""
 # Landmarks tremble by so much by themselves, in eye distances.
@@ -51,7 +54,8 @@ class GuardLook:
     there, by the embedder that built the sets. `landmarks_error`: between a rebuilt face's points
     and the true one's, in eye distances. `unsteadiness`: how much a swap changes beyond the move
     when its input moves by a pixel, over the swap's own Laplacian. `stain`: how far a swap's hue
-    has moved from before the phase at its worst place, in levels of 255.
+    has moved from before the phase at its worst place, in levels of 255. `specks`: a swap's fine
+    detail at its worst place, over the most that any true face has there.
     """
 
     step: int
@@ -62,6 +66,7 @@ class GuardLook:
     margin: float
     landmarks_error: float
     stain: float = 0.0
+    specks: float = 0.0
 
     def line(self) -> str:
         """For a person to read."""
@@ -87,6 +92,8 @@ def outside(look: GuardLook, before: Sequence[GuardLook]) -> list[str]:
         found.append(f"unsteadiness {look.unsteadiness:.2f}, was {start.unsteadiness:.2f}")
     if look.stain > MAX_STAIN:
         found.append(f"stains, {look.stain:.1f} levels of another hue")
+    if look.specks > max(MAX_SPECKS, MAX_MORE_SPECKS * start.specks):
+        found.append(f"specks, {look.specks:.2f} times the detail of a true face there")
     # What is not known is neither above nor below.
     if look.margin < start.margin - MAX_MARGIN_LOST:
         found.append(f"margin {look.margin:.2f}, was {start.margin:.2f}")
@@ -123,6 +130,8 @@ class _Side:
     shown: KnownFaces
     sharpness: float
     """RMS Laplacian of the true faces."""
+    detail: Float[np.ndarray, "s s"]
+    """The most local detail that a true face has, place by place."""
     before: Float[np.ndarray, "n s s 3"]
     """The other's faces, painted as this side before the phase."""
 
@@ -144,6 +153,7 @@ class Guard:
                 faces[side],
                 faces[_other(side)],
                 _rms(faces[side].crops, faces[side].masks),
+                _local_detail(faces[side].crops / np.float32(255)).max(0),
                 rebuild(run.model, faces[_other(side)].crops, side),
             )
             for side in sides
@@ -178,6 +188,7 @@ class Guard:
             "margin": self._margin(side, swaps),
             "landmarks_error": self._landmarks_error(side, rebuilt),
             "stain": _stain(swaps, side.before, shown.masks),
+            "specks": _worst(_local_detail(swaps) / side.detail, shown.masks),
         }
 
     def _identity(self, run: TrainedRun) -> tuple[Embedder | None, dict[Side, Person]]:
@@ -237,7 +248,10 @@ def from_record(record: dict[str, Any]) -> GuardLook:
     """A look from JSON. Raises: KeyError for a record that is none."""
     names = [field.name for field in fields(GuardLook)]
     # What was not measured when the look was written is no harm.
-    values = {name: record[name] if name != "stain" else record.get(name, 0.0) for name in names}
+    later = {"stain": 0.0, "specks": 0.0}
+    values = {
+        name: record.get(name, later[name]) if name in later else record[name] for name in names
+    }
     known: dict[str, Any] = {name: math.nan if v is None else v for name, v in values.items()}
     return GuardLook(**known)
 
@@ -282,12 +296,20 @@ def _stain(
     swaps: Float[np.ndarray, "n s s 3"], before: Float[np.ndarray, "n s s 3"],
     masks: UInt8[np.ndarray, "n s s"],
 ) -> float:  # fmt: skip
-    """Mean over faces of the 99.5th percentile of how far the hue, averaged over 5 px, moved."""
-    worst = []
-    for change, inside in zip(swaps - before, _inner(masks), strict=True):
-        hue = cv2.blur(change - change.mean(-1, keepdims=True), (5, 5))
-        moved = np.sqrt(np.square(hue).mean(-1))[inside]
-        worst += [255 * np.percentile(moved, 99.5)] if len(moved) else []
+    """How far the hue moved, averaged over 5 px."""
+    hues = [cv2.blur(change - change.mean(-1, keepdims=True), (5, 5)) for change in swaps - before]
+    return 255 * _worst(np.sqrt(np.square(np.stack(hues)).mean(-1)), masks)
+
+
+def _local_detail(faces: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n s s"]:
+    pictures = torch.from_numpy(faces.astype(np.float32)).permute(0, 3, 1, 2)
+    return local_detail(pictures)[:, 0].numpy()
+
+
+def _worst(values: Float[np.ndarray, "n s s"], masks: UInt8[np.ndarray, "n s s"]) -> float:
+    """Mean over faces of the 99.5th percentile inside the mask."""
+    inside = [of[where] for of, where in zip(values, _inner(masks), strict=True)]
+    worst = [np.percentile(chosen, 99.5) for chosen in inside if len(chosen)]
     return float(np.mean(worst)) if worst else math.nan
 
 
