@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, help="of a phase with an adversary, instead of minutes"
     )
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0, help="for sheets: which is left")
     parser.add_argument("--perfect", action="store_true", help="for degraded: paint the true face")
     options = parser.parse_args()
@@ -124,7 +125,7 @@ def _long(options: Any, changes: tuple[str, ...]) -> str:
 def phase(options: Any) -> dict[str, Any]:
     """Before, without an adversary, with one."""
     runs = {"before": options.run.resolve()}
-    runs |= {name: finished(options, name, *changes) for name, changes in KINDS.items()}
+    runs |= {name: finished(options, name, *KINDS[name]) for name in options.kinds}
     found = {}
     for name, run in runs.items():
         figures = of_network(load_run(run), options.side)

@@ -349,7 +349,7 @@ class FinishConfig(Section):
     """weight of the rebuilt face's mean difference"""
     detail: float = Field(10.0, ge=0)
     """weight of the mean difference of the rebuilt face's fine detail"""
-    excess: float = Field(60.0, ge=0)
+    excess: float = Field(30.0, ge=0)
     """weight of a swap's detail beyond what true faces have at the same place"""
     hold: float = Field(10.0, ge=0)
     """weight of how far the low-passed swap strays from that of before the phase"""
