@@ -360,6 +360,15 @@ class FinishConfig(Section):
     every: int = Field(100, ge=1)
     """steps between the guard's looks"""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _stored_runs_take_the_new_weight(cls, values: Any) -> Any:
+        # A run stores all options; 6 was the default while the discriminator saw whole pictures.
+        stored = {"kind", "label", "hold", "every"}
+        if isinstance(values, dict) and values.keys() >= stored and "excess" not in values:
+            return {k: v for k, v in values.items() if (k, v) != ("adversary", 6.0)}
+        return values
+
 
 class TrainingConfig(Section):
     """How long, with which faces, at which rate; losses, augmentation, checkpoints."""

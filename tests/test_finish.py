@@ -15,7 +15,7 @@ from conftest import Cast, silent
 from typer.testing import CliRunner
 
 from faceswap_lite.cli import app
-from faceswap_lite.config import Config, ModelConfig
+from faceswap_lite.config import Config, FinishConfig, ModelConfig
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
@@ -131,6 +131,15 @@ def test_a_finish_with_other_settings_is_refused(run: TrainedRun, trained: Path)
     with pytest.raises(FaceswapError, match="other settings; --undo"):
         finish_run(trained, finishing(run, steps=4, adversary=2.0), say=silent)
     finish_run(trained, finishing(run, steps=4, adversary=2.0), overwrite=True, say=silent)
+
+
+def test_a_run_of_before_takes_the_new_weight_unless_told_otherwise() -> None:
+    stored = FinishConfig().model_dump() | {"adversary": 6.0}
+    del stored["excess"]
+
+    assert FinishConfig.model_validate(stored).adversary == FinishConfig().adversary
+    assert FinishConfig.model_validate(stored | {"adversary": 3.0}).adversary == 3
+    assert FinishConfig.model_validate({"adversary": 6.0}).adversary == 6
 
 
 def test_training_goes_on_from_before_the_finish(

@@ -21,7 +21,8 @@ from faceswap_lite.media.decoding import broken_start, lost_frames
 from faceswap_lite.media.images import read_image, write_image
 from faceswap_lite.media.marks import SyntheticMark
 from faceswap_lite.media.provenance import read_synthetic_mark
-from faceswap_lite.media.reading import ClipReader, open_clip
+from faceswap_lite.media.reader import ClipReader
+from faceswap_lite.media.reading import open_clip
 from faceswap_lite.media.writing import ClipWriter
 
 WIDTH, HEIGHT = 64, 48
