@@ -1,5 +1,6 @@
 """Finishing a run: what it changes, what it leaves, who ends it, and how it is taken back."""
 
+import copy
 import math
 import shutil
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from conftest import Cast, silent
 from typer.testing import CliRunner
 
 from faceswap_lite.cli import app
-from faceswap_lite.config import Config, FinishConfig, ModelConfig
+from faceswap_lite.config import Config, FinishConfig, ModelConfig, Side
 from faceswap_lite.errors import FaceswapError
 from faceswap_lite.faces.face_set import open_face_set
 from faceswap_lite.models.architectures import build_model
+from faceswap_lite.models.autoencoder import Painted
 from faceswap_lite.runs.finished import UNDONE, finish_folder, finished_file
 from faceswap_lite.runs.load import load_run
 from faceswap_lite.runs.trained import TrainedRun
@@ -37,6 +39,7 @@ from faceswap_lite.training.adversarial import (
 from faceswap_lite.training.finish import _sides, finish_run, finishing_step
 from faceswap_lite.training.finish_guard import (
     MAX_STAIN,
+    Guard,
     GuardLook,
     _stain,
     as_record,
@@ -328,6 +331,39 @@ def test_detail_is_in_excess_where_true_faces_have_none() -> None:
     assert detail_in_excess(true, inside, true) < 0.02
     assert detail_in_excess(0.5 + 0.1 * noise * (1 - rough), inside, true) > 0.1
     assert detail_in_excess(0.5 + 0.05 * noise * rough, inside, true) < 1e-3
+
+
+def test_an_adversary_that_is_not_wanted_changes_nothing(
+    run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither weight nor discriminator reaches the decoder while swaps are sharp enough."""
+    without, unwanted = (Path(shutil.copytree(run.path, tmp_path / name)) for name in ("a", "b"))
+    finish_run(without, finishing(run, steps=4, adversary=0.0), say=silent)
+    monkeypatch.setattr(finish_module, "detail_wanted", lambda *_: 0.0)
+    finish_run(unwanted, finishing(run, steps=4, adversary=6.0), say=silent)
+
+    same = [load_run(path).model.state_dict() for path in (without, unwanted)]
+    assert all(torch.equal(same[0][name], same[1][name]) for name in same[0])
+    assert load_run(without).fingerprint != run.fingerprint
+
+
+def test_the_guard_looks_for_stains_and_specks(run: TrainedRun) -> None:
+    guard = Guard(run, ["source"])
+    stained = copy.deepcopy(run.model)
+    decode = stained.decode
+
+    def harming(code: torch.Tensor, side: Side) -> Painted:
+        face, mask = decode(code, side)
+        harm = torch.zeros_like(face)
+        harm[..., 12:20, 12:20] = 0.5 * ((torch.arange(8)[:, None] + torch.arange(8)) % 2)
+        harm[:, 0, 12:20, 12:20] += 0.3
+        return face + harm, mask
+
+    stained.decode = harming  # type: ignore[method-assign]
+    clean, harmed = guard.look(run.model, 0), guard.look(stained, 1)
+
+    assert clean.stain == 0 and clean.specks > 0
+    assert harmed.stain > MAX_STAIN and harmed.specks > clean.specks
 
 
 def test_a_stain_is_seen_where_the_hue_moved_and_not_where_detail_came() -> None:

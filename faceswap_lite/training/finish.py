@@ -93,10 +93,9 @@ AVERAGE_DECAY = 0.99
 FEW_FACES = 300
 """Of fewer faces a discriminator knows each by heart: true and painted ones are varied alike."""
 
-
 MAX_GRADIENT = 10.0
-"""About the middle of a phase's norms. One step of three times as much lost what a hundred had won:
-with these betas Adam makes it ten times as long."""
+"""About the middle of a decoder's gradient norms in a phase; single steps had three to eight times
+as much, which with these betas Adam would follow a long way."""
 
 METHOD = 2
 """Which way of finishing: a phase that another way began does not go on in this one."""
